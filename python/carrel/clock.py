@@ -1,0 +1,35 @@
+"""The only clock: wall time is aware UTC, intervals come from the monotonic clock."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What code that needs time takes; tests pass one that they move by hand."""
+
+    def now(self) -> datetime:
+        """The wall time, aware, in UTC. It may jump both ways: never subtract two of these for an interval."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for ``seconds``."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)

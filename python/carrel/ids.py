@@ -1,0 +1,56 @@
+"""Identifiers, parsed once at the edge they come in by and trusted ever after."""
+
+import re
+import secrets
+from typing import Final, NewType
+
+from carrel.errors import InvalidRequest
+
+TENANT_ID_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,31}$"
+SESSION_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+TenantId = NewType("TenantId", str)
+SessionId = NewType("SessionId", str)
+RequestId = NewType("RequestId", str)
+
+_TENANT = re.compile(TENANT_ID_PATTERN[1:-1])
+_SESSION = re.compile(SESSION_ID_PATTERN[1:-1])
+_REQUEST = re.compile(REQUEST_ID_PATTERN[1:-1])
+
+
+def parse_tenant_id(text: str) -> TenantId:
+    """The tenant id in ``text``; raises InvalidRequest where it is not one."""
+    if not _TENANT.fullmatch(text):
+        raise InvalidRequest(
+            f"{text[:64]!r} is not a tenant id: 1 to 32 of a-z, 0-9, '_' and '-', starting with a letter or digit.",
+            param="tenant",
+        )
+    return TenantId(text)
+
+
+def parse_session_id(text: str) -> SessionId:
+    """The session id in ``text``; raises InvalidRequest where it is not one."""
+    if not _SESSION.fullmatch(text):
+        raise InvalidRequest(
+            "A session id is 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', starting with a letter or digit.",
+            param="session",
+        )
+    return SessionId(text)
+
+
+def request_id_from(text: str | None) -> RequestId:
+    """The caller's request id where it is a well-formed one, else a new one."""
+    if text is not None and _REQUEST.fullmatch(text):
+        return RequestId(text)
+    return new_request_id()
+
+
+def new_request_id() -> RequestId:
+    """A new request id: ``req_`` and 24 hex digits."""
+    return RequestId(f"req_{secrets.token_hex(12)}")
+
+
+def new_session_id() -> SessionId:
+    """A new session id: ``s_`` and 24 hex digits."""
+    return SessionId(f"s_{secrets.token_hex(12)}")

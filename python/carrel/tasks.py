@@ -1,0 +1,53 @@
+"""The only way to start a task: named, owned, and cancelled by whom started it."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import structlog
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+class Tasks:
+    """The tasks of one owner. A failure in one is logged with its name at once, and kept for whoever awaits it."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+        """Run ``work`` as a task named ``owner.name``; after ``close`` this is an error."""
+        if self._closed:
+            work.close()
+            raise RuntimeError(f"{self._owner} is closed: {name} not started")
+        task = asyncio.get_running_loop().create_task(work, name=f"{self._owner}.{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("task failed", task=task.get_name(), exc_info=task.exception())
+
+    async def drain(self, seconds: float) -> None:
+        """Wait up to ``seconds`` for what runs to end by itself."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds)
+
+    async def close(self, *, grace: float = 2.0) -> None:
+        """Cancel what still runs and wait up to ``grace`` seconds for it."""
+        self._closed = True
+        running = set(self._tasks)
+        for task in running:
+            task.cancel()
+        if running:
+            _, stuck = await asyncio.wait(running, timeout=grace)
+            for task in stuck:
+                _log.error("task did not stop", task=task.get_name())

@@ -1,0 +1,183 @@
+"""Logs and metrics. What concerns a tenant demands one: there is no tenant label to forget."""
+
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from carrel.ids import TenantId
+from carrel.secrets import masked
+
+
+def configure_logging(*, level: str = "info", json: bool = False, stream: TextIO | None = None) -> None:
+    """Send structured logs to ``stream`` (standard error by default), one line each, control characters escaped."""
+    out = stream or sys.stderr
+    processors: list[structlog.types.Processor] = (
+        [
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            escape_controls,
+            structlog.processors.JSONRenderer(),
+        ]
+        if json
+        else [structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, logfmt]
+    )
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+
+
+_PLAIN = re.compile(r"[^\s\"=\\]+")
+_UNSAFE = dict.fromkeys(
+    [
+        *range(0x20),
+        0x7F,
+        *range(0x80, 0xA0),
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+        0x200E,
+        0x200F,
+        0x061C,
+    ]
+)
+
+
+def escape_text(text: str) -> str:
+    """``text`` with control, ESC and bidirectional-override characters written as \\xNN or \\uNNNN."""
+    if text.isprintable() and text.isascii():
+        return text
+    return "".join(
+        (f"\\x{ord(c):02x}" if ord(c) < 0x100 else f"\\u{ord(c):04x}") if ord(c) in _UNSAFE else c for c in text
+    )
+
+
+def escape_controls(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """A structlog processor that lets no value move a cursor, break a line or show a token."""
+    return {k: escape_text(masked(v)) if isinstance(v, str) else v for k, v in event.items()}
+
+
+def logfmt(_: object, level: str, event: structlog.types.EventDict) -> str:
+    """A structlog processor that writes a line as logfmt, in one pass: every request writes one."""
+    head = f"timestamp={_moment()} level={level} event={_logfmt_value(event.pop('event', ''))}"
+    tenant = event.pop("tenant", None)
+    if tenant is not None:
+        head += f" tenant={_logfmt_value(tenant)}"
+    return head + "".join([f" {name}={_logfmt_value(value)}" for name, value in event.items() if value is not None])
+
+
+def _moment() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def _logfmt_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    text = escape_text(masked(value if isinstance(value, str) else str(value)))
+    if _PLAIN.fullmatch(text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class Metrics:
+    """Prometheus metrics of one gateway. One instance, made by the composition root."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._known: dict[tuple[TenantId | None, str, int], tuple[Counter, Histogram]] = {}
+        self._requests = Counter(
+            "carrel_requests", "Requests by tenant, route and status.", ("tenant", "route", "status"),
+            registry=self.registry,
+        )  # fmt: skip
+        self._latency = Histogram(
+            "carrel_request_seconds", "Time to answer, by route.", ("route",), registry=self.registry
+        )
+        self._tokens = Counter(
+            "carrel_tokens",
+            "Tokens by tenant, model and class.",
+            ("tenant", "model", "class"),
+            registry=self.registry,
+        )
+        self._cost = Counter("carrel_cost_usd", "Billed US dollars by tenant.", ("tenant",), registry=self.registry)
+        self._refused = Counter(
+            "carrel_quota_refusals",
+            "Requests refused by a quota.",
+            ("tenant", "quota"),
+            registry=self.registry,
+        )
+        self._sandbox = Counter(
+            "carrel_sandbox_runs",
+            "Sandbox runs by tenant and ending.",
+            ("tenant", "ending"),
+            registry=self.registry,
+        )
+        self._turns = Counter(
+            "carrel_turns", "Turns of agents by tenant and ending.", ("tenant", "ending"), registry=self.registry
+        )
+        self._egress = Counter(
+            "carrel_egress", "Connections and requests out of sandboxes, by tenant and outcome.", ("tenant", "outcome"),
+            registry=self.registry,
+        )  # fmt: skip
+        self._egress_bytes = Counter(
+            "carrel_egress_bytes", "Bytes out of and into sandboxes, by tenant.", ("tenant", "direction"),
+            registry=self.registry,
+        )  # fmt: skip
+        self._tenants = Gauge("carrel_tenants", "Tenants by state.", ("state",), registry=self.registry)
+
+    def request(self, tenant: TenantId | None, *, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        key = (tenant, route, status)
+        known = self._known.get(key)
+        if known is None:
+            # Looked up by label once: there are as many as tenants, routes and statuses that occur.
+            known = self._requests.labels(tenant or "-", route, str(status)), self._latency.labels(route)
+            self._known[key] = known
+        known[0].inc()
+        known[1].observe(seconds)
+
+    def tokens(self, tenant: TenantId, *, model: str, token_class: str, count: int) -> None:
+        """Count tokens of one class."""
+        if count:
+            self._tokens.labels(tenant, model, token_class).inc(count)
+
+    def cost(self, tenant: TenantId, usd: float) -> None:
+        """Count billed dollars; for graphs only, the ledger is what is exact."""
+        self._cost.labels(tenant).inc(usd)
+
+    def refused(self, tenant: TenantId, *, quota: str) -> None:
+        """Count one refusal."""
+        self._refused.labels(tenant, quota).inc()
+
+    def sandbox(self, tenant: TenantId, *, ending: str) -> None:
+        """Count one sandbox run by how it ended."""
+        self._sandbox.labels(tenant, ending).inc()
+
+    def turn(self, tenant: TenantId, *, ending: str) -> None:
+        """Count one turn of an agent by how it ended: ok, an error's code, or cancelled."""
+        self._turns.labels(tenant, ending).inc()
+
+    def egress(self, tenant: TenantId, *, outcome: str, sent: int = 0, received: int = 0) -> None:
+        """Count one connection or request out of a sandbox, and its bytes."""
+        self._egress.labels(tenant, outcome).inc()
+        if sent:
+            self._egress_bytes.labels(tenant, "out").inc(sent)
+        if received:
+            self._egress_bytes.labels(tenant, "in").inc(received)
+
+    def tenants(self, state: str, count: int) -> None:
+        """Set how many tenants are in a state."""
+        self._tenants.labels(state).set(count)
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,32 @@
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from carrel.clock import SystemClock
+from tests.fakes.clock import FakeClock
+
+
+async def test_wall_time_is_aware_utc_and_intervals_never_go_back() -> None:
+    clock = SystemClock()
+    assert clock.now().tzinfo is UTC
+    assert abs(clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    first = clock.monotonic()
+    await clock.sleep(0)
+    assert clock.monotonic() >= first
+
+
+async def test_the_fake_wakes_who_slept_long_enough() -> None:
+    clock = FakeClock()
+    sleeper = asyncio.ensure_future(clock.sleep(10))
+    await asyncio.sleep(0)
+    clock.advance(9)
+    await asyncio.sleep(0)
+    assert not sleeper.done()
+    clock.advance(1)
+    await sleeper
+
+
+async def test_a_jump_leaves_intervals_alone() -> None:
+    clock = FakeClock()
+    before = clock.monotonic()
+    clock.jump(-3600)
+    assert clock.monotonic() == before

@@ -1,0 +1,41 @@
+import pytest
+
+from carrel.errors import InvalidRequest
+from carrel.ids import (
+    new_request_id,
+    new_session_id,
+    parse_session_id,
+    parse_tenant_id,
+    request_id_from,
+)
+
+
+@pytest.mark.parametrize("good", ["a", "acme", "0", "a-b_c", "a" * 32])
+def test_a_tenant_id_is_taken(good: str) -> None:
+    assert parse_tenant_id(good) == good
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "A", "_gateway", "-a", "a" * 33, "a.b", "a/b", "..", "acme\n", "acme\x00", "\uff41cme", "a b", "acmé"]
+)
+def test_what_is_no_tenant_id_is_refused(bad: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_tenant_id(bad)
+    assert caught.value.param == "tenant"
+
+
+@pytest.mark.parametrize("bad", ["", ".", "..", ".hidden", "a/b", "a" * 129, "a\n", "a\x00b"])
+def test_what_is_no_session_id_is_refused(bad: str) -> None:
+    with pytest.raises(InvalidRequest):
+        parse_session_id(bad)
+
+
+def test_new_ids_are_well_formed_and_differ() -> None:
+    assert parse_session_id(new_session_id()) != new_session_id()
+    assert new_request_id() != new_request_id()
+
+
+def test_a_good_request_id_is_kept_and_a_bad_one_replaced() -> None:
+    assert request_id_from("abc-1.2") == "abc-1.2"
+    assert request_id_from(None).startswith("req_")
+    assert request_id_from("a b\r\nX-Evil: 1").startswith("req_")

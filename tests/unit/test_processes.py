@@ -1,0 +1,76 @@
+import asyncio
+import os
+import time
+
+import pytest
+
+from carrel.processes import Completed, ProcessFailed, run
+
+ENV = {"PATH": "/usr/bin:/bin"}
+
+
+async def test_a_program_runs_with_only_the_given_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARREL_SECRET_X", "hidden")
+    done = await run(["env"], env={**ENV, "A": "1"}, timeout=10)
+    assert sorted(done.stdout.decode().split()) == ["A=1", "PATH=/usr/bin:/bin"]
+
+
+async def test_standard_input_reaches_it() -> None:
+    done = await run(["cat"], env=ENV, timeout=10, stdin=b"x" * 200_000)
+    assert len(done.stdout) == 200_000
+
+
+async def test_a_program_over_its_time_is_killed_with_its_children() -> None:
+    with pytest.raises(ProcessFailed, match="was over its"):
+        await run(["sh", "-c", "sleep 313.7 & sleep 313.7"], env=ENV, timeout=0.2)
+    left = await run(["sh", "-c", "ps -eo args | grep -c '[s]leep 313.7' || true"], env=ENV, timeout=10)
+    assert left.stdout.strip() == b"0"
+
+
+async def test_cancelling_kills_it() -> None:
+    task = asyncio.ensure_future(run(["sleep", "317.1"], env=ENV, timeout=60))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    before = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time.monotonic() - before < 30
+    left = await run(["sh", "-c", "ps -eo args | grep -c '[s]leep 317.1' || true"], env=ENV, timeout=10)
+    assert left.stdout.strip() == b"0"
+
+
+async def test_what_must_end_by_itself_is_told_to_first() -> None:
+    with pytest.raises(ProcessFailed, match="was over its"):
+        # The child leads a group of its own: only its parent knows of it.
+        await run(
+            ["bash", "-c", "set -m; sleep 319.3 & trap 'kill %1; exit' TERM; wait"], env=ENV, timeout=1, gentle=20
+        )
+    left = await run(["sh", "-c", "ps -eo args | grep -c '[s]leep 319.3' || true"], env=ENV, timeout=10)
+    assert left.stdout.strip() == b"0"
+
+
+async def test_who_does_not_listen_is_killed() -> None:
+    task = asyncio.ensure_future(
+        run(["sh", "-c", "trap '' TERM; while :; do sleep 0.1 $((323)); done"], env=ENV, timeout=60, gentle=0.3)
+    )
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    left = await run(["sh", "-c", "ps -eo args | grep -c '[s]leep 0.1 323' || true"], env=ENV, timeout=10)
+    assert left.stdout.strip() == b"0"
+
+
+async def test_a_missing_program_is_named() -> None:
+    with pytest.raises(ProcessFailed, match="no-such-program"):
+        await run(["no-such-program"], env=ENV, timeout=5)
+
+
+def test_check_shows_the_end_of_standard_error() -> None:
+    with pytest.raises(ProcessFailed, match="git push failed with status 3: boom"):
+        Completed(3, b"", b"boom\n").check("git push")
+    assert Completed(0, b"out", b"").check("x").stdout == b"out"
+
+
+def test_this_process_is_not_its_childs_group() -> None:
+    assert os.getpgid(0) == os.getpgrp()

@@ -1,0 +1,75 @@
+import io
+import json
+
+import structlog
+
+from carrel.ids import parse_tenant_id
+from carrel.telemetry import Metrics, configure_logging, escape_text
+
+
+def test_no_value_moves_a_cursor_or_breaks_a_line() -> None:
+    assert escape_text("a\x1b[2Jb\r\nc") == "a\\x1b[2Jb\\x0d\\x0ac"
+    assert escape_text("a\u202eb") == "a\\u202eb"
+    assert escape_text("Zoë, 漢字") == "Zoë, 漢字"
+
+
+def test_a_log_line_is_one_line_whatever_is_in_it() -> None:
+    out = io.StringIO()
+    configure_logging(json=True, stream=out)
+    structlog.get_logger().info("hello\nworld", tenant="acme", value="\x1b]0;title\x07")
+    structlog.reset_defaults()
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 1
+    assert json.loads(lines[0])["value"] == "\\x1b]0;title\\x07"
+
+
+def test_a_line_of_logfmt_can_be_read_back() -> None:
+    out = io.StringIO()
+    configure_logging(stream=out)
+    try:
+        raise ValueError("no \x1b[2J")
+    except ValueError:
+        structlog.get_logger().error(
+            "it failed", tenant="acme", path='a "b" \\c', none=None, ok=True, ms=1.5, exc_info=True
+        )
+    structlog.reset_defaults()
+    (line,) = out.getvalue().splitlines()
+    assert line.split(" ")[0].startswith("timestamp=2")
+    assert ' level=error event="it failed" tenant=acme path="a \\"b\\" \\\\c" ok=true ms=1.5 exception="' in line
+    assert "\\\\x1b[2J" in line
+    assert "none" not in line
+
+
+def test_a_token_in_a_line_is_cut_to_its_prefix() -> None:
+    out = io.StringIO()
+    configure_logging(stream=out)
+    structlog.get_logger().info("seen", value=f"tk_acme_{'0' * 32}")
+    structlog.reset_defaults()
+    assert "value=tk_acme_***" in out.getvalue()
+
+
+def test_the_level_filters() -> None:
+    out = io.StringIO()
+    configure_logging(level="warning", stream=out)
+    structlog.get_logger().info("quiet")
+    structlog.get_logger().warning("loud")
+    structlog.reset_defaults()
+    assert "quiet" not in out.getvalue()
+    assert "loud" in out.getvalue()
+
+
+def test_metrics_carry_the_tenant() -> None:
+    metrics = Metrics()
+    acme = parse_tenant_id("acme")
+    metrics.request(acme, route="/rpc", status=200, seconds=0.01)
+    metrics.tokens(acme, model="demo", token_class="input", count=5)
+    metrics.tokens(acme, model="demo", token_class="output", count=0)
+    metrics.cost(acme, 0.5)
+    metrics.refused(acme, quota="tokens_per_day")
+    metrics.sandbox(acme, ending="ok")
+    metrics.tenants("Ready", 3)
+    text = metrics.render().decode()
+    assert 'carrel_requests_total{route="/rpc",status="200",tenant="acme"} 1.0' in text
+    assert 'carrel_tokens_total{class="input",model="demo",tenant="acme"} 5.0' in text
+    assert 'class="output"' not in text
+    assert 'carrel_tenants{state="Ready"} 3.0' in text
