@@ -1,0 +1,103 @@
+"""The strict frozen base of every declared model, and the field types they share."""
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+from carrel.secrets import SECRET_NAME_PATTERN
+
+_DECIMAL = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?")
+
+
+def _exact(value: object) -> object:
+    """Whole numbers and decimal text are dollars too; a float never is, for it lost its text already."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        return Decimal(value)
+    return value
+
+
+def _duration(value: object) -> object:
+    """The loader gives every fraction as an exact Decimal; durations may be floats."""
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def _plain(value: object) -> object:
+    """What a later version reads is kept as JSON holds it: lists, and numbers that are no Decimals."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _moment(value: object) -> object:
+    """A date and time with its offset, from the text that YAML holds."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+"""The name of an agent, a plan, a provider or a key."""
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$")]
+"""A model's name as callers say it."""
+PackageName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
+"""A package's attribute name."""
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 in lower-case hex."""
+Factor = Annotated[Decimal, Field(ge=0, le=100, allow_inf_nan=False), BeforeValidator(_exact)]
+"""An exact multiplier."""
+Money = Annotated[Decimal, Field(ge=0, le=Decimal(1_000_000_000), allow_inf_nan=False), BeforeValidator(_exact)]
+"""US dollars, exact."""
+Bytes = Annotated[int, Field(ge=0, le=1 << 50)]
+"""A size in bytes."""
+Seconds = Annotated[float, Field(gt=0, le=7 * 86400), BeforeValidator(_duration)]
+"""A duration in seconds."""
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+"""A point in time, with its offset."""
+Kept = Annotated[JsonValue, BeforeValidator(_plain)]
+"""Anything that JSON can hold, kept for a later version."""
+Scope = Literal["chat", "rpc", "admin"]
+"""What a tenant token may do: ``chat`` the model endpoints, ``rpc`` the methods, ``admin`` rotate and delete too."""
+
+
+class Declared(BaseModel):
+    """Base of what YAML may hold: frozen, strict, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_default=True)
+
+
+class SecretRef(Declared):
+    """A secret by name; the value is never in YAML."""
+
+    secret: Annotated[str, Field(pattern=SECRET_NAME_PATTERN)] = Field(
+        description="The secret's name: a file in the credentials or secrets directory, or `CARREL_SECRET_<NAME>`."
+    )
+
+
+class DeclaredToken(Declared):
+    """A tenant token declared by its digest, beside those that commands issue."""
+
+    name: Name = Field(description="What the token is called in lists and logs.")
+    sha256: Digest = Field(description="The SHA-256 of the token's text, in lower-case hex; never the token itself.")
+    scopes: tuple[Scope, ...] = Field(
+        ("chat", "rpc"),
+        description="`chat`: the model endpoints; `rpc`: the methods; `admin`: rotate and delete too.",
+    )
+    expires: Moment | None = Field(None, description="When it stops working, with its offset: `2027-01-31T00:00:00Z`.")
+
+
+class AdminKey(Declared):
+    """A key of the control plane, ``ak_<name>_<32 hex>``, declared by its digest."""
+
+    name: Name = Field(description="What the key is called in the audit log.")
+    sha256: Digest = Field(description="The SHA-256 of the key's text, in lower-case hex; never the key itself.")
+    scopes: tuple[Literal["read", "write"], ...] = Field(
+        ("read", "write"), description="`read`: look at everything; `write`: change it."
+    )
+    expires: Moment | None = Field(None, description="When it stops working, with its offset: `2027-01-31T00:00:00Z`.")

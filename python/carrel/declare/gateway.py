@@ -1,0 +1,82 @@
+"""``_gateway.yaml``: providers, models, the default model, admin keys, and what every tenant starts from."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from carrel.declare.base import AdminKey, Declared, ModelName, Name, Seconds, SecretRef
+from carrel.declare.tenant import TenantDefaults
+
+
+class ProviderConfig(Declared):
+    """One model provider. ``kind`` is the wire dialect it speaks; ``demo`` is built in, offline and free of keys."""
+
+    kind: Literal["anthropic", "openai", "demo"] = Field(
+        description="The dialect it speaks. `openai` serves every OpenAI-compatible server."
+    )
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$", max_length=2000)] | None = Field(
+        None, description="Default: the vendor's public API. Set it for any OpenAI-compatible server."
+    )
+    api_key: SecretRef | None = Field(None, description="The key, as `{secret: NAME}`; left out where none is needed.")
+    timeout_seconds: Seconds = Field(600.0, description="The deadline of one call, first byte to last.")
+    first_byte_seconds: Seconds = Field(120.0, description="How long a call may wait for its first byte.")
+    max_retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        2,
+        description="Tries after the first on 408/409/429/5xx and connection loss, before the first byte only.",
+    )
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = Field(256, description="Connections open at a time.")
+
+
+class ModelConfig(Declared):
+    """One model as callers may name it."""
+
+    provider: Name = Field(description="The provider that serves it, by its name under `providers`.")
+    upstream: ModelName | None = Field(None, description="The vendor's name for it; default: the same name.")
+    context_window: Annotated[int, Field(ge=256, le=1 << 31)] = Field(
+        128_000, description="Tokens of prompt and answer together; long transcripts are compacted before it."
+    )
+    max_output: Annotated[int, Field(ge=16, le=1 << 31)] = Field(
+        8_192, description="Tokens of one answer at most; what a call without `max_tokens` reserves."
+    )
+    inputs: tuple[Literal["text", "image"], ...] = Field(("text",), description="What a message may hold.")
+
+
+class PackagesConfig(Declared):
+    """Where packages come from."""
+
+    source: Literal["none", "nixpkgs", "test-set"] = Field(
+        "none",
+        description="`nixpkgs`: the pinned nixpkgs; `test-set`: the package set made from Debian packages.",
+    )
+    path: Annotated[str, Field(max_length=4096)] | None = Field(
+        None, description="The nixpkgs or package-set directory; the NixOS module sets it."
+    )
+    store: Annotated[str, Field(max_length=4096)] | None = Field(
+        None,
+        description="The Nix store, as `--store` takes it, or `daemon`, the machine's; default: one in the state.",
+    )
+    substituters: tuple[Annotated[str, Field(pattern=r"^[a-z0-9+]+://[^\s@]+$", max_length=2000)], ...] = Field(
+        (), description="Binary caches for `nixpkgs`; default: Nix's own. A daemon has its own list."
+    )
+    trusted_public_keys: tuple[Annotated[str, Field(pattern=r"^[^\s:]+:[A-Za-z0-9+/=]+$", max_length=500)], ...] = (
+        Field((), description="Whose signatures the binary caches' packages must bear; named with `substituters`.")
+    )
+    build_timeout_seconds: Seconds = Field(600.0, description="How long one environment may take to build.")
+
+
+class Gateway(Declared):
+    """The operator's file."""
+
+    providers: dict[Name, ProviderConfig] = Field(default_factory=dict, description="Model providers by name.")
+    models: dict[ModelName, ModelConfig] = Field(
+        default_factory=dict,
+        description="Models by the name that callers use. Each needs a price in `_rate-card.yaml`.",
+    )
+    default_model: ModelName | None = Field(None, description="The model of agents that name none.")
+    admin_keys: tuple[AdminKey, ...] = Field((), description="Keys of the control plane, by digest.")
+    require_closure: bool = Field(False, description="Refuse to run tools where the closure cannot be given.")
+    packages: PackagesConfig = Field(PackagesConfig(), description="Where sandboxes' packages come from.")
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = Field(
+        32 * 1024 * 1024, description="The largest request body."
+    )
+    defaults: TenantDefaults = Field(TenantDefaults(), description="What every tenant starts from, below its plan.")

@@ -1,0 +1,149 @@
+"""A tenant's file, what it merges with, and what a tenant may write itself."""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from carrel.declare.base import (
+    Bytes,
+    Declared,
+    DeclaredToken,
+    Kept,
+    ModelName,
+    Name,
+    PackageName,
+    Seconds,
+    SecretRef,
+)
+from carrel.declare.egress import Egress
+from carrel.declare.quotas import Quotas
+
+ToolName = Literal["shell", "file_read", "file_write", "file_edit", "file_list", "file_search", "request_access"]
+ALL_TOOLS: Final[tuple[ToolName, ...]] = (
+    "shell", "file_read", "file_write", "file_edit", "file_list", "file_search", "request_access"
+)  # fmt: skip
+ModelPattern = Annotated[str, Field(min_length=1, max_length=129)]
+"""A model's name, or a prefix of one that ends in `*`."""
+Label = Annotated[str, Field(max_length=200)]
+
+
+class Agent(Declared):
+    """One agent of a tenant. ``model`` is the gateway's default where it is left out."""
+
+    model: ModelName | None = Field(None, description="Default: `default_model` of `_gateway.yaml`.")
+    fallbacks: tuple[ModelName, ...] = Field((), description="Tried in order when the model before fails for good.")
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description="Tokens of one answer at most. Default: the model's `max_output`."
+    )
+    thinking: Literal["off", "low", "medium", "high"] = Field(
+        "off", description="How much a model that can think may think before it answers."
+    )
+    system_prompt: Annotated[str, Field(max_length=100_000)] = Field(
+        "", description="What the agent is told before every conversation."
+    )
+    tools: tuple[ToolName, ...] = Field(ALL_TOOLS, description="Tools it may call; an empty list means none.")
+    skills: tuple[Name, ...] = Field((), description="Skills it has. Kept for a later version.")
+    max_turns: Annotated[int, Field(ge=1, le=200)] = Field(
+        25, description="Model calls at most for one message of the user's."
+    )
+
+
+class SandboxConfig(Declared):
+    """The limits of one run of a tool; each says in `carrel status` by which mechanism it is held."""
+
+    scope: Literal["tenant", "member", "session"] = Field(
+        "tenant", description="Whose workspace a run sees: the whole tenant's, one person's, or one session's."
+    )
+    memory_bytes: Bytes = Field(1 << 30, description="Memory.")
+    cpu_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(120, description="Processor time.")
+    pids: Annotated[int, Field(ge=2, le=32_768)] = Field(256, description="Processes and threads at a time.")
+    open_files: Annotated[int, Field(ge=16, le=1 << 20)] = Field(1024, description="Descriptors of one process.")
+    file_size_bytes: Bytes = Field(1 << 30, description="The largest file it may write.")
+    tmp_bytes: Bytes = Field(256 << 20, description="Size of `/tmp`, which is memory.")
+    wall_seconds: Seconds = Field(120.0, description="Time from start to end, after which all of it is killed.")
+    output_bytes: Bytes = Field(16 << 20, description="What is kept in full of one run's output.")
+    concurrent: Annotated[int, Field(ge=1, le=1000)] = Field(8, description="Runs of one tenant at a time.")
+    keep: bool = Field(
+        False, description="Keep the sandbox between commands, so that what they start in the background lives on."
+    )
+    snapshots: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="Snapshots that are kept of one workspace.")
+    snapshot_bytes: Bytes = Field(10 << 30, description="The largest workspace that a snapshot is made of.")
+    keep_idle_seconds: Seconds = Field(
+        600.0, description="A kept sandbox that is not used so long is stopped; the next command starts it anew."
+    )
+
+
+class Member(Declared):
+    """A person of a tenant."""
+
+    name: Name = Field(description="The person's short name.")
+    role: Literal["owner", "admin", "member", "viewer"] = Field("member", description="What the person may do.")
+    display_name: Label | None = Field(None, description="The person's name in full.")
+
+
+class TenantProvider(Declared):
+    """A tenant's own key for a provider: used instead of the operator's, metered all the same, marked ``byo``."""
+
+    api_key: SecretRef = Field(description="The tenant's own key, as `{secret: NAME}`.")
+
+
+class TenantDefaults(Declared):
+    """What `_gateway.yaml` may set for every tenant: the lowest layer over the built-in defaults."""
+
+    quotas: Quotas = Field(Quotas(), description="Limits of use.")
+    sandbox: SandboxConfig = Field(SandboxConfig(), description="Limits of one run of a tool.")
+    packages: tuple[PackageName, ...] = Field((), description="Packages in the sandbox of a tenant that names none.")
+    egress: Egress = Field(Egress(), description="Hosts that the sandbox of a tenant that names none may reach.")
+    models: tuple[ModelPattern, ...] | None = Field(
+        None, description="Models that tenants may use, as names or `prefix*`. Default: as allowlisted."
+    )
+
+
+class Plan(Declared):
+    """A named bundle of quotas, sandbox limits and features."""
+
+    display_name: Label | None = Field(None, description="The plan's name in full.")
+    quotas: Quotas = Field(Quotas(), description="Limits of use.")
+    sandbox: SandboxConfig = Field(SandboxConfig(), description="Limits of one run of a tool.")
+    egress: Egress = Field(Egress(), description="Hosts that the sandbox may reach.")
+    models: tuple[ModelPattern, ...] | None = Field(None, description="Models of this plan, as names or `prefix*`.")
+
+
+class Tenant(Declared):
+    """One tenant as declared, or as it results from all layers (then every layer's keys are merged in)."""
+
+    display_name: Label | None = Field(None, description="The tenant's name in full.")
+    plan: Name | None = Field(None, description="A plan of `_plans.yaml`.")
+    suspended: bool = Field(False, description="Refuse everything with `tenant_suspended`; the data stays.")
+    protect: bool = Field(False, description="Refuse removal.")
+    agents: dict[Name, Agent] = Field(
+        default_factory=dict, description="Agents by name. Without any there is `main` on the default model."
+    )
+    models: tuple[ModelPattern, ...] | None = Field(
+        None, description="Models it may use, as names or `prefix*`, in place of the plan's."
+    )
+    packages: tuple[PackageName, ...] = Field((), description="Packages in its sandbox, of those allowlisted.")
+    quotas: Quotas = Field(Quotas(), description="Limits of use, over the plan's.")
+    sandbox: SandboxConfig = Field(SandboxConfig(), description="Limits of one run of a tool, over the plan's.")
+    egress: Egress = Field(Egress(), description="Hosts that its sandbox may reach.")
+    tokens: tuple[DeclaredToken, ...] = Field((), description="Tokens by digest, beside those that commands issue.")
+    members: tuple[Member, ...] = Field((), description="People and their roles.")
+    providers: dict[Name, TenantProvider] = Field(
+        default_factory=dict, description="Its own keys for providers, by the provider's name in `_gateway.yaml`."
+    )
+    channels: Kept = Field(None, description="Kept for a later version; not acted upon.")
+    mcp_servers: Kept = Field(None, description="Kept for a later version; not acted upon.")
+    cron: Kept = Field(None, description="Kept for a later version; not acted upon.")
+    memory: Kept = Field(None, description="Kept for a later version; not acted upon.")
+    voice: Kept = Field(None, description="Kept for a later version; not acted upon.")
+    backup: Kept = Field(None, description="Kept for a later version; not acted upon.")
+
+
+NOT_ACTED_UPON: Final = ("channels", "mcp_servers", "cron", "memory", "voice", "backup")
+"""Keys that are accepted and warned about: what they declare comes with a later version."""
+
+OVERLAY_KEYS: Final = ("display_name", "packages", "cron", "memory", "voice", "egress")
+"""Top-level keys that a tenant may write in its overlay, beside those of `OVERLAY_AGENT_KEYS` under `agents`."""
+
+OVERLAY_AGENT_KEYS: Final = ("model", "max_tokens", "thinking", "system_prompt", "tools", "skills")
+"""Keys of one agent that a tenant may write in its overlay."""

@@ -1,0 +1,62 @@
+from carrel.declare.file import parse, parse_overlay
+from carrel.declare.gateway import Gateway
+from carrel.declare.tenant import Tenant
+
+
+class MemoryCache:
+    def __init__(self) -> None:
+        self.entries: dict[tuple[str, str], str] = {}
+
+    def get(self, name: str, digest: str) -> str | None:
+        return self.entries.get((name, digest))
+
+    def put(self, name: str, digest: str, entry: str) -> None:
+        self.entries[name, digest] = entry
+
+
+def test_a_file_becomes_what_it_sets() -> None:
+    parsed = parse("acme.yaml", "d", b"suspended: false\nquotas: {cost_per_day_usd: 1.50}\n", Tenant)
+    assert parsed.layer == {"suspended": False, "quotas": {"cost_per_day_usd": "1.50"}}
+    assert parsed.problems == ()
+
+
+def test_what_is_not_acted_upon_is_warned_about_in_its_place() -> None:
+    parsed = parse("acme.yaml", "d", b"display_name: x\ncron: []\n", Tenant)
+    assert not parsed.broken
+    assert [str(p) for p in parsed.problems] == [
+        "acme.yaml:2:1: warning: cron: kept, and not acted upon by this version"
+    ]
+
+
+def test_text_that_is_no_utf_8_and_broken_yaml_have_a_place() -> None:
+    assert str(parse("a.yaml", "d", b"x: 1\ny: \xff\n", Tenant).problems[0]) == "a.yaml:2:1: the file is not UTF-8 text"
+    assert parse("a.yaml", "d", b"x: [\n", Tenant).broken
+    assert parse("a.yaml", "d", b"\xef\xbb\xbfdisplay_name: x\n", Tenant).layer == {"display_name": "x"}
+
+
+def test_a_secret_is_an_error_that_does_not_show_it() -> None:
+    parsed = parse(
+        "_gateway.yaml", "d", b"providers:\n  a: {kind: openai, api_key: sk-proj-abcdef0123456789}\n", Gateway
+    )
+    assert parsed.broken
+    assert "looks like a secret" in str(parsed.problems[0])
+    assert str(parsed.problems[0]).startswith("_gateway.yaml:2:30: providers.a.api_key")
+    assert "abcdef0123456789" not in " ".join(str(problem) for problem in parsed.problems)
+
+
+def test_the_cache_gives_what_reading_gave() -> None:
+    cache, text = MemoryCache(), b"cron: [1.5]\nquotas: {cost_per_day_usd: 0.10}\n"
+    first = parse("acme.yaml", "d", text, Tenant, cache=cache)
+    assert cache.entries
+    second = parse("acme.yaml", "d", text, Tenant, cache=cache)
+    assert second == first
+
+
+def test_what_is_broken_is_not_cached() -> None:
+    cache = MemoryCache()
+    parse("acme.yaml", "d", b"nope: 1\n", Tenant, cache=cache)
+    assert not cache.entries
+
+
+def test_an_overlay_is_read_like_a_tenants_file() -> None:
+    assert parse_overlay("acme/config.yaml", b"packages: [jq]\n").layer == {"packages": ["jq"]}
