@@ -1,0 +1,78 @@
+"""The tenant's handle and the snapshot of everything declared that one request sees."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from carrel.declare.allowlists import Allowlists
+from carrel.declare.gateway import Gateway, ModelConfig
+from carrel.declare.plans import Plans
+from carrel.declare.rate_card import RateCard
+from carrel.declare.tenant import Tenant as TenantConfig
+from carrel.errors import CarrelError, NotFound
+from carrel.ids import TenantId
+from carrel.tenancy.paths import TenantRoot
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """What every service takes first. Without one there is no path, no store and no ledger to write to.
+
+    ``config`` is the effective one: defaults, gateway, plan, file and overlay merged. ``revision`` is the SHA-256 of
+    its canonical JSON. ``problem`` is set where the tenant's newest declaration is broken and ``config`` is its last
+    good one; where there is none, ``ready`` is False and nothing runs for it. ``removed`` is set where its file is gone
+    and its data is kept. Both are suspended too. ``root`` opens its state directory beneath a descriptor.
+    """
+
+    id: TenantId
+    config: TenantConfig
+    revision: str
+    root: TenantRoot
+    suspended: bool = False
+    problem: str | None = None
+    ready: bool = True
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One revision of everything declared. A request takes one and keeps it to its end.
+
+    ``rate_card_hash`` is the SHA-256 of the rate card's canonical JSON, which ledger rows name.
+    """
+
+    revision: str
+    gateway: Gateway
+    rate_card: RateCard
+    rate_card_hash: str
+    allowlists: Allowlists
+    tenants: Mapping[TenantId, Tenant] = field(default_factory=dict)
+    plans: Plans = field(default_factory=Plans)
+
+    def tenant(self, tenant_id: TenantId) -> Tenant:
+        """The tenant of that id; raises NotFound."""
+        try:
+            return self.tenants[tenant_id]
+        except KeyError:
+            raise NotFound("No such tenant.") from None
+
+    def model(self, name: str) -> ModelConfig | None:
+        """The declared model of that name."""
+        return self.gateway.models.get(name)
+
+
+class Directory:
+    """Holds the current snapshot; only the reconciler publishes."""
+
+    def __init__(self) -> None:
+        self._current: Snapshot | None = None
+
+    @property
+    def current(self) -> Snapshot:
+        """The snapshot to use now; raises before the first one is published."""
+        if self._current is None:
+            raise CarrelError("Nothing is declared yet: the gateway is still starting.")
+        return self._current
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Swap ``snapshot`` in: requests that began before keep theirs."""
+        self._current = snapshot

@@ -1,0 +1,124 @@
+import dataclasses
+import hashlib
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from carrel.declare.base import DeclaredToken
+from carrel.errors import Conflict, NotFound
+from carrel.tenancy.handle import Tenant
+from carrel.tenancy.tokens import TokenStore, TokensUnreadable
+from tests.fakes.clock import FakeClock
+from tests.fakes.tenants import make_snapshot, make_tenant
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def tenant(tmp_path: Path) -> Tenant:
+    return make_tenant(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: FakeClock) -> TokenStore:
+    return TokenStore(state_dir=tmp_path, clock=clock)
+
+
+def test_a_token_is_known_by_its_text_and_kept_by_its_digest(
+    store: TokenStore, tenant: Tenant, clock: FakeClock, tmp_path: Path
+) -> None:
+    text, record = store.issue(tenant)
+    assert re.fullmatch(r"tk_acme_[0-9a-f]{32}", text)
+    assert store.verify(text, clock.now()) == record
+    kept = (tmp_path / "tenants/acme/credentials/tokens.json").read_text()
+    assert text not in kept
+    assert text[len("tk_acme_") :] not in kept
+    assert hashlib.sha256(text.encode()).hexdigest() in kept
+    assert record.prefix == "tk_acme_"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda t: t[:-1], lambda t: t + "0", str.upper, lambda t: "", lambda t: t + "\ud800"],
+)
+def test_anything_else_is_unknown(store: TokenStore, tenant: Tenant, clock: FakeClock, change: object) -> None:
+    text, _ = store.issue(tenant)
+    assert callable(change)
+    assert store.verify(change(text), clock.now()) is None
+
+
+def test_they_outlive_a_restart(store: TokenStore, tenant: Tenant, clock: FakeClock, tmp_path: Path) -> None:
+    text, record = store.issue(tenant, name="ci", scopes=("chat",), expires=clock.now() + timedelta(days=1))
+    again = TokenStore(state_dir=tmp_path, clock=clock)
+    assert again.load() == []
+    assert again.verify(text, clock.now()) == record
+
+
+def test_rotating_ends_the_old_one_and_the_first_rotate_issues(
+    store: TokenStore, tenant: Tenant, clock: FakeClock
+) -> None:
+    first, _ = store.rotate(tenant)
+    second, _ = store.rotate(tenant)
+    assert store.verify(first, clock.now()) is None
+    assert store.verify(second, clock.now()) is not None
+    with pytest.raises(NotFound):
+        store.rotate(tenant, name="other")
+
+
+def test_revoking_ends_it(store: TokenStore, tenant: Tenant, clock: FakeClock) -> None:
+    text, _ = store.issue(tenant, name="ci")
+    store.revoke(tenant, "ci")
+    assert store.verify(text, clock.now()) is None
+    with pytest.raises(NotFound):
+        store.revoke(tenant, "ci")
+
+
+def test_an_expired_one_is_unknown(store: TokenStore, tenant: Tenant, clock: FakeClock) -> None:
+    text, _ = store.issue(tenant, name="brief", expires=clock.now() + timedelta(seconds=10))
+    clock.advance(9)
+    assert store.verify(text, clock.now()) is not None
+    clock.advance(1)
+    assert store.verify(text, clock.now()) is None
+    with pytest.raises(Conflict, match="expired"):
+        store.rotate(tenant, name="brief")
+
+
+def test_a_name_is_taken_once(store: TokenStore, tenant: Tenant) -> None:
+    store.issue(tenant, name="ci")
+    with pytest.raises(Conflict):
+        store.issue(tenant, name="ci")
+
+
+def test_declared_ones_come_and_go_with_the_snapshot(store: TokenStore, tenant: Tenant, clock: FakeClock) -> None:
+    text = "tk_acme_" + "a" * 32
+    token = DeclaredToken(name="ops", sha256=hashlib.sha256(text.encode()).hexdigest())
+    declared = dataclasses.replace(tenant, config=tenant.config.model_copy(update={"tokens": (token,)}))
+    store.declare(make_snapshot(declared))
+    found = store.verify(text, clock.now())
+    assert found is not None
+    assert found.source == "declared"
+    with pytest.raises(Conflict, match=r"acme\.yaml"):
+        store.rotate(declared, name="ops")
+    with pytest.raises(Conflict, match=r"acme\.yaml"):
+        store.revoke(declared, "ops")
+    store.declare(make_snapshot(tenant))
+    assert store.verify(text, clock.now()) is None
+
+
+def test_a_damaged_file_is_named_and_left_as_it_is(
+    store: TokenStore, tenant: Tenant, clock: FakeClock, tmp_path: Path
+) -> None:
+    text, _ = store.issue(tenant)
+    path = tmp_path / "tenants/acme/credentials/tokens.json"
+    path.write_text("{torn")
+    again = TokenStore(state_dir=tmp_path, clock=clock)
+    assert len(again.load()) == 1
+    assert again.verify(text, clock.now()) is None
+    with pytest.raises(TokensUnreadable):
+        again.issue(tenant)
+    assert path.read_text() == "{torn"
