@@ -1,0 +1,1 @@
+"""Pure: declared and observed give actions. No I/O of any kind."""

@@ -1,0 +1,1 @@
+"""Pure decisions: allow, limit, route, price. No I/O of any kind."""

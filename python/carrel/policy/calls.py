@@ -1,0 +1,55 @@
+"""What a model call is to the ledger: reserved before, settled once after.
+
+Down here, for the rooms that make calls may not know the room that meters them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from carrel.declare.rate_card import TokenCounts
+from carrel.ids import RequestId, SessionId
+from carrel.tenancy.handle import Snapshot, Tenant
+
+Outcome = Literal["ok", "error", "cancelled", "cut", "interrupted"]
+"""``cut``: the vendor's stream broke off; ``cancelled``: the caller went away; ``interrupted``: the gateway died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A model call about to be made. Token numbers are the worst case; ``model`` is the name that is billed."""
+
+    request_id: RequestId
+    model: str
+    max_input: int
+    max_output: int
+    session_id: SessionId | None = None
+    agent: str | None = None
+    byo: bool = False
+
+
+class Reservation(Protocol):
+    """A call that was let through. Settle it once, whatever happened; a second settle is ignored."""
+
+    async def settle(
+        self,
+        usage: TokenCounts,
+        *,
+        outcome: Outcome,
+        provider_request_id: str | None = None,
+        tool_calls: int = 0,
+        estimated: bool = False,
+    ) -> None:
+        """Write the ledger row; returns when it is committed. Raises StorageFull where it cannot be."""
+        ...
+
+
+class Meter(Protocol):
+    """Lets calls through or refuses them, and writes down what they cost."""
+
+    async def admit_request(self, tenant: Tenant) -> None:
+        """Count one request against the request quotas; raises QuotaExceeded. Once per request at the edge."""
+        ...
+
+    async def reserve(self, tenant: Tenant, snapshot: Snapshot, call: Call) -> Reservation:
+        """Reserve the worst case of ``call``; raises QuotaExceeded, or InvalidRequest for a model with no price."""
+        ...

@@ -1,0 +1,1 @@
+"""What may leave a sandbox: pure decisions about hosts, addresses and requests."""

@@ -1,0 +1,176 @@
+"""Whether one more request, or one more reservation, fits a quota, and when to come back where it does not.
+
+Days and months are fixed windows in UTC. Minutes and hours slide, counted in sixty slots: the oldest slot counts whole
+until it has passed whole, so that no window of that length ever holds more than the limit. Seconds are a token bucket.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from math import floor
+from typing import Final
+
+from carrel.errors import QuotaExceeded
+from carrel.policy.periods import ONE_DAY, midnight, next_month
+from carrel.policy.pricing import plain
+
+SLOTS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why not: the quota's name, the seconds to wait, when its window opens again, and a sentence."""
+
+    quota: str
+    retry_after: float
+    reset_at: datetime
+    message: str
+
+    def error(self) -> QuotaExceeded:
+        """The refusal as an error."""
+        return QuotaExceeded(self.message, quota=self.quota, retry_after=self.retry_after, reset_at=self.reset_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``refusal`` where a hard limit would be passed; ``passed_soft`` where a soft one is."""
+
+    refusal: Refusal | None = None
+    passed_soft: bool = False
+
+
+@dataclass(slots=True)
+class SlidingWindow:
+    """How many in the last ``seconds``, by a clock that never goes back. Memory is sixty slots whatever the limit."""
+
+    seconds: float
+    _slots: deque[tuple[int, int]] = field(default_factory=deque)
+    _total: int = 0
+
+    def count(self, now: float) -> int:
+        """How many are in the window that ends at ``now``."""
+        oldest = self._slot(now) - SLOTS
+        while self._slots and self._slots[0][0] < oldest:
+            self._total -= self._slots.popleft()[1]
+        return self._total
+
+    def add(self, now: float) -> None:
+        """Count one at ``now``."""
+        slot = self._slot(now)
+        if self._slots and self._slots[-1][0] >= slot:
+            last, count = self._slots.pop()
+            self._slots.append((last, count + 1))
+        else:
+            self._slots.append((slot, 1))
+        self._total += 1
+
+    def wait(self, now: float, limit: int) -> float:
+        """Seconds until one more fits under ``limit``."""
+        excess = self.count(now) + 1 - limit
+        width = self.seconds / SLOTS
+        for slot, count in self._slots:
+            excess -= count
+            if excess <= 0:
+                return max((slot + SLOTS + 1) * width - now, 0.0)
+        return self.seconds
+
+    def _slot(self, now: float) -> int:
+        return floor(now * SLOTS / self.seconds)
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """So many a second on the long run, and as many at once; an empty one fills at the limit's pace."""
+
+    _level: float = -1.0
+    _at: float = 0.0
+
+    def wait(self, now: float, limit: int) -> float:
+        """Seconds until there is one to take; 0 where there is."""
+        self._fill(now, limit)
+        return 0.0 if self._level >= 1.0 else (1.0 - self._level) / limit
+
+    def take(self, now: float, limit: int) -> None:
+        """Take one."""
+        self._fill(now, limit)
+        self._level -= 1.0
+
+    def _fill(self, now: float, limit: int) -> None:
+        if self._level < 0.0:
+            self._level = float(limit)
+        else:
+            self._level = min(self._level + (now - self._at) * limit, float(limit))
+        self._at = now
+
+
+def judge_window(
+    window: SlidingWindow, *, quota: str, hard: int | None, soft: int | None, now: float, wall: datetime
+) -> Decision:
+    """Whether one more request fits a sliding window."""
+    if hard is None and soft is None:
+        return Decision()
+    count = window.count(now) + 1
+    if hard is not None and count > hard:
+        wait = window.wait(now, hard) if hard else window.seconds
+        return Decision(_requests(quota, hard, wait, wall))
+    return Decision(passed_soft=soft is not None and count > soft)
+
+
+def judge_bucket(
+    bucket: TokenBucket, *, quota: str, hard: int | None, soft: int | None, now: float, wall: datetime
+) -> Decision:
+    """Whether one more request fits a bucket. A soft limit has no bucket of its own: it warns at the same pace."""
+    limit = hard if hard is not None else soft
+    if limit is None:
+        return Decision()
+    if limit == 0:
+        return Decision(_requests(quota, 0, 1.0, wall)) if hard is not None else Decision(passed_soft=True)
+    wait = bucket.wait(now, limit)
+    if wait and hard is not None:
+        return Decision(_requests(quota, hard, wait, wall))
+    return Decision(passed_soft=bool(wait))
+
+
+def _requests(quota: str, limit: int, wait: float, wall: datetime) -> Refusal:
+    reset = wall + timedelta(seconds=wait)
+    message = f"The quota {quota} ({limit}) is used up; it opens again at {reset.isoformat(timespec='seconds')}."
+    return Refusal(quota, wait, reset, message)
+
+
+def judge_total(
+    *,
+    quota: str,
+    used: int | Decimal,
+    reserved: int | Decimal,
+    worst: int | Decimal,
+    hard: int | Decimal | None,
+    soft: int | Decimal | None,
+    reset_at: datetime,
+    wall: datetime,
+) -> Decision:
+    """Whether ``worst`` more fits a fixed window beside what is ``used`` and what calls in flight have ``reserved``."""
+    total = used + reserved + worst
+    if hard is not None and total > hard:
+        wait = max((reset_at - wall).total_seconds(), 1.0)
+        held = f" and {_text(reserved)} held by calls in flight" if reserved else ""
+        message = (
+            f"The quota {quota} ({_text(hard)}) leaves too little: {_text(used)} used{held}, and this call may take "
+            f"{_text(worst)}. It opens again at {reset_at.isoformat(timespec='seconds')}; a lower max_tokens may fit."
+        )
+        return Decision(Refusal(quota, wait, reset_at, message))
+    return Decision(passed_soft=soft is not None and total > soft)
+
+
+def day_reset(wall: datetime) -> datetime:
+    """When the day of ``wall`` ends."""
+    return midnight(wall.astimezone(UTC).date() + ONE_DAY)
+
+
+def month_reset(wall: datetime) -> datetime:
+    """When the month of ``wall`` ends."""
+    return midnight(next_month(wall.astimezone(UTC).date()))
+
+
+def _text(amount: int | Decimal) -> str:
+    return plain(amount) if isinstance(amount, Decimal) else str(amount)

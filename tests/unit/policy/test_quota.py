@@ -1,0 +1,116 @@
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carrel.policy.quota import (
+    SlidingWindow,
+    TokenBucket,
+    day_reset,
+    judge_bucket,
+    judge_total,
+    judge_window,
+    month_reset,
+)
+
+WALL = datetime(2026, 3, 31, 23, 59, 50, tzinfo=UTC)
+
+
+def test_a_minute_slides() -> None:
+    window = SlidingWindow(60.0)
+    for second in range(3):
+        assert judge_window(window, quota="m", hard=3, soft=None, now=100.0 + second, wall=WALL).refusal is None
+        window.add(100.0 + second)
+    refusal = judge_window(window, quota="m", hard=3, soft=None, now=103.0, wall=WALL).refusal
+    assert refusal is not None
+    assert 57 <= refusal.retry_after <= 58
+    assert refusal.reset_at == WALL + timedelta(seconds=refusal.retry_after)
+    assert judge_window(window, quota="m", hard=3, soft=None, now=103 + refusal.retry_after, wall=WALL).refusal is None
+
+
+@given(st.lists(st.floats(min_value=0, max_value=7), max_size=200), st.integers(min_value=1, max_value=20))
+def test_no_minute_holds_more_than_the_limit(gaps: list[float], limit: int) -> None:
+    window, now, taken = SlidingWindow(60.0), 5.0, []
+    for gap in gaps:
+        now += gap
+        if judge_window(window, quota="m", hard=limit, soft=None, now=now, wall=WALL).refusal is None:
+            window.add(now)
+            taken.append(now)
+    for start in taken:
+        assert sum(start <= at < start + 60 for at in taken) <= limit
+
+
+@given(st.lists(st.floats(min_value=0, max_value=7), max_size=80), st.integers(min_value=1, max_value=10))
+def test_waiting_as_told_is_enough(gaps: list[float], limit: int) -> None:
+    window, now = SlidingWindow(60.0), 5.0
+    for gap in gaps:
+        now += gap
+        refusal = judge_window(window, quota="m", hard=limit, soft=None, now=now, wall=WALL).refusal
+        if refusal is not None:
+            now += refusal.retry_after + 1e-6
+            assert judge_window(window, quota="m", hard=limit, soft=None, now=now, wall=WALL).refusal is None
+        window.add(now)
+
+
+@pytest.mark.parametrize(("hard", "soft", "refused", "warned"), [
+    (None, None, False, False), (0, None, True, False), (None, 0, False, True), (5, 0, False, True),
+    (1, 1, False, False),
+])  # fmt: skip
+def test_limits_of_a_window(hard: int | None, soft: int | None, *, refused: bool, warned: bool) -> None:
+    decision = judge_window(SlidingWindow(60.0), quota="m", hard=hard, soft=soft, now=1.0, wall=WALL)
+    assert (decision.refusal is not None, decision.passed_soft) == (refused, warned)
+
+
+def test_a_bucket_gives_its_limit_at_once_and_fills_at_its_pace() -> None:
+    bucket = TokenBucket()
+
+    def ask(now: float) -> bool:
+        if judge_bucket(bucket, quota="s", hard=4, soft=None, now=now, wall=WALL).refusal is not None:
+            return False
+        bucket.take(now, 4)
+        return True
+
+    assert [ask(10.0) for _ in range(5)] == [True] * 4 + [False]
+    assert judge_bucket(bucket, quota="s", hard=4, soft=None, now=10.0, wall=WALL).refusal
+    assert [ask(10.25), ask(10.25)] == [True, False]
+    assert [ask(99.0) for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_a_bucket_of_none_and_a_soft_one() -> None:
+    assert judge_bucket(TokenBucket(), quota="s", hard=0, soft=None, now=1.0, wall=WALL).refusal
+    assert judge_bucket(TokenBucket(), quota="s", hard=None, soft=None, now=1.0, wall=WALL).refusal is None
+    bucket = TokenBucket()
+    bucket.take(1.0, 1)
+    assert judge_bucket(bucket, quota="s", hard=None, soft=1, now=1.0, wall=WALL).passed_soft
+
+
+@pytest.mark.parametrize(("used", "reserved", "worst", "hard", "fits"), [
+    (0, 0, 10, 10, True), (0, 0, 11, 10, False), (5, 5, 1, 10, False), (5, 4, 1, 10, True), (10, 0, 0, 10, True),
+    (11, 0, 0, 10, False), (0, 0, 5, None, True), (0, 0, 1, 0, False),
+])  # fmt: skip
+def test_totals(used: int, reserved: int, worst: int, hard: int | None, *, fits: bool) -> None:
+    for kind in (int, Decimal):
+        decision = judge_total(
+            quota="tokens_per_day", used=kind(used), reserved=kind(reserved), worst=kind(worst),
+            hard=None if hard is None else kind(hard), soft=None, reset_at=day_reset(WALL), wall=WALL,
+        )  # fmt: skip
+        assert (decision.refusal is None) == fits
+        if decision.refusal is not None:
+            error = decision.refusal.error()
+            assert error.retry_after == 10
+            assert error.reset_at == datetime(2026, 4, 1, tzinfo=UTC)
+            assert error.details["quota"] == "tokens_per_day"
+
+
+def test_a_soft_total_warns() -> None:
+    decision = judge_total(
+        quota="q", used=9, reserved=0, worst=2, hard=20, soft=10, reset_at=day_reset(WALL), wall=WALL
+    )  # fmt: skip
+    assert decision.refusal is None
+    assert decision.passed_soft
+
+
+def test_windows_end_in_utc() -> None:
+    assert day_reset(WALL) == month_reset(WALL) == datetime(2026, 4, 1, tzinfo=UTC)
