@@ -1,0 +1,393 @@
+"""The models of the control plane: what its routes take and give. The edges and the command line share them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_serializer
+
+from carrel.declare.base import Name, PackageName, Scope
+from carrel.ids import SESSION_ID_PATTERN, TENANT_ID_PATTERN, RequestId
+
+TenantName = Annotated[str, Field(pattern=TENANT_ID_PATTERN)]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asked for a change, as the audit log names it: `ak_<name>`, `uid:<n>`, or a tenant token's prefix."""
+
+    name: str
+    request_id: RequestId
+
+
+class Order(BaseModel):
+    """Base of what comes in: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Answer(BaseModel):
+    """Base of what goes out. Clients take keys that they do not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TenantView(Answer):
+    """One tenant as it stands."""
+
+    id: str
+    display_name: str | None = None
+    plan: str | None = None
+    state: Literal["active", "suspended", "broken"]
+    revision: str
+    problem: str | None = Field(None, description="Why its newest declaration is not in force.")
+    agents: tuple[str, ...] = ()
+    file: str | None = Field(None, description="Where it is declared, relative to tenants.d.")
+
+
+class TenantList(Answer):
+    """All tenants, by id."""
+
+    tenants: tuple[TenantView, ...]
+
+
+class TenantCreate(Order):
+    """A new tenant. Its YAML is written, and committed where tenants.d is in a git work tree."""
+
+    id: TenantName
+    display_name: Annotated[str, Field(max_length=200)] | None = None
+    plan: Name | None = None
+    packages: Annotated[tuple[PackageName, ...], Field(max_length=256)] | None = Field(
+        None, description="What its tools find beside the base set, of those allowed."
+    )
+    issue_token: bool = Field(True, description="Issue a first token; it is shown once.")
+
+
+class TenantCreated(Answer):
+    """The new tenant, with its token where one was issued."""
+
+    tenant: TenantView
+    token: str | None = None
+    commit: str | None = Field(None, description="The commit that declares it, where there is git.")
+
+
+class TenantRemoved(Answer):
+    """The tenant that is no longer declared."""
+
+    id: str
+    data_kept: bool
+    commit: str | None = None
+
+
+class TokenInfo(Answer):
+    """A token without its secret."""
+
+    name: str
+    prefix: str | None = Field(None, description="Unknown for a declared token, of which only the digest is known.")
+    scopes: tuple[Scope, ...]
+    expires: datetime | None = None
+    created_at: datetime | None = None
+    source: Literal["issued", "declared"] = "issued"
+
+
+class TokenList(Answer):
+    """A tenant's tokens."""
+
+    tenant: str
+    tokens: tuple[TokenInfo, ...]
+
+
+class TokenIssue(Order):
+    """A new token."""
+
+    name: Name
+    scopes: tuple[Scope, ...] = ("chat", "rpc")
+    expires: datetime | None = None
+
+
+class TokenRotate(Order):
+    """Replace a token by a new one of the same name and scopes; `default` where no name is given."""
+
+    name: Name | None = None
+
+
+class TokenIssued(Answer):
+    """A token, shown this once."""
+
+    tenant: str
+    name: str
+    token: str
+    prefix: str
+    scopes: tuple[Scope, ...]
+    expires: datetime | None = None
+
+
+class QuotaUpdate(Order):
+    """Hard limits to set; what is left out stays, null takes the limit away."""
+
+    tokens_per_day: Annotated[int, Field(ge=0)] | None = None
+    tokens_per_month: Annotated[int, Field(ge=0)] | None = None
+    cost_per_day_usd: Annotated[Decimal, Field(ge=0)] | None = None
+    cost_per_month_usd: Annotated[Decimal, Field(ge=0)] | None = None
+    requests_per_second: Annotated[int, Field(ge=0)] | None = None
+    requests_per_minute: Annotated[int, Field(ge=0)] | None = None
+    requests_per_hour: Annotated[int, Field(ge=0)] | None = None
+
+
+class QuotaLine(Answer):
+    """One quota in use. Numbers are exact text."""
+
+    name: str
+    used: str
+    reserved: str = "0"
+    hard: str | None = None
+    soft: str | None = None
+    reset_at: str | None = None
+    over_hard: bool = False
+    over_soft: bool = False
+
+
+class QuotaView(Answer):
+    """A tenant's quotas in use."""
+
+    tenant: str
+    quotas: tuple[QuotaLine, ...]
+
+
+class UsageRow(Answer):
+    """One line of the report: a UTC day and a model. The names are the report's columns."""
+
+    date: str
+    tenant: str
+    model: str
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int
+    reasoning_tokens: int
+    tool_calls: int
+    cost_usd: str
+
+
+class UsageReport(Answer):
+    """The report of a period; ``first`` and ``last`` are its days, both included."""
+
+    tenant: str
+    period: str
+    first: str
+    last: str
+    rows: tuple[UsageRow, ...]
+    total_cost_usd: str
+
+
+class ChatOrder(Order):
+    """A message to an agent of a tenant."""
+
+    message: Annotated[str, Field(min_length=1, max_length=2_000_000)]
+    session: Annotated[str, Field(pattern=SESSION_ID_PATTERN)] | None = None
+    agent: Name | None = None
+
+
+class ChatEvent(Answer):
+    """One server-sent event of a turn; its SSE event name is ``kind``, and which fields it has follows from that.
+
+    `session`: session, agent. `text`, `thinking`, `notice`: text. `tool_started`: id, name, arguments. `tool_output`:
+    id, text. `tool_finished`: id, name, content, is_error, seconds. `finished`: session, text, stop, model, usage,
+    tool_calls. `error`: code, text.
+    """
+
+    kind: Literal[
+        "session", "text", "thinking", "notice", "tool_started", "tool_output", "tool_finished", "finished", "error"
+    ]
+    session: str | None = None
+    agent: str | None = None
+    text: str | None = None
+    id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    content: str | None = None
+    is_error: bool | None = None
+    seconds: float | None = None
+    stop: str | None = None
+    model: str | None = None
+    usage: dict[str, int] | None = None
+    tool_calls: int | None = None
+    code: str | None = None
+
+
+class AuditPage(Answer):
+    """Lines of the audit log, oldest first; ``next`` goes on after the last of them, None where there are no more."""
+
+    lines: tuple[dict[str, JsonValue], ...]
+    next: str | None = None
+
+
+class Report(Answer):
+    """What a room reports of itself, in that room's own words."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    def document(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        return self.model_dump(mode="json")
+
+
+class TenantStatus(Answer):
+    """How what is declared of one tenant took effect."""
+
+    id: str
+    state: str = Field(
+        description="`Ready`, `Suspended`, `Stalled` (the newest declaration is not in force), `Removed`."
+    )
+    reason: str = Field("", description="One word for machines.")
+    message: str = ""
+    plan: str | None = None
+    packages: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class EnvironmentStatus(Answer):
+    """Where one set of packages stands. Tenants of the same set share it."""
+
+    packages: tuple[str, ...] = ()
+    state: str = Field("", description="`building`, `ready`, `failed`, or `host`: the machine's own `/usr` is lent.")
+    reason: str = ""
+    seconds: float = Field(0.0, description="What building it took, or takes so far.")
+    key: str | None = Field(None, description="Names what is in it.")
+
+
+class HeldLimit(Answer):
+    """What holds one limit of a sandbox's, and for how much of it."""
+
+    limit: str
+    by: str
+    scope: str = Field(description="`process`, `sandbox` or `tenant`.")
+
+
+class StatusReport(Report):
+    """What runs, and how what is declared took effect. Fields that are not named here may be added."""
+
+    version: str = ""
+    state: str = Field("", description="`Ready`, or `Stalled`: what was in force before stays.")
+    userland: str | None = Field(None, description="What tools run on: a closure, or the host's, and why.")
+    sandbox: str | None = Field(None, description="`bwrap`, or why no tool runs.")
+    environments: tuple[EnvironmentStatus, ...] = ()
+    limits: tuple[HeldLimit, ...] = ()
+    problems: tuple[str, ...] = Field((), description="Those that are no one tenant's.")
+    tenants: tuple[TenantStatus, ...] = ()
+
+
+class SandboxView(Answer):
+    """A sandbox that is kept between commands, and runs now."""
+
+    id: str
+    tenant: str
+    agent: str
+    workspace: str = Field(description="The directory of the tenant's that is its /workspace.")
+    started: datetime
+    used: datetime
+    commands: int = Field(description="How many were run in it so far.")
+    running: int = Field(description="How many of them still are.")
+
+
+class SandboxList(Answer):
+    """Those that run, the oldest first."""
+
+    sandboxes: tuple[SandboxView, ...]
+
+
+class SandboxLog(Answer):
+    """The last of what background processes in a sandbox wrote."""
+
+    id: str
+    text: str
+
+
+class SandboxExec(Order):
+    """A command for a sandbox that runs, with the limits of the tenant's."""
+
+    argv: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
+    stdin: Annotated[str, Field(max_length=1 << 20)] = ""
+    timeout_seconds: Annotated[float, Field(gt=0, le=86400)] | None = Field(
+        None, description="Time after which it is killed; at most, and by default, the tenant's own limit."
+    )
+
+
+class SandboxExecuted(Answer):
+    """How it ended. What is no UTF-8 in its output is replaced."""
+
+    exit_code: int | None
+    signal: int | None
+    stdout: str
+    stderr: str
+    output_dropped: int = Field(description="Bytes over the tenant's limit of output, which were not kept.")
+    killed: str | None = Field(description="The limit that ended it, where one did.")
+    seconds: float
+
+
+class SecretPut(Order):
+    """A secret's value. It is kept sealed, and no route gives it back."""
+
+    value: SecretStr = Field(description="The value itself.")
+    must_exist: bool = Field(False, description="Refuse where there is none of that name: to replace, not to add.")
+
+    @field_serializer("value", when_used="json")
+    def _plain(self, value: SecretStr) -> str:
+        """The command line sends it: in the text of a request alone."""
+        return value.get_secret_value()
+
+
+class SecretView(Answer):
+    """What may be told of a secret."""
+
+    name: str
+    version: int = Field(description="How many values it has had.")
+    key_version: int = Field(description="The version of the master key that it is sealed with.")
+    created: datetime
+    updated: datetime
+
+
+class SecretList(Answer):
+    """A tenant's secrets, by name."""
+
+    secrets: tuple[SecretView, ...]
+
+
+class SecretsResealed(Answer):
+    """How many were sealed anew."""
+
+    count: int
+
+
+class SnapshotOrder(Order):
+    """A snapshot to make."""
+
+    label: Annotated[str, Field(max_length=200)] = Field("", description="What it is for.")
+    session: Annotated[str, Field(pattern=SESSION_ID_PATTERN)] | None = Field(
+        None, description="Of this session's own workspace, where sessions have such; else of the tenant's."
+    )
+
+
+class SnapshotView(Answer):
+    """A copy of a workspace."""
+
+    id: str
+    workspace: str
+    label: str = ""
+    made: datetime
+    files: int = Field(0, description="Entries of every kind; 0 where they were not counted.")
+    bytes: int = 0
+    left_out: int = Field(0, description="What could not be copied: sockets, pipes, and what changed meanwhile.")
+
+
+class SnapshotList(Answer):
+    """Snapshots, oldest first."""
+
+    snapshots: tuple[SnapshotView, ...]
+
+
+class RolledBack(Answer):
+    """What the workspace is now, and the snapshot of what it was before."""
+
+    to: SnapshotView
+    before: SnapshotView

@@ -1,0 +1,96 @@
+"""What vendors say a call used, wherever they say it, as disjoint token counts."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from carrel.declare.rate_card import TokenCounts
+
+Json = Mapping[str, Any]
+
+
+def count(value: object) -> int:
+    """A token count out of JSON; whatever is not a whole number of at least 0 counts as 0."""
+    if isinstance(value, bool):
+        return 0
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return max(value, 0) if isinstance(value, int) else 0
+
+
+def _inner(usage: Json, *names: str) -> Json:
+    for name in names:
+        value = usage.get(name)
+        if isinstance(value, Mapping):
+            return value
+    return {}
+
+
+def _first(values: Iterable[object]) -> int:
+    return next((n for n in map(count, values) if n), 0)
+
+
+def usage_from_openai(usage: Json) -> TokenCounts:
+    """Disjoint counts from an OpenAI-shaped ``usage``, with the ways other vendors fill it.
+
+    Cached tokens: ``prompt_tokens_details.cached_tokens`` (OpenAI, vLLM), ``prompt_cache_hit_tokens`` (DeepSeek),
+    ``cached_tokens`` (Moonshot). They are inside ``prompt_tokens``. Reasoning is inside ``completion_tokens``, except
+    where ``total_tokens`` shows that a vendor counts it beside them.
+    """
+    prompt = _first((usage.get("prompt_tokens"), usage.get("input_tokens")))
+    completion = _first((usage.get("completion_tokens"), usage.get("output_tokens")))
+    prompt_details = _inner(usage, "prompt_tokens_details", "input_tokens_details")
+    completion_details = _inner(usage, "completion_tokens_details", "output_tokens_details")
+    hit, miss = count(usage.get("prompt_cache_hit_tokens")), count(usage.get("prompt_cache_miss_tokens"))
+    prompt = prompt or hit + miss
+    cache_read = min(_first((prompt_details.get("cached_tokens"), hit, usage.get("cached_tokens"))), prompt)
+    cache_write = min(
+        _first((prompt_details.get("cache_write_tokens"), prompt_details.get("cache_creation_tokens"))),
+        prompt - cache_read,
+    )
+    reasoning = _first((completion_details.get("reasoning_tokens"), usage.get("reasoning_tokens")))
+    beside = reasoning > completion or (
+        reasoning > 0 and count(usage.get("total_tokens")) == prompt + completion + reasoning
+    )
+    return TokenCounts(
+        input=prompt - cache_read - cache_write,
+        cache_read=cache_read,
+        cache_write=cache_write,
+        output=completion if beside else completion - reasoning,
+        reasoning=reasoning,
+    )
+
+
+def find_openai_usage(record: Json) -> Json | None:
+    """The usage object of one chunk or completion: at the top, in a choice (Moonshot), or under ``x_groq`` (Groq)."""
+    places: list[object] = [record.get("usage")]
+    choices = record.get("choices")
+    if isinstance(choices, list):
+        places += [choice.get("usage") for choice in choices if isinstance(choice, Mapping)]
+    places.append(_inner(record, "x_groq").get("usage"))
+    return next((place for place in places if isinstance(place, Mapping) and place), None)
+
+
+def usage_from_anthropic(usage: Json) -> TokenCounts:
+    """Disjoint counts from an Anthropic ``usage``: its input classes are disjoint, thinking is in the output."""
+    output = count(usage.get("output_tokens"))
+    reasoning = min(count(_inner(usage, "output_tokens_details").get("thinking_tokens")), output)
+    return TokenCounts(
+        input=count(usage.get("input_tokens")),
+        cache_read=count(usage.get("cache_read_input_tokens")),
+        cache_write=count(usage.get("cache_creation_input_tokens")),
+        output=output - reasoning,
+        reasoning=reasoning,
+    )
+
+
+def usage_to_openai(counts: TokenCounts) -> dict[str, Any]:
+    """``counts`` as an OpenAI ``usage`` object."""
+    prompt = counts.input + counts.cache_read + counts.cache_write
+    completion = counts.output + counts.reasoning
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": counts.cache_read},
+        "completion_tokens_details": {"reasoning_tokens": counts.reasoning},
+    }
