@@ -1,0 +1,135 @@
+"""Which expression is built, by what `_gateway.yaml` says under `packages`, or none."""
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import carrel
+from carrel.declare.gateway import PackagesConfig
+from carrel.packages.nix import Expression, NixSource
+from carrel.packages.protocol import PackageError
+from carrel.tenancy.userland import Userland
+
+_CHECKOUT: Final = Path(carrel.__file__).resolve().parents[2]
+_NIXPKGS: Final = Path(__file__).resolve().with_name("expressions") / "nixpkgs.nix"
+SYSTEM: Final = "CARREL_NIXPKGS"
+"""Names the pinned nixpkgs, where the package that Nix builds of Carrel is what runs."""
+
+
+class NoSource:
+    """No packages at all; ``reason`` says why."""
+
+    def __init__(self, reason: str = "_gateway.yaml names no source of packages (packages.source)") -> None:
+        self._reason = reason
+
+    async def available(self) -> str | None:
+        """See ``PackageSource.available``."""
+        return self._reason
+
+    async def identity(self) -> str:
+        """See ``PackageSource.identity``."""
+        return self._reason
+
+    async def found(self, packages: frozenset[str]) -> Userland | None:
+        """See ``PackageSource.found``."""
+        return None
+
+    async def build(self, packages: frozenset[str], *, log: Callable[[str], None]) -> Userland:
+        """See ``PackageSource.build``."""
+        raise PackageError(f"No closure can be built: {self._reason}.")
+
+    async def prune(self, keys: Collection[str], *, before: datetime) -> bool:
+        """See ``PackageSource.prune``. What another source built may be wanted again."""
+        return False
+
+    async def collect(self) -> None:
+        """See ``PackageSource.collect``."""
+
+
+def debian_set(checkout: Path) -> Expression:
+    """The project's own set, made of Debian packages, in a checkout of it."""
+    # Nix reads where a link leads, and judges what it may read by that.
+    top = checkout.resolve()
+    here, debs = top / "tests" / "packageset", top / ".cache" / "packageset"
+    return Expression("test package set", here / "default.nix", {"debs": str(debs)}, (debs,))
+
+
+def nixpkgs(path: Path, config: PackagesConfig) -> Expression:
+    """The pinned nixpkgs at ``path``; what binary caches have is not built again."""
+    return Expression(
+        "nixpkgs",
+        _NIXPKGS,
+        {"nixpkgs": str(path.resolve())},
+        (path.resolve(),),
+        substitute=True,
+        substituters=config.substituters,
+        trusted_public_keys=config.trusted_public_keys,
+    )
+
+
+class DeclaredSource:
+    """The source that is declared at the time of a build: a change of it needs no restart.
+
+    ``pinned`` is the nixpkgs that this installation was made with. A trial's `test-set` is replaced by it where Carrel
+    does not run from a checkout.
+    """
+
+    def __init__(
+        self,
+        declared: Callable[[], PackagesConfig],
+        *,
+        state_dir: Path,
+        pinned: Path | None,
+        checkout: Path = _CHECKOUT,
+    ) -> None:
+        self._declared = declared
+        self._state_dir = state_dir
+        self._pinned = pinned
+        self._checkout = checkout
+
+    async def available(self) -> str | None:
+        """See ``PackageSource.available``."""
+        return await self._source().available()
+
+    async def identity(self) -> str:
+        """See ``PackageSource.identity``."""
+        return await self._source().identity()
+
+    async def found(self, packages: frozenset[str]) -> Userland | None:
+        """See ``PackageSource.found``."""
+        return await self._source().found(packages)
+
+    async def build(self, packages: frozenset[str], *, log: Callable[[str], None]) -> Userland:
+        """See ``PackageSource.build``."""
+        return await self._source().build(packages, log=log)
+
+    async def prune(self, keys: Collection[str], *, before: datetime) -> bool:
+        """See ``PackageSource.prune``."""
+        return await self._source().prune(keys, before=before)
+
+    async def collect(self) -> None:
+        """See ``PackageSource.collect``."""
+        await self._source().collect()
+
+    def _source(self) -> NixSource | NoSource:
+        config = self._declared()
+        path = Path(config.path) if config.path is not None else None
+        if config.source == "none":
+            return NoSource()
+        if config.source == "test-set" and (self._pinned is None or self._has_test_set(path)):
+            expression = debian_set(path or self._checkout)
+        else:
+            pinned = (path if config.source == "nixpkgs" else None) or self._pinned
+            if pinned is None:
+                return NoSource("packages.source is nixpkgs, and packages.path does not say where it is")
+            expression = nixpkgs(pinned, config)
+        return NixSource(
+            expression,
+            state_dir=self._state_dir,
+            store=config.store,
+            timeout_seconds=config.build_timeout_seconds,
+        )
+
+    def _has_test_set(self, path: Path | None) -> bool:
+        return debian_set(path or self._checkout).file.exists()

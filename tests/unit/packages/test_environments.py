@@ -1,0 +1,258 @@
+"""One environment a set, built once; a trial is lent the host's, and only a trial."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from datetime import datetime, timedelta
+
+import pytest
+
+from carrel.clock import SystemClock
+from carrel.errors import Unavailable
+from carrel.packages import environments
+from carrel.packages.environments import Environments
+from carrel.packages.protocol import BuildFailed, PackageError
+from carrel.tasks import Tasks
+from carrel.tenancy.userland import Userland
+from tests.fakes.clock import FakeClock
+
+JQ, GIT = frozenset({"jq"}), frozenset({"git"})
+
+
+class Source:
+    """Builds when told to; ``failures`` come first. What is in ``before`` was built earlier."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.go = asyncio.Event()
+        self.failures = list(failures)
+        self.built: list[frozenset[str]] = []
+        self.before: set[frozenset[str]] = set()
+        self.version = "1"
+        self.pruned: list[tuple[set[str], datetime]] = []
+        self.collected = 0
+
+    async def available(self) -> str | None:
+        return None
+
+    async def identity(self) -> str:
+        return self.version
+
+    async def found(self, packages: frozenset[str]) -> Userland | None:
+        return self.userland(packages) if packages in self.before else None
+
+    async def build(self, packages: frozenset[str], *, log: Callable[[str], None]) -> Userland:
+        await self.go.wait()
+        self.built.append(packages)
+        log(f"building {sorted(packages)}")
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.userland(packages)
+
+    async def prune(self, keys: Collection[str], *, before: datetime) -> bool:
+        self.pruned.append((set(keys), before))
+        return True
+
+    async def collect(self) -> None:
+        self.collected += 1
+
+    def userland(self, packages: frozenset[str]) -> Userland:
+        version = "" if self.version == "1" else self.version
+        return Userland("closure", "-".join(sorted(packages)) + version, (), "/bin", "/bin/bash")
+
+
+@pytest.fixture
+async def tasks() -> AsyncIterator[Tasks]:
+    made = Tasks("test")
+    yield made
+    await made.close()
+
+
+def make(source: Source, tasks: Tasks, *, require_closure: bool = True) -> Environments:
+    return Environments(source=source, require_closure=require_closure, clock=SystemClock(), tasks=tasks)
+
+
+async def test_a_set_is_built_once_for_all_who_ask(tasks: Tasks) -> None:
+    source = Source()
+    made = make(source, tasks)
+    made.request(JQ)
+    asking = [asyncio.ensure_future(made.userland(JQ, wait=30)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert [state.state for state in made.states()] == ["building"]
+    source.go.set()
+    assert {userland.key for userland in await asyncio.gather(*asking)} == {"jq"}
+    await made.userland(GIT, wait=30)
+    assert source.built == [JQ, GIT]
+    assert [(state.packages, state.state, state.log) for state in made.states()] == [
+        (("jq",), "ready", "building ['jq']"),
+        (("git",), "ready", "building ['git']"),
+    ]
+    assert made.summary() == "closure (2 environments)"
+
+
+async def test_who_must_have_a_closure_waits_so_long_and_is_told(tasks: Tasks) -> None:
+    made = make(Source(), tasks)
+    with pytest.raises(Unavailable, match="still being built"):
+        await made.userland(JQ, wait=0.01)
+    assert "being built" in made.summary()
+
+
+async def test_a_failure_is_told_and_not_tried_again_for_ever(tasks: Tasks) -> None:
+    source = Source(PackageError("A package cannot be had: jqq."))
+    source.go.set()
+    made = make(source, tasks)
+    with pytest.raises(PackageError, match="jqq"):
+        await made.userland(JQ, wait=30)
+    assert (made.states()[0].state, made.states()[0].reason) == ("failed", "A package cannot be had: jqq.")
+    assert made.summary() == "none: A package cannot be had: jqq."
+
+
+async def test_what_may_pass_is_tried_again_for_as_long_as_it_takes(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environments, "RETRY_SECONDS", (0.0, 0.0))
+    source = Source(*(BuildFailed("The disk is full.") for _ in range(5)))
+    source.go.set()
+    made = make(source, tasks)
+    made.request(JQ)
+    await eventually(lambda: made.states()[0].state == "ready")
+    assert len(source.built) == 6
+
+
+async def test_a_fault_of_our_own_is_told_too(tasks: Tasks) -> None:
+    source = Source(ZeroDivisionError())
+    source.go.set()
+    with pytest.raises(PackageError, match="a fault of Carrel's own"):
+        await make(source, tasks).userland(JQ, wait=30)
+
+
+async def test_what_was_built_before_waits_for_no_build(tasks: Tasks) -> None:
+    source = Source()
+    source.before.add(GIT)
+    made = make(source, tasks)
+    for number in range(environments.BUILDS_AT_ONCE + 1):
+        made.request(frozenset({f"slow{number}"}))
+    assert (await made.userland(GIT, wait=30)).key == "git"
+    assert source.built == []
+    assert made.summary() == "closure, being built (1 of 4 environments are ready)"
+
+
+async def test_one_slow_build_does_not_hold_up_another(tasks: Tasks) -> None:
+    source = Source()
+    made = make(source, tasks)
+    made.request(JQ)
+    made.request(GIT)
+    source.go.set()
+    await made.settled()
+    assert sorted(map(sorted, source.built)) == [["git"], ["jq"]]
+
+
+# --- as time goes by ---
+
+
+async def test_a_source_that_changes_is_built_from_anew_and_the_old_serves_until_then(tasks: Tasks) -> None:
+    source = Source()
+    source.go.set()
+    made = make(source, tasks)
+    assert (await made.userland(JQ, wait=30)).key == "jq"
+    source.version = "2"
+    source.go.clear()
+    made.refresh()
+    await eventually(lambda: made._entries[JQ].busy)
+    assert (await made.userland(JQ, wait=30)).key == "jq"
+    source.go.set()
+    await eventually(lambda: not made._entries[JQ].busy)
+    assert (await made.userland(JQ, wait=30)).key == "jq2"
+
+
+async def test_what_cannot_be_built_anew_goes_on_as_it_was(tasks: Tasks) -> None:
+    source = Source()
+    source.go.set()
+    made = make(source, tasks)
+    await made.userland(JQ, wait=30)
+    source.version, source.failures = "2", [PackageError("It has no package jq.")]
+    made.refresh()
+    await eventually(lambda: bool(made.states()[0].reason))
+    assert (made.states()[0].state, made.states()[0].reason) == ("ready", "It has no package jq.")
+    assert (await made.userland(JQ, wait=30)).key == "jq"
+
+
+async def test_what_was_missing_is_tried_when_it_is_there(tasks: Tasks) -> None:
+    source = Source(PackageError("Nix is missing."))
+    source.go.set()
+    made = make(source, tasks, require_closure=False)
+    assert (await made.userland(JQ, wait=30)).kind == "host"
+    made.refresh()
+    await asyncio.sleep(0.01)
+    assert len(source.built) == 1
+    source.version = "2"
+    made.refresh()
+    await eventually(lambda: made.states()[0].state == "ready")
+    assert (await made.userland(JQ, wait=30)).kind == "closure"
+
+
+async def test_what_no_tenant_wants_is_given_up_after_a_grace(tasks: Tasks) -> None:
+    source, clock = Source(), FakeClock()
+    source.go.set()
+    wanted = {JQ}
+    made = Environments(source=source, require_closure=True, clock=clock, tasks=tasks, wanted=lambda: wanted)
+    await made.userland(GIT, wait=30)
+    await pass_time(made, clock, 1, lambda: len(made.states()) == 2)
+    await made.settled()
+    wanted.clear()
+    await pass_time(made, clock, environments.COLLECT_SECONDS + 1, lambda: source.collected == 1)
+    assert source.pruned[-1] == ({"git", "jq"}, clock.now() - timedelta(seconds=environments.GRACE_SECONDS))
+    wanted.add(JQ)
+    await pass_time(made, clock, environments.GRACE_SECONDS, lambda: source.collected == 2)
+    assert source.pruned[-1][0] == {"jq"}
+    assert [state.packages for state in made.states()] == [("jq",)]
+    assert (await made.userland(GIT, wait=30)).key == "git"
+
+
+async def pass_time(made: Environments, clock: FakeClock, seconds: float, until: Callable[[], bool]) -> None:
+    clock.advance(seconds)
+    made.refresh()
+    await eventually(until)
+
+
+async def eventually(told: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not told():
+            await asyncio.sleep(0)
+
+
+async def test_a_closure_may_be_demanded_later(tasks: Tasks) -> None:
+    source, demanded = Source(PackageError("Nix is missing.")), [False]
+    source.go.set()
+    made = Environments(source=source, require_closure=lambda: demanded[0], clock=SystemClock(), tasks=tasks)
+    assert (await made.userland(JQ, wait=30)).kind == "host"
+    demanded[0] = True
+    with pytest.raises(PackageError, match="Nix is missing"):
+        await made.userland(JQ, wait=30)
+
+
+# --- a trial ---
+
+
+async def test_a_trial_is_lent_the_hosts_where_there_is_no_closure(tasks: Tasks) -> None:
+    source = Source(PackageError("No closure can be built: Nix is missing."))
+    source.go.set()
+    made = make(source, tasks, require_closure=False)
+    lent = await made.userland(JQ, wait=30)
+    assert (lent.kind, lent.reason) == ("host", "No closure can be built: Nix is missing.")
+    assert made.states()[0].state == "host"
+    assert made.summary() == "host: No closure can be built: Nix is missing."
+
+
+async def test_a_trial_is_lent_the_hosts_while_a_build_takes_long(tasks: Tasks) -> None:
+    source, clock = Source(), FakeClock()
+    made = Environments(source=source, require_closure=False, clock=clock, tasks=tasks)
+    made.request(JQ)
+    clock.advance(environments.PATIENCE_SECONDS + 1)
+    assert (await made.userland(JQ, wait=30)).kind == "host"
+    source.go.set()
+    await made.settled()
+    assert (await made.userland(JQ, wait=30)).kind == "closure"
+
+
+def test_no_tenant_needs_no_environment() -> None:
+    made = Environments(source=Source(), require_closure=True, clock=SystemClock(), tasks=Tasks("test"))
+    assert made.summary() == "none yet: no tenant has an agent"
