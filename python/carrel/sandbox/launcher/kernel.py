@@ -1,0 +1,107 @@
+"""What the launcher asks of the kernel that the standard library has no call for. Each raises OSError."""
+
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import struct
+from typing import Final
+
+CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWCGROUP: Final = 0x02000000
+CLONE_NEWUTS: Final = 0x04000000
+CLONE_NEWIPC: Final = 0x08000000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
+
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_SECCOMP: Final = 22
+_PR_CAPBSET_DROP: Final = 24
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_CAP_AMBIENT: Final = 47
+_PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+_SECCOMP_MODE_FILTER: Final = 2
+_CAPABILITY_VERSION_3: Final = 0x20080522
+_CAPABILITIES: Final = 64
+_INSTRUCTION: Final = 8
+_SIOCSIFFLAGS: Final = 0x8914
+_IFF_UP_AND_RUNNING: Final = 0x41
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
+
+
+def _asked(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def _prctl(option: int, *arguments: object) -> int:
+    padded = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in (*arguments, 0, 0, 0, 0)][:4]
+    return int(_libc.prctl(option, *padded))
+
+
+def leave_network() -> None:
+    """Leave the parent's network for an empty one, in a user namespace that knows this process by its own ids."""
+    uid, gid = os.geteuid(), os.getegid()
+    _asked(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNET), "unshare")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        with open(f"/proc/self/{name}", "wb", buffering=0) as file:
+            file.write(text.encode())
+
+
+def listening(port: int) -> socket.socket:
+    """A socket that listens on this network's loopback, which is brought up."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        fcntl.ioctl(listener, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", _IFF_UP_AND_RUNNING))
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def enter(process: int) -> None:
+    """Join all namespaces of the process behind the pidfd ``process``; its PID namespace is the next child's."""
+    namespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
+    if _libc.setns(process, namespaces | CLONE_NEWCGROUP) != 0:
+        # A kernel without cgroup namespaces has not made one for it either.
+        _asked(_libc.setns(process, namespaces), "setns")
+
+
+def readable_by_others(*, yes: bool) -> None:
+    """Whether processes of the same uid may look into this one. A change of uid and of namespaces says no as well."""
+    _asked(_prctl(_PR_SET_DUMPABLE, int(yes)), "prctl")
+
+
+def adopt_orphans() -> None:
+    """Take the place of init for the children of children that lose their parents."""
+    _asked(_prctl(_PR_SET_CHILD_SUBREAPER, 1), "prctl")
+
+
+def give_up_privileges() -> None:
+    """Keep no capability and gain none by executing anything."""
+    _asked(_prctl(_PR_SET_NO_NEW_PRIVS, 1), "prctl")
+    for number in range(_CAPABILITIES):
+        if _prctl(_PR_CAPBSET_DROP, number) != 0:
+            if ctypes.get_errno() != errno.EINVAL:
+                _asked(-1, "prctl")
+            break
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    _asked(_libc.capset(header, bytes(24)), "capset")
+
+
+def filter_calls(program: bytes) -> None:
+    """Judge every later system call by ``program`` too."""
+    packed = _Program(len(program) // _INSTRUCTION, program)
+    _asked(_prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(packed)), "seccomp")

@@ -1,0 +1,191 @@
+"""One sandbox from its start to its end: bubblewrap, and the first process of its namespace once that is known."""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import time
+from typing import Any, Final
+
+from carrel.sandbox.launcher.berths import Berth
+
+_NICER: Final = 5
+STUCK_SECONDS: Final = 5.0
+
+
+class Sandbox:
+    """``outer`` is bwrap, ``inner`` the first process inside. One without an end of its own has no ``deadline``."""
+
+    def __init__(self, number: int, berth: Berth, status: socket.socket, spec: dict[str, Any]) -> None:
+        self.id = number
+        self.berth = berth
+        self.outer = berth.pid
+        self.status = status
+        self.rlimits: dict[str, list[int]] = spec["rlimits"]
+        self.since = time.monotonic()
+        self.deadline: float | None = None if spec["wall_seconds"] is None else self.since + spec["wall_seconds"]
+        self.wants_gate = bool(spec.get("gate"))
+        self.inner: int | None = None
+        self.inner_handle: int | None = None
+        self.text = b""
+        self.began = False
+        self.wait_status: int | None = None
+        self.usage: Any = None
+        self.killed: str | None = None
+        self.refused: str | None = None
+
+    def kill(self, reason: str | None = None) -> None:
+        """Kill the namespace's first process, and with it, by the kernel, all others in there.
+
+        Until bwrap has said who that is, nothing is killed: bwrap alone would leave that process behind, waiting for it
+        for ever. It says so within a millisecond, and is killed then.
+        """
+        if reason is not None:
+            self.killed = self.killed or reason
+        if self.inner_handle is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.inner_handle, signal.SIGKILL)
+
+    def due(self) -> float | None:
+        """When it is to be looked at for its time."""
+        if self.killed is None:
+            return self.deadline
+        if self.inner_handle is None and self.wait_status is None:
+            return (self.deadline or self.since) + STUCK_SECONDS
+        return None
+
+    def look_at_the_time(self, now: float) -> None:
+        """Kill it where its time is over, and bwrap itself where it never said who is inside."""
+        due = self.due()
+        if due is None or due > now:
+            return
+        if self.killed is None:
+            self.kill("wall_clock")
+        else:
+            os.kill(self.outer, signal.SIGKILL)
+
+    def hear(self) -> bool:
+        """Read what bwrap says; the first process is given its limits and then let go. False where no more comes."""
+        try:
+            piece = self.status.recv(4096)
+        except (BlockingIOError, ConnectionError):
+            piece = b""
+        if not piece:
+            return False
+        self.text += piece
+        if not self.began and b"\n" in self.text and self.know_inner() is not None:
+            self._let_go()
+        return True
+
+    def _let_go(self) -> None:
+        if self.killed is not None or self.inner is None:
+            self.kill()
+            return
+        try:
+            limit(self.inner, self.rlimits)
+        except ProcessLookupError:
+            return
+        except (OSError, ValueError) as error:
+            self.refused = f"its limits could not be set ({error})"
+            self.kill()
+            return
+        # Where bwrap has given up meanwhile, its end says why.
+        with contextlib.suppress(ConnectionError):
+            self.status.send(b"1")
+
+    def last_words(self) -> None:
+        """What bwrap wrote before it ended, the inner process's name and exit code among it."""
+        while True:
+            try:
+                piece = self.status.recv(4096)
+            except (BlockingIOError, ConnectionError):
+                break
+            if not piece:
+                break
+            self.text += piece
+        if not self.began and b"\n" in self.text:
+            self.know_inner()
+            self.kill()
+        if self.inner is not None and not _is_child(self.inner_handle):
+            # bwrap has waited for it already: it is gone, and all that was in its namespace.
+            self.inner = None
+
+    def know_inner(self) -> int | None:
+        """Take from bwrap's first line who the first process inside is, None where it is gone already.
+
+        It is held by a descriptor, for numbers are used again.
+        """
+        inner = int(json.loads(self.text.split(b"\n", 1)[0])["child-pid"])
+        self.began = True
+        try:
+            self.inner_handle = os.pidfd_open(inner)
+        except ProcessLookupError:
+            return None
+        self.inner = inner
+        return inner
+
+    def others(self) -> int:
+        """How many processes are in it beside its init and its own command; commands sent in are not its init's."""
+        return max(0, len(tree(self.inner)) - 2) if self.inner is not None else 0
+
+    def ending(self) -> dict[str, Any]:
+        """How it ended, as it is told."""
+        code = None
+        for line in self.text.splitlines():
+            with contextlib.suppress(ValueError):
+                code = json.loads(line).get("exit-code", code)
+        return ending(code, began=self.began, killed=self.killed, since=self.since, usage=self.usage)
+
+    def close(self) -> None:
+        """Give up what is held of it."""
+        self.status.close()
+        if self.inner_handle is not None:
+            os.close(self.inner_handle)
+
+
+def ending(code: int | None, *, began: bool, killed: str | None, since: float, usage: Any) -> dict[str, Any]:
+    """The end of a command, in the form of the packet."""
+    return {
+        "exit_code": code,
+        "began": began,
+        "killed": killed,
+        "seconds": time.monotonic() - since,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime if usage else 0.0,
+        "max_rss": usage.ru_maxrss * 1024 if usage else 0,
+    }
+
+
+def limit(pid: int, rlimits: dict[str, list[int]]) -> None:
+    """Set the limits of a process, which all that it starts inherit; none of them can raise them."""
+    for name, wanted in rlimits.items():
+        number = getattr(resource, f"RLIMIT_{name}")
+        most = resource.prlimit(pid, number)[1]
+        soft, hard = (value if most == resource.RLIM_INFINITY else min(value, most) for value in wanted)
+        resource.prlimit(pid, number, (soft, hard))
+    os.setpriority(os.PRIO_PROCESS, pid, _NICER)
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "wb", buffering=0) as file:
+        file.write(b"1000")
+
+
+def tree(root: int) -> list[int]:
+    """``root`` and all its descendants."""
+    found = [root]
+    for pid in found:
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:
+                    found += [int(number) for number in file.read().split()]
+    return found
+
+
+def _is_child(handle: int | None) -> bool:
+    """Whether the process is still to be waited for by this one."""
+    if handle is None:
+        return False
+    try:
+        os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

@@ -1,0 +1,49 @@
+"""Run inside a sandbox to see whether it holds: prints a JSON list of sentences on what does not, empty where all does.
+
+Standard library only: it is fed to a bare interpreter through standard input.
+"""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+
+def findings() -> list[str]:
+    """What is not as it must be."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    wrong = []
+    if status.get("NoNewPrivs") != "1":
+        wrong.append("The sandbox can gain privileges.")
+    if any(int(status.get(name, "1"), 16) for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")):
+        wrong.append("The sandbox holds capabilities.")
+    if status.get("Seccomp") != "2" or int(status.get("Seccomp_filters", "2")) < 2:
+        wrong.append("The sandbox's seccomp filters are not in force.")
+    if [name for _, name in socket.if_nameindex()] != ["lo"]:
+        wrong.append("The sandbox sees the network.")
+    if os.getuid() == 0:
+        wrong.append("The sandbox runs as uid 0.")
+    wrong += [
+        f"The sandbox can write {path}." for path in ("/", "/proc/sys/kernel/core_pattern", "/usr") if writable(path)
+    ]
+    if sum(name.isdigit() for name in os.listdir("/proc")) > 3:
+        wrong.append("The sandbox sees processes of the host.")
+    return wrong
+
+
+def writable(path: str) -> bool:
+    """Whether the file, or a new one in the directory, can be opened for writing."""
+    try:
+        if Path(path).is_dir():
+            os.close(os.open(f"{path}/.carrel-probe", os.O_WRONLY | os.O_CREAT, 0o600))
+        else:
+            os.close(os.open(path, os.O_WRONLY))
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(findings()))

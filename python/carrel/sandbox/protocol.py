@@ -1,0 +1,149 @@
+"""What a sandbox runner is to the rest of Carrel."""
+
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+from carrel.declare.tenant import SandboxConfig
+from carrel.ids import TenantId
+from carrel.sandbox.launcher import GATE_PORT
+from carrel.tenancy.handle import Tenant
+from carrel.tenancy.userland import Userland
+
+__all__ = ["GATE_PORT", "EgressGate", "Job", "KeptSandbox", "KillReason", "Mechanism", "Outcome", "Sandbox"]
+
+KillReason = Literal["wall_clock", "cpu", "memory", "output", "disk", "cancelled", "launcher_lost"]
+
+
+class EgressGate(Protocol):
+    """The one way out of one sandbox.
+
+    ``env`` is added to the environment inside (the proxy's variables, placeholders), ``files`` are put under /etc by
+    their path there (certificates).
+    """
+
+    @property
+    def env(self) -> Mapping[str, str]: ...
+    @property
+    def files(self) -> Mapping[str, bytes]: ...
+
+    def follow(self, other: "EgressGate", /) -> None:
+        """Be for whom ``other`` is from now on: a kept sandbox goes on with another session's command."""
+        ...
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Answer what comes to ``listener``, which listens inside, until cancelled; the caller closes it.
+
+        What a client did wrong raises nothing.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One command to run. ``argv[0]`` is an absolute path inside or a name looked up on the userland's PATH.
+
+    ``workspace`` is the path beneath the tenant's root that is mounted read-write at /workspace. ``env`` is added to
+    the fixed minimal environment. ``limits`` are the tenant's. Without a ``gate`` nothing at all is reachable.
+    ``keep`` names the worker of this tenant that it is run in; equal names share processes, ``/tmp`` and the gate that
+    the worker was started with. Without one, nothing that the command starts lives on.
+    """
+
+    argv: tuple[str, ...]
+    limits: SandboxConfig
+    userland: Userland
+    stdin: bytes = b""
+    cwd: str = "/workspace"
+    workspace: str = "sandbox"
+    env: Mapping[str, str] = field(default_factory=dict)
+    gate: EgressGate | None = None
+    keep: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended. Output is kept up to ``limits.output_bytes`` in all; ``output_dropped`` is what was over.
+
+    ``exit_code`` is None where a signal ended it; ``killed`` says which limit did, where one did. ``note`` is what
+    there is to say about the sandbox that it was run in.
+    """
+
+    exit_code: int | None
+    signal: int | None
+    stdout: bytes
+    stderr: bytes
+    output_dropped: int
+    killed: KillReason | None
+    seconds: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSandbox:
+    """A worker that runs: ``commands`` were run in it so far, ``running`` of them still are."""
+
+    id: str
+    tenant: TenantId
+    name: str
+    began: datetime
+    used: datetime
+    commands: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mechanism:
+    """How one limit is held on this machine: for example ("memory", "rlimit", "process")."""
+
+    limit: str
+    by: str
+    scope: Literal["sandbox", "process", "tenant"]
+
+
+class Sandbox(Protocol):
+    """Runs commands for tenants. Cancelling the awaiting task kills the whole process tree before it returns."""
+
+    async def run(self, tenant: Tenant, job: Job, *, on_output: Callable[[bytes], None] | None = None) -> Outcome:
+        """Run one job to its end; ``on_output`` sees pieces of stdout and stderr as they come.
+
+        Raises SandboxUnavailable where the sandbox cannot be given whole: nothing is ever run with less.
+        """
+        ...
+
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        """How each limit is held here."""
+        ...
+
+    async def check(self) -> str | None:
+        """None where a sandbox really starts here and is tight, else what is wrong and what mends it."""
+        ...
+
+    def kept(self) -> tuple[KeptSandbox, ...]:
+        """The workers that run."""
+        ...
+
+    def busy(self, tenant: TenantId, workspace: str) -> bool:
+        """Whether a command runs in that workspace now."""
+        ...
+
+    def template(self, sandbox_id: str) -> Job:
+        """What a worker was started for: with another ``argv`` it is a further command in it. Raises NotFound."""
+        ...
+
+    def log(self, sandbox_id: str) -> bytes:
+        """The last of what background processes of a worker wrote; raises NotFound."""
+        ...
+
+    async def stop(self, sandbox_id: str) -> None:
+        """End a worker with all that runs in it; raises NotFound."""
+        ...
+
+    async def stop_tenant(self, tenant: TenantId) -> None:
+        """End all workers of a tenant."""
+        ...
+
+    async def close(self) -> None:
+        """Kill what runs and stop the launcher."""
+        ...

@@ -1,0 +1,244 @@
+"""The `bwrap` runner: one command in fresh namespaces or in a worker's, with limits, filters and a clean end."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from carrel.clock import Clock, SystemClock
+from carrel.declare.tenant import SandboxConfig
+from carrel.errors import SandboxUnavailable
+from carrel.ids import TenantId
+from carrel.sandbox import bwrap, probe
+from carrel.sandbox.command import Command, judge, kept
+from carrel.sandbox.launcher.packets import memory
+from carrel.sandbox.link import Ending, Link
+from carrel.sandbox.protocol import EgressGate, Job, KeptSandbox, Mechanism, Outcome
+from carrel.sandbox.seccomp import filters
+from carrel.sandbox.slots import Slots
+from carrel.sandbox.workers import Workers
+from carrel.tasks import Tasks
+from carrel.telemetry import Metrics
+from carrel.tenancy.handle import Tenant
+from carrel.tenancy.paths import TenantRoot
+from carrel.tenancy.userland import Mount, Userland
+
+AT_ONCE: Final = 64
+WAIT_SECONDS: Final = 60.0
+
+MECHANISMS: Final = (
+    Mechanism("memory", "rlimit", "process"),
+    Mechanism("cpu", "rlimit", "process"),
+    Mechanism("pids", "rlimit in the sandbox's own user namespace", "sandbox"),
+    Mechanism("open_files", "rlimit", "process"),
+    Mechanism("file_size", "rlimit", "process"),
+    Mechanism("tmp", "size of the tmpfs", "sandbox"),
+    Mechanism("wall_clock", "launcher", "sandbox"),
+    Mechanism("output", "gateway", "sandbox"),
+    Mechanism("disk", "gateway, which keeps a part of it free", "tenant"),
+    Mechanism("concurrent", "gateway", "tenant"),
+)
+
+
+class BwrapSandbox:
+    """Runs jobs under bubblewrap. Nothing is kept between two of them but the tenant's workspace, and its workers.
+
+    ``launch_uid`` is for a caller who is root: who the launcher becomes. ``at_once`` is the most of all tenants' runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics | None = None,
+        launch_uid: int | None = None,
+        at_once: int = AT_ONCE,
+        clock: Clock | None = None,
+    ) -> None:
+        self._filters = filters()
+        self._layout = bwrap.Files(filters=len(self._filters))
+        self._link = Link(
+            files=[*self._filters, *(content for _, content in bwrap.ETC)],
+            filters=len(self._filters),
+            launch_uid=launch_uid,
+        )
+        self._tasks = Tasks("sandbox")
+        self._slots = Slots(at_once)
+        self._busy: Counter[tuple[TenantId, str]] = Counter()
+        self._workers = Workers(link=self._link, clock=clock or SystemClock(), start=self._start_worker)
+        self._metrics = metrics
+        self._launch_uid = launch_uid
+
+    async def run(self, tenant: Tenant, job: Job, *, on_output: Callable[[bytes], None] | None = None) -> Outcome:
+        """See ``Sandbox.run``."""
+        judge(job)
+        async with self._slots.taken(tenant.id, job.limits.concurrent, wait=WAIT_SECONDS):
+            root = await kept(lambda: tenant.root.directory(job.workspace), TenantRoot.close)
+            self._busy[tenant.id, job.workspace] += 1
+            try:
+                if job.keep is not None:
+                    outcome = await self._workers.run(tenant, job, root, on_output=on_output)
+                else:
+                    outcome = await self._run_in(root.fd, job, on_output)
+            except SandboxUnavailable:
+                self._count(tenant, "unavailable")
+                raise
+            except asyncio.CancelledError:
+                self._count(tenant, "cancelled")
+                raise
+            finally:
+                root.close()
+                self._busy[tenant.id, job.workspace] -= 1
+                if not self._busy[tenant.id, job.workspace]:
+                    del self._busy[tenant.id, job.workspace]
+        self._count(tenant, outcome.killed or ("ok" if outcome.exit_code == 0 else "failed"))
+        return outcome
+
+    def kept(self) -> tuple[KeptSandbox, ...]:
+        """See ``Sandbox.kept``."""
+        return self._workers.all()
+
+    def busy(self, tenant: TenantId, workspace: str) -> bool:
+        """See ``Sandbox.busy``."""
+        return self._busy[tenant, workspace] > 0
+
+    def template(self, sandbox_id: str) -> Job:
+        """See ``Sandbox.template``."""
+        return self._workers.template(sandbox_id)
+
+    def log(self, sandbox_id: str) -> bytes:
+        """See ``Sandbox.log``."""
+        return self._workers.log(sandbox_id)
+
+    async def stop(self, sandbox_id: str) -> None:
+        """See ``Sandbox.stop``."""
+        await self._workers.stop(sandbox_id)
+
+    async def stop_tenant(self, tenant: TenantId) -> None:
+        """See ``Sandbox.stop_tenant``."""
+        await self._workers.stop_tenant(tenant)
+
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        """See ``Sandbox.mechanisms``."""
+        return MECHANISMS
+
+    async def check(self) -> str | None:
+        """See ``Sandbox.check``: a probe of our own is run in a real sandbox and tells what it found there."""
+        try:
+            path, workspace = await asyncio.to_thread(_empty_directory, self._launch_uid)
+        except OSError as error:
+            return f"No directory can be made to try the sandbox in: {error.strerror}."
+        try:
+            outcome = await self._run_in(workspace, _probe_job(), None)
+        except SandboxUnavailable as error:
+            return error.message
+        finally:
+            os.close(workspace)
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+        try:
+            found = json.loads(outcome.stdout)
+        except ValueError:
+            text = outcome.stderr.decode("utf-8", "replace").strip()[-500:]
+            return f"The sandbox's own probe failed in it: {text or outcome.exit_code}."
+        return " ".join(found) or None
+
+    async def close(self) -> None:
+        """See ``Sandbox.close``."""
+        await self._link.close()
+        self._workers.close()
+        await self._tasks.close()
+
+    async def _run_in(self, workspace: int, job: Job, on_output: Callable[[bytes], None] | None) -> Outcome:
+        gates: list[Callable[[], None]] = []
+
+        async def begin(handed: list[int]) -> tuple[int, "asyncio.Future[Ending]"]:
+            number, ending, end_gate = await self._begun(workspace, job, handed)
+            gates.append(end_gate)
+            return number, ending
+
+        try:
+            order = self._order(job, wall_seconds=job.limits.wall_seconds)
+            return await Command(self._link, workspace, job, on_output=on_output).run(begin, order)
+        finally:
+            for end_gate in gates:
+                end_gate()
+
+    async def _start_worker(
+        self, workspace: int, job: Job, pipes: list[int]
+    ) -> tuple[int, "asyncio.Future[Ending]", Callable[[], None]]:
+        order = memory("order", json.dumps(self._order(job, wall_seconds=None)).encode())
+        try:
+            return await self._begun(workspace, job, [order, *pipes])
+        finally:
+            os.close(order)
+
+    def _order(self, job: Job, *, wall_seconds: float | None) -> dict[str, object]:
+        return {
+            "args": bwrap.arguments(job, self._layout),
+            "argv": job.argv,
+            "rlimits": bwrap.rlimits(job),
+            "wall_seconds": wall_seconds,
+            "gate": job.gate is not None,
+        }
+
+    async def _begun(
+        self, workspace: int, job: Job, handed: list[int]
+    ) -> tuple[int, "asyncio.Future[Ending]", Callable[[], None]]:
+        """Start a sandbox; its number, a future of its end, and what ends its gate."""
+        gate = job.gate
+        serving: list[asyncio.Task[None]] = []
+
+        def opened(listener: socket.socket) -> None:
+            if gate is not None:
+                serving.append(self._tasks.start(_served(gate, listener), name="gate"))
+
+        def end_gate() -> None:
+            for task in serving:
+                task.cancel()
+
+        with ExitStack() as files:
+            more = []
+            for content in gate.files.values() if gate is not None else ():
+                more.append(memory("file", content))
+                files.callback(os.close, more[-1])
+            number, ending = await self._link.run(
+                [*handed, workspace, *more], on_gate=opened if gate is not None else None
+            )
+        return number, ending, end_gate
+
+    def _count(self, tenant: Tenant, ending: str) -> None:
+        if self._metrics is not None:
+            self._metrics.sandbox(tenant.id, ending=ending)
+
+
+async def _served(gate: EgressGate, listener: socket.socket) -> None:
+    with listener:
+        await gate.serve(listener)
+
+
+def _empty_directory(uid: int | None) -> tuple[str, int]:
+    """A new empty directory that the launcher's uid may write: its path and a descriptor."""
+    path = tempfile.mkdtemp(prefix="carrel-check-")
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if uid is not None:
+        os.fchown(fd, uid, uid)
+    return path, fd
+
+
+def _probe_job() -> Job:
+    """Our own probe, run by this interpreter: only trusted code sees what it is given of the host."""
+    wanted = ["/usr", "/lib", "/lib64", "/nix/store", sys.base_prefix]
+    found = [path for path in dict.fromkeys(wanted) if Path(path).is_dir()]
+    top = [path for path in found if not any(path != other and Path(path).is_relative_to(other) for other in found)]
+    python = os.path.realpath(sys.executable)
+    userland = Userland("host", "probe", tuple(Mount(path, path) for path in top), "/usr/bin", python)
+    code = Path(probe.__file__).read_bytes()
+    limits = SandboxConfig(wall_seconds=20.0)
+    return Job((python, "-I", "-S", "-B", "-"), limits, userland, stdin=code)

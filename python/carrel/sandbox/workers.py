@@ -1,0 +1,306 @@
+"""Workers: sandboxes that are kept between commands, so that what runs in the background lives on.
+
+A worker is a sandbox whose own command waits for its end of a pipe to close. Commands are sent into it by the launcher,
+each with limits and a deadline of its own. It is stopped when it has not been used for its idle time, when its tenant
+goes, or by an operator; the next command starts it anew, with the workspace as it was.
+"""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+from uuid import uuid4
+
+import structlog
+
+from carrel.clock import Clock
+from carrel.errors import NotFound, SandboxUnavailable
+from carrel.ids import TenantId
+from carrel.sandbox import bwrap
+from carrel.sandbox.command import PIPE_SECONDS, Command
+from carrel.sandbox.link import Ending, Link
+from carrel.sandbox.protocol import Job, KeptSandbox, Outcome
+from carrel.tenancy.handle import Tenant
+from carrel.tenancy.paths import TenantRoot
+
+LOG_BYTES: Final = 256 << 10
+START_SECONDS: Final = 30.0
+_PIPES: Final = 32
+_PIECE: Final = 1 << 16
+_READY: Final = b"ready\n"
+_WAITING: Final = "echo ready; read -r _"
+_log = structlog.get_logger(__name__)
+
+Start = Callable[[int, Job, list[int]], Awaitable[tuple[int, "asyncio.Future[Ending]", Callable[[], None]]]]
+"""Starts a sandbox of ``job`` with [stdin, stdout, stderr]: its number, a future of its end, and what ends its gate."""
+
+
+class Log:
+    """The last of what background processes wrote, read from the pipes that they still hold."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+        self._open: list[int] = []
+
+    def take(self, descriptors: list[int]) -> None:
+        """Read these too, until they end; they are this object's from here on."""
+        for fd in descriptors:
+            os.set_blocking(fd, False)
+            self._open.append(fd)
+            asyncio.get_running_loop().add_reader(fd, self._read, fd)
+        while len(self._open) > _PIPES:
+            self._end(self._open[0])
+
+    def text(self) -> bytes:
+        """What is kept of it."""
+        return b"".join(self._pieces)
+
+    def close(self) -> None:
+        """Read no more."""
+        for fd in list(self._open):
+            self._end(fd)
+
+    def _read(self, fd: int) -> None:
+        try:
+            piece = os.read(fd, _PIECE)
+        except BlockingIOError:
+            return
+        if not piece:
+            self._end(fd)
+            return
+        self._pieces.append(piece)
+        self._size += len(piece)
+        while self._size > LOG_BYTES and len(self._pieces) > 1:
+            self._size -= len(self._pieces.popleft())
+
+    def _end(self, fd: int) -> None:
+        self._open.remove(fd)
+        asyncio.get_running_loop().remove_reader(fd)
+        os.close(fd)
+
+
+@dataclass(eq=False)
+class Worker:
+    """One that runs. ``made_of`` tells whether another job could use it; ``running`` counts commands in it now."""
+
+    id: str
+    tenant: TenantId
+    name: str
+    job: Job
+    made_of: tuple[str, int]
+    began: datetime
+    number: int
+    ending: "asyncio.Future[Ending]"
+    stdin: int
+    end_gate: Callable[[], None]
+    used: datetime
+    commands: int = 0
+    running: int = 0
+    log: Log = field(default_factory=Log)
+    timer: asyncio.TimerHandle | None = None
+
+
+class Workers:
+    """All workers of one launcher; ``start`` makes the sandbox that each of them is."""
+
+    def __init__(self, *, link: Link, clock: Clock, start: Start) -> None:
+        self._link = link
+        self._clock = clock
+        self._start = start
+        self._workers: dict[tuple[TenantId, str], Worker] = {}
+        self._locks: dict[tuple[TenantId, str], asyncio.Lock] = {}
+
+    async def run(
+        self, tenant: Tenant, job: Job, root: TenantRoot, *, on_output: Callable[[bytes], None] | None
+    ) -> Outcome:
+        """Run one job in the worker called ``job.keep``, which is started where it does not run."""
+        key = (tenant.id, job.keep or "")
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            worker, note = await self._usable(key, tenant, job, root)
+            worker.running += 1
+            worker.commands += 1
+            if worker.timer is not None:
+                worker.timer.cancel()
+        try:
+            outcome = await self._run_in(worker, job, root, on_output)
+        finally:
+            worker.running -= 1
+            worker.used = self._clock.now()
+            self._rest(worker, job.limits.keep_idle_seconds)
+        return replace(outcome, note=note) if note else outcome
+
+    def all(self) -> tuple[KeptSandbox, ...]:
+        """Those that run."""
+        return tuple(
+            KeptSandbox(
+                id=worker.id, tenant=worker.tenant, name=worker.name, began=worker.began, used=worker.used,
+                commands=worker.commands, running=worker.running,
+            )
+            for worker in self._workers.values()
+        )  # fmt: skip
+
+    def template(self, sandbox_id: str) -> Job:
+        """What one was started for, to make a further command of; raises NotFound."""
+        return self._of(sandbox_id).job
+
+    def log(self, sandbox_id: str) -> bytes:
+        """The last of what background processes in it wrote; raises NotFound."""
+        return self._of(sandbox_id).log.text()
+
+    async def stop(self, sandbox_id: str) -> None:
+        """End one with all that runs in it; raises NotFound."""
+        await self._stopped(self._of(sandbox_id))
+
+    async def stop_tenant(self, tenant: TenantId) -> None:
+        """End all of a tenant's."""
+        await asyncio.gather(*(self._stopped(one) for one in list(self._workers.values()) if one.tenant == tenant))
+
+    def close(self) -> None:
+        """Give everything back; the launcher's end is theirs."""
+        for worker in list(self._workers.values()):
+            self._forget(worker)
+
+    def _of(self, sandbox_id: str) -> Worker:
+        for worker in self._workers.values():
+            if worker.id == sandbox_id:
+                return worker
+        raise NotFound("No such sandbox runs.")
+
+    async def _usable(
+        self, key: tuple[TenantId, str], tenant: Tenant, job: Job, root: TenantRoot
+    ) -> tuple[Worker, str]:
+        """The worker to use, and what there is to say about it."""
+        worker = self._workers.get(key)
+        note = ""
+        if worker is not None and worker.made_of != _made_of(job):
+            left = await self._link.count(worker.number) if not worker.running else 1
+            if left:
+                return worker, (
+                    "This sandbox has the packages and limits of when it was started, for something still runs in it. "
+                    "It takes the new ones when that has ended."
+                )
+            await self._stopped(worker)
+            worker, note = None, "The sandbox was started anew, with other packages or limits than before."
+        if worker is None:
+            worker = await self._begun(key, tenant, job, root)
+        return worker, note
+
+    async def _begun(self, key: tuple[TenantId, str], tenant: Tenant, job: Job, root: TenantRoot) -> Worker:
+        mine = [one for one in self._workers.values() if one.tenant == tenant.id]
+        if len(mine) >= job.limits.concurrent:
+            resting = [one for one in mine if not one.running]
+            if not resting:
+                raise SandboxUnavailable(
+                    f"{len(mine)} sandboxes of this tenant are kept and all are in use (sandbox.concurrent). "
+                    "Try again later."
+                )
+            await self._stopped(min(resting, key=lambda one: one.used))
+        asleep = replace(job, argv=(job.userland.shell, "-c", _WAITING), stdin=b"", cwd="/workspace")
+        worker = await self._sandbox(key, tenant, asleep, root)
+        self._workers[key] = worker
+        worker.ending.add_done_callback(lambda _: self._forget(worker))
+        return worker
+
+    async def _sandbox(self, key: tuple[TenantId, str], tenant: Tenant, job: Job, root: TenantRoot) -> Worker:
+        ends = [*os.pipe2(os.O_CLOEXEC), *os.pipe2(os.O_CLOEXEC), *os.pipe2(os.O_CLOEXEC)]
+        stdin, hold, hear, stdout, words, stderr = ends
+        try:
+            number, ending, end_gate = await self._start(root.fd, job, [stdin, stdout, stderr])
+        except BaseException:
+            for fd in (hold, hear, words):
+                os.close(fd)
+            raise
+        finally:
+            for fd in (stdin, stdout, stderr):
+                os.close(fd)
+        now = self._clock.now()
+        worker = Worker(
+            f"sb_{uuid4().hex[:12]}", tenant.id, key[1], job, _made_of(job), now, number, ending, hold, end_gate, now
+        )
+        worker.log.take([words])
+        try:
+            await self._ready(worker, hear)
+        except BaseException:
+            self._link.kill(number)
+            await asyncio.wait([ending], timeout=PIPE_SECONDS)
+            self._forget(worker)
+            raise
+        finally:
+            os.close(hear)
+        return worker
+
+    async def _ready(self, worker: Worker, hear: int) -> None:
+        """Wait until the sandbox is whole: nobody may be sent into one that is not."""
+        loop = asyncio.get_running_loop()
+        said: asyncio.Future[bytes] = loop.create_future()
+
+        def readable() -> None:
+            loop.remove_reader(hear)
+            if not said.done():
+                said.set_result(os.read(hear, 100))
+
+        loop.add_reader(hear, readable)
+        try:
+            both: list[asyncio.Future[Any]] = [said, worker.ending]
+            await asyncio.wait(both, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            loop.remove_reader(hear)
+        if not (said.done() and said.result() == _READY):
+            if worker.ending.done() and worker.ending.exception() is not None:
+                worker.ending.result()
+            await asyncio.sleep(0)
+            text = worker.log.text().decode("utf-8", "replace").strip()[-500:]
+            raise SandboxUnavailable(
+                f"The sandbox could not be made whole, so nothing was run: {text or 'no reason given'}"
+            )
+
+    async def _run_in(
+        self, worker: Worker, job: Job, root: TenantRoot, on_output: Callable[[bytes], None] | None
+    ) -> Outcome:
+        if worker.job.gate is not None and job.gate is not None:
+            worker.job.gate.follow(job.gate)
+        order = {
+            "argv": job.argv,
+            "env": bwrap.environment(replace(job, gate=worker.job.gate)),
+            "cwd": job.cwd,
+            "rlimits": bwrap.rlimits(job),
+            "wall_seconds": job.limits.wall_seconds,
+        }
+        command = Command(self._link, root.fd, job, on_output=on_output)
+        return await command.run(lambda handed: self._link.enter(worker.number, handed), order, stays=worker.log.take)
+
+    def _rest(self, worker: Worker, seconds: float) -> None:
+        """Stop it after its idle time, where nothing is run in it until then."""
+        if worker.running or self._workers.get((worker.tenant, worker.name)) is not worker:
+            return
+        if worker.timer is not None:
+            worker.timer.cancel()
+        worker.timer = asyncio.get_running_loop().call_later(seconds, self._link.kill, worker.number)
+
+    async def _stopped(self, worker: Worker) -> None:
+        self._link.kill(worker.number)
+        await asyncio.wait([worker.ending], timeout=START_SECONDS)
+
+    def _forget(self, worker: Worker) -> None:
+        key = (worker.tenant, worker.name)
+        if self._workers.get(key) is worker:
+            del self._workers[key]
+            if not self._locks[key].locked():
+                del self._locks[key]
+        if worker.timer is not None:
+            worker.timer.cancel()
+        if worker.stdin >= 0:
+            os.close(worker.stdin)
+            worker.stdin = -1
+        worker.log.close()
+        worker.end_gate()
+
+
+def _made_of(job: Job) -> tuple[str, int]:
+    """What of a job is built into its sandbox: all else each command brings along."""
+    return job.userland.key, job.limits.tmp_bytes
