@@ -1,0 +1,152 @@
+"""SQLite opened one way, on threads of its own, with a ceiling on how many databases are open.
+
+WAL with synchronous=FULL: what was committed is on the disk. A full disk is StorageFull, whatever was being done.
+"""
+
+import asyncio
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import apsw
+
+from carrel.errors import CarrelError, Conflict, StorageFull, Unavailable
+
+T = TypeVar("T")
+BUSY_MILLISECONDS: Final = 5000
+CACHE_KIB: Final = 64
+OPEN_DATABASES: Final = 64
+"""At about 145 KiB and three descriptors each."""
+DISK_FULL: Final = "The disk is full: nothing was written, and what was written before can be read."
+
+_OPEN: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_EXRESCODE
+
+
+class AlreadyThere(Conflict):
+    """A row breaks a constraint: most often it is there already."""
+
+
+def open_database(path: Path | str, *, schema: Callable[[apsw.Connection], None] | None = None) -> apsw.Connection:
+    """The database at ``path``, made where it is missing; ``schema`` brings it up to date in one transaction."""
+    with translated():
+        try:
+            connection = apsw.Connection(str(path), flags=_OPEN, statementcachesize=16)
+        except apsw.CantOpenError as error:
+            if _is_full(Path(path).parent):
+                raise StorageFull(DISK_FULL) from error
+            raise
+        try:
+            connection.set_busy_timeout(BUSY_MILLISECONDS)
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", "full")
+            connection.pragma("foreign_keys", "on")
+            connection.pragma("trusted_schema", "off")
+            connection.pragma("cache_size", -CACHE_KIB)
+            if schema is not None:
+                with transaction(connection):
+                    schema(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns SQLite's errors into ours, where they are raised."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise StorageFull(DISK_FULL) from error
+    except apsw.IOError as error:
+        # Shared memory that cannot grow is an I/O error to SQLite, not a full disk.
+        if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+            raise StorageFull(DISK_FULL) from error
+        raise CarrelError("A database could not be read or written; the operator's log says why.") from error
+    except apsw.ConstraintError as error:
+        raise AlreadyThere("A database refused a row that breaks a rule of its own.") from error
+    except apsw.BusyError as error:
+        raise Unavailable("A database is busy; try again in a moment.") from error
+    except apsw.Error as error:
+        raise CarrelError(f"A database failed ({type(error).__name__}); the operator's log says why.") from error
+
+
+@contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """One transaction, committed at the end or wholly undone. Raises StorageFull and the others of `translated`.
+
+    Not by savepoints: on a full disk SQLite undoes everything by itself, and a savepoint's end would then hide why.
+    """
+    with translated():
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _is_full(directory: Path) -> bool:
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    return found.f_bavail == 0 or (found.f_files > 0 and found.f_favail == 0)
+
+
+class DatabasePool:
+    """Open databases by key, the longest unused closed when there are too many. For use on one thread."""
+
+    def __init__(self, open_one: Callable[[str], apsw.Connection], *, limit: int = OPEN_DATABASES) -> None:
+        self._open_one = open_one
+        self._limit = max(limit, 1)
+        self._open: OrderedDict[str, apsw.Connection] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, key: str) -> apsw.Connection:
+        """The database of ``key``, opened where it is not."""
+        connection = self._open.get(key)
+        if connection is not None:
+            self._open.move_to_end(key)
+            return connection
+        while len(self._open) >= self._limit:
+            self._open.popitem(last=False)[1].close()
+        connection = self._open[key] = self._open_one(key)
+        return connection
+
+    def discard(self, key: str) -> None:
+        """Close the database of ``key``: before its directory is removed, or after it failed."""
+        connection = self._open.pop(key, None)
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """Close them all."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+class Worker:
+    """One thread that work is done on in order, off the event loop."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._lock = threading.Lock()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """``work`` done on the thread, and its result; what began is finished also where the caller is cancelled."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def close(self) -> None:
+        """Wait for what was given to it, and end the thread. Blocks: call it last."""
+        with self._lock:
+            self._pool.shutdown(wait=True)

@@ -1,0 +1,1 @@
+"""Git, and edits of YAML in place."""

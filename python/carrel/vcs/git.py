@@ -1,0 +1,186 @@
+"""The git program, for the one work tree that tenants.d may be in: who changed what is declared, and when.
+
+Nothing of the repository is run: no hooks, no file system monitor, no filters of a submodule, no external transport.
+A commit takes the named paths alone; whatever else is staged or changed stays as it was.
+"""
+
+import asyncio
+import os
+import pwd
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from carrel import processes
+from carrel.errors import CarrelError
+
+_SECONDS: Final = 30.0
+_HARDENED: Final = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.editor=false",
+    "protocol.ext.allow=never",
+    "protocol.file.allow=never",
+    "submodule.recurse=false",
+    "commit.gpgSign=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+)
+_KEPT: Final = ("HOME", "PATH", "TZ", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
+_SHA: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+class GitFailed(CarrelError):
+    """Git refused or could not be started. What was declared is in the files all the same."""
+
+    code = "git_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who a commit is by."""
+
+    name: str
+    email: str
+
+    def __str__(self) -> str:
+        return f"{_plain(self.name)} <{_plain(self.email)}>"
+
+
+class Git:
+    """The work tree whose top is ``top``. `find` gives the one that a directory is in."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+
+    @classmethod
+    async def find(cls, path: Path) -> "Git | None":
+        """The work tree that the directory ``path`` is in; None where it is in none, or where there is no git."""
+        top = await asyncio.to_thread(_top, path)
+        if top is None:
+            return None
+        git = cls(top)
+        try:
+            answer = await git._run("rev-parse", "--is-inside-work-tree")
+        except processes.ProcessFailed:
+            return None
+        return git if answer.returncode == 0 and answer.stdout.strip() == b"true" else None
+
+    @classmethod
+    async def is_work_tree(cls, path: Path) -> bool:
+        """Whether the directory ``path`` is in a work tree."""
+        return await cls.find(path) is not None
+
+    async def head(self) -> str | None:
+        """The commit that is checked out, None before the first one."""
+        answer = await self._run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        sha = answer.stdout.decode("ascii", "replace").strip()
+        return sha if answer.returncode == 0 and _SHA.fullmatch(sha) else None
+
+    async def commit(self, paths: Sequence[Path], message: str, author: Author | None = None) -> str | None:
+        """Commit ``paths`` as they are now, removed ones too; the new commit, or None where nothing changed.
+
+        ``author`` goes over git's own configuration; where neither names one it is ``carrel <carrel@HOST>``.
+        Raises GitFailed.
+        """
+        names = [self._beneath(path) for path in paths]
+        if not names:
+            return None
+        if not await self._stage(names):
+            return None
+        options = [] if author is None else [f"--author={author}"]
+        command = ["commit", "--quiet", "--no-verify", "--cleanup=verbatim", "--file=-", *options, "--only", "--"]
+        answer = await self._run(*command, *names, stdin=message.encode(), identity=await self._identity(author))
+        if answer.returncode:
+            await self._run("reset", "--quiet", "--", *names)
+            raise GitFailed(f"git commit failed: {_tail(answer)}")
+        return await self.head()
+
+    async def _stage(self, names: list[str]) -> bool:
+        """Make git know of new files among ``names``; whether any of them differs from the last commit."""
+        known = [name for name in names if (self.top / name).is_file() or await self._is_tracked(name)]
+        if not known:
+            return False
+        added = await self._run("add", "--all", "--", *known)
+        if added.returncode:
+            raise GitFailed(f"git add failed: {_tail(added)}")
+        answer = await self._run("status", "--porcelain", "-z", "--untracked-files=no", "--", *known)
+        if answer.returncode:
+            raise GitFailed(f"git status failed: {_tail(answer)}")
+        return bool(answer.stdout)
+
+    async def _is_tracked(self, name: str) -> bool:
+        answer = await self._run("ls-files", "--error-unmatch", "--", name)
+        return answer.returncode == 0
+
+    async def _identity(self, author: Author | None) -> dict[str, str]:
+        """What git lacks to name a committer: its configuration is kept where it names one."""
+        answer = await self._run("var", "GIT_COMMITTER_IDENT")
+        configured = await self._run("config", "--get", "user.email")
+        if answer.returncode == 0 and configured.returncode == 0 and configured.stdout.strip():
+            return {}
+        default = author or Author("carrel", f"carrel@{socket.gethostname()}")
+        return {
+            "GIT_AUTHOR_NAME": default.name,
+            "GIT_AUTHOR_EMAIL": default.email,
+            "GIT_COMMITTER_NAME": "carrel",
+            "GIT_COMMITTER_EMAIL": f"carrel@{socket.gethostname()}",
+        }
+
+    def _beneath(self, path: Path) -> str:
+        """``path`` relative to the top; the last part is not followed. Raises GitFailed where it is elsewhere."""
+        whole = path if path.is_absolute() else self.top / path
+        resolved = whole.parent.resolve() / whole.name
+        try:
+            return str(resolved.relative_to(self.top.resolve()))
+        except ValueError:
+            raise GitFailed(f"{path} is not in the git work tree.") from None
+
+    async def _run(
+        self, *words: str, stdin: bytes = b"", identity: dict[str, str] | None = None
+    ) -> processes.Completed:
+        settings = [word for setting in (f"safe.directory={self.top}", *_HARDENED) for word in ("-c", setting)]
+        env = {name: os.environ[name] for name in _KEPT if name in os.environ} | {
+            "LC_ALL": "C.UTF-8",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_LITERAL_PATHSPECS": "1",
+            "GIT_ASKPASS": "false",
+            "GIT_ATTR_NOSYSTEM": "1",
+        }
+        env.setdefault("PATH", os.defpath)
+        env["HOME"] = _home(env.get("HOME"))
+        return await processes.run(
+            ["git", "--no-pager", *settings, *words],
+            env=env | (identity or {}),
+            timeout=_SECONDS,
+            stdin=stdin,
+            cwd=str(self.top),
+        )
+
+
+def _top(path: Path) -> Path | None:
+    """Where the work tree begins, by name: git itself refuses to say that of another owner's."""
+    path = path.resolve()
+    return next((d for d in (path, *path.parents) if os.path.lexists(d / ".git")), None)
+
+
+def _home(declared: str | None) -> str:
+    """A home whose configuration can be read: after privileges were dropped, the old one makes git fail."""
+    try:
+        own = pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        own = "/nonexistent"
+    return next((home for home in (declared, own) if home and os.access(home, os.R_OK | os.X_OK)), "/nonexistent")
+
+
+def _plain(text: str) -> str:
+    """``text`` with what would end a name or an address in a commit left out."""
+    return "".join(c for c in text if c.isprintable() and c not in "<>") or "carrel"
+
+
+def _tail(answer: processes.Completed) -> str:
+    return answer.stderr.decode("utf-8", "replace").strip()[-500:] or f"status {answer.returncode}"

@@ -1,0 +1,217 @@
+"""Edits YAML text in place: comments, order, quoting and layout stay as their author left them."""
+
+import difflib
+import io
+from collections.abc import Mapping, MutableMapping
+from decimal import Decimal
+from enum import Enum
+from itertools import pairwise
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
+
+from carrel.declare.document import Unreadable, plain, read
+from carrel.errors import InvalidRequest
+
+
+class _Delete(Enum):
+    DELETE = "delete"
+
+
+DELETE: Final = _Delete.DELETE
+"""The value that takes a key out."""
+
+
+class NotEditable(InvalidRequest):
+    """The text cannot be edited so; it is as it was."""
+
+    code = "not_editable"
+
+
+def edit(text: str, changes: Mapping[tuple[str, ...], object]) -> str:
+    """``text`` with each key at its path set, or taken out by DELETE; mappings on the way are made.
+
+    Values are text, numbers, booleans, None, and mappings and sequences of them. Raises NotEditable where the text is
+    not YAML of ours, a path leads through something else than mappings, or the result would not read back as meant.
+    """
+    before = _values(text)
+    try:
+        document = _yaml(text).load(text)
+    except YAMLError as error:
+        raise NotEditable(f"The YAML cannot be edited: {error}") from error
+    if document is None:
+        document = CommentedMap()
+    for path, value in changes.items():
+        _apply(document, path, value)
+        before = _applied(before, path, value)
+    dumped = _dump(text, document)
+    result = _with_remarks(text, dumped)
+    if _reads_as(result, before):
+        return result
+    if not _reads_as(dumped, before):
+        raise NotEditable("The YAML cannot be edited: the result would not read back as meant. Edit it by hand.")
+    return dumped
+
+
+def _reads_as(text: str, values: dict[str, Any]) -> bool:
+    try:
+        return _values(text) == values
+    except NotEditable:
+        return False
+
+
+def _dump(text: str, document: CommentedMap) -> str:
+    if not document:
+        return "".join(line for line in text.splitlines(keepends=True) if _is_remark(line))
+    out = io.StringIO()
+    _yaml(text).dump(document, out)
+    return out.getvalue()
+
+
+def _is_remark(line: str) -> bool:
+    return not line.strip() or line.lstrip().startswith("#")
+
+
+def _split(text: str) -> tuple[list[str], list[list[str]]]:
+    """The lines that hold something, and the remarks (comments, empty lines) above each and after the last."""
+    lines: list[str] = []
+    remarks: list[list[str]] = [[]]
+    for line in text.splitlines(keepends=True):
+        if _is_remark(line):
+            remarks[-1].append(line)
+        else:
+            lines.append(line)
+            remarks.append([])
+    return lines, remarks
+
+
+def _with_remarks(before: str, after: str) -> str:
+    """``after`` with the remarks of ``before`` above the lines that they were above.
+
+    The library hangs a remark onto the value that comes before it, and loses or moves it with that value.
+    """
+    old, old_remarks = _split(before)
+    new, _ = _split(after)
+    above: list[list[str]] = [[] for _ in range(len(new) + 1)]
+    for kind, i1, i2, j1, j2 in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal" or i2 - i1 == j2 - j1:
+            for i, j in zip(range(i1, i2), range(j1, j2), strict=True):
+                above[j] += old_remarks[i]
+        else:
+            above[j1 if kind == "replace" else j2] += [line for i in range(i1, i2) for line in old_remarks[i]]
+    above[-1 if old else 0] += old_remarks[-1]
+    result = [line for j, remarks in enumerate(above) for line in [*remarks, *new[j : j + 1]]]
+    return "".join(line if line.endswith("\n") else line + "\n" for line in result)
+
+
+def _yaml(text: str) -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.version = None
+    yaml.preserve_quotes = True
+    yaml.width = 1 << 20
+    yaml.allow_duplicate_keys = False
+    yaml.representer.add_representer(Decimal, _represent_decimal)
+    indent, offset = _layout(text)
+    yaml.indent(mapping=indent, sequence=offset + 2, offset=offset)
+    return yaml
+
+
+def _represent_decimal(representer: Any, value: Decimal) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:float", format(value, "f"))
+
+
+def _layout(text: str) -> tuple[int, int]:
+    """How far mappings, and dashes under their key, are set in: as the text does it, else by two."""
+    mapping, offset = 2, 2
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    for above, below in pairwise(lines):
+        step = (len(below) - len(below.lstrip())) - (len(above) - len(above.lstrip()))
+        if not above.rstrip().endswith(":"):
+            continue
+        if below.lstrip().startswith("- "):
+            return mapping, max(step, 0)
+        if step > 0:
+            mapping = step
+    return mapping, offset
+
+
+def _apply(document: Any, path: tuple[str, ...], value: object) -> None:
+    if not path:
+        raise NotEditable("The YAML cannot be edited: no key is named.")
+    at = document
+    for depth, key in enumerate(path[:-1]):
+        below = at.get(key) if isinstance(at, MutableMapping) else None
+        if below is None:
+            if value is DELETE:
+                return
+            below = at[key] = CommentedMap()
+        elif not isinstance(below, MutableMapping):
+            raise NotEditable(f"The YAML cannot be edited: {'.'.join(path[: depth + 1])} is not a mapping.")
+        at = below
+    if value is DELETE:
+        at.pop(path[-1], None)
+    else:
+        at[path[-1]] = _commented(value)
+
+
+def _commented(value: object) -> Any:
+    match value:
+        case Mapping():
+            return CommentedMap((str(key), _commented(item)) for key, item in value.items())
+        case list() | tuple():
+            sequence = CommentedSeq(_commented(item) for item in value)
+            if all(isinstance(item, str | int) for item in value):
+                sequence.fa.set_flow_style()
+            return sequence
+        case str():
+            return _text(value)
+        case None | bool() | int() | Decimal():
+            return value
+        case _:
+            raise NotEditable(f"The YAML cannot be edited: {type(value).__name__} is no value of YAML.")
+
+
+def _text(value: str) -> Any:
+    """Text that stays text: quoted where plain it would be something else, to any reader of YAML."""
+    if "\n" in value.rstrip("\n") and all(c.isprintable() or c == "\n" for c in value):
+        return LiteralScalarString(value)
+    if plain(value) is not value or value.lower() in ("yes", "no", "on", "off", "y", "n"):
+        return DoubleQuotedScalarString(value)
+    return value
+
+
+def _applied(values: dict[str, Any], path: tuple[str, ...], value: object) -> dict[str, Any]:
+    """What reading back must give."""
+    key, rest = path[0], path[1:]
+    result = dict(values)
+    if rest:
+        below = values.get(key)
+        if below is None and value is DELETE:
+            return result
+        result[key] = _applied(below or {}, rest, value)
+    elif value is DELETE:
+        result.pop(key, None)
+    else:
+        result[key] = _read_back(value)
+    return result
+
+
+def _read_back(value: object) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _read_back(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_read_back(item) for item in value)
+    return value
+
+
+def _values(text: str) -> dict[str, Any]:
+    try:
+        document = read(text)
+    except Unreadable as error:
+        raise NotEditable(f"The YAML cannot be edited: line {error.line}: {error.message}.") from error
+    if document.findings:
+        raise NotEditable(f"The YAML cannot be edited: {document.findings[0].message}.")
+    return document.values

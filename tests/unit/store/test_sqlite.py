@@ -1,0 +1,117 @@
+import threading
+from pathlib import Path
+
+import apsw
+import pytest
+
+from carrel.errors import CarrelError, StorageFull, Unavailable
+from carrel.store.sqlite import AlreadyThere, DatabasePool, Worker, open_database, transaction, translated
+
+
+def make_table(connection: apsw.Connection) -> None:
+    connection.execute("CREATE TABLE IF NOT EXISTS t(x TEXT)")
+
+
+def test_a_database_is_opened_one_way(tmp_path: Path) -> None:
+    connection = open_database(tmp_path / "a.sqlite", schema=make_table)
+    assert connection.pragma("journal_mode") == "wal"
+    assert connection.pragma("synchronous") == 2
+    assert connection.pragma("foreign_keys") == 1
+    connection.execute("INSERT INTO t VALUES ('kept')")
+    connection.close()
+    again = open_database(tmp_path / "a.sqlite", schema=make_table)
+    assert again.execute("SELECT x FROM t").fetchall() == [("kept",)]
+    again.close()
+
+
+def test_a_schema_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def broken(connection: apsw.Connection) -> None:
+        connection.execute("CREATE TABLE half(x)")
+        raise CarrelError("no")
+
+    with pytest.raises(CarrelError, match="no"):
+        open_database(tmp_path / "a.sqlite", schema=broken)
+    connection = open_database(tmp_path / "a.sqlite")
+    assert connection.execute("SELECT count(*) FROM sqlite_schema").fetchall() == [(0,)]
+    connection.close()
+
+
+def test_a_full_database_is_storage_full(tmp_path: Path) -> None:
+    connection = open_database(tmp_path / "a.sqlite", schema=make_table)
+    connection.pragma("max_page_count", 4)
+
+    def fill() -> None:
+        with transaction(connection):
+            for _ in range(100):
+                connection.execute("INSERT INTO t VALUES (?)", ("x" * 4000,))
+
+    with pytest.raises(StorageFull):
+        fill()
+    assert not connection.in_transaction
+    assert connection.execute("SELECT count(*) FROM t").fetchall() == [(0,)]
+    connection.close()
+
+
+def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
+    connection = open_database(tmp_path / "a.sqlite")
+    connection.execute("CREATE TABLE t(x TEXT UNIQUE)")
+
+    def twice(value: str) -> None:
+        with transaction(connection):
+            connection.execute("INSERT INTO t VALUES (?)", (value + "first",))
+            connection.execute("INSERT INTO t VALUES (?)", (value,))
+
+    twice("a")
+    with pytest.raises(AlreadyThere):
+        twice("a")
+    connection.execute("DELETE FROM t WHERE x='afirst'")
+    with pytest.raises(AlreadyThere):
+        twice("a")
+    assert connection.execute("SELECT x FROM t").fetchall() == [("a",)]
+    connection.close()
+
+
+def test_a_busy_database_is_said_so(tmp_path: Path) -> None:
+    first = open_database(tmp_path / "a.sqlite", schema=make_table)
+    second = open_database(tmp_path / "a.sqlite")
+    second.set_busy_timeout(1)
+    first.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable), translated():
+        second.execute("INSERT INTO t VALUES ('x')")
+    first.close()
+    second.close()
+
+
+def test_what_is_no_database_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite").write_bytes(b"not a database at all, not even nearly" * 200)
+    with pytest.raises(CarrelError):
+        open_database(tmp_path / "a.sqlite")
+    with pytest.raises(CarrelError):
+        open_database(tmp_path / "missing" / "a.sqlite")
+
+
+def test_the_pool_closes_the_longest_unused(tmp_path: Path) -> None:
+    opened: list[str] = []
+
+    def open_one(key: str) -> apsw.Connection:
+        opened.append(key)
+        return open_database(tmp_path / f"{key}.sqlite")
+
+    pool = DatabasePool(open_one, limit=2)
+    for key in ("a", "b", "a", "c", "a", "b"):
+        pool.get(key)
+        assert len(pool) <= 2
+    assert opened == ["a", "b", "c", "b"]
+    pool.discard("b")
+    pool.discard("never")
+    assert len(pool) == 1
+    pool.close()
+    assert len(pool) == 0
+
+
+async def test_work_is_done_in_order_on_one_thread() -> None:
+    worker = Worker("test")
+    names = [await worker.run(lambda: threading.current_thread().name) for _ in range(3)]
+    assert len(set(names)) == 1
+    assert names[0] != threading.current_thread().name
+    worker.close()

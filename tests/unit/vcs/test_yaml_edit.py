@@ -1,0 +1,137 @@
+import difflib
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carrel.declare.document import read
+from carrel.vcs.yaml_edit import DELETE, NotEditable, edit
+
+SAMPLES = sorted((Path(__file__).resolve().parents[3] / "tenants.d").glob("*.yaml"))
+TEXT = """\
+# at the top
+
+display_name: 'Acme'   # said so
+plan: pro
+agents:
+    main:
+        model: demo  # the model
+        tools: [shell, file_read]
+packages:
+- jq
+- ripgrep
+
+# limits
+quotas: {tokens_per_day: 5, cost_per_day_usd: 1.50}
+"""
+
+
+def diff(before: str, after: str) -> list[str]:
+    found = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
+    return [line for line in found if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+
+
+@pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.name)
+def test_no_change_is_no_change(file: Path) -> None:
+    assert edit(file.read_text(), {}) == file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({}, []),
+        ({("plan",): "team"}, ["-plan: pro", "+plan: team"]),
+        ({("suspended",): True}, ["+suspended: true"]),
+        ({("plan",): DELETE}, ["-plan: pro"]),
+        ({("nope",): DELETE, ("not", "there"): DELETE}, []),
+        ({("agents", "main", "model"): "other"},
+         ["-        model: demo  # the model", "+        model: other # the model"]),
+        ({("quotas", "tokens_per_day"): 7},
+         ["-quotas: {tokens_per_day: 5, cost_per_day_usd: 1.50}",
+          "+quotas: {tokens_per_day: 7, cost_per_day_usd: 1.50}"]),
+        ({("packages",): DELETE}, ["-- jq", "-- ripgrep", "-packages:"]),
+        ({("agents", "main", "max_tokens"): 5}, ["+        max_tokens: 5"]),
+        ({("agents",): DELETE}, ["-agents:", "-    main:", "-        model: demo  # the model",
+                                 "-        tools: [shell, file_read]"]),
+        ({("packages",): ["jq"]}, ["-- jq", "-- ripgrep", "-packages:", "+packages: [jq]"]),
+        ({("sandbox", "pids"): 9}, ["+sandbox:", "+    pids: 9"]),
+    ],
+)  # fmt: skip
+def test_only_what_is_edited_changes(changes: dict[tuple[str, ...], object], lines: list[str]) -> None:
+    found = diff(TEXT, edit(TEXT, changes))
+    normal = [" ".join(line.split()) for line in found if line.strip("+-")]
+    assert sorted(normal) == sorted(" ".join(line.split()) for line in lines)
+
+
+def test_comments_order_and_quotes_are_kept() -> None:
+    after = edit(TEXT, {("plan",): "team", ("extra", "deep"): {"a": [1, {"b": Decimal("0.10")}]}})
+    for kept in ("# at the top", "display_name: 'Acme'   # said so", "# limits", "- ripgrep", "1.50"):
+        assert kept in after
+    assert read(after).values["extra"] == {"deep": {"a": (1, {"b": Decimal("0.10")})}}
+
+
+def test_an_empty_text_and_one_of_comments_take_keys() -> None:
+    assert edit("", {("a",): 1}) == "a: 1\n"
+    assert edit("# hello\n", {("a", "b"): "x"}) == "# hello\na:\n  b: x\n"
+    assert edit("# hello\na: 1\n", {("a",): DELETE}) == "# hello\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["no", "on", "yes", "1", "1.50", "true", "null", "", "~", "2030-01-01", "a: b", "# x", "0777", "0x10", "1e5", "- a",
+     "*a", "&a", "!a", "{", "a\nb\n", "a\n\n# b\n", "  x ", "é", "x" * 500],
+)  # fmt: skip
+def test_text_stays_text_also_for_other_readers(text: str) -> None:
+    after = edit("b: 1\n", {("a",): text})
+    assert read(after).values == {"b": 1, "a": text}
+    assert yaml.safe_load(after)["a"] == text
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("a: [", {("b",): 1}),
+        ("a: 1\na: 2\n", {("b",): 1}),
+        ("a: !x 1\n", {("b",): 1}),
+        ("a: 1\n", {("a", "b"): 1}),
+        ("a: 1\n", {(): 1}),
+        ("a: 1\n", {("b",): object()}),
+        ("a: 1\n", {("b",): 1.5}),
+        ("a: &x {c: 1}\nb: *x\n", {("a", "c"): 2}),
+    ],
+)
+def test_what_cannot_be_edited_safely_is_refused(text: str, changes: dict[tuple[str, ...], Any]) -> None:
+    with pytest.raises(NotEditable):
+        edit(text, changes)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**12), 10**12)
+    | st.text(st.characters(codec="ascii", min_codepoint=32)),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), below),
+    max_leaves=6,
+)
+
+
+@given(VALUES)
+def test_every_value_reads_back_or_is_refused(value: object) -> None:
+    try:
+        after = edit(TEXT, {("agents", "x", "y"): value})
+    except NotEditable:
+        return
+    assert "# limits\nquotas" in after
+    assert "y" in read(after).values["agents"]["x"]
+
+
+def test_a_remark_stays_above_its_key() -> None:
+    text = "a:\n  b: 1\n\n# about c\nc: 1\n# about d\nd: 2\n"
+    assert edit(text, {("a", "new"): 2}) == text.replace("b: 1\n", "b: 1\n  new: 2\n")
+    assert edit(text, {("c",): DELETE}) == "a:\n  b: 1\n\n# about c\n# about d\nd: 2\n"
+    assert edit(text, {("a",): DELETE}) == "\n# about c\nc: 1\n# about d\nd: 2\n"
+    assert edit(text, {("d",): 3}) == text.replace("d: 2", "d: 3")
