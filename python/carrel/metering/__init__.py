@@ -1,0 +1,1 @@
+"""Reservations, the ledger, quotas in use, and the report."""

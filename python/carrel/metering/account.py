@@ -1,0 +1,229 @@
+"""What one tenant has used and what its calls in flight hold, against its quotas. In memory, made from the ledger."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Final
+
+from carrel.declare.quotas import CountLimit, MoneyLimit, Quotas
+from carrel.policy.pricing import add, subtract
+from carrel.policy.quota import (
+    Decision,
+    Refusal,
+    SlidingWindow,
+    TokenBucket,
+    day_reset,
+    judge_bucket,
+    judge_total,
+    judge_window,
+    month_reset,
+)
+
+_ZERO: Final = Decimal(0)
+_DAYS_KEPT: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaState:
+    """One declared quota: what is used of it, what calls in flight hold, and when its window opens again."""
+
+    name: str
+    used: int | Decimal
+    reserved: int | Decimal
+    hard: int | Decimal | None
+    soft: int | Decimal | None
+    reset_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A tenant's quotas, read once for each revision of them."""
+
+    source: Quotas
+    requests: tuple[tuple[str, CountLimit], ...]
+    tokens_day: CountLimit
+    tokens_month: CountLimit
+    cost_day: MoneyLimit
+    cost_month: MoneyLimit
+
+    @classmethod
+    def of(cls, quotas: Quotas) -> "Limits":
+        """The limits that ``quotas`` declares."""
+        named = [(f"requests_per_{unit}", quotas.count(f"requests_per_{unit}")) for unit in _REQUEST_UNITS]
+        return cls(
+            quotas,
+            tuple((name, limit) for name, limit in named if limit.hard is not None or limit.soft is not None),
+            quotas.count("tokens_per_day"),
+            quotas.count("tokens_per_month"),
+            quotas.money("cost_per_day_usd"),
+            quotas.money("cost_per_month_usd"),
+        )
+
+
+_REQUEST_UNITS: Final = ("second", "minute", "hour")
+
+
+@dataclass(slots=True)
+class Window:
+    """A fixed window: settled and reserved tokens and dollars."""
+
+    tokens: int = 0
+    cost: Decimal = _ZERO
+    held_tokens: int = 0
+    held_cost: Decimal = _ZERO
+
+    def hold(self, tokens: int, cost: Decimal) -> None:
+        """Reserve."""
+        self.held_tokens += tokens
+        self.held_cost = add(self.held_cost, cost)
+
+    def release(self, tokens: int, cost: Decimal) -> None:
+        """Give a reservation back."""
+        self.held_tokens -= tokens
+        self.held_cost = subtract(self.held_cost, cost)
+
+    def use(self, tokens: int, cost: Decimal) -> None:
+        """Count what was used."""
+        self.tokens += tokens
+        self.cost = add(self.cost, cost)
+
+
+@dataclass(slots=True)
+class Hold:
+    """The worst case of one call, held in the windows that it began in."""
+
+    day: Window
+    month: Window
+    tokens: int
+    cost: Decimal
+
+
+@dataclass(slots=True)
+class Account:
+    """One tenant's quotas in use."""
+
+    limits: Limits
+    days: dict[date, Window] = field(default_factory=dict)
+    months: dict[date, Window] = field(default_factory=dict)
+    second: TokenBucket = field(default_factory=TokenBucket)
+    minute: SlidingWindow = field(default_factory=lambda: SlidingWindow(60.0))
+    hour: SlidingWindow = field(default_factory=lambda: SlidingWindow(3600.0))
+    open_calls: int = 0
+    warned: set[tuple[str, date]] = field(default_factory=set)
+
+    def follow(self, quotas: Quotas) -> None:
+        """Take ``quotas`` from now on."""
+        if self.limits.source is not quotas:
+            self.limits = Limits.of(quotas)
+
+    def idle(self, now: float) -> bool:
+        """Whether nothing would be forgotten with it that the ledger does not know."""
+        return not self.open_calls and not self.minute.count(now) and not self.hour.count(now)
+
+    def admit(self, now: float, wall: datetime) -> tuple[Refusal | None, list[str]]:
+        """Count one request, or say why not; with the names of soft limits that it passes."""
+        if not self.limits.requests:
+            return None, []
+        soft: list[str] = []
+        for name, limit in self.limits.requests:
+            decision = self._judge_requests(name, limit, now, wall)
+            if decision.refusal is not None:
+                return decision.refusal, []
+            if decision.passed_soft:
+                soft.append(name)
+        for name, limit in self.limits.requests:
+            if name == "requests_per_second":
+                self.second.take(now, limit.hard if limit.hard is not None else limit.soft or 1)
+            else:
+                (self.minute if name == "requests_per_minute" else self.hour).add(now)
+        return None, soft
+
+    def _judge_requests(self, name: str, limit: CountLimit, now: float, wall: datetime) -> Decision:
+        if name == "requests_per_second":
+            return judge_bucket(self.second, quota=name, hard=limit.hard, soft=limit.soft, now=now, wall=wall)
+        window = self.minute if name == "requests_per_minute" else self.hour
+        return judge_window(window, quota=name, hard=limit.hard, soft=limit.soft, now=now, wall=wall)
+
+    def hold(self, tokens: int, cost: Decimal, wall: datetime) -> tuple[Hold | Refusal, list[str]]:
+        """Hold the worst case of a call in its day and month, or say why not."""
+        day, month = self.windows(wall)
+        soft: list[str] = []
+        for name, limit, used, held, worst, monthly in self._totals(day, month, tokens, cost):
+            if limit.hard is None and limit.soft is None:
+                continue
+            decision = judge_total(
+                quota=name, used=used, reserved=held, worst=worst, hard=limit.hard, soft=limit.soft,
+                reset_at=month_reset(wall) if monthly else day_reset(wall), wall=wall,
+            )  # fmt: skip
+            if decision.refusal is not None:
+                return decision.refusal, soft
+            if decision.passed_soft:
+                soft.append(name)
+        day.hold(tokens, cost)
+        month.hold(tokens, cost)
+        self.open_calls += 1
+        return Hold(day, month, tokens, cost), soft
+
+    def _totals(
+        self, day: Window, month: Window, tokens: int, cost: Decimal
+    ) -> tuple[tuple[str, CountLimit | MoneyLimit, int | Decimal, int | Decimal, int | Decimal, bool], ...]:
+        limits = self.limits
+        return (
+            ("tokens_per_day", limits.tokens_day, day.tokens, day.held_tokens, tokens, False),
+            ("tokens_per_month", limits.tokens_month, month.tokens, month.held_tokens, tokens, True),
+            ("cost_per_day_usd", limits.cost_day, day.cost, day.held_cost, cost, False),
+            ("cost_per_month_usd", limits.cost_month, month.cost, month.held_cost, cost, True),
+        )
+
+    def release(self, hold: Hold) -> None:
+        """Give back what a call held."""
+        hold.day.release(hold.tokens, hold.cost)
+        hold.month.release(hold.tokens, hold.cost)
+        self.open_calls -= 1
+
+    def use(self, hold: Hold, tokens: int, cost: Decimal) -> None:
+        """Put what a call used in the place of what it held."""
+        self.release(hold)
+        hold.day.use(tokens, cost)
+        hold.month.use(tokens, cost)
+
+    def knows(self, wall: datetime) -> bool:
+        """Whether the windows of ``wall`` are here."""
+        return wall.date() in self.days and wall.date().replace(day=1) in self.months
+
+    def windows(self, wall: datetime) -> tuple[Window, Window]:
+        """The windows of ``wall``; ask `knows` first."""
+        day = wall.date()
+        return self.days[day], self.months[day.replace(day=1)]
+
+    def learn(self, day: date, of_day: Window, of_month: Window) -> None:
+        """Take windows from the ledger, where they are not known, and forget old ones that nothing holds."""
+        self.days.setdefault(day, of_day)
+        self.months.setdefault(day.replace(day=1), of_month)
+        for windows in (self.days, self.months):
+            for old in sorted(windows)[:-_DAYS_KEPT]:
+                if not windows[old].held_tokens and old not in (day, day.replace(day=1)):
+                    del windows[old]
+
+    def status(self, now: float, wall: datetime) -> list[QuotaState]:
+        """Every declared quota as it is now."""
+        states: list[QuotaState] = []
+        for name, limit in self.limits.requests:
+            if name != "requests_per_second":
+                window = self.minute if name == "requests_per_minute" else self.hour
+                states.append(QuotaState(name, window.count(now), 0, limit.hard, limit.soft, None))
+            else:
+                states.append(QuotaState(name, 0, 0, limit.hard, limit.soft, None))
+        day, month = self.windows(wall)
+        for name, total, used, held, _, monthly in self._totals(day, month, 0, _ZERO):
+            if total.hard is not None or total.soft is not None:
+                reset = month_reset(wall) if monthly else day_reset(wall)
+                states.append(QuotaState(name, used, held, total.hard, total.soft, reset))
+        return states
+
+    def first_warning(self, quota: str, day: date) -> bool:
+        """Whether this is the day's first passing of a soft limit."""
+        if (quota, day) in self.warned:
+            return False
+        self.warned = {entry for entry in self.warned if entry[1] == day} | {(quota, day)}
+        return True

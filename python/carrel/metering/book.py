@@ -1,0 +1,210 @@
+"""Rows on their way from the journal into tenants' ledgers, and what is read from there.
+
+A row is here from the moment it is settled until its ledger has it. Readers are given the ledger and what is still
+here, so that a report is complete also while the disk takes nothing.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import apsw
+import structlog
+
+from carrel.clock import Clock
+from carrel.errors import CarrelError, StorageFull
+from carrel.ids import TenantId
+from carrel.metering.journal import Journal
+from carrel.metering.ledger import LedgerEntry, Sums, apply, entries, open_ledger, sums_by_day
+from carrel.metering.rows import Row
+from carrel.policy.periods import Period
+from carrel.policy.pricing import plain
+from carrel.store.sqlite import OPEN_DATABASES, DatabasePool, Worker
+from carrel.tasks import Tasks
+from carrel.telemetry import Metrics
+
+_log = structlog.get_logger(__name__)
+GATHER_SECONDS: Final = 0.05
+RETRY_SECONDS: Final = 1.0
+BATCH_ROWS: Final = 2000
+ORPHANS: Final = "orphans.jsonl"
+
+
+class LedgerBook:
+    """All tenants' ledgers, written on one thread."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        journal: Journal,
+        *,
+        clock: Clock,
+        tasks: Tasks,
+        metrics: Metrics,
+        open_ledgers: int = OPEN_DATABASES,
+    ) -> None:
+        self._state_dir = state_dir
+        self._journal = journal
+        self._clock = clock
+        self._tasks = tasks
+        self._metrics = metrics
+        self._worker = Worker("carrel-ledger")
+        self._pool = DatabasePool(lambda key: open_ledger(state_dir, TenantId(key)), limit=open_ledgers)
+        self._pending: dict[TenantId, list[tuple[int, Row]]] = {}
+        self._wake = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._full: StorageFull | None = None
+        self._broken: dict[TenantId, CarrelError] = {}
+
+    @property
+    def open_ledgers(self) -> int:
+        """How many ledgers are open."""
+        return len(self._pool)
+
+    def start(self) -> None:
+        """Begin to write what is added, soon after it is."""
+        self._tasks.start(self._run(), name="ledgers")
+
+    def check(self, tenant: TenantId) -> None:
+        """Raise where rows cannot be written now: then no more are made."""
+        if self._full is not None:
+            raise StorageFull(self._full.message)
+        broken = self._broken.get(tenant)
+        if broken is not None:
+            raise CarrelError(broken.message)
+
+    def add(self, number: int, row: Row) -> None:
+        """Take a settled row; ``number`` is its sequence number in the journal."""
+        self._pending.setdefault(row.tenant, []).append((number, row))
+        self._wake.set()
+
+    async def flush(self, tenant: TenantId) -> None:
+        """Write what is here of ``tenant``. Raises StorageFull, and what else is wrong with its ledger."""
+        if tenant in self._pending:
+            async with self._lock:
+                while self._pending.get(tenant):
+                    await self._apply(tenant)
+
+    async def flush_all(self) -> None:
+        """Write everything that can be written; what cannot stays."""
+        for tenant in list(self._pending):
+            try:
+                await self.flush(tenant)
+            except CarrelError as error:
+                _log.error("rows wait for their ledger", tenant=tenant, error=error.message)
+                if isinstance(error, StorageFull):
+                    break
+        await self._journal.tidy()
+
+    async def sums(self, tenant: TenantId, period: Period) -> dict[tuple[date, str], Sums]:
+        """Sums by day and model, of every row that was settled before."""
+        await self._flush_if_possible(tenant)
+        found = await self._worker.run(lambda: sums_by_day(self._pool.get(tenant), period))
+        for _, row in self._pending.get(tenant, ()):
+            if period.holds(row.day):
+                key = (row.day, row.model)
+                found[key] = found.get(key, Sums()) + Sums(1, row.counts, row.tool_calls, row.cost)
+        return found
+
+    async def entries(
+        self, tenant: TenantId, period: Period, *, after: tuple[int, int] | None, limit: int
+    ) -> list[tuple[tuple[int, int], LedgerEntry]]:
+        """Rows in the order of time from behind ``after``. Those that wait for the disk come once it takes them."""
+        await self._flush_if_possible(tenant)
+        return await self._worker.run(lambda: entries(self._pool.get(tenant), period, after=after, limit=limit))
+
+    async def forget(self, tenant: TenantId) -> None:
+        """Write what is here of ``tenant`` and close its ledger: before its directory is moved or removed."""
+        await self._flush_if_possible(tenant)
+        await self._worker.run(lambda: self._pool.discard(tenant))
+        self._broken.pop(tenant, None)
+
+    async def close(self) -> None:
+        """Write everything that can be written, and close the ledgers."""
+        await self.flush_all()
+        await self._worker.run(self._pool.close)
+        self._worker.close()
+
+    async def _flush_if_possible(self, tenant: TenantId) -> None:
+        try:
+            await self.flush(tenant)
+        except StorageFull as error:
+            _log.warning("read while rows wait for the disk", tenant=tenant, error=error.message)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._clock.sleep(GATHER_SECONDS)
+            await self.flush_all()
+            if self._pending:
+                await self._clock.sleep(RETRY_SECONDS)
+                self._wake.set()
+
+    async def _apply(self, tenant: TenantId) -> None:
+        """Write one batch of the tenant's rows. The caller has the lock."""
+        batch = self._pending[tenant][:BATCH_ROWS]
+        rows = [row for _, row in batch]
+        try:
+            written = await self._worker.run(partial(self._write, tenant, rows))
+        except StorageFull as error:
+            self._full = error
+            raise
+        except CarrelError as error:
+            self._broken[tenant] = error
+            raise
+        self._full = None
+        self._broken.pop(tenant, None)
+        left = self._pending[tenant]
+        del left[: len(batch)]
+        if not left:
+            del self._pending[tenant]
+        self._journal.applied(number for number, _ in batch)
+        self._count(tenant, written)
+
+    def _write(self, tenant: TenantId, rows: Sequence[Row]) -> dict[tuple[date, str], Sums]:
+        try:
+            return apply(self._pool.get(tenant), rows)
+        except FileNotFoundError:
+            self._pool.discard(tenant)
+            self._keep_orphans(rows)
+            return {}
+        except (CarrelError, apsw.Error, OSError) as error:
+            self._pool.discard(tenant)
+            if isinstance(error, CarrelError):
+                raise
+            raise CarrelError("A tenant's ledger cannot be opened; the operator's log says why.") from error
+
+    def _keep_orphans(self, rows: Sequence[Row]) -> None:
+        """A tenant whose directory is gone has no ledger any more; what it used is kept for the operator."""
+        text = "".join(
+            json.dumps({
+                "tenant": row.tenant, "id": row.id, "started": row.started, "request_id": row.request_id,
+                "model": row.model, "outcome": row.outcome, "cost_usd": plain(row.cost), "rates": row.rates,
+                "tokens": [row.counts.input, row.counts.cache_read, row.counts.cache_write, row.counts.output,
+                           row.counts.reasoning],
+            }) + "\n"
+            for row in rows
+        )  # fmt: skip
+        try:
+            with (self._state_dir / "metering" / ORPHANS).open("a", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageFull("The disk is full: nothing was written.") from error
+
+    def _count(self, tenant: TenantId, written: Mapping[tuple[date, str], Sums]) -> None:
+        for (_, model), sums in written.items():
+            c = sums.counts
+            for name, count in (
+                ("input", c.input), ("cache_read", c.cache_read), ("cache_write", c.cache_write),
+                ("output", c.output), ("reasoning", c.reasoning),
+            ):  # fmt: skip
+                self._metrics.tokens(tenant, model=model, token_class=name, count=count)
+            self._metrics.cost(tenant, float(sums.cost))

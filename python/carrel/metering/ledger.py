@@ -1,0 +1,264 @@
+"""A tenant's ledger on the disk: the calls, append-only, and their sums by day and model in the same transaction.
+
+Blocks: for the ledger's own thread. ``calls`` is what is stored, the view ``ledger`` shows it under the contract's
+names. Money is exact decimal text; SQLite never adds it up.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from carrel.declare.rate_card import TokenCounts
+from carrel.errors import CarrelError
+from carrel.ids import TenantId
+from carrel.metering.rows import Row, micros, moment
+from carrel.policy.periods import Period
+from carrel.policy.pricing import add, plain, total_of
+from carrel.store.sqlite import AlreadyThere, open_database, transaction, translated
+from carrel.tenancy.paths import TenantRoot
+
+NAME: Final = "ledger.sqlite"
+VERSION: Final = 1
+_DAY_MICROSECONDS: Final = 86_400_000_000
+_SCHEMA: Final = """
+CREATE TABLE rates(
+  id INTEGER PRIMARY KEY, rate_card_hash TEXT NOT NULL, rate_snapshot TEXT NOT NULL,
+  UNIQUE(rate_card_hash, rate_snapshot)) STRICT;
+CREATE TABLE calls(
+  seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started INTEGER NOT NULL, ended INTEGER NOT NULL,
+  request_id TEXT NOT NULL, provider_request_id TEXT NOT NULL, session_id TEXT NOT NULL, agent TEXT NOT NULL,
+  model TEXT NOT NULL, input_tokens INTEGER NOT NULL, cache_read_tokens INTEGER NOT NULL,
+  cache_write_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
+  tool_calls INTEGER NOT NULL, cost_usd TEXT NOT NULL, rates_id INTEGER NOT NULL REFERENCES rates(id),
+  outcome TEXT NOT NULL, byo INTEGER NOT NULL, estimated INTEGER NOT NULL) STRICT;
+CREATE INDEX calls_by_time ON calls(started);
+CREATE TABLE days(
+  date TEXT NOT NULL, model TEXT NOT NULL, calls INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
+  cache_read_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+  reasoning_tokens INTEGER NOT NULL, tool_calls INTEGER NOT NULL, cost_usd TEXT NOT NULL,
+  PRIMARY KEY(date, model)) STRICT, WITHOUT ROWID;
+CREATE TRIGGER calls_are_not_changed BEFORE UPDATE ON calls BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER calls_are_not_deleted BEFORE DELETE ON calls BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER rates_are_not_changed BEFORE UPDATE ON rates BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER rates_are_not_deleted BEFORE DELETE ON rates BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE VIEW ledger AS SELECT
+  strftime('%Y-%m-%dT%H:%M:%S', started / 1000000, 'unixepoch') || printf('.%06dZ', started % 1000000) AS timestamp,
+  request_id, provider_request_id, session_id, agent, model, input_tokens, cache_read_tokens, cache_write_tokens,
+  output_tokens, reasoning_tokens, tool_calls, cost_usd, rate_snapshot, rate_card_hash, outcome, byo, estimated,
+  calls.id AS id FROM calls JOIN rates ON rates.id = calls.rates_id;
+"""
+_COLUMNS: Final = (
+    "id, started, ended, request_id, provider_request_id, session_id, agent, model, input_tokens, cache_read_tokens, "
+    "cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, cost_usd, rates_id, outcome, byo, estimated"
+)
+_PLACES: Final = "(" + ",".join("?" * (_COLUMNS.count(",") + 1)) + ")"
+# Many rows in one statement: each statement takes the interpreter's lock from the event loop and gives it back.
+_INSERTS: Final = tuple(
+    (count, f"INSERT INTO calls({_COLUMNS}) VALUES {','.join([_PLACES] * count)}")  # noqa: S608 - constants
+    for count in (64, 8, 1)
+)
+_DAY: Final = (
+    "INSERT OR REPLACE INTO days(date, model, calls, input_tokens, cache_read_tokens, cache_write_tokens, "
+    "output_tokens, reasoning_tokens, tool_calls, cost_usd) VALUES (?,?,?,?,?,?,?,?,?,?)"
+)
+_SUMS: Final = (
+    "calls, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, cost_usd"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What calls add up to."""
+
+    calls: int = 0
+    counts: TokenCounts = field(default_factory=TokenCounts)
+    tool_calls: int = 0
+    cost: Decimal = Decimal(0)
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(
+            self.calls + other.calls,
+            self.counts + other.counts,
+            self.tool_calls + other.tool_calls,
+            add(self.cost, other.cost),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One row as readers see it, under the contract's names."""
+
+    id: str
+    timestamp: datetime
+    request_id: str
+    provider_request_id: str
+    session_id: str
+    agent: str
+    model: str
+    input_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    tool_calls: int
+    cost_usd: Decimal
+    rate_snapshot: str
+    rate_card_hash: str
+    outcome: str
+    byo: bool
+    estimated: bool
+
+
+def open_ledger(state_dir: Path, tenant: TenantId) -> apsw.Connection:
+    """The ledger of ``tenant``, made where it is missing. Raises FileNotFoundError for a tenant without directory."""
+    root = TenantRoot.open(state_dir / "tenants" / tenant)
+    try:
+        usage = root.directory("usage", create=True)
+        try:
+            _judge(usage)
+            return open_database(f"/proc/self/fd/{usage.fd}/{NAME}", schema=_upgrade)
+        finally:
+            usage.close()
+    finally:
+        root.close()
+
+
+def _judge(usage: TenantRoot) -> None:
+    # Not by opening it: closing a descriptor of a database drops every lock that the process has on it.
+    for name in (NAME, f"{NAME}-wal", f"{NAME}-shm"):
+        try:
+            found = os.stat(name, dir_fd=usage.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != usage.owner:
+            raise CarrelError("A tenant's ledger is not a plain file of the gateway's own; it is not opened.")
+
+
+def _upgrade(connection: apsw.Connection) -> None:
+    version = connection.pragma("user_version")
+    if version == 0:
+        connection.execute(_SCHEMA)
+        connection.pragma("user_version", VERSION)
+    elif version != VERSION:
+        raise CarrelError(f"A ledger is of version {version}, which this Carrel does not know: use a newer one.")
+
+
+def apply(connection: apsw.Connection, rows: Sequence[Row]) -> dict[tuple[date, str], Sums]:
+    """Write ``rows`` in one transaction; those that are there already are left out. Raises StorageFull.
+
+    Returns the sums of what was written, by day and model.
+    """
+    try:
+        with transaction(connection):
+            return _write(connection, rows)
+    except AlreadyThere:
+        with transaction(connection):
+            return _write(connection, _missing(connection, rows))
+
+
+def _missing(connection: apsw.Connection, rows: Iterable[Row]) -> list[Row]:
+    wanted = {row.id: row for row in rows}
+    return [r for r in wanted.values() if not connection.execute("SELECT 1 FROM calls WHERE id=?", (r.id,)).fetchone()]
+
+
+def _write(connection: apsw.Connection, rows: Sequence[Row]) -> dict[tuple[date, str], Sums]:
+    rates: dict[tuple[str, str], int] = {}
+    values: list[tuple[Any, ...]] = []
+    groups: dict[tuple[int, str], list[Row]] = {}
+    for row in rows:
+        key = (row.card_hash, row.rates)
+        if key not in rates:
+            rates[key] = _rates_id(connection, key)
+        c = row.counts
+        values.append((
+            row.id, row.started, row.ended, row.request_id, row.provider_request_id, row.session_id, row.agent,
+            row.model, c.input, c.cache_read, c.cache_write, c.output, c.reasoning, row.tool_calls, plain(row.cost),
+            rates[key], row.outcome, int(row.byo), int(row.estimated),
+        ))  # fmt: skip
+        groups.setdefault((row.started // _DAY_MICROSECONDS, row.model), []).append(row)
+    _insert(connection, values)
+    written = {(some[0].day, model): _total(some) for (_, model), some in groups.items()}
+    for (day, model), sums in written.items():
+        key = (day.isoformat(), model)
+        found = connection.execute(f"SELECT {_SUMS} FROM days WHERE date=? AND model=?", key).fetchone()  # noqa: S608 - constants
+        total = sums + _sums(found) if found else sums
+        c = total.counts
+        connection.execute(
+            _DAY,
+            (*key, total.calls, c.input, c.cache_read, c.cache_write, c.output, c.reasoning, total.tool_calls,
+             plain(total.cost)),
+        )  # fmt: skip
+    return written
+
+
+def _insert(connection: apsw.Connection, values: Sequence[tuple[Any, ...]]) -> None:
+    at = 0
+    for count, statement in _INSERTS:
+        while len(values) - at >= count:
+            connection.execute(statement, tuple(chain.from_iterable(values[at : at + count])))
+            at += count
+
+
+def _total(rows: Sequence[Row]) -> Sums:
+    counts = [row.counts for row in rows]
+    return Sums(
+        len(rows),
+        TokenCounts(
+            sum(c.input for c in counts), sum(c.cache_read for c in counts), sum(c.cache_write for c in counts),
+            sum(c.output for c in counts), sum(c.reasoning for c in counts),
+        ),
+        sum(row.tool_calls for row in rows),
+        total_of(row.cost for row in rows),
+    )  # fmt: skip
+
+
+def _rates_id(connection: apsw.Connection, key: tuple[str, str]) -> int:
+    connection.execute("INSERT OR IGNORE INTO rates(rate_card_hash, rate_snapshot) VALUES (?,?)", key)
+    found: Any = connection.execute("SELECT id FROM rates WHERE rate_card_hash=? AND rate_snapshot=?", key).fetchone()
+    return int(found[0])
+
+
+def _sums(found: Sequence[Any]) -> Sums:
+    calls, *counts, tool_calls, cost = found
+    return Sums(calls, TokenCounts(*counts), tool_calls, Decimal(cost))
+
+
+def sums_by_day(connection: apsw.Connection, period: Period) -> dict[tuple[date, str], Sums]:
+    """The sums of each day and model of ``period``."""
+    with translated():
+        found: list[Any] = connection.execute(
+            f"SELECT date, model, {_SUMS} FROM days WHERE date BETWEEN ? AND ?",  # noqa: S608 - constants
+            (period.first.isoformat(), period.last.isoformat()),
+        ).fetchall()
+    return {(date.fromisoformat(day), model): _sums(rest) for day, model, *rest in found}
+
+
+def entries(
+    connection: apsw.Connection, period: Period, *, after: tuple[int, int] | None, limit: int
+) -> list[tuple[tuple[int, int], LedgerEntry]]:
+    """Up to ``limit`` rows of ``period`` in the order of time, from behind the place ``after``, each with its place."""
+    first, last = micros(period.start), micros(period.end)
+    time, seq = after if after is not None else (first - 1, 0)
+    with translated():
+        found: list[Any] = connection.execute(
+            "SELECT seq, calls.id, started, request_id, provider_request_id, session_id, agent, model, input_tokens, "
+            "cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, cost_usd, "
+            "rate_snapshot, rate_card_hash, outcome, byo, estimated FROM calls JOIN rates ON rates.id = calls.rates_id "
+            "WHERE (started, seq) > (?, ?) AND started >= ? AND started < ? ORDER BY started, seq LIMIT ?",
+            (time, seq, first, last, limit),
+        ).fetchall()
+    return [((started, seq), _entry(row_id, started, rest)) for seq, row_id, started, *rest in found]
+
+
+def _entry(row_id: str, started: int, rest: Sequence[Any]) -> LedgerEntry:
+    *names, rates, card_hash, outcome, byo, estimated = rest
+    fields: list[Any] = [*names[:-1], Decimal(names[-1]), rates, card_hash, outcome, bool(byo), bool(estimated)]
+    return LedgerEntry(row_id, moment(started), *fields)

@@ -1,0 +1,343 @@
+"""The meter: lets model calls through or refuses them, and writes down what they cost.
+
+A call holds its worst case before it is made, so that no number of calls at once passes a hard quota. It is settled
+once; the caller sees the end of the answer after its row is on the disk.
+"""
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from carrel.clock import Clock
+from carrel.declare.rate_card import RateCard, TokenCounts
+from carrel.errors import CarrelError, InvalidRequest, StorageFull
+from carrel.ids import TenantId
+from carrel.metering.account import Account, Hold, Limits, QuotaState, Window
+from carrel.metering.book import LedgerBook
+from carrel.metering.journal import SEGMENT_BYTES, Journal
+from carrel.metering.ledger import LedgerEntry
+from carrel.metering.protocol import Call, Outcome
+from carrel.metering.recovery import read_journal
+from carrel.metering.report import ReportRow, UsageTotals, rows_of, to_csv, totals_of
+from carrel.metering.rows import (
+    Row,
+    Tariff,
+    clean_counts,
+    clean_provider_id,
+    micros,
+    opened_line,
+    settled_line,
+)
+from carrel.policy.periods import Period
+from carrel.policy.pricing import price_for
+from carrel.policy.quota import Refusal
+from carrel.store.sqlite import OPEN_DATABASES
+from carrel.tasks import Tasks
+from carrel.telemetry import Metrics
+from carrel.tenancy.handle import Snapshot, Tenant
+
+_log = structlog.get_logger(__name__)
+ACCOUNTS_KEPT: Final = 4096
+MAX_PAGE: Final = 1000
+_HELD_BACK: Final = timedelta(days=1)
+
+
+class Metering:
+    """One gateway's meter; see `metering.protocol`. `start` it before use, `close` it last."""
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        clock: Clock,
+        tasks: Tasks,
+        metrics: Metrics,
+        open_ledgers: int = OPEN_DATABASES,
+        segment_bytes: int = SEGMENT_BYTES,
+        sync: Callable[[int], None] = os.fdatasync,
+    ) -> None:
+        self._directory = state_dir / "metering"
+        self._clock = clock
+        self._metrics = metrics
+        self._tasks = tasks
+        self._journal = Journal(self._directory, clock=clock, tasks=tasks, segment_bytes=segment_bytes, sync=sync)
+        self._book = LedgerBook(
+            state_dir, self._journal, clock=clock, tasks=tasks, metrics=metrics, open_ledgers=open_ledgers
+        )
+        self._accounts: OrderedDict[TenantId, Account] = OrderedDict()
+        self._loading: dict[TenantId, asyncio.Task[None]] = {}
+        self._tariffs: dict[tuple[str, bool], tuple[RateCard, Tariff]] = {}
+        self._tariff_number = 0
+        self._run_id = os.urandom(8).hex()
+        self._calls = 0
+        self._latest = clock.now()
+
+    async def start(self) -> None:
+        """Take over what an earlier run left in the journal, and begin. A full disk is said in the log, not raised."""
+        now = micros(self._clock.now())
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = await asyncio.to_thread(read_journal, self._directory, now=now)
+        last = 0
+        for row in found.rows:
+            last = self._journal.next_sequence()
+            self._book.add(last, row)
+        self._journal.continue_after((path, last) for path in found.files)
+        if found.rows:
+            _log.info("rows of an earlier run", rows=len(found.rows), interrupted=found.interrupted)
+        await self._book.flush_all()
+        try:
+            await self._journal.prepare()
+        except CarrelError as error:
+            _log.error("no model calls are taken yet", error=error.message)
+        self._book.start()
+
+    async def close(self) -> None:
+        """Write everything down. Calls that are still open stay in the journal, for the next start."""
+        await self._book.close()
+        await self._journal.close()
+
+    async def admit_request(self, tenant: Tenant) -> None:
+        """Count one request against the request quotas; raises QuotaExceeded."""
+        account = self._account(tenant)
+        if not account.limits.requests:
+            return
+        wall = self._clock.now()
+        refusal, soft = account.admit(self._clock.monotonic(), wall)
+        if refusal is not None:
+            raise self._refused(tenant, refusal)
+        self._warn(tenant, account, soft, wall)
+
+    async def reserve(self, tenant: Tenant, snapshot: Snapshot, call: Call) -> "HeldCall":
+        """Hold the worst case of ``call``.
+
+        Raises QuotaExceeded, InvalidRequest for a model with no price, StorageFull while rows cannot be written.
+        """
+        self._book.check(tenant.id)
+        if call.max_input < 0 or call.max_output < 0:
+            raise InvalidRequest("A call uses no fewer than 0 tokens.")
+        tariff = self._tariff(snapshot, call)
+        wall = self._stamp()
+        account = self._account(tenant)
+        while not account.knows(wall):
+            await self._load(tenant.id, account, wall)
+            account = self._account(tenant)
+        worst = tariff.price.worst(call.max_input, call.max_output)
+        held, soft = account.hold(call.max_input + call.max_output, worst, wall)
+        if isinstance(held, Refusal):
+            raise self._refused(tenant, held)
+        self._calls += 1
+        row_id = f"{self._run_id}{self._calls:012x}"
+        started = micros(wall)
+        try:
+            await self._journal.open(row_id, opened_line(row_id, tenant.id, started, call, tariff.number), tariff)
+        except BaseException:
+            account.release(held)
+            raise
+        self._warn(tenant, account, soft, wall)
+        return HeldCall(self, row_id, tenant.id, started, call, tariff, account, held)
+
+    async def report(self, tenant: Tenant, period: Period) -> list[ReportRow]:
+        """The period's rows by day and model, every call that was settled before among them."""
+        return rows_of(tenant.id, await self._book.sums(tenant.id, period))
+
+    async def csv(self, tenant: Tenant, period: Period) -> str:
+        """The report as CSV."""
+        return to_csv(await self.report(tenant, period))
+
+    async def usage(self, tenant: Tenant, period: Period) -> UsageTotals:
+        """What the period's rows add up to."""
+        return totals_of(await self.report(tenant, period))
+
+    async def rows(
+        self, tenant: Tenant, period: Period, *, cursor: str | None = None, limit: int = 100
+    ) -> tuple[list[LedgerEntry], str | None]:
+        """A page of the ledger in the order of time, and the cursor of the next, None at the end."""
+        size = min(max(limit, 1), MAX_PAGE)
+        found = await self._book.entries(tenant.id, period, after=_place(cursor), limit=size)
+        after = f"{found[-1][0][0]}.{found[-1][0][1]}" if len(found) == size else None
+        return [entry for _, entry in found], after
+
+    async def quota_status(self, tenant: Tenant) -> Sequence[QuotaState]:
+        """Every quota that is declared for the tenant, with what is used and held of it now."""
+        wall = self._stamp()
+        account = self._account(tenant)
+        while not account.knows(wall):
+            await self._load(tenant.id, account, wall)
+            account = self._account(tenant)
+        return account.status(self._clock.monotonic(), wall)
+
+    async def flush(self) -> None:
+        """Write every settled row into its ledger now."""
+        await self._book.flush_all()
+
+    async def forget(self, tenant: TenantId) -> None:
+        """Let go of a tenant's ledger, before its directory is moved or removed."""
+        await self._book.forget(tenant)
+        account = self._accounts.get(tenant)
+        if account is not None and not account.open_calls:
+            del self._accounts[tenant]
+
+    def settle(
+        self,
+        call: "HeldCall",
+        usage: TokenCounts,
+        *,
+        outcome: Outcome,
+        provider_request_id: str | None,
+        tool_calls: int,
+        estimated: bool,
+    ) -> asyncio.Future[None] | None:
+        """Write the row of ``call`` to the journal: done when the future is; None where the disk takes nothing now."""
+        counts = clean_counts(usage)
+        asked = call.call
+        row = Row(
+            id=call.id, tenant=call.tenant, started=call.started, ended=micros(self._clock.now()),
+            request_id=asked.request_id, provider_request_id=clean_provider_id(provider_request_id),
+            session_id=asked.session_id or "", agent=asked.agent or "", model=asked.model, counts=counts,
+            tool_calls=min(max(tool_calls, 0), 1_000_000), cost=call.tariff.price.cost(counts),
+            rates=call.tariff.price.snapshot, card_hash=call.tariff.card_hash, outcome=outcome, byo=asked.byo,
+            estimated=estimated,
+        )  # fmt: skip
+        if counts.total > call.hold.tokens:
+            _log.warning(
+                "a call used more than its worst case", tenant=call.tenant, request_id=asked.request_id,
+                model=asked.model, used=counts.total, held=call.hold.tokens,
+            )  # fmt: skip
+        number, waiter = self._journal.settle(call.id, settled_line(row))
+        call.account.use(call.hold, counts.total, row.cost)
+        self._book.add(number, row)
+        return waiter
+
+    def _account(self, tenant: Tenant) -> Account:
+        account = self._accounts.get(tenant.id)
+        quotas = tenant.config.quotas
+        if account is None:
+            account = self._accounts[tenant.id] = Account(Limits.of(quotas))
+            self._let_go()
+        elif account.limits.source is not quotas:
+            account.follow(quotas)
+        return account
+
+    def _let_go(self) -> None:
+        """Forget accounts that nothing happened in for long; the ledger knows what they knew."""
+        now = self._clock.monotonic()
+        for _ in range(4):
+            if len(self._accounts) <= ACCOUNTS_KEPT:
+                return
+            tenant, account = next(iter(self._accounts.items()))
+            if account.idle(now) and tenant not in self._loading:
+                del self._accounts[tenant]
+            else:
+                self._accounts.move_to_end(tenant)
+
+    async def _load(self, tenant: TenantId, account: Account, wall: datetime) -> None:
+        loading = self._loading.get(tenant)
+        if loading is None:
+            loading = self._loading[tenant] = self._tasks.start(self._learn(tenant, account, wall), name="account")
+            loading.add_done_callback(lambda _: self._loading.pop(tenant, None))
+        await asyncio.shield(loading)
+
+    async def _learn(self, tenant: TenantId, account: Account, wall: datetime) -> None:
+        day = wall.date()
+        sums = await self._book.sums(tenant, Period(day.replace(day=1), day.replace(day=28) + timedelta(days=3)))
+        of_day, of_month = Window(), Window()
+        for (found, _), total in sums.items():
+            if (found.year, found.month) == (day.year, day.month):
+                of_month.use(total.counts.total, total.cost)
+            if found == day:
+                of_day.use(total.counts.total, total.cost)
+        account.learn(day, of_day, of_month)
+
+    def _tariff(self, snapshot: Snapshot, call: Call) -> Tariff:
+        known = self._tariffs.get((call.model, call.byo))
+        if known is not None and known[0] is snapshot.rate_card:
+            return known[1]
+        price = price_for(snapshot.rate_card, call.model, byo=call.byo)
+        if known is not None and known[1].price == price and known[1].card_hash == snapshot.rate_card_hash:
+            tariff = known[1]
+        else:
+            self._tariff_number += 1
+            tariff = Tariff(self._tariff_number, price, snapshot.rate_card_hash)
+        self._tariffs[call.model, call.byo] = (snapshot.rate_card, tariff)
+        return tariff
+
+    def _stamp(self) -> datetime:
+        """The time that a row is given. It does not go back over midnight by a day or less.
+
+        A clock set back would open a day again whose quota is used up. One that is set back further was wrong before,
+        and is followed: the ledger knows what was used on the day that it returns to.
+        """
+        wall = self._clock.now()
+        latest = self._latest
+        if wall >= latest or wall.date() == latest.date():
+            self._latest = max(wall, latest)
+            return wall
+        if latest.date() - wall.date() <= _HELD_BACK:
+            return latest
+        _log.warning("the clock was set back by more than a day", to=wall.isoformat())
+        self._latest = wall
+        return wall
+
+    def _refused(self, tenant: Tenant, refusal: Refusal) -> CarrelError:
+        self._metrics.refused(tenant.id, quota=refusal.quota)
+        return refusal.error()
+
+    def _warn(self, tenant: Tenant, account: Account, soft: Sequence[str], wall: datetime) -> None:
+        for quota in soft:
+            if account.first_warning(quota, wall.date()):
+                _log.warning("a soft quota is passed", tenant=tenant.id, quota=quota)
+
+
+@dataclass(eq=False, slots=True)
+class HeldCall:
+    """A call that was let through, with what it holds. Settle it once."""
+
+    meter: Metering
+    id: str
+    tenant: TenantId
+    started: int
+    call: Call
+    tariff: Tariff
+    account: Account
+    hold: Hold
+    settled: bool = False
+
+    async def settle(
+        self,
+        usage: TokenCounts,
+        *,
+        outcome: Outcome,
+        provider_request_id: str | None = None,
+        tool_calls: int = 0,
+        estimated: bool = False,
+    ) -> None:
+        """Write the row; returns when it is on the disk. It is written also where the caller is cancelled meanwhile.
+
+        Raises StorageFull where the disk takes nothing: the row is kept and written as soon as it does.
+        """
+        if self.settled:
+            return
+        self.settled = True
+        waiter = self.meter.settle(
+            self, usage, outcome=outcome, provider_request_id=provider_request_id, tool_calls=tool_calls,
+            estimated=estimated,
+        )  # fmt: skip
+        if waiter is None:
+            raise StorageFull("The disk takes nothing: this call's ledger row is kept in memory until it does.")
+        await waiter
+
+
+def _place(cursor: str | None) -> tuple[int, int] | None:
+    if cursor is None:
+        return None
+    started, dot, seq = cursor.partition(".")
+    if not (dot and started.isascii() and started.isdigit() and seq.isascii() and seq.isdigit() and len(cursor) < 40):
+        raise InvalidRequest("That cursor is none of ours: leave it out to start at the first row.", param="cursor")
+    return int(started), int(seq)

@@ -1,0 +1,37 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from carrel.errors import CarrelError
+from tests.fakes.clock import FakeClock
+from tests.unit.metering.harness import USED, bench
+
+
+async def test_rows_reach_their_ledger_by_themselves(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.call(1)
+        assert b.meter._book._pending
+        async with asyncio.timeout(10):
+            while b.meter._book._pending:
+                b.clock.advance(1)
+                await asyncio.sleep(0.01)
+        assert len(await b.rows()) == 1
+
+
+async def test_a_broken_ledger_stops_its_tenant_alone_and_loses_no_row(tmp_path: Path) -> None:
+    async with bench(tmp_path, clock=FakeClock()) as b:
+        held = await b.hold(1)
+        await b.meter.flush()
+        b.meter._book._pool.close()
+        path = tmp_path / "tenants/acme/usage/ledger.sqlite"
+        kept = path.read_bytes()
+        path.write_bytes(b"this is no database, and no SQLite will say that it is" * 100)
+        await held.settle(USED, outcome="ok")
+        await b.meter.flush()
+        with pytest.raises(CarrelError):
+            await b.hold(2)
+        path.write_bytes(kept)
+        await b.meter.flush()
+        await b.call(3)
+        assert sorted(row.request_id for row in await b.rows()) == ["req_1", "req_3"]

@@ -1,0 +1,108 @@
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import apsw
+import pytest
+
+from carrel.declare.rate_card import TokenCounts
+from carrel.errors import CarrelError
+from carrel.ids import parse_tenant_id
+from carrel.metering.ledger import apply, entries, open_ledger, sums_by_day
+from carrel.metering.rows import Row, micros
+from carrel.policy.periods import parse_period
+from tests.unit.metering.test_rows import row
+
+ACME = parse_tenant_id("acme")
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MARCH = parse_period("2026-03-01..2026-03-31", NOON)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[apsw.Connection]:
+    (tmp_path / "tenants/acme").mkdir(parents=True)
+    connection = open_ledger(tmp_path, ACME)
+    yield connection
+    connection.close()
+
+
+def made(name: str, at: datetime = NOON, **more: object) -> Row:
+    return row(id=name, started=micros(at), cost=Decimal("0.1"), counts=TokenCounts(1, 2, 3, 4, 5), **more)
+
+
+def test_rows_are_written_once_and_added_up(ledger: apsw.Connection) -> None:
+    apply(ledger, [made("a"), made("b", model="n"), made("c", NOON + timedelta(days=1))])
+    apply(ledger, [made("c", NOON + timedelta(days=1)), made("d"), made("d"), made("a")])
+    apply(ledger, [])
+    sums = sums_by_day(ledger, MARCH)
+    assert {(day.day, model): (total.calls, total.cost) for (day, model), total in sums.items()} == {
+        (1, "m"): (2, Decimal("0.2")), (1, "n"): (1, Decimal("0.1")), (2, "m"): (1, Decimal("0.1")),
+    }  # fmt: skip
+    assert [entry.id for _, entry in entries(ledger, MARCH, after=None, limit=10)] == ["a", "b", "d", "c"]
+    assert sums_by_day(ledger, parse_period("2026-02-01", NOON)) == {}
+
+
+def test_pages_are_by_time_and_within_the_period(ledger: apsw.Connection) -> None:
+    apply(ledger, [made(f"r{n}", NOON + timedelta(hours=n % 5 * 12)) for n in range(25)])
+    seen: list[str] = []
+    after = None
+    while page := entries(ledger, MARCH, after=after, limit=4):
+        after = page[-1][0]
+        seen += [entry.id for _, entry in page]
+    assert len(seen) == len(set(seen)) == 25
+    day = parse_period("2026-03-02", NOON)
+    assert len(entries(ledger, day, after=None, limit=99)) == 10
+    assert entries(ledger, day, after=(micros(NOON + timedelta(days=9)), 1), limit=9) == []
+
+
+def test_an_entry_has_everything(ledger: apsw.Connection) -> None:
+    apply(ledger, [made("a", rates='{"x":1}', card_hash="h", outcome="cut", byo=True)])
+    [(_, entry)] = entries(ledger, MARCH, after=None, limit=1)
+    assert (entry.timestamp, entry.rate_snapshot, entry.rate_card_hash) == (NOON, '{"x":1}', "h")
+    assert (entry.outcome, entry.byo, entry.estimated, entry.cost_usd) == ("cut", True, True, Decimal("0.1"))
+    assert (entry.input_tokens, entry.cache_read_tokens, entry.cache_write_tokens) == (1, 2, 3)
+    assert (entry.output_tokens, entry.reasoning_tokens, entry.tool_calls) == (4, 5, 6)
+
+
+def test_a_ledger_that_is_not_a_plain_file_of_ours_is_not_opened(tmp_path: Path) -> None:
+    usage = tmp_path / "tenants/acme/usage"
+    usage.mkdir(parents=True)
+    victim = tmp_path / "victim.sqlite"
+    open_ledger_of_another(tmp_path, victim)
+    for trap in (os.symlink, os.link):
+        trap(victim, usage / "ledger.sqlite")
+        with pytest.raises(CarrelError):
+            open_ledger(tmp_path, ACME)
+        (usage / "ledger.sqlite").unlink()
+    open_ledger(tmp_path, ACME).close()
+
+
+def open_ledger_of_another(state: Path, path: Path) -> None:
+    (state / "tenants/other").mkdir(parents=True)
+    open_ledger(state, parse_tenant_id("other")).close()
+    (state / "tenants/other/usage/ledger.sqlite").rename(path)
+
+
+def test_a_directory_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "tenants/acme").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "tenants/acme/usage").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CarrelError):
+        open_ledger(tmp_path, ACME)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_tenant_without_a_directory_gets_none(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_ledger(tmp_path, ACME)
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "tenants/acme").mkdir(parents=True)
+    connection = open_ledger(tmp_path, ACME)
+    connection.pragma("user_version", 99)
+    connection.close()
+    with pytest.raises(CarrelError, match="version 99"):
+        open_ledger(tmp_path, ACME)

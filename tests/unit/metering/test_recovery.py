@@ -1,0 +1,57 @@
+from decimal import Decimal
+from pathlib import Path
+
+from carrel.ids import RequestId, parse_tenant_id
+from carrel.metering.protocol import Call
+from carrel.metering.recovery import read_journal
+from carrel.metering.rows import Tariff, opened_line, settled_line
+from carrel.metering.segment import Segment
+from carrel.policy.estimate import TEMPLATE_TOKENS
+from carrel.policy.pricing import price_of
+from tests.fakes.tenants import make_snapshot
+from tests.unit.metering.test_rows import row
+
+ACME = parse_tenant_id("acme")
+TARIFF = Tariff(7, price_of(make_snapshot().rate_card.models["demo"], Decimal("1.25")), "c" * 64)
+
+
+def opened(name: str, tariff: int = 7) -> bytes:
+    return opened_line(name, ACME, 5, Call(RequestId(f"req-{name}"), "demo", TEMPLATE_TOKENS + 40, 50), tariff)
+
+
+def write(path: Path, *lines: bytes) -> None:
+    segment = Segment.create(path, 8192)
+    for line in lines:
+        segment.append(line)
+    segment.close()
+
+
+def test_rows_and_interrupted_calls(tmp_path: Path) -> None:
+    write(
+        tmp_path / "0000000001.journal", TARIFF.line(), opened("a"), opened("b"), opened("c"), settled_line(row(id="a"))
+    )  # fmt: skip
+    write(tmp_path / "0000000002.journal", TARIFF.line(), opened("b"), settled_line(row(id="b")), opened("a"))
+    write(tmp_path / "0000000003.journal", TARIFF.line(), opened("a"), settled_line(row(id="a")))
+    found = read_journal(tmp_path, now=99)
+    assert [path.name[9:10] for path in found.files] == ["1", "2", "3"]
+    rows = {r.id: r for r in found.rows}
+    assert len(found.rows) == len(rows) == 3
+    assert found.interrupted == 1
+    assert rows["a"].cost == Decimal("0.00003")
+    assert rows["a"].rates == TARIFF.price.snapshot
+    assert (rows["c"].outcome, rows["c"].counts.input, rows["c"].counts.output) == ("interrupted", 10, 0)
+    assert (rows["c"].estimated, rows["c"].started, rows["c"].ended) == (True, 5, 99)
+
+
+def test_lines_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
+    write(
+        tmp_path / "0000000001.journal", TARIFF.line(), b"X\twhat", opened("a", tariff=8), b"\xff\xfe", b"R\tshort",
+        settled_line(row(id="never-opened")), opened("b"), settled_line(row(id="b", outcome="fine")),
+    )  # fmt: skip
+    (tmp_path / "0000000002.journal").write_bytes(b"not one of ours")
+    found = read_journal(tmp_path, now=1)
+    assert [(r.id, r.outcome) for r in found.rows] == [("b", "interrupted")]
+
+
+def test_an_empty_directory(tmp_path: Path) -> None:
+    assert read_journal(tmp_path, now=1).rows == []

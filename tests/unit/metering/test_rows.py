@@ -1,0 +1,76 @@
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from carrel.declare.rate_card import TokenCounts
+from carrel.ids import RequestId, SessionId, parse_tenant_id
+from carrel.metering.protocol import Call
+from carrel.metering.rows import (
+    SETTLED_MAX,
+    Row,
+    clean_counts,
+    clean_provider_id,
+    micros,
+    moment,
+    opened_line,
+    read_opened,
+    read_settled,
+    settled_line,
+)
+
+ACME = parse_tenant_id("acme")
+COUNTS = TokenCounts(1, 2, 3, 4, 5)
+
+
+def row(**more: object) -> Row:
+    fields: dict[str, object] = {
+        "id": "f" * 28, "tenant": ACME, "started": 1, "ended": 2, "request_id": "r", "provider_request_id": "p",
+        "session_id": "", "agent": "", "model": "m", "counts": COUNTS, "tool_calls": 6, "cost": Decimal(1),
+        "rates": "{}", "card_hash": "c", "outcome": "ok", "byo": False, "estimated": True,
+    }  # fmt: skip
+    return Row(**{**fields, **more})  # type: ignore[arg-type] # fields by name
+
+
+def test_lines_read_back_as_they_were_written() -> None:
+    call = Call(RequestId("req_1"), "m/x:y", 10, 20, SessionId("s"), "main", byo=True)
+    opened = read_opened(opened_line("id", ACME, 77, call, 3).decode().split("\t"))
+    assert (opened.id, opened.tenant, opened.started, opened.request_id) == ("id", "acme", 77, "req_1")
+    assert (opened.session_id, opened.agent, opened.model, opened.tariff) == ("s", "main", "m/x:y", 3)
+    assert (opened.byo, opened.max_input, opened.max_output) == (True, 10, 20)
+    settled = read_settled(settled_line(row()).decode().split("\t"))
+    assert (settled.outcome, settled.provider_request_id, settled.counts) == ("ok", "p", COUNTS)
+    assert (settled.tool_calls, settled.estimated, settled.ended) == (6, True, 2)
+
+
+def test_no_settled_line_is_longer_than_its_claim() -> None:
+    most = clean_counts(TokenCounts(*[1 << 80] * 5))
+    longest = row(
+        counts=most, outcome="interrupted", provider_request_id=clean_provider_id("p" * 999), tool_calls=10**6,
+        started=10**17, ended=10**17,
+    )  # fmt: skip
+    assert len(settled_line(longest)) <= SETTLED_MAX
+
+
+@pytest.mark.parametrize("line", ["R\ta", "S\ta\tok\tp\t1\t2\tx\t4\t5\t6\t1\t2", "S"])
+def test_a_line_that_makes_no_sense_is_an_error(line: str) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        (read_opened if line[0] == "R" else read_settled)(line.split("\t"))
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [(None, ""), ("", ""), ("req-1", "req-1"), ("a\tb\nc d", "abcd"), ("x" * 200, "x" * 128)]
+)
+def test_a_vendors_id_is_cleaned(said: str | None, kept: str) -> None:
+    assert clean_provider_id(said) == kept
+
+
+def test_counts_are_kept_within_what_a_ledger_holds() -> None:
+    assert clean_counts(COUNTS) is COUNTS
+    assert clean_counts(TokenCounts(input=-1, output=1 << 70)) == TokenCounts(input=0, output=(1 << 53) - 1)
+
+
+def test_times() -> None:
+    at = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+    assert moment(micros(at)) == at
+    assert row(started=micros(at)).day == at.date()
