@@ -1,0 +1,1 @@
+"""The pass-through path: bytes relayed as they come, usage picked out on the way."""

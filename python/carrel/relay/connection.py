@@ -1,0 +1,176 @@
+"""One connection to an upstream: requests go out as they are, answers come in with backpressure and deadlines."""
+
+import asyncio
+from typing import Final, cast
+
+from carrel.errors import UpstreamError, UpstreamTimeout
+from carrel.providers.failures import connection_error
+from carrel.relay.framing import AnswerReader, FramingError, Head
+
+HIGH_WATER: Final = 256 * 1024
+"""Bytes that wait for a reader before the upstream is paused."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection. `begin` an exchange, wait for its `head`, `read` its body; then it may be used again or not."""
+
+    def __init__(self, provider: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.provider = provider
+        self.used = False
+        self.idle_since = 0.0
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._reader = AnswerReader()
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: UpstreamError | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._quiet = 0.0
+        self._heard = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether the transport is there and not closing."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the next request may go out on it."""
+        return self._reader.reusable and self._error is None and self.open
+
+    @property
+    def silent(self) -> bool:
+        """Whether no byte of an answer has come since `begin`."""
+        return not self._reader.started
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole answer is here, read or not."""
+        return self._reader.complete
+
+    def begin(self, request: bytes, body: bytes, *, deadline: float, quiet: float) -> None:
+        """Send a request. ``deadline`` is on the loop's clock; ``quiet`` is how long nothing may come, in seconds."""
+        self._reader = AnswerReader()
+        self._error = None
+        if self._transport is None:
+            self._error = connection_error(self.provider, reason="closed")
+            return
+        self._deadline = deadline
+        self._quiet = quiet
+        self._heard = self._loop.time()
+        self._timer = self._loop.call_at(min(deadline, self._heard + quiet), self._tick)
+        if len(body) < HIGH_WATER:
+            self._transport.write(request + body)
+        else:
+            self._transport.write(request)
+            self._transport.write(body)
+
+    async def head(self) -> Head:
+        """The answer's head; raises UpstreamError or UpstreamTimeout."""
+        while self._reader.head is None:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+        return self._reader.head
+
+    async def read(self) -> bytes:
+        """What has come of the body since, at least a byte; empty at its end. Raises UpstreamError, UpstreamTimeout."""
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self._reader.complete:
+                return b""
+            await self._wait()
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._heard = self._loop.time()
+            self._transport.resume_reading()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def end(self) -> None:
+        """The exchange is over; what is left of it is dropped."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._pieces, self._size = [], 0
+        self.used = True
+        if not self._reader.complete:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, error: UpstreamError) -> None:
+        if self._error is None:
+            self._error = error
+        self._wake()
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        self._timer = None
+        if now >= self._deadline:
+            self._fail(UpstreamTimeout(f"Provider {self.provider!r} did not finish within the call's deadline."))
+        elif not self._paused and now >= self._heard + self._quiet:
+            what = "did not answer" if self.silent else "stopped answering"
+            self._fail(UpstreamTimeout(f"Provider {self.provider!r} {what}: nothing came for {self._quiet:g} seconds."))
+        else:
+            next_look = max(self._heard + self._quiet, now + 0.05) if not self._paused else now + self._quiet
+            self._timer = self._loop.call_at(min(self._deadline, next_look), self._tick)
+            return
+        self.abort()
+
+    # --- asyncio.Protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        try:
+            body = self._reader.feed(data)
+        except FramingError as error:
+            self._fail(connection_error(self.provider, reason=str(error)))
+            self.abort()
+            return
+        if body:
+            self._pieces.append(body)
+            self._size += len(body)
+            if self._size > HIGH_WATER and not self._paused and self._transport is not None:
+                self._paused = True
+                self._transport.pause_reading()
+        if self._waiter is not None and (self._pieces or self._reader.head is not None):
+            self._wake()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            if exc is None:
+                self._reader.eof()
+            elif not self._reader.complete:
+                raise FramingError("the connection was lost")
+        except FramingError as error:
+            self._fail(connection_error(self.provider, reason=str(error)))
+        self._wake()

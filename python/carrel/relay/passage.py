@@ -1,0 +1,300 @@
+"""One call on its way: opened upstream, its answer passed on as it comes, its row written before the answer's end."""
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from carrel.clock import Clock
+from carrel.declare.rate_card import TokenCounts
+from carrel.errors import CarrelError, StorageFull, UpstreamError, UpstreamTimeout
+from carrel.ids import RequestId
+from carrel.policy.calls import Outcome, Reservation
+from carrel.policy.estimate import likely
+from carrel.providers.failures import status_error
+from carrel.providers.retry import may_retry, with_retries
+from carrel.relay.answer import Answer, CallerGone
+from carrel.relay.connection import Connection
+from carrel.relay.framing import Head
+from carrel.relay.observe import Seen, StreamObserver, seen_in, seen_in_ends
+from carrel.relay.targets import Target
+from carrel.wire.openai_answer import error_body
+
+_log = structlog.get_logger(__name__)
+WHOLE_BYTES: Final = 1 << 20
+"""An answer up to this length is read whole before it is passed on; a longer one is passed on as it comes."""
+END_BYTES: Final = 64 << 10
+ERROR_BYTES: Final = 64 << 10
+
+
+class UpstreamAuth(UpstreamError):
+    """The provider refused the gateway's own key: nothing that the caller could mend."""
+
+    code = "upstream_auth"
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """What goes upstream. ``plain`` is the body without what was spliced in for the stream's usage."""
+
+    body: bytes
+    plain: bytes
+    hides_usage: bool
+
+
+@dataclass(slots=True)
+class Passage:
+    """One call."""
+
+    request: web.BaseRequest
+    request_id: RequestId
+    target: Target
+    outgoing: Outgoing
+    reservation: Reservation
+    clock: Clock
+    stall_seconds: float
+    provider_request_id: str = ""
+    deadline: float = 0.0
+
+    async def run(self) -> web.StreamResponse:
+        """Make the call. Raises CarrelError before the answer's first byte, never after it."""
+        self.deadline = asyncio.get_running_loop().time() + self.target.config.timeout_seconds
+        try:
+            connection, head = await self._open()
+        except asyncio.CancelledError:
+            await self._settle(Seen(), "cancelled", estimate=0)
+            raise
+        except CarrelError as error:
+            seen = Seen() if isinstance(error, UpstreamTimeout) else Seen(TokenCounts())
+            with contextlib.suppress(StorageFull):
+                await self._settle(seen, "error", estimate=0)
+            raise
+        try:
+            self.provider_request_id = head.headers.get("x-request-id") or head.headers.get("request-id", "")
+            kind = head.headers.get("content-type", "application/json")
+            if kind.lower().startswith("text/event-stream"):
+                return await self._stream(connection, self._answer(head, kind))
+            return await self._whole(connection, head, self._answer(head, kind))
+        finally:
+            self.target.pool.give_back(connection)
+
+    def _answer(self, head: Head, kind: str) -> Answer:
+        answer = Answer(
+            status=head.status, content_type=kind, request_id=self.request_id,
+            provider_request_id=self.provider_request_id,
+        )  # fmt: skip
+        answer.stall_seconds = self.stall_seconds
+        return answer
+
+    # --- opening ---
+
+    async def _open(self) -> tuple[Connection, Head]:
+        """A connection with a good answer's head on it; tried again where that may help."""
+        try:
+            return await self._attempt()
+        except UpstreamError as error:
+            retries = self.target.config.max_retries
+            if not retries or not may_retry(error):
+                raise
+            failed: list[UpstreamError] = [error]
+
+        async def again() -> tuple[Connection, Head]:
+            if failed:
+                raise failed.pop()
+            return await self._attempt()
+
+        left = self.deadline - asyncio.get_running_loop().time()
+        return await with_retries(
+            again, max_retries=retries, clock=self.clock, deadline=self.clock.monotonic() + left,
+            provider=self.target.name,
+        )  # fmt: skip
+
+    async def _attempt(self) -> tuple[Connection, Head]:
+        pool = self.target.pool
+        quiet = self.target.config.first_byte_seconds
+        fresh = False
+        while True:
+            connection = None if fresh else pool.take_idle()
+            if connection is None:
+                limit = min(self.deadline, asyncio.get_running_loop().time() + quiet)
+                connection = await pool.take(deadline=limit, fresh=fresh)
+            kept = connection.used
+            body = self.outgoing.body
+            head_bytes = b"%b%d\r\n\r\n" % (self.target.head, len(body))
+            connection.begin(head_bytes, body, deadline=self.deadline, quiet=quiet)
+            try:
+                head = await connection.head()
+                if 200 <= head.status < 300:
+                    if head.headers.get("content-encoding", "identity").lower() != "identity":
+                        raise UpstreamError(f"Provider {self.target.name!r} compressed its answer without being asked.")
+                    return connection, head
+                error = await self._refusal(connection, head)
+            except UpstreamTimeout:
+                pool.give_back(connection)
+                raise
+            except UpstreamError:
+                silent = connection.silent
+                pool.give_back(connection)
+                if kept and silent:
+                    # An idle connection that the other side closed as we wrote: it has seen nothing of this call.
+                    fresh = True
+                    continue
+                raise
+            except BaseException:
+                pool.give_back(connection)
+                raise
+            pool.give_back(connection)
+            if error is None:
+                continue
+            raise error
+
+    async def _refusal(self, connection: Connection, head: Head) -> UpstreamError | None:
+        """The error in an answer that is none; None where the call is made again without what was spliced into it."""
+        body = b""
+        while len(body) < ERROR_BYTES and (piece := await connection.read()):
+            body += piece
+        if head.status == 400 and self.outgoing.hides_usage and b"stream_options" in body:
+            self.target.takes_stream_options = False
+            self.outgoing = Outgoing(self.outgoing.plain, self.outgoing.plain, hides_usage=False)
+            return None
+        return _status_error(self.target, head, body, now=self.clock.now())
+
+    # --- passing on ---
+
+    async def _whole(self, connection: Connection, head: Head, answer: Answer) -> web.StreamResponse:
+        """Pass on an answer that is no stream."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while piece := await connection.read():
+                pieces.append(piece)
+                size += len(piece)
+                if size > WHOLE_BYTES:
+                    return await self._long(connection, head, answer, b"".join(pieces))
+        except asyncio.CancelledError:
+            await self._settle(Seen(), "cancelled", estimate=likely(size))
+            raise
+        except UpstreamError:
+            with contextlib.suppress(StorageFull):
+                await self._settle(Seen(), "cut", estimate=likely(size))
+            raise
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        seen = seen_in(body)
+        await self._settle(seen, "error" if seen.error else "ok", estimate=likely(size))
+        await answer.begin(self.request, length=len(body))
+        with contextlib.suppress(CallerGone):
+            await answer.finish(body)
+        return answer
+
+    async def _long(
+        self, connection: Connection, head: Head, answer: Answer, front: bytes
+    ) -> web.StreamResponse:  # fmt: skip
+        """Pass on a long answer as it comes, all but its last bytes."""
+        size = len(front)
+        held = front[-END_BYTES:]
+        outcome: Outcome = "ok"
+        try:
+            await answer.begin(self.request, length=head.length)
+            await answer.send(front[:-END_BYTES])
+            while piece := await connection.read():
+                size += len(piece)
+                data = held + piece
+                held = data[-END_BYTES:]
+                await answer.send(data[: len(data) - len(held)])
+        except asyncio.CancelledError:
+            await self._settle(Seen(), "cancelled", estimate=likely(size))
+            raise
+        except (UpstreamError, CallerGone) as error:
+            outcome = "cut" if isinstance(error, UpstreamError) else "cancelled"
+        seen = seen_in_ends(front[:END_BYTES], held)
+        try:
+            await self._settle(seen, outcome, estimate=likely(size))
+        except StorageFull:
+            outcome = "cut"
+        with contextlib.suppress(CallerGone):
+            if outcome == "ok":
+                await answer.finish(held)
+            else:
+                answer.cut()
+        return answer
+
+    async def _stream(self, connection: Connection, answer: Answer) -> web.StreamResponse:
+        """Pass on a stream, its events as they come, its end after the row."""
+        observer = StreamObserver(hide_usage=self.outgoing.hides_usage)
+        outcome: Outcome = "ok"
+        failure: CarrelError | None = None
+        try:
+            answer.headers["Cache-Control"] = "no-cache"
+            await answer.begin(self.request)
+            while data := await connection.read():
+                await answer.send(observer.feed(data))
+                if observer.done:
+                    break
+            await answer.send(observer.finish())
+            if not (observer.done or observer.finished or observer.seen.error):
+                failure = UpstreamError(f"Provider {self.target.name!r} ended its stream before the answer's end.")
+        except asyncio.CancelledError:
+            await self._settle(observer.seen, "cancelled", estimate=observer.estimated_output())
+            raise
+        except CallerGone:
+            outcome = "cancelled"
+        except UpstreamError as error:
+            failure = error
+        if failure is not None:
+            outcome = "cut"
+        elif observer.seen.error and outcome == "ok":
+            outcome = "error"
+        try:
+            await self._settle(observer.seen, outcome, estimate=observer.estimated_output())
+        except StorageFull as error:
+            failure = failure or error
+        return await self._end(answer, observer.held, outcome, failure)
+
+    async def _end(
+        self, answer: Answer, held: bytes, outcome: Outcome, failure: CarrelError | None
+    ) -> web.StreamResponse:  # fmt: skip
+        if failure is not None and not answer.started:
+            raise failure
+        with contextlib.suppress(CallerGone):
+            if failure is not None:
+                _log.warning("stream cut", request_id=self.request_id, reason=failure.message)
+                body = json.dumps(error_body(failure.code, failure.message, None, "server_error"))
+                answer.cut(f"data: {body}\n\n".encode())
+            elif outcome == "cancelled":
+                answer.cut()
+            else:
+                await answer.finish(held)
+        return answer
+
+    async def _settle(self, seen: Seen, outcome: Outcome, *, estimate: int) -> None:
+        counts = seen.counts
+        estimated = counts is None
+        if counts is None:
+            counts = TokenCounts(input=likely(len(self.outgoing.plain)), output=estimate)
+        await self.reservation.settle(
+            counts, outcome=outcome, provider_request_id=self.provider_request_id or None,
+            tool_calls=seen.tool_calls, estimated=estimated,
+        )  # fmt: skip
+
+
+def _status_error(target: Target, head: Head, body: bytes, *, now: datetime) -> UpstreamError:
+    try:
+        said: object = json.loads(body)
+    except (ValueError, RecursionError):
+        said = None
+    error = status_error(
+        target.name, status=head.status, body=said, headers=head.headers, secret=target.secret, now=now
+    )  # fmt: skip
+    if head.status in (401, 403):
+        return UpstreamAuth(error.message, status=head.status)
+    inner = said.get("error") if isinstance(said, dict) else None
+    if isinstance(inner, dict):
+        for name in ("type", "code", "param"):
+            if isinstance(inner.get(name), str):
+                error.details[f"upstream_{name}"] = inner[name][:128]
+    return error

@@ -1,0 +1,72 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from carrel.errors import InvalidRequest
+from carrel.relay.fields import ChatFields, read_fields
+
+TALK: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
+
+
+def read(**fields: Any) -> ChatFields:
+    return read_fields(json.dumps({"model": "m", "messages": TALK, **fields}).encode())
+
+
+def test_what_is_left_out() -> None:
+    assert read() == ChatFields("m", stream=False, stream_options=None, max_output=None, choices=1, images=0)
+
+
+def test_what_is_said() -> None:
+    found = read(stream=True, stream_options={"include_usage": True}, max_tokens=5, max_completion_tokens=9, n=3)
+    assert (found.stream, found.include_usage, found.max_output, found.choices) == (True, True, 9, 3)
+    assert not read(stream=True, stream_options={"include_usage": False}).include_usage
+    nulls = read(stream=None, max_tokens=None, n=None, stream_options=None)
+    assert nulls == replace(read(), adds_options=False)
+
+
+@pytest.mark.parametrize(
+    ("part", "images"),
+    [({"type": "text", "text": "x"}, 0), ({"type": "image_url", "image_url": {"url": "u"}}, 1),
+     ({"type": "file", "file": {"file_id": "f"}}, 1 << 20), ("text", 1 << 20)],
+)  # fmt: skip
+def test_parts_that_are_larger_than_their_bytes_are_counted(part: object, images: int) -> None:
+    assert read(messages=[{"role": "user", "content": [part]}]).images == images
+
+
+def test_a_search_may_fill_the_window() -> None:
+    assert read(web_search_options={}).images == 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"model": None}, "model"), ({"model": 7}, "model"), ({"model": ""}, "model"),
+        ({"messages": None}, "messages"), ({"messages": "hi"}, "messages"), ({"messages": ["hi"]}, "messages[0]"),
+        ({"stream": "yes"}, "stream"), ({"stream": 1}, "stream"), ({"stream_options": []}, "stream_options"),
+        ({"stream_options": {}}, "stream_options"), ({"max_tokens": "many"}, "max_tokens"),
+        ({"max_tokens": 0}, "max_tokens"), ({"max_tokens": 1.5}, "max_tokens"), ({"max_tokens": True}, "max_tokens"),
+        ({"max_completion_tokens": -1}, "max_completion_tokens"), ({"n": 129}, "n"), ({"n": 10**30}, "n"),
+    ],
+)  # fmt: skip
+def test_a_field_that_cannot_be_used_is_named(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read(**fields)
+    assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b'"m"', b"null", b"{not json", b'{"model":"m","messages":[]} {}', b"[" * 100_000,
+        b'{"a":' * 100_000, b'{"model":"m","messages":[],"x":NaN}', b'{"model":"m","messages":[],"x":-Infinity}',
+        b'\xff\xfe{\x00}\x00', b'\xef\xbb\xbf{"model":"m","messages":[]}', b'{"model":"\xff","messages":[]}',
+        b'{"model":"a","model":"b","messages":[]}', b'{"model":"a","mod\\u0065l":"b","messages":[]}',
+        b'{"model":"a","messages":[{"role":"user","content":"x","role":"system"}]}',
+        b'{"model":"a","messages":[],"stream":true,"stream_options":{"include_usage":false,"include_usage":true}}',
+    ],
+)  # fmt: skip
+def test_a_body_that_could_be_read_in_two_ways_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        read_fields(body)
