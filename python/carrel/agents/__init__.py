@@ -1,0 +1,1 @@
+"""The agent loop, its tools, its sessions and their transcripts."""

@@ -1,0 +1,58 @@
+"""What the agents take of rooms that they do not know: providers, environments, and the ways out of sandboxes."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from carrel.agents.events import Turn
+from carrel.ids import RequestId, SessionId
+from carrel.providers.protocol import Provider
+from carrel.sandbox.protocol import EgressGate
+from carrel.tenancy.handle import Snapshot, Tenant
+from carrel.tenancy.userland import Userland
+
+
+class Providers(Protocol):
+    """Configured model providers."""
+
+    def get(self, snapshot: Snapshot, tenant: Tenant, provider_name: str, /) -> Provider:
+        """The provider of that name with the tenant's own key where it has one; raises NotFound."""
+        ...
+
+
+class Egress(Protocol):
+    """The ways out of sandboxes."""
+
+    def gate(
+        self, tenant: Tenant, *, agent: str, session_id: SessionId | None, member: str | None,
+        request_id: RequestId | None,
+    ) -> EgressGate:  # fmt: skip
+        """A gate for what one agent runs in one session. It costs nothing until something runs."""
+        ...
+
+
+class Access(Protocol):
+    """Asks people for what an agent may not reach yet."""
+
+    async def request(
+        self, tenant: Tenant, turn: Turn, /, *, kind: str, what: str, reason: str, told: Callable[[str], None]
+    ) -> str:
+        """Ask on behalf of ``turn``; how it was decided, in words for the agent.
+
+        ``told`` takes what a person should know. Raises InvalidRequest, RateLimited.
+        """
+        ...
+
+    def tools(self, tenant: Tenant, agent: str, session_id: SessionId, /) -> tuple[str, ...]:
+        """Tools that are granted to an agent in a session beside those that it has."""
+        ...
+
+
+class Environments(Protocol):
+    """Userlands by what is in them."""
+
+    async def userland(self, packages: frozenset[str], *, wait: float) -> Userland:
+        """The userland with ``packages``, waited for up to ``wait`` seconds while it is built.
+
+        Raises Unavailable where it is not ready by then, or the error that its build failed with.
+        """
+        ...

@@ -1,0 +1,40 @@
+"""The tools that there are, and the one way to call one: checked, run, and its failure a result to read."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from carrel.agents.tools.access import RequestAccess
+from carrel.agents.tools.arguments import ArgumentCheck
+from carrel.agents.tools.files import FileEdit, FileRead, FileWrite
+from carrel.agents.tools.listing import FileList
+from carrel.agents.tools.protocol import Tool, ToolOutcome, ToolSetting
+from carrel.agents.tools.search import FileSearch
+from carrel.agents.tools.shell import Shell
+from carrel.errors import CarrelError
+from carrel.wire.conversation import ToolCall, ToolSpec
+
+ALL: Final[tuple[Tool, ...]] = (Shell(), FileRead(), FileWrite(), FileEdit(), FileList(), FileSearch(), RequestAccess())
+
+
+class Toolbox:
+    """Some tools, with their arguments' checks made once."""
+
+    def __init__(self, tools: Iterable[Tool] = ALL) -> None:
+        self._tools: Mapping[str, Tool] = {tool.name: tool for tool in tools}
+        self._checks = {name: ArgumentCheck(tool.spec) for name, tool in self._tools.items()}
+
+    def specs(self, names: Iterable[str]) -> tuple[ToolSpec, ...]:
+        """The declarations of those of ``names`` that there are, in their order."""
+        return tuple(self._tools[name].spec for name in names if name in self._tools)
+
+    async def call(self, call: ToolCall, setting: ToolSetting, *, offered: Iterable[str]) -> ToolOutcome:
+        """Run ``call``. What is wrong with it, and what goes wrong in it, is a result for the model to read."""
+        names = tuple(offered)
+        tool = self._tools.get(call.name) if call.name in names else None
+        if tool is None:
+            have = ", ".join(names) or "none"
+            return ToolOutcome(f"There is no tool {call.name[:64]!r}. Tools at hand: {have}.", is_error=True)
+        try:
+            return await tool.run(self._checks[tool.name].parse(call.arguments), setting)
+        except CarrelError as error:
+            return ToolOutcome(error.message, is_error=True)
