@@ -1,0 +1,266 @@
+"""What an operator does to tenants: the service behind the command line and the control plane.
+
+What is declared is changed in tenants.d and committed; tokens are state. Every change has its line in the audit log
+before it is made, and a second one where it then failed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from carrel.errors import CarrelError, Conflict, Forbidden, Unavailable
+from carrel.ids import TenantId, parse_tenant_id
+from carrel.reconcile.declarations import Declarations, Settles
+from carrel.tenancy.handle import Directory, Tenant
+from carrel.tenancy.tokens import DEFAULT_TOKEN, TokenRecord, TokenStore
+from carrel.vcs.yaml_edit import DELETE
+from carrel.wire import control
+
+T = TypeVar("T")
+_REMOVED: Final = "no longer declared; its data is kept"
+
+
+class Recorder(Protocol):
+    """Writes down who changes what."""
+
+    async def record(
+        self,
+        *,
+        actor: str,
+        action: str,
+        target: str,
+        request_id: str,
+        outcome: str,
+        tenant: str | None = None,
+        before: object = None,
+        after: object = None,
+    ) -> None:
+        """Returns when the line is kept; raises StorageFull."""
+        ...
+
+
+class Administration:
+    """Acts for operators. Each method returns when its change is in force."""
+
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        tokens: TokenStore,
+        audit: Recorder,
+        reconciler: Settles,
+        tenants_dir: Path,
+    ) -> None:
+        self._directory = directory
+        self._tokens = tokens
+        self._audit = audit
+        self._declarations = Declarations(tenants_dir=tenants_dir, reconciler=reconciler)
+        self._token_lock = asyncio.Lock()
+
+    # --- looking ---
+
+    async def list(self) -> control.TenantList:
+        """All tenants, by id."""
+        tenants = self._directory.current.tenants
+        return control.TenantList(tenants=tuple(self._view(tenants[key]) for key in sorted(tenants)))
+
+    async def show(self, tenant_id: TenantId) -> control.TenantView:
+        """One tenant."""
+        return self._view(self._directory.current.tenant(tenant_id))
+
+    async def plans(self) -> object:
+        """The operator's plans as declared."""
+        return self._directory.current.plans.model_dump(mode="json", exclude_unset=True)
+
+    async def tokens(self, tenant_id: TenantId) -> control.TokenList:
+        """A tenant's tokens, by prefix."""
+        tenant = self._directory.current.tenant(tenant_id)
+        infos = tuple(
+            control.TokenInfo(
+                name=r.name,
+                prefix=r.prefix,
+                scopes=r.scopes,
+                expires=r.expires,
+                created_at=r.created_at,
+                source=r.source,
+            )
+            for r in self._tokens.list(tenant)
+        )
+        return control.TokenList(tenant=tenant_id, tokens=infos)
+
+    # --- what is declared ---
+
+    async def create(self, order: control.TenantCreate, *, by: control.Actor) -> control.TenantCreated:
+        """Declare a tenant, and issue its first token unless told not to."""
+        tenant_id = parse_tenant_id(order.id)
+        values: dict[str, object] = {"display_name": order.display_name, "plan": order.plan}
+        if order.packages is not None:
+            values["packages"] = list(order.packages)
+
+        async def create() -> str | None:
+            return await self._declarations.create(tenant_id, values, by=by)
+
+        commit = await self._recorded("tenants.create", tenant_id, by, create, after=values)
+        token = None
+        if order.issue_token:
+            # A tenant that was removed and comes back has its old tokens: the one of this name is replaced.
+            token = (await self.token_rotate(tenant_id, control.TokenRotate(), by=by)).token
+        return control.TenantCreated(tenant=await self.show(tenant_id), token=token, commit=commit)
+
+    async def suspend(self, tenant_id: TenantId, *, by: control.Actor) -> control.TenantView:
+        """Let nothing run for the tenant."""
+        return await self._set_suspended(tenant_id, True, by)
+
+    async def resume(self, tenant_id: TenantId, *, by: control.Actor) -> control.TenantView:
+        """Let the tenant work again."""
+        return await self._set_suspended(tenant_id, False, by)
+
+    async def remove(self, tenant_id: TenantId, *, purge: bool, by: control.Actor) -> control.TenantRemoved:
+        """Take the declaration away. The tenant is suspended and its data kept."""
+        tenant = self._directory.current.tenant(tenant_id)
+        if tenant.config.protect:
+            raise Forbidden(f"{tenant_id} is protected: take `protect: true` out of {tenant_id}.yaml first.")
+        if purge:
+            raise Forbidden(
+                "Data is never removed over the control plane in this version: stop the gateway and remove the "
+                "tenant's state directory."
+            )
+
+        async def remove() -> str | None:
+            return await self._declarations.remove(tenant_id, by=by)
+
+        commit = await self._recorded("tenants.remove", tenant_id, by, remove)
+        return control.TenantRemoved(id=tenant_id, data_kept=True, commit=commit)
+
+    async def quota_update(
+        self, tenant_id: TenantId, order: control.QuotaUpdate, *, by: control.Actor
+    ) -> control.TenantView:
+        """Change the quotas that ``order`` names; null takes one away."""
+        tenant = self._directory.current.tenant(tenant_id)
+        changes: dict[str, object] = {name: getattr(order, name) for name in sorted(order.model_fields_set)}
+        before = tenant.config.quotas.model_dump(mode="json", include=set(changes))
+
+        async def update() -> str | None:
+            wanted: dict[tuple[str, ...], object] = {
+                ("quotas", name): DELETE if value is None else value for name, value in changes.items()
+            }
+            return await self._declarations.update(tenant_id, wanted, what="Change quotas of", by=by)
+
+        after = {k: str(v) if isinstance(v, Decimal) else v for k, v in changes.items()}
+        await self._recorded("tenants.quota", tenant_id, by, update, before=before, after=after)
+        return await self.show(tenant_id)
+
+    async def _set_suspended(self, tenant_id: TenantId, value: bool, by: control.Actor) -> control.TenantView:
+        tenant = self._directory.current.tenant(tenant_id)
+        if tenant.removed:
+            raise Conflict(f"{tenant_id}.yaml is not in tenants.d: put it back to resume the tenant.")
+
+        async def change() -> str | None:
+            what = "Suspend" if value else "Resume"
+            return await self._declarations.update(tenant_id, {("suspended",): value}, what=what, by=by)
+
+        action = "tenants.suspend" if value else "tenants.resume"
+        await self._recorded(action, tenant_id, by, change, before=tenant.suspended, after=value)
+        return await self.show(tenant_id)
+
+    # --- tokens ---
+
+    async def token_issue(
+        self, tenant_id: TenantId, order: control.TokenIssue, *, by: control.Actor
+    ) -> control.TokenIssued:
+        """A new token, told once."""
+        tenant = self._directory.current.tenant(tenant_id)
+
+        async def issue() -> tuple[str, TokenRecord]:
+            return await asyncio.to_thread(
+                self._tokens.issue, tenant, name=order.name, scopes=order.scopes, expires=order.expires
+            )
+
+        return await self._token("tokens.issue", tenant, order.name, by, issue)
+
+    async def token_rotate(
+        self, tenant_id: TenantId, order: control.TokenRotate, *, by: control.Actor
+    ) -> control.TokenIssued:
+        """A new secret for a token; the old one ends now."""
+        tenant = self._directory.current.tenant(tenant_id)
+        name = order.name or DEFAULT_TOKEN
+
+        async def rotate() -> tuple[str, TokenRecord]:
+            return await asyncio.to_thread(self._tokens.rotate, tenant, name=name)
+
+        return await self._token("tokens.rotate", tenant, name, by, rotate)
+
+    async def token_revoke(self, tenant_id: TenantId, name: str, *, by: control.Actor) -> None:
+        """End a token now."""
+        tenant = self._directory.current.tenant(tenant_id)
+
+        async def revoke() -> TokenRecord:
+            return await asyncio.to_thread(self._tokens.revoke, tenant, name)
+
+        async with self._token_lock:
+            await self._recorded("tokens.revoke", tenant_id, by, revoke, target=f"{tenant_id}/{name}")
+
+    async def _token(
+        self,
+        action: str,
+        tenant: Tenant,
+        name: str,
+        by: control.Actor,
+        work: Callable[[], Awaitable[tuple[str, TokenRecord]]],
+    ) -> control.TokenIssued:
+        async with self._token_lock:
+            text, record = await self._recorded(action, tenant.id, by, work, target=f"{tenant.id}/{name}")
+        return control.TokenIssued(
+            tenant=tenant.id,
+            name=record.name,
+            token=text,
+            prefix=record.prefix,
+            scopes=record.scopes,
+            expires=record.expires,
+        )
+
+    # --- both ---
+
+    async def _recorded(
+        self,
+        action: str,
+        tenant_id: TenantId,
+        by: control.Actor,
+        work: Callable[[], Awaitable[T]],
+        *,
+        target: str | None = None,
+        before: object = None,
+        after: object = None,
+    ) -> T:
+        """Do ``work`` with its line written first; a failure has a line of its own."""
+
+        async def note(outcome: str) -> None:
+            await self._audit.record(
+                actor=by.name, action=action, target=target or tenant_id, tenant=tenant_id,
+                request_id=by.request_id, before=before, after=after, outcome=outcome,
+            )  # fmt: skip
+
+        await note("ok")
+        try:
+            return await work()
+        except CarrelError as error:
+            await note(f"failed: {error.code}")
+            raise
+        except TimeoutError:
+            await note("failed: not in force in time")
+            raise Unavailable("It is declared, and was not in force in time: see `carrel status`.") from None
+
+    def _view(self, tenant: Tenant) -> control.TenantView:
+        config = tenant.config
+        return control.TenantView(
+            id=tenant.id,
+            display_name=config.display_name,
+            plan=config.plan,
+            state="broken" if tenant.problem else "suspended" if tenant.suspended else "active",
+            revision=tenant.revision,
+            problem=tenant.problem or (_REMOVED if tenant.removed else None),
+            agents=tuple(sorted({"main", *config.agents})),
+            file=None if tenant.removed else f"{tenant.id}.yaml",
+        )

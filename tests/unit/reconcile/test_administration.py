@@ -1,0 +1,187 @@
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from carrel.clock import SystemClock
+from carrel.errors import CarrelError, Conflict, Forbidden, InvalidRequest, NotFound, StorageFull
+from carrel.ids import RequestId, TenantId
+from carrel.reconcile.administration import Administration
+from carrel.reconcile.reconciler import Reconciler
+from carrel.tasks import Tasks
+from carrel.tenancy.handle import Directory
+from carrel.tenancy.tokens import TokenStore
+from carrel.wire import control
+from tests.fakes.declarations import declare
+
+BY = control.Actor("ak_ops", RequestId("req_1"))
+ACME = TenantId("acme")
+YAML = "# Our first customer.\ndisplay_name: Acme  # as on the contract\nplan: starter\n"
+
+
+@dataclass
+class Record:
+    """Keeps lines, or refuses them."""
+
+    lines: list[tuple[str, str, str]] = field(default_factory=list)
+    full: bool = False
+
+    async def record(
+        self, *, actor: str, action: str, target: str, request_id: str, outcome: str, tenant: str | None = None,
+        before: object = None, after: object = None,
+    ) -> None:  # fmt: skip
+        if self.full:
+            raise StorageFull("full")
+        self.lines.append((action, target, outcome))
+
+
+class House:
+    def __init__(self, home: Path) -> None:
+        self.path = declare(home / "tenants.d", acme=YAML, held="protect: true\n")
+        self.directory, self.tasks, self.record = Directory(), Tasks("test"), Record()
+        self.tokens = TokenStore(state_dir=home / "state", clock=SystemClock())
+        self.reconciler = Reconciler(
+            tenants_dir=self.path, state_dir=home / "state", directory=self.directory, clock=SystemClock(),
+            tasks=self.tasks,
+        )  # fmt: skip
+        self.administration = Administration(
+            directory=self.directory, tokens=self.tokens, audit=self.record, reconciler=self.reconciler,
+            tenants_dir=self.path,
+        )  # fmt: skip
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    made = House(tmp_path)
+    await made.reconciler.load()
+    yield made
+    await made.tasks.close()
+    await made.reconciler.close()
+
+
+def git(path: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=path, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+async def test_a_tenant_is_created_and_in_force_with_a_token(house: House) -> None:
+    made = await house.administration.create(
+        control.TenantCreate(id="newco", display_name="New: Co", plan="starter", packages=("jq",)), by=BY
+    )
+    assert made.tenant.state == "active"
+    assert made.commit is None
+    assert made.token is not None
+    assert house.tokens.verify(made.token, SystemClock().now()) is not None
+    text = (house.path / "newco.yaml").read_text()
+    assert text.startswith("# yaml-language-server:")
+    assert house.directory.current.tenant(TenantId("newco")).config.display_name == "New: Co"
+    assert house.directory.current.tenant(TenantId("newco")).config.packages == ("jq",)
+    assert house.record.lines == [("tenants.create", "newco", "ok"), ("tokens.rotate", "newco/default", "ok")]
+    assert made.token not in str(house.record.lines)
+
+
+async def test_it_is_committed_alone_where_there_is_git(house: House) -> None:
+    git(house.path, "init", "-q", "-b", "main")
+    git(house.path, "config", "user.email", "ops@example.org")
+    git(house.path, "config", "user.name", "Ops")
+    git(house.path, "add", ".")
+    git(house.path, "commit", "-qm", "begin")
+    (house.path / "_plans.yaml").write_text((house.path / "_plans.yaml").read_text() + "# a half-done edit\n")
+    made = await house.administration.create(control.TenantCreate(id="newco"), by=BY)
+    assert made.commit == git(house.path, "rev-parse", "HEAD")
+    assert git(house.path, "show", "--name-only", "--format=%an %s", "HEAD").split("\n") == [
+        "Ops Add the tenant newco", "", "newco.yaml",
+    ]  # fmt: skip
+    assert "ak_ops" in git(house.path, "log", "-1", "--format=%b")
+    assert git(house.path, "status", "--porcelain") == "M _plans.yaml"
+
+
+async def test_what_exists_or_cannot_be_is_refused_and_nothing_changes(house: House) -> None:
+    with pytest.raises(Conflict):
+        await house.administration.create(control.TenantCreate(id="acme"), by=BY)
+    with pytest.raises(InvalidRequest, match="plan"):
+        await house.administration.create(control.TenantCreate(id="newco", plan="startre"), by=BY)
+    assert not (house.path / "newco.yaml").exists()
+    assert (house.path / "acme.yaml").read_text() == YAML
+    assert house.record.lines[-1] == ("tenants.create", "newco", "failed: invalid_request")
+
+
+async def test_two_at_once_make_one_tenant(house: House) -> None:
+    orders = [house.administration.create(control.TenantCreate(id="newco"), by=BY) for _ in range(2)]
+    results = await asyncio.gather(*orders, return_exceptions=True)
+    assert sorted(type(r).__name__ for r in results) == ["Conflict", "TenantCreated"]
+
+
+async def test_suspending_and_resuming_keep_comments_and_order(house: House) -> None:
+    assert (await house.administration.suspend(ACME, by=BY)).state == "suspended"
+    assert house.directory.current.tenant(ACME).suspended
+    assert (await house.administration.resume(ACME, by=BY)).state == "active"
+    assert not house.directory.current.tenant(ACME).suspended
+    assert (house.path / "acme.yaml").read_text().startswith(YAML)
+
+
+async def test_removing_keeps_the_data_and_respects_protection(house: House) -> None:
+    await house.administration.token_issue(ACME, control.TokenIssue(name="ci"), by=BY)
+    removed = await house.administration.remove(ACME, purge=False, by=BY)
+    assert removed.data_kept
+    assert house.directory.current.tenant(ACME).removed
+    with pytest.raises(Conflict):
+        await house.administration.resume(ACME, by=BY)
+    with pytest.raises(Forbidden, match="protect"):
+        await house.administration.remove(TenantId("held"), purge=False, by=BY)
+    with pytest.raises(NotFound):
+        await house.administration.remove(TenantId("nobody"), purge=False, by=BY)
+
+
+async def test_a_removed_tenant_comes_back_with_a_new_token(house: House) -> None:
+    first = await house.administration.create(control.TenantCreate(id="newco"), by=BY)
+    await house.administration.remove(TenantId("newco"), purge=False, by=BY)
+    second = await house.administration.create(control.TenantCreate(id="newco"), by=BY)
+    assert first.token is not None
+    assert second.token is not None
+    assert house.tokens.verify(first.token, SystemClock().now()) is None
+    assert house.tokens.verify(second.token, SystemClock().now()) is not None
+
+
+async def test_quotas_are_written_exactly(house: House) -> None:
+    order = control.QuotaUpdate(tokens_per_day=5, cost_per_day_usd=Decimal("1.10"))
+    await house.administration.quota_update(ACME, order, by=BY)
+    quotas = house.directory.current.tenant(ACME).config.quotas
+    assert quotas.count("tokens_per_day").hard == 5
+    assert quotas.money("cost_per_day_usd").hard == Decimal("1.10")
+    assert "1.10" in (house.path / "acme.yaml").read_text()
+    await house.administration.quota_update(ACME, control.QuotaUpdate(cost_per_day_usd=None), by=BY)
+    assert house.directory.current.tenant(ACME).config.quotas.money("cost_per_day_usd").hard is None
+
+
+async def test_tokens_are_rotated_listed_and_revoked(house: House) -> None:
+    first = await house.administration.token_rotate(ACME, control.TokenRotate(), by=BY)
+    second = await house.administration.token_rotate(ACME, control.TokenRotate(), by=BY)
+    now = SystemClock().now()
+    assert house.tokens.verify(first.token, now) is None
+    assert house.tokens.verify(second.token, now) is not None
+    listed = await house.administration.tokens(ACME)
+    assert [(t.name, t.prefix, t.source) for t in listed.tokens] == [("default", "tk_acme_", "issued")]
+    await house.administration.token_revoke(ACME, "default", by=BY)
+    assert house.tokens.verify(second.token, now) is None
+
+
+async def test_what_cannot_be_recorded_is_not_done(house: House) -> None:
+    house.record.full = True
+    with pytest.raises(StorageFull):
+        await house.administration.create(control.TenantCreate(id="newco"), by=BY)
+    with pytest.raises(StorageFull):
+        await house.administration.token_issue(ACME, control.TokenIssue(name="ci"), by=BY)
+    assert not (house.path / "newco.yaml").exists()
+    assert not (await house.administration.tokens(ACME)).tokens
+
+
+async def test_looking_needs_nothing(house: House) -> None:
+    assert [t.id for t in (await house.administration.list()).tenants] == ["acme", "held"]
+    assert "starter" in str(await house.administration.plans())
+    with pytest.raises(CarrelError):
+        await house.administration.show(TenantId("nobody"))

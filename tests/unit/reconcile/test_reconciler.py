@@ -1,0 +1,208 @@
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from carrel.clock import SystemClock
+from carrel.declare.directory import DirectoryUnreadable
+from carrel.ids import RequestId, TenantId
+from carrel.reconcile.reconciler import Reconciler
+from carrel.reconcile.status import Applied
+from carrel.tasks import Tasks
+from carrel.tenancy.handle import Directory, Tenant
+from carrel.wire.control import Actor
+from tests.fakes.declarations import declare
+
+ACME = TenantId("acme")
+
+
+class Environments:
+    def __init__(self) -> None:
+        self.requested: list[frozenset[str]] = []
+
+    def request(self, packages: frozenset[str]) -> None:
+        self.requested.append(packages)
+
+
+class House:
+    """A reconciler at work."""
+
+    def __init__(self, home: Path, **tenants: str) -> None:
+        self.path = declare(home / "tenants.d", **tenants)
+        self.directory, self.tasks = Directory(), Tasks("test")
+        self.environments, self.applied = Environments(), list[Applied]()
+        self.reconciler = Reconciler(
+            tenants_dir=self.path, state_dir=home / "state", directory=self.directory, clock=SystemClock(),
+            tasks=self.tasks, on_change=[self.hear], environments=self.environments, poll_seconds=0.2,
+        )  # fmt: skip
+
+    async def hear(self, applied: Applied) -> None:
+        self.applied.append(applied)
+
+    def tenant(self, name: str = "acme") -> Tenant:
+        return self.directory.current.tenant(TenantId(name))
+
+    async def start(self) -> "House":
+        await self.reconciler.load()
+        self.tasks.start(self.reconciler.watch(), name="watch")
+        return self
+
+    async def close(self) -> None:
+        await self.tasks.close()
+        await self.reconciler.close()
+
+
+async def eventually(check: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not check():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    made = House(tmp_path, acme="display_name: Acme\npackages: [jq]\n", other="")
+    yield await made.start()
+    await made.close()
+
+
+async def test_edits_take_effect(house: House) -> None:
+    (house.path / "acme.yaml").write_text("display_name: Edited\n")
+    await eventually(lambda: house.tenant().config.display_name == "Edited")
+    (house.path / "new.yaml").write_text("display_name: New\n")
+    await eventually(lambda: "new" in house.directory.current.tenants)
+    (house.path / "new.yaml").unlink()
+    await eventually(lambda: house.tenant("new").removed)
+
+
+async def test_an_editors_save_by_renaming_takes_effect_and_never_suspends(house: House) -> None:
+    for turn in range(20):
+        file, aside = house.path / "acme.yaml", house.path / "acme.yaml~"
+        file.rename(aside)
+        await asyncio.sleep(0.005)
+        temporary = house.path / ".acme.yaml.tmp"
+        temporary.write_text(f"display_name: Turn {turn}\n")
+        temporary.replace(file)
+        aside.unlink()
+    await eventually(lambda: house.tenant().config.display_name == "Turn 19")
+    assert not any(applied.snapshot.tenant(ACME).suspended for applied in house.applied)
+
+
+async def test_a_torn_write_is_not_taken_in(house: House) -> None:
+    text = b"display_name: Acme\nsuspended: false\npackages: [jq]\nplan: starter\n"
+    (house.path / "acme.yaml").write_bytes(text)
+    await eventually(lambda: house.tenant().config.plan == "starter")
+    seen = len(house.applied)
+    with (house.path / "acme.yaml").open("wb", buffering=0) as file:
+        for part in (text[:20], text[20:40], text[40:]):
+            await asyncio.sleep(0.03)
+            file.write(part)
+    (house.path / "other.yaml").write_text("display_name: Done\n")
+    await eventually(lambda: house.tenant("other").config.display_name == "Done")
+    assert all(applied.snapshot.tenant(ACME).config.plan == "starter" for applied in house.applied[seen:])
+
+
+async def test_rapid_writes_end_in_the_last(house: House) -> None:
+    for turn in range(50):
+        (house.path / "acme.yaml").write_text(f"display_name: Turn {turn}\n")
+        await asyncio.sleep(0)
+    await eventually(lambda: house.tenant().config.display_name == "Turn 49")
+
+
+async def test_a_broken_file_touches_its_tenant_alone(house: House) -> None:
+    (house.path / "acme.yaml").write_text("display_name: [\n")
+    await eventually(lambda: house.tenant().problem)
+    status = await house.reconciler.status()
+    assert {tenant.id: tenant.state for tenant in status.tenants} == {"acme": "Stalled", "other": "Ready"}
+    assert house.tenant().config.display_name == "Acme"
+    (house.path / "acme.yaml").write_text("display_name: Mended\n")
+    await eventually(lambda: house.tenant().config.display_name == "Mended")
+
+
+async def test_a_directory_that_is_away_changes_nothing(house: House) -> None:
+    away = house.path.with_name("away")
+    house.path.rename(away)
+    with pytest.raises(DirectoryUnreadable):
+        await house.reconciler.reconcile_now()
+    status = await house.reconciler.status()
+    assert status.state == "Stalled"
+    assert not house.tenant().suspended
+    shutil.copytree(away, house.path)
+    (house.path / "acme.yaml").write_text("display_name: Again\n")
+    await eventually(lambda: house.tenant().config.display_name == "Again")
+    await asyncio.sleep(0.5)
+    (house.path / "acme.yaml").write_text("display_name: And again\n")
+    await eventually(lambda: house.tenant().config.display_name == "And again")
+
+
+async def test_asked_for_it_is_in_force_when_it_returns(house: House) -> None:
+    (house.path / "acme.yaml").write_text("")
+    await house.reconciler.reconcile_now(by=Actor("uid:0", RequestId("req_1")))
+    assert house.tenant().config.display_name is None
+    (house.path / "acme.yaml").unlink()
+    assert (await house.reconciler.settled()).tenant(ACME).removed
+
+
+async def test_a_plan_changes_nothing(house: House, tmp_path: Path) -> None:
+    other = declare(tmp_path / "other.d", acme="display_name: Other\npackages: [jq]\n", extra="")
+    before = house.directory.current
+    plan = await house.reconciler.plan(other)
+    assert {a.tenant: a.verb for a in plan.actions} == {"acme": "update", "extra": "create", "other": "remove"}
+    assert (await house.reconciler.plan()).is_empty
+    assert house.directory.current is before
+
+
+async def test_listeners_hear_what_came_into_force(house: House) -> None:
+    assert [a.previous for a in house.applied] == [None]
+    (house.path / "acme.yaml").write_text("suspended: true\n")
+    await house.reconciler.reconcile_now()
+    await eventually(lambda: len(house.applied) > 1)
+    last = house.applied[-1]
+    assert last.previous is not None
+    assert [a.verb for a in last.plan.actions] == ["suspend"]
+    assert last.snapshot is house.directory.current
+
+
+async def test_environments_are_requested_once_for_each_set(house: House) -> None:
+    assert set(house.environments.requested) == {frozenset({"jq"}), frozenset()}
+    (house.path / "acme.yaml").write_text("packages: [jq, ripgrep]\n")
+    (house.path / "other.yaml").write_text("packages: [jq]\n")
+    await house.reconciler.reconcile_now()
+    assert house.environments.requested[2:] == [frozenset({"jq", "ripgrep"})]
+
+
+async def test_a_change_without_an_event_is_found_by_comparing(house: House) -> None:
+    await eventually(lambda: house.reconciler._watching == "inotify")
+    root = house.tenant().root
+    root.replace("config.yaml", b"display_name: Mine\n")
+    await eventually(lambda: house.tenant().config.display_name == "Mine")
+
+
+async def test_a_descriptor_is_spent_only_on_a_tenant_in_use(tmp_path: Path) -> None:
+    def descriptors() -> int:
+        """How many are open on tenants' directories; others come and go as the collector pleases."""
+        tenants, open_now = str(tmp_path / "state" / "tenants"), 0
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                open_now += str(Path(f"/proc/self/fd/{name}").readlink()).startswith(tenants)
+        return open_now
+
+    house = House(tmp_path, **{f"t{number}": "" for number in range(50)})
+    await house.reconciler.load()
+    assert descriptors() < 25
+    for number in range(50):
+        assert house.tenant(f"t{number}").root.fd >= 0
+    assert descriptors() >= 50
+    await house.close()
+
+
+async def test_cancelling_who_asked_does_not_lose_the_change(house: House) -> None:
+    (house.path / "acme.yaml").write_text("display_name: Kept\n")
+    asking = asyncio.ensure_future(house.reconciler.reconcile_now())
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    await eventually(lambda: house.tenant().config.display_name == "Kept")
