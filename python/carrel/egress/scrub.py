@@ -1,0 +1,100 @@
+"""Secrets taken out of what comes back, wherever the borders of its pieces are."""
+
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from carrel.errors import UpstreamError
+
+MAY_SHOW: Final = 3
+"""Bytes of a secret's beginning that are not held back: a frame that ends in such a letter would wait for the next."""
+
+
+class Scrubber:
+    """Replaces each key of ``marks`` in a stream by its value. ``feed`` holds back what may be the start of one.
+
+    Of one that is cut within its first `MAY_SHOW` bytes, those pass, and what follows does not.
+    """
+
+    def __init__(self, marks: Mapping[bytes, bytes]) -> None:
+        self._marks = {form: mark for form, mark in marks.items() if form}
+        self._forms = tuple(sorted(self._marks, key=len, reverse=True))
+        self._found = re.compile(b"|".join(map(re.escape, self._forms))) if self._forms else None
+        self._most = max(map(len, self._forms), default=1) - 1
+        self._shown = b""
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What of the stream can be told by now."""
+        if self._found is None:
+            return data
+        whole, told = self._shown + self._held + data, len(self._shown)
+        out: list[bytes] = []
+        ended = 0
+        for found in self._found.finditer(whole):
+            out.append(whole[max(told, ended) : found.start()])
+            mark = self._marks[found[0]]
+            # Where lengths count, what was shown of it already is no part of its mark any more.
+            cut = max(0, told - found.start()) if len(mark) == len(found[0]) else 0
+            out.append(mark[cut:])
+            ended = found.end()
+        keep = self._might_begin(whole[ended:])
+        border = len(whole) - keep
+        if keep <= MAY_SHOW:
+            out.append(whole[max(told, ended) :])
+            self._shown, self._held = whole[border:], b""
+        else:
+            shown = max(told, border) if told > border else border
+            out.append(whole[max(told, ended) : shown])
+            self._shown, self._held = whole[border:shown], whole[shown:]
+        return b"".join(out)
+
+    def finish(self) -> bytes:
+        """The rest, when nothing more comes."""
+        held, self._held, self._shown = self._held, b"", b""
+        return held
+
+    def text(self, text: str) -> str:
+        """``text``, a header's value, without any."""
+        if self._found is None:
+            return text
+        return self._found.sub(self._marked, text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+    def _marked(self, found: "re.Match[bytes]") -> bytes:
+        return self._marks[found[0]]
+
+    def _might_begin(self, data: bytes) -> int:
+        """How many of the last bytes are the start of a form."""
+        for count in range(min(self._most, len(data)), 0, -1):
+            tail = data[-count:]
+            if any(form.startswith(tail) for form in self._forms):
+                return count
+        return 0
+
+
+class Decoder(Protocol):
+    """Undoes an encoding piece by piece."""
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class _Plain:
+    def decompress(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def decoder_of(encoding: str) -> Decoder:
+    """What undoes a Content-Encoding; raises UpstreamError for one that was not asked for and is not known."""
+    match encoding.strip().lower():
+        case "" | "identity":
+            return _Plain()
+        case "gzip" | "x-gzip":
+            return zlib.decompressobj(16 + zlib.MAX_WBITS)
+        case "deflate":
+            return zlib.decompressobj()
+    raise UpstreamError("The host compressed its answer in a way that it was not asked for.")

@@ -1,0 +1,392 @@
+"""Egress: a gate for each sandbox, and what all gates share."""
+
+import asyncio
+import hmac
+import secrets as randomness
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Final, Protocol
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from carrel.clock import Clock
+from carrel.egress.authority import Authority, public_roots
+from carrel.egress.door import Door, Pinned
+from carrel.egress.front import USER, Front, Over
+from carrel.egress.placeholders import Binding, bindings_of, placeholder
+from carrel.egress.resolve import Dialler
+from carrel.egress.terminate import end_tls
+from carrel.egress.visitor import Grants, Record, Standing, Visitor
+from carrel.errors import CarrelError
+from carrel.ids import RequestId, SessionId, TenantId
+from carrel.policy.egress.addresses import Network
+from carrel.policy.egress.rules import Asked, Decision, Rules, compiled
+from carrel.sandbox.protocol import GATE_PORT, EgressGate
+from carrel.secrets import Secret
+from carrel.tasks import Tasks
+from carrel.telemetry import Metrics
+from carrel.tenancy.handle import Directory, Tenant
+
+CERTIFICATES: Final = "ssl/certs/ca-certificates.crt"
+CONNECTIONS: Final = 256
+CONNECTIONS_OF_TENANT: Final = 1024
+SAY_AGAIN_SECONDS: Final = 60.0
+LINES_A_MINUTE: Final = 30
+_MOST_TENANTS: Final = 1024
+_MODEL_RULE: Final = "model provider"
+_BUNDLE_VARIABLES: Final = (
+    "SSL_CERT_FILE", "NIX_SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO", "PIP_CERT", "AWS_CA_BUNDLE", "CARGO_HTTP_CAINFO", "DENO_CERT", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+)  # fmt: skip
+_log = structlog.get_logger(__name__)
+
+
+class Secrets(Protocol):
+    """A tenant's secrets by name."""
+
+    async def get(self, tenant: Tenant, name: str, /) -> Secret:
+        """The secret that ``tenant`` means by ``name``; raises SecretMissing."""
+        ...
+
+
+class Models(Protocol):
+    """The providers of models, at the addresses where programs look for them."""
+
+    def variables(self, tenant: Tenant, /) -> Mapping[str, str]:
+        """The variables that programs read a key from, each with the name that its placeholder is made of."""
+        ...
+
+    def serves(self, asked: Asked, /) -> bool:
+        """Whether a provider's API is there."""
+        ...
+
+    async def call(
+        self, request: web.BaseRequest, standing: Standing, visitor: Visitor, marks: Mapping[str, str], /
+    ) -> web.StreamResponse:
+        """Answer a request of that API, metered; ``marks`` are the placeholders by variable."""
+        ...
+
+
+class Egress:
+    """Makes gates. ``key`` is what placeholders are made with; ``tls`` is how hosts are trusted."""
+
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        clock: Clock,
+        tasks: Tasks,
+        metrics: Metrics,
+        audit: Record,
+        secrets: Secrets,
+        key: bytes,
+        dialler: Dialler | None = None,
+        grants: Grants | None = None,
+        models: Models | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.directory = directory
+        self.clock = clock
+        self.tasks = tasks
+        self.metrics = metrics
+        self.secrets = secrets
+        self.key = key
+        self.dialler = dialler or Dialler(clock=clock)
+        self.grants = grants
+        self.models = models
+        self._audit = audit
+        self._tls = tls
+        self._rules: OrderedDict[TenantId, tuple[str, object, Rules]] = OrderedDict()
+        self._authorities: OrderedDict[TenantId, Authority] = OrderedDict()
+        self._clients: dict[tuple[TenantId, tuple[Network, ...]], aiohttp.ClientSession] = {}
+        self._connections: dict[TenantId, int] = {}
+        self._said: OrderedDict[tuple[TenantId, str], float] = OrderedDict()
+        self._lines: dict[TenantId, tuple[float, int, int]] = {}
+
+    def gate(
+        self,
+        tenant: Tenant,
+        *,
+        agent: str,
+        session_id: SessionId | None = None,
+        member: str | None = None,
+        request_id: RequestId | None = None,
+    ) -> "Gate":
+        """A gate for one sandbox of ``tenant``. It costs nothing until it serves."""
+        if self.grants is not None:
+            self.grants.prepare(tenant)
+        return Gate(self, tenant, Visitor(tenant.id, agent, session_id, member, request_id))
+
+    async def close(self) -> None:
+        """Give connections back."""
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    # --- what gates share ---
+
+    def standing(self, tenant_id: TenantId) -> Standing | None:
+        """The tenant as it is declared now, None where nothing may be done for it."""
+        snapshot = self.directory.current
+        tenant = snapshot.tenants.get(tenant_id)
+        if tenant is None or tenant.suspended or not tenant.ready:
+            return None
+        return Standing(tenant, snapshot)
+
+    def rules(self, standing: Standing) -> Rules:
+        """The rules of a tenant, made ready once for each of its revisions."""
+        tenant, lists = standing.tenant, standing.snapshot.allowlists
+        known = self._rules.get(tenant.id)
+        if known is not None and known[0] == tenant.revision and known[1] is lists:
+            return known[2]
+        made = compiled(tenant.config.egress, lists)
+        self._rules[tenant.id] = (tenant.revision, lists, made)
+        self._rules.move_to_end(tenant.id)
+        while len(self._rules) > _MOST_TENANTS:
+            self._rules.popitem(last=False)
+        return made
+
+    def authority(self, tenant_id: TenantId) -> Authority:
+        """The tenant's certificate authority."""
+        known = self._authorities.get(tenant_id)
+        if known is None:
+            known = self._authorities[tenant_id] = Authority(tenant_id, self.clock)
+        return known
+
+    def tls(self) -> ssl.SSLContext:
+        """How hosts are trusted."""
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
+    def client(self, tenant_id: TenantId, permitted: tuple[Network, ...]) -> aiohttp.ClientSession:
+        """The HTTP client of one tenant's, whose connections nobody else uses."""
+        key = (tenant_id, permitted)
+        if key not in self._clients:
+            connector = aiohttp.TCPConnector(
+                resolver=Pinned(self.dialler, permitted), use_dns_cache=False, limit=128, limit_per_host=32,
+                keepalive_timeout=30.0,
+            )  # fmt: skip
+            self._clients[key] = aiohttp.ClientSession(
+                connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False,
+                max_line_size=64 << 10, max_field_size=64 << 10,
+            )  # fmt: skip
+        return self._clients[key]
+
+    def count(self, tenant_id: TenantId, change: int) -> bool:
+        """Count a connection; False where the tenant has as many as it may."""
+        now = self._connections.get(tenant_id, 0) + change
+        if change > 0 and now > CONNECTIONS_OF_TENANT:
+            return False
+        if now > 0:
+            self._connections[tenant_id] = now
+        else:
+            self._connections.pop(tenant_id, None)
+        return True
+
+    def refused(self, visitor: Visitor, asked: Asked, decision: Decision) -> None:
+        """Put a refusal into the audit log: the same one once a minute, and so many in a minute in all."""
+        now = self.clock.monotonic()
+        key = (visitor.tenant_id, str(asked))
+        if self._said.get(key, 0.0) > now:
+            return
+        began, lines, unsaid = self._lines.get(visitor.tenant_id, (now, 0, 0))
+        if now - began > SAY_AGAIN_SECONDS:
+            began, lines = now, 0
+        if lines >= LINES_A_MINUTE:
+            self._lines[visitor.tenant_id] = (began, lines, unsaid + 1)
+            return
+        self._lines[visitor.tenant_id] = (began, lines + 1, 0)
+        self._said[key] = now + SAY_AGAIN_SECONDS
+        while len(self._said) > _MOST_TENANTS:
+            self._said.popitem(last=False)
+        self.tasks.start(self._record(visitor, asked, decision, unsaid), name="refusal")
+
+    async def _record(self, visitor: Visitor, asked: Asked, decision: Decision, unsaid: int) -> None:
+        after: dict[str, object] = {"agent": visitor.agent, "reason": decision.reason}
+        if visitor.session_id is not None:
+            after["session_id"] = visitor.session_id
+        if decision.rule:
+            after["rule"] = decision.rule
+        if unsaid:
+            after["not_recorded_before"] = unsaid
+        try:
+            await self._audit.record(
+                actor=f"sandbox:{visitor.tenant_id}", action="egress.refused", target=str(asked),
+                tenant=visitor.tenant_id, request_id=visitor.request_id or "-", outcome="denied", after=after,
+            )  # fmt: skip
+        except CarrelError as error:
+            _log.warning("a refusal could not be recorded", tenant=visitor.tenant_id, reason=error.message)
+
+
+class Gate:
+    """The way out of one sandbox; see `sandbox.protocol.EgressGate`."""
+
+    def __init__(self, egress: Egress, tenant: Tenant, visitor: Visitor) -> None:
+        self._egress = egress
+        self._tenant = tenant
+        self.visitor = visitor
+        self._password = randomness.token_urlsafe(24)
+        self._open: set[Front] = set()
+        self._door: Door | None = None
+        self.dialler = egress.dialler
+
+    # --- as the sandbox sees it ---
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The proxy's variables, those that name the certificates, and the placeholders."""
+        proxy = f"http://{USER}:{self._password}@127.0.0.1:{GATE_PORT}"
+        here = "localhost,127.0.0.1,::1"
+        variables = {
+            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), proxy),
+            **dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), proxy),
+            "NO_PROXY": here, "no_proxy": here, "NODE_USE_ENV_PROXY": "1", "SSL_CERT_DIR": "/etc/ssl/certs",
+            **dict.fromkeys(_BUNDLE_VARIABLES, f"/etc/{CERTIFICATES}"),
+        }  # fmt: skip
+        variables |= self._model_marks(self._tenant)
+        for binding in self._bindings_of(self._tenant):
+            variables[binding.declared.env] = binding.text
+        return variables
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """The public authorities with the tenant's own among them."""
+        return {CERTIFICATES: public_roots() + self._egress.authority(self.visitor.tenant_id).certificate}
+
+    def follow(self, other: EgressGate, /) -> None:
+        """See `EgressGate.follow`."""
+        if isinstance(other, Gate):
+            self.visitor = other.visitor
+
+    async def serve(self, listener: socket.socket) -> None:
+        """See `EgressGate.serve`."""
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        server = await loop.create_server(lambda: Front(self), sock=listener)
+        try:
+            await loop.create_future()
+        finally:
+            server.close()
+            for front in list(self._open):
+                front.abort()
+            if self._door is not None:
+                await self._door.close()
+
+    # --- as its connections see it ---
+
+    def admits(self, password: str) -> bool:
+        """See `front.Admits`."""
+        return hmac.compare_digest(password.encode("utf-8", "replace"), self._password.encode())
+
+    def decide(self, asked: Asked) -> Decision:
+        """See `front.Way`."""
+        decision = self._judged(asked)
+        if not decision.allowed:
+            self.note("denied")
+            self._egress.refused(self.visitor, asked, decision)
+        return decision
+
+    def _judged(self, asked: Asked) -> Decision:
+        standing = self._egress.standing(self.visitor.tenant_id)
+        if standing is None:
+            return Decision(False, "", "its tenant is suspended")
+        if self.is_model_host(asked):
+            return Decision(True, _MODEL_RULE, "", looks_in=True)
+        granted = self._egress.grants.rules(self.visitor, asked) if self._egress.grants is not None else ()
+        return self._egress.rules(standing).decide(asked, granted=granted)
+
+    def looks_in(self, asked: Asked, decision: Decision) -> bool:
+        """See `front.Way`."""
+        if not decision.tls:
+            return False
+        return decision.looks_in or any(binding.is_for(asked) for binding in self.bindings())
+
+    def bindings(self) -> tuple[Binding, ...]:
+        """The secrets of this gate's agent, as they are declared now."""
+        standing = self._egress.standing(self.visitor.tenant_id)
+        return self._bindings_of(standing.tenant) if standing is not None else ()
+
+    async def secrets(self, names: Iterable[str]) -> Mapping[str, Secret]:
+        """Their values; raises SecretMissing."""
+        standing = self._egress.standing(self.visitor.tenant_id)
+        tenant = standing.tenant if standing is not None else self._tenant
+        return {name: await self._egress.secrets.get(tenant, name) for name in names}
+
+    def is_model_host(self, asked: Asked) -> bool:
+        """Whether a provider's API is there."""
+        return self._egress.models is not None and self._egress.models.serves(asked)
+
+    async def model_call(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request of a provider's API."""
+        standing = self._egress.standing(self.visitor.tenant_id)
+        if self._egress.models is None or standing is None:
+            raise CarrelError("No model is served here.")
+        marks = self._model_marks(standing.tenant)
+        return await self._egress.models.call(request, standing, self.visitor, marks)
+
+    def client(self, permitted: tuple[Network, ...]) -> aiohttp.ClientSession:
+        """See `door.Gatekeeper`."""
+        return self._egress.client(self.visitor.tenant_id, permitted)
+
+    def tls(self) -> ssl.SSLContext:
+        """See `door.Gatekeeper`."""
+        return self._egress.tls()
+
+    def serve_http(self, transport: asyncio.Transport, first: bytes, target: Asked | None, over: Over, /) -> None:
+        """See `front.Way`."""
+        connection = self._http().connection(target=target, secure=False, over=over)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        connection.data_received(first)
+
+    def serve_tls(self, transport: asyncio.Transport, first: bytes, target: Asked, over: Over, /) -> None:
+        """See `front.Way`."""
+        connection = self._http().connection(target=target, secure=True, over=over)
+        end_tls(transport, first, self._egress.authority(self.visitor.tenant_id).context(target.host), connection)
+
+    def opened(self, connection: Front) -> bool:
+        """See `front.Way`."""
+        if len(self._open) >= CONNECTIONS or not self._egress.count(self.visitor.tenant_id, 1):
+            self.note("too_many")
+            return False
+        self._open.add(connection)
+        return True
+
+    def closed(self, connection: Front) -> None:
+        """See `front.Way`."""
+        if connection in self._open:
+            self._open.discard(connection)
+            self._egress.count(self.visitor.tenant_id, -1)
+
+    def note(self, outcome: str, sent: int = 0, received: int = 0) -> None:
+        """See `front.Way`."""
+        self._egress.metrics.egress(self.visitor.tenant_id, outcome=outcome, sent=sent, received=received)
+
+    def run(self, work: Awaitable[None]) -> "asyncio.Task[None]":
+        """See `front.Way`."""
+
+        async def to_its_end() -> None:
+            await work
+
+        return self._egress.tasks.start(to_its_end(), name="connection")
+
+    def _http(self) -> Door:
+        if self._door is None:
+            self._door = Door(self)
+        return self._door
+
+    def _bindings_of(self, tenant: Tenant) -> tuple[Binding, ...]:
+        return bindings_of(self._egress.key, tenant.id, self.visitor.agent, tenant.config.egress.inject)
+
+    def _model_marks(self, tenant: Tenant) -> dict[str, str]:
+        if self._egress.models is None:
+            return {}
+        return {
+            variable: prefix + placeholder(self._egress.key, tenant.id, self.visitor.agent, f"\0{variable}")
+            for variable, prefix in self._egress.models.variables(tenant).items()
+        }

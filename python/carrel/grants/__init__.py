@@ -1,0 +1,1 @@
+"""What an agent asks for, and somebody who may allows for a while."""

@@ -1,0 +1,251 @@
+"""Requests for access, decisions on them, and what they open until they are over."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from carrel.clock import Clock
+from carrel.declare.egress import parsed, pattern
+from carrel.declare.tenant import ALL_TOOLS
+from carrel.errors import CarrelError, Forbidden, InvalidRequest, NotFound, RateLimited
+from carrel.grants.book import MOST_WAITING, Decision, Grant, Kind, new_id, read, write
+from carrel.ids import RequestId, SessionId, TenantId
+from carrel.policy.egress.rules import Asked, Rule, rule_of
+from carrel.tasks import Tasks
+from carrel.tenancy.handle import Snapshot, Tenant
+from carrel.wire.control import Actor
+
+WAIT_SECONDS: Final = 60.0
+_log = structlog.get_logger(__name__)
+
+
+class Record(Protocol):
+    """The audit log."""
+
+    async def record(
+        self, *, actor: str, action: str, target: str, request_id: str, outcome: str, tenant: str | None = None,
+        before: object = None, after: object = None,
+    ) -> None:  # fmt: skip
+        """Add one line."""
+        ...
+
+
+class Packages(Protocol):
+    """Puts a package into a tenant's sandbox."""
+
+    async def add(self, snapshot: Snapshot, tenant: Tenant, names: Sequence[str], *, by: Actor) -> object:
+        """Choose it."""
+        ...
+
+
+class Asker(Protocol):
+    """Who is behind a request out of a sandbox."""
+
+    @property
+    def tenant_id(self) -> TenantId: ...
+    @property
+    def agent(self) -> str: ...
+    @property
+    def session_id(self) -> SessionId | None: ...
+
+
+class Grants:
+    """All tenants'. What is not read yet, or cannot be, grants nothing."""
+
+    def __init__(self, *, clock: Clock, tasks: Tasks, audit: Record, packages: Packages | None = None) -> None:
+        self._clock = clock
+        self._tasks = tasks
+        self._audit = audit
+        self.packages = packages
+        self._books: dict[TenantId, list[Grant]] = {}
+        self._locks: dict[TenantId, asyncio.Lock] = {}
+        self._decided: dict[str, asyncio.Event] = {}
+
+    # --- asking ---
+
+    async def ask(
+        self,
+        tenant: Tenant,
+        *,
+        kind: Kind,
+        what: str,
+        reason: str,
+        agent: str,
+        session_id: SessionId,
+        member: str | None,
+        request_id: RequestId,
+        told: Callable[[str], None] = lambda _: None,
+        wait: float = WAIT_SECONDS,
+    ) -> Grant:
+        """Ask, and wait some time for a decision; the request as it then stands. Asked again, it is the same one."""
+        exact = _judged(kind, what)
+        async with self._lock(tenant):
+            book = await self._book(tenant)
+            now = self._clock.now()
+            grant = next(
+                (
+                    one
+                    for one in book
+                    if (one.kind, one.what, one.agent, one.session_id) == (kind, exact, agent, session_id)
+                    and one.state(now) in ("waiting", "granted")
+                ),
+                None,
+            )
+            if grant is None:
+                if sum(one.decision is None for one in book) >= MOST_WAITING:
+                    raise RateLimited(
+                        f"{MOST_WAITING} requests for access wait for a decision already.", retry_after=WAIT_SECONDS
+                    )
+                grant = Grant(
+                    id=new_id(), kind=kind, what=exact, reason=reason[:2000], agent=agent, session_id=session_id,
+                    member=member, asked=now,
+                )  # fmt: skip
+                await self._keep(tenant, [*book, grant])
+                await self._note(tenant, grant, f"agent:{agent}", "grants.ask", request_id)
+        if grant.decision is None:
+            told(
+                f"Access to the {kind} {exact} waits for a decision: `carrel grants decide {tenant.id} {grant.id} 1h`."
+            )
+            event = self._decided.setdefault(grant.id, asyncio.Event())
+            try:
+                async with asyncio.timeout(wait):
+                    await event.wait()
+            except TimeoutError:
+                pass
+        return next((one for one in await self._book(tenant) if one.id == grant.id), grant)
+
+    # --- deciding ---
+
+    async def all(self, tenant: Tenant) -> list[Grant]:
+        """All that are kept, oldest first."""
+        async with self._lock(tenant):
+            return list(await self._book(tenant))
+
+    async def decide(
+        self, snapshot: Snapshot, tenant: Tenant, grant_id: str, decision: Decision, *, by: Actor, operator: bool
+    ) -> Grant:
+        """Decide a request; a later decision replaces it, so that a grant can be taken back.
+
+        Raises NotFound, and Forbidden where only the operator may allow that.
+        """
+        async with self._lock(tenant):
+            book = await self._book(tenant)
+            grant = next((one for one in book if one.id == grant_id), None)
+            if grant is None:
+                raise NotFound("There is no such request for access.")
+            if decision != "deny" and not operator and not _may_be_opened(snapshot, grant):
+                raise Forbidden(
+                    f"Only the operator may allow the {grant.kind} {grant.what}: `_allowlists.yaml` does not offer it."
+                )
+            changed = grant.model_copy(
+                update={"decision": decision, "decided": self._clock.now(), "decided_by": by.name, "used": None}
+            )
+            await self._note(tenant, changed, by.name, "grants.decide", by.request_id)
+            if grant.kind == "package" and decision != "deny" and self.packages is not None:
+                await self.packages.add(snapshot, tenant, [grant.what], by=by)
+            await self._keep(tenant, [changed if one.id == grant_id else one for one in book])
+        event = self._decided.pop(grant_id, None)
+        if event is not None:
+            event.set()
+        return changed
+
+    # --- what is open ---
+
+    def prepare(self, tenant: Tenant) -> None:
+        """Begin to read a tenant's grants; until they are read there are none."""
+        if tenant.id not in self._books:
+            self._tasks.start(self._prepared(tenant), name="grants")
+
+    def rules(self, asker: Asker, asked: Asked, /) -> Sequence[Rule]:
+        """The rules that are granted to this agent in this session and are about ``asked``."""
+        now = self._clock.now()
+        found = []
+        for place, grant in enumerate(self._books.get(asker.tenant_id, ())):
+            if grant.kind != "host" or not grant.in_force(now):
+                continue
+            if (grant.agent, grant.session_id) != (asker.agent, asker.session_id):
+                continue
+            rule = rule_of(grant.what)
+            if rule.names(asked):
+                found.append(rule)
+                if grant.decision == "once" and grant.used is None:
+                    # Used up before anything else can ask; that it is so is on the disk a moment later.
+                    self._books[asker.tenant_id][place] = grant.model_copy(update={"used": now})
+        return found
+
+    def tools(self, tenant: Tenant, agent: str, session_id: SessionId) -> tuple[str, ...]:
+        """The tools that are granted to an agent in a session beside those that it has."""
+        now = self._clock.now()
+        return tuple(
+            grant.what
+            for grant in self._books.get(tenant.id, ())
+            if grant.kind == "tool" and (grant.agent, grant.session_id) == (agent, session_id) and grant.in_force(now)
+        )
+
+    # --- keeping ---
+
+    def _lock(self, tenant: Tenant) -> asyncio.Lock:
+        return self._locks.setdefault(tenant.id, asyncio.Lock())
+
+    async def _book(self, tenant: Tenant) -> list[Grant]:
+        known = self._books.get(tenant.id)
+        if known is None:
+            known = self._books[tenant.id] = await asyncio.to_thread(read, tenant)
+        return known
+
+    async def _keep(self, tenant: Tenant, grants: list[Grant]) -> None:
+        now = self._clock.now()
+        self._books[tenant.id] = await asyncio.to_thread(write, tenant, grants, now)
+
+    async def _prepared(self, tenant: Tenant) -> None:
+        async with self._lock(tenant):
+            try:
+                await self._book(tenant)
+            except CarrelError as error:
+                _log.error("nothing is granted", tenant=tenant.id, reason=error.message)
+
+    async def _note(self, tenant: Tenant, grant: Grant, actor: str, action: str, request_id: str) -> None:
+        after: dict[str, object] = {
+            "kind": grant.kind, "what": grant.what, "agent": grant.agent, "session_id": grant.session_id
+        }  # fmt: skip
+        if grant.decision is not None:
+            after["decision"] = grant.decision
+        await self._audit.record(
+            actor=actor, action=action, target=grant.id, tenant=tenant.id, request_id=request_id, after=after,
+            outcome="ok",
+        )  # fmt: skip
+
+
+def _judged(kind: Kind, what: str) -> str:
+    """What is asked for in its one form; raises InvalidRequest."""
+    if kind == "host":
+        try:
+            host, port = parsed(what.strip())
+            wild, named = pattern(host)
+        except ValueError as error:
+            raise InvalidRequest(f"{what[:80]!r} is no host: {error}.", param="what") from None
+        if wild or named is None:
+            raise InvalidRequest("Ask for one host by its name, as `api.example.com` or `api.example.com:8443`.",
+                                 param="what")  # fmt: skip
+        shown = f"[{named}]" if ":" in named.name else named.name
+        return f"{shown}:{port}"
+    if kind == "tool" and what not in ALL_TOOLS:
+        raise InvalidRequest(f"There is no tool {what[:80]!r}; there are {', '.join(ALL_TOOLS)}.", param="what")
+    return what
+
+
+def _may_be_opened(snapshot: Snapshot, grant: Grant) -> bool:
+    """Whether a tenant's own people may allow it: what the operator's allowlists offer, and nothing else."""
+    lists = snapshot.allowlists
+    match grant.kind:
+        case "package":
+            return grant.what in lists.packages.all_names()
+        case "host":
+            rule = rule_of(grant.what)
+            port = next(iter(rule.ports))
+            return rule.host is not None and any(
+                offered.names(Asked(rule.host, port)) for offered in map(rule_of, lists.hosts.names)
+            )
+    return False
