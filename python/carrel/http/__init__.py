@@ -1,0 +1,1 @@
+"""The HTTP edge: authentication, dialects, status codes. Decides nothing itself."""

@@ -1,0 +1,47 @@
+"""All routes in one table, and the application that serves them."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from carrel.http import (
+    chat,
+    control_house,
+    control_sandboxes,
+    control_secrets,
+    control_snapshots,
+    control_tenants,
+    health,
+    models,
+    openapi,
+    rpc_endpoint,
+    tenant_chat,
+)
+from carrel.http.routes import Route, add_routes
+from carrel.http.services import Services
+
+Readiness = Callable[[], str | None]
+
+
+def all_routes(readiness: Readiness) -> tuple[Route, ...]:
+    """Every route of the gateway; ``readiness`` says why it is not ready, None where it is."""
+    routes = (
+        *health.routes(readiness),
+        *chat.ROUTES,
+        *models.ROUTES,
+        *rpc_endpoint.ROUTES,
+        *control_tenants.ROUTES,
+        *tenant_chat.ROUTES,
+        *control_house.ROUTES,
+        *control_sandboxes.ROUTES,
+        *control_secrets.ROUTES,
+        *control_snapshots.ROUTES,
+    )
+    return (*routes, openapi.route(routes))
+
+
+def make_app(services: Services, readiness: Readiness) -> web.Application:
+    """The application with every route in it."""
+    app = web.Application()
+    add_routes(app, all_routes(readiness))
+    return app

@@ -1,0 +1,155 @@
+"""Who calls: a tenant by its token, an operator by an admin key or over the control socket.
+
+Every way of being wrong has the same answer. What a credential may do is what its record says, and whose it is too.
+"""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Final
+
+from multidict import CIMultiDictProxy
+
+from carrel.clock import Clock
+from carrel.declare.base import AdminKey
+from carrel.errors import Forbidden, RateLimited, TenantNotReady, TenantSuspended, Unauthorized
+from carrel.http.attempts import FailedAttempts
+from carrel.http.services import TokenRecord, Tokens
+from carrel.tenancy.handle import Directory, Snapshot, Tenant
+
+MAX_CREDENTIAL: Final = 256
+_NO_KEY: Final = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class TenantCaller:
+    """A tenant, by the token whose record names it. ``credential`` is kept to ask again while a stream lives."""
+
+    tenant: Tenant
+    record: TokenRecord
+    credential: str
+
+    @property
+    def label(self) -> str:
+        """What logs may say of the credential."""
+        return self.record.prefix
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCaller:
+    """An operator. ``credential`` is empty for a peer of the control socket."""
+
+    name: str
+    scopes: tuple[str, ...]
+    credential: str = ""
+
+    @property
+    def label(self) -> str:
+        """What logs may say of the credential."""
+        return f"ak_{self.name}" if self.credential else self.name
+
+
+Caller = TenantCaller | OperatorCaller
+
+
+class Authenticator:
+    """Turns the headers of a request into a caller, or refuses."""
+
+    def __init__(self, *, directory: Directory, tokens: Tokens, clock: Clock, attempts: FailedAttempts) -> None:
+        self._directory = directory
+        self._tokens = tokens
+        self._clock = clock
+        self._attempts = attempts
+
+    def caller(
+        self, headers: CIMultiDictProxy[str], snapshot: Snapshot, *, address: str, api_key_header: bool = False
+    ) -> Caller:
+        """The caller whose credential is in ``headers``; raises Unauthorized, or RateLimited after too many failures.
+
+        ``api_key_header`` takes ``x-api-key`` too, as Anthropic's clients send it.
+        """
+        text = credential_in(headers, api_key_header=api_key_header)
+        caller = self._known(text, snapshot)
+        if caller is not None:
+            return caller
+        wait = self._attempts.record(address)
+        if wait is not None:
+            raise RateLimited("Too many failed attempts from this address.", retry_after=wait)
+        raise Unauthorized
+
+    def still_valid(self, caller: Caller) -> bool:
+        """Whether the credential would be let in now: asked again and again while a stream lives."""
+        if not caller.credential:
+            return True
+        now = self._known(caller.credential, self._directory.current)
+        if now is None:
+            return False
+        return not (isinstance(now, TenantCaller) and now.tenant.suspended)
+
+    def _known(self, text: str, snapshot: Snapshot) -> Caller | None:
+        # Both stores are asked for every credential: which of them has it shows in neither answer nor time.
+        record = self._tokens.verify(text, self._clock.now())
+        key = self._admin_key(text, snapshot)
+        if key is not None:
+            return OperatorCaller(key.name, tuple(key.scopes), text)
+        if record is not None:
+            tenant = snapshot.tenants.get(record.tenant)
+            if tenant is not None:
+                return TenantCaller(tenant, record, text)
+        return None
+
+    def _admin_key(self, text: str, snapshot: Snapshot) -> AdminKey | None:
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        found: AdminKey | None = None
+        hmac.compare_digest(digest, _NO_KEY)
+        for key in snapshot.gateway.admin_keys:
+            same = hmac.compare_digest(digest, key.sha256)
+            if same and text.startswith(f"ak_{key.name}_"):
+                found = key
+        if found is not None and found.expires is not None and found.expires <= self._clock.now():
+            return None
+        return found
+
+
+def credential_in(headers: CIMultiDictProxy[str], *, api_key_header: bool = False) -> str:
+    """The one credential in ``headers``; empty, which no store knows, for none, several, or a malformed one."""
+    given = headers.getall("Authorization", [])
+    keys = headers.getall("x-api-key", []) if api_key_header else []
+    if len(given) == 1 and not keys:
+        scheme, _, text = given[0].partition(" ")
+        text = text.strip(" ") if scheme.lower() == "bearer" else ""
+    elif len(keys) == 1 and not given:
+        text = keys[0].strip(" ")
+    else:
+        return ""
+    return text if len(text) <= MAX_CREDENTIAL and text.isascii() and text.isprintable() else ""
+
+
+def require_tenant(caller: Caller, scope: str) -> TenantCaller:
+    """``caller`` as a tenant that may use ``scope`` now; raises Forbidden, TenantSuspended or TenantNotReady."""
+    if not isinstance(caller, TenantCaller):
+        raise Forbidden("This endpoint takes a tenant's token; an admin key acts for a tenant under /v1/tenants/{id}/.")
+    require_served(caller.tenant, "the operator can resume it", "the operator can see what is wrong with it")
+    if scope not in caller.record.scopes:
+        raise Forbidden(f"This token does not have the scope {scope!r}.")
+    return caller
+
+
+def require_served(tenant: Tenant, resume: str, mend: str) -> None:
+    """Raise TenantSuspended or TenantNotReady for a tenant that nothing runs for; the rest says what can be done."""
+    if not tenant.ready:
+        end = "" if mend.endswith("?") else "."
+        raise TenantNotReady(f"This tenant's declaration is broken, and there was no good one before: {mend}{end}")
+    if tenant.removed:
+        raise TenantSuspended("This tenant is no longer declared: nothing runs for it, and its data is kept.")
+    if tenant.suspended:
+        raise TenantSuspended(f"This tenant is suspended; {resume}.")
+
+
+def require_operator(caller: Caller, scope: str) -> OperatorCaller:
+    """``caller`` as an operator with ``scope``; raises Forbidden."""
+    if not isinstance(caller, OperatorCaller):
+        raise Forbidden("This endpoint is the operator's: it takes an admin key, or the control socket.")
+    if scope not in caller.scopes:
+        raise Forbidden(f"This admin key does not have the scope {scope!r}.")
+    return caller

@@ -1,0 +1,81 @@
+"""The control plane of the house: what is declared, what runs, what would change, and who changed what."""
+
+from typing import Final
+
+from aiohttp import web
+from pydantic import TypeAdapter
+
+from carrel.errors import InvalidRequest
+from carrel.http.control_tenants import reply
+from carrel.http.exchange import Exchange
+from carrel.http.routes import Query, Route
+from carrel.wire import control
+
+MAX_PAGE: Final = 1000
+_ANY: Final = TypeAdapter[object](object)
+
+
+def document(value: object) -> web.Response:
+    """Whatever a room reports of itself, dataclass or model, as JSON."""
+    return web.Response(body=_ANY.dump_json(value), content_type="application/json")
+
+
+async def show_status(exchange: Exchange) -> web.StreamResponse:
+    """What runs, and how what is declared took effect."""
+    services = exchange.services
+    stands = services.house.report() if services.house is not None else {}
+    told = _ANY.dump_python(await services.reconciler.status(), mode="json")
+    return document({"version": services.version, **stands, **told})
+
+
+async def show_plan(exchange: Exchange) -> web.StreamResponse:
+    """What a reconcile would change now."""
+    return document(await exchange.services.reconciler.plan())
+
+
+async def show_observed(exchange: Exchange) -> web.StreamResponse:
+    """What is in force, to hold declarations against that are not the gateway's own."""
+    return document(await exchange.services.reconciler.observed())
+
+
+async def reconcile(exchange: Exchange) -> web.StreamResponse:
+    """Read tenants.d now and make it so."""
+    work = exchange.services.reconciler.reconcile_now(by=exchange.actor)
+    return document(await exchange.finish(work, name="reconcile"))
+
+
+async def show_audit(exchange: Exchange) -> web.StreamResponse:
+    """The audit log, page by page."""
+    query = exchange.request.query
+    text = query.get("limit", "100")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_PAGE):
+        raise InvalidRequest(f"`limit` is 1 to {MAX_PAGE}.", param="limit")
+    page = await exchange.services.audit.page(after=query.get("after"), limit=int(text), tenant=query.get("tenant"))
+    return reply(page)
+
+
+async def show_rate_card(exchange: Exchange) -> web.StreamResponse:
+    """The prices in force."""
+    return document({"hash": exchange.snapshot.rate_card_hash, "rate_card": exchange.snapshot.rate_card})
+
+
+async def show_plans(exchange: Exchange) -> web.StreamResponse:
+    """The plans that tenants can be on."""
+    return document(await exchange.services.administration.plans())
+
+
+_PAGING: Final = (
+    Query("after", "Go on after this line, as `next` named it."),
+    Query("limit", f"1 to {MAX_PAGE}; 100 by default.", r"^[0-9]{1,4}$"),
+    Query("tenant", "Lines of this tenant alone."),
+)
+
+ROUTES: Final = (
+    Route("GET", "/v1/status", show_status, "operator-read", "What runs.", result=control.StatusReport),
+    Route("GET", "/v1/plan", show_plan, "operator-read", "What a reconcile would change.", result=control.Report),
+    Route("GET", "/v1/observed", show_observed, "operator-read", "What is in force.", result=control.Report),
+    Route("POST", "/v1/reconcile", reconcile, "operator-write", "Make it so now.", result=control.Report),
+    Route("GET", "/v1/audit", show_audit, "operator-read", "The audit log.", result=control.AuditPage, query=_PAGING),
+    Route("GET", "/v1/rate-card", show_rate_card, "operator-read", "Prices in force.", result=control.Report),
+    Route("GET", "/v1/plans", show_plans, "operator-read", "The operator's plans.", result=control.Report),
+)  # fmt: skip

@@ -1,0 +1,169 @@
+"""The control plane of tenants: who asks is judged by the route's access, what happens is the administration's."""
+
+from typing import Final
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from carrel.errors import InvalidRequest
+from carrel.http.exchange import Exchange
+from carrel.http.routes import Query, Route
+from carrel.http.rpc.tenants import quota_line, report_row
+from carrel.http.rpc_endpoint import answer
+from carrel.metering.report import to_csv, totals_of
+from carrel.policy.periods import parse_period
+from carrel.policy.pricing import plain
+from carrel.wire import control
+
+
+def reply(model: BaseModel, *, status: int = 200) -> web.Response:
+    """``model`` as JSON."""
+    return web.Response(text=model.model_dump_json(), content_type="application/json", status=status)
+
+
+async def list_tenants(exchange: Exchange) -> web.StreamResponse:
+    """All tenants."""
+    return reply(await exchange.services.administration.list())
+
+
+async def show_tenant(exchange: Exchange) -> web.StreamResponse:
+    """One tenant."""
+    return reply(await exchange.services.administration.show(exchange.subject().id))
+
+
+async def create_tenant(exchange: Exchange) -> web.StreamResponse:
+    """Declare a tenant."""
+    order = await exchange.model(control.TenantCreate)
+    work = exchange.services.administration.create(order, by=exchange.actor)
+    return reply(await exchange.finish(work, name="create tenant"), status=201)
+
+
+async def remove_tenant(exchange: Exchange) -> web.StreamResponse:
+    """Take a tenant's declaration away; its data stays unless `purge=true`."""
+    purge = _flag(exchange, "purge")
+    work = exchange.services.administration.remove(exchange.subject().id, purge=purge, by=exchange.actor)
+    return reply(await exchange.finish(work, name="remove tenant"))
+
+
+async def suspend_tenant(exchange: Exchange) -> web.StreamResponse:
+    """Stop everything that runs for a tenant, and let nothing new begin."""
+    work = exchange.services.administration.suspend(exchange.subject().id, by=exchange.actor)
+    return reply(await exchange.finish(work, name="suspend tenant"))
+
+
+async def resume_tenant(exchange: Exchange) -> web.StreamResponse:
+    """Let a suspended tenant work again."""
+    work = exchange.services.administration.resume(exchange.subject().id, by=exchange.actor)
+    return reply(await exchange.finish(work, name="resume tenant"))
+
+
+async def list_tokens(exchange: Exchange) -> web.StreamResponse:
+    """A tenant's tokens, by prefix."""
+    return reply(await exchange.services.administration.tokens(exchange.subject().id))
+
+
+async def issue_token(exchange: Exchange) -> web.StreamResponse:
+    """A new token, shown once."""
+    tenant = exchange.subject()
+    order = await exchange.model(control.TokenIssue)
+    work = exchange.services.administration.token_issue(tenant.id, order, by=exchange.actor)
+    return reply(await exchange.finish(work, name="issue token"), status=201)
+
+
+async def rotate_token(exchange: Exchange) -> web.StreamResponse:
+    """Replace a token; the old one ends with its streams."""
+    tenant = exchange.subject()
+    order = await exchange.model(control.TokenRotate)
+    work = exchange.services.administration.token_rotate(tenant.id, order, by=exchange.actor)
+    return reply(await exchange.finish(work, name="rotate token"))
+
+
+async def revoke_token(exchange: Exchange) -> web.StreamResponse:
+    """End a token with its streams."""
+    name = exchange.request.match_info["name"]
+    work = exchange.services.administration.token_revoke(exchange.subject().id, name, by=exchange.actor)
+    await exchange.finish(work, name="revoke token")
+    return web.Response(status=204)
+
+
+async def show_quota(exchange: Exchange) -> web.StreamResponse:
+    """A tenant's quotas in use."""
+    tenant = exchange.subject_or_self
+    states = await exchange.services.meter.quota_status(tenant)
+    lines = tuple(control.QuotaLine.model_validate(quota_line(s).model_dump()) for s in states)
+    return reply(control.QuotaView(tenant=tenant.id, quotas=lines))
+
+
+async def update_quota(exchange: Exchange) -> web.StreamResponse:
+    """Set hard limits; what is left out stays, null takes a limit away."""
+    tenant = exchange.subject()
+    order = await exchange.model(control.QuotaUpdate)
+    work = exchange.services.administration.quota_update(tenant.id, order, by=exchange.actor)
+    return reply(await exchange.finish(work, name="update quota"))
+
+
+async def show_usage(exchange: Exchange) -> web.StreamResponse:
+    """The report of a period, as JSON or with `format=csv` in the contract's columns."""
+    tenant = exchange.subject_or_self
+    text = exchange.request.query.get("period", "current-month")
+    shape = exchange.request.query.get("format", "json")
+    if shape not in ("json", "csv"):
+        raise InvalidRequest("`format` is `json` or `csv`.", param="format")
+    period = parse_period(text, exchange.services.clock.now())
+    rows = await exchange.services.meter.report(tenant, period)
+    if shape == "csv":
+        return web.Response(text=to_csv(rows), content_type="text/csv")
+    lines = tuple(control.UsageRow.model_validate(report_row(row).model_dump()) for row in rows)
+    report = control.UsageReport(
+        tenant=tenant.id,
+        period=text,
+        first=period.first.isoformat(),
+        last=period.last.isoformat(),
+        rows=lines,
+        total_cost_usd=plain(totals_of(rows).cost_usd),
+    )
+    return reply(report)
+
+
+async def tenant_rpc(exchange: Exchange) -> web.StreamResponse:
+    """JSON-RPC as the tenant in the path."""
+    return await answer(exchange, exchange.active_subject(), exchange.operator("write"))
+
+
+def _flag(exchange: Exchange, name: str) -> bool:
+    text = exchange.request.query.get(name, "false")
+    if text not in ("true", "false"):
+        raise InvalidRequest(f"`{name}` is `true` or `false`.", param=name)
+    return text == "true"
+
+
+_PERIOD: Final = Query("period", "`today`, `yesterday`, `current-month`, `last-month`, a date or `A..B`.")
+_FORMAT: Final = Query("format", "`json` or `csv`.", "^(json|csv)$")
+_PURGE: Final = Query("purge", "`true` asks to remove the data too, which this version refuses.", "^(true|false)$")
+
+ROUTES: Final = (
+    Route("GET", "/v1/tenants", list_tenants, "operator-read", "All tenants.", result=control.TenantList),
+    Route("POST", "/v1/tenants", create_tenant, "operator-write", "Declare a tenant.",
+          body=control.TenantCreate, result=control.TenantCreated, status=201),
+    Route("GET", "/v1/tenants/{id}", show_tenant, "operator-read", "One tenant.", result=control.TenantView),
+    Route("DELETE", "/v1/tenants/{id}", remove_tenant, "operator-write", "Take a tenant's declaration away.",
+          result=control.TenantRemoved, query=(_PURGE,)),
+    Route("POST", "/v1/tenants/{id}/suspend", suspend_tenant, "operator-write", "Suspend a tenant.",
+          result=control.TenantView),
+    Route("POST", "/v1/tenants/{id}/resume", resume_tenant, "operator-write", "Resume a tenant.",
+          result=control.TenantView),
+    Route("GET", "/v1/tenants/{id}/tokens", list_tokens, "operator-read", "A tenant's tokens, by prefix.",
+          result=control.TokenList),
+    Route("POST", "/v1/tenants/{id}/tokens", issue_token, "operator-write", "Issue a token, shown once.",
+          body=control.TokenIssue, result=control.TokenIssued, status=201),
+    Route("POST", "/v1/tenants/{id}/tokens/rotate", rotate_token, "operator-write", "Replace a token.",
+          body=control.TokenRotate, result=control.TokenIssued),
+    Route("DELETE", "/v1/tenants/{id}/tokens/{name}", revoke_token, "operator-write", "Revoke a token.", status=204),
+    Route("GET", "/v1/tenants/{id}/quota", show_quota, "reader", "Quotas in use.", result=control.QuotaView),
+    Route("PATCH", "/v1/tenants/{id}/quota", update_quota, "operator-write", "Set hard limits.",
+          body=control.QuotaUpdate, result=control.TenantView),
+    Route("GET", "/v1/tenants/{id}/usage", show_usage, "reader", "The report of a period.",
+          result=control.UsageReport, query=(_PERIOD, _FORMAT)),
+    Route("POST", "/v1/tenants/{id}/rpc", tenant_rpc, "operator-write", "JSON-RPC as that tenant.",
+          dialect="jsonrpc"),
+)  # fmt: skip

@@ -1,0 +1,200 @@
+"""The one place where errors become statuses and dialects. Nothing here decides what is an error."""
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+from aiohttp import web
+
+from carrel.errors import CarrelError, InternalError, InvalidRequest, QuotaExceeded, RateLimited, UpstreamError
+from carrel.ids import RequestId
+from carrel.wire import jsonrpc
+from carrel.wire.openai_answer import error_body
+
+Dialect = Literal["problem", "openai", "jsonrpc"]
+
+STATUS: Final[Mapping[str, int]] = {
+    "unauthorized": 401,
+    "forbidden": 403,
+    "tenant_suspended": 403,
+    "tenant_not_ready": 503,
+    "invalid_request": 400,
+    "too_large": 413,
+    "unsafe_path": 400,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "unsupported_encoding": 415,
+    "misdirected": 421,
+    "bad_host": 400,
+    "address_refused": 403,
+    "egress_denied": 403,
+    "placeholder_misplaced": 403,
+    "proxy_auth": 407,
+    "unreachable": 502,
+    "no_roots": 503,
+    "vault_unavailable": 503,
+    "grants_unreadable": 503,
+    "conflict": 409,
+    "model_not_found": 404,
+    "model_not_allowed": 403,
+    "quota_exceeded": 429,
+    "rate_limited": 429,
+    "upstream_error": 502,
+    "upstream_timeout": 504,
+    "deadline_exceeded": 504,
+    "request_timeout": 408,
+    "unavailable": 503,
+    "sandbox_unavailable": 503,
+    "secret_missing": 503,
+    "upstream_auth": 502,
+    "declaration_invalid": 422,
+    "declaration_unreadable": 503,
+    "not_editable": 409,
+    "git_failed": 503,
+    "tokens_unreadable": 503,
+    "package_error": 503,
+    "process_failed": 500,
+    "storage_full": 507,
+    "internal_error": 500,
+}
+_UPSTREAM_PASSED_ON: Final = frozenset({400, 404, 413, 422, 429})
+_OPENAI_TYPE: Final[Mapping[int, str]] = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
+_RPC_CODE: Final[Mapping[int, int]] = {400: jsonrpc.INVALID_PARAMS, 500: jsonrpc.INTERNAL_ERROR}
+_SDK_RETRY_CEILING: Final = 60.0
+
+
+class MethodNotAllowed(CarrelError):
+    """The path is known and does not take this method."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"This path takes {allowed}.")
+        self.allowed = allowed
+
+
+class Misdirected(CarrelError):
+    """The Host header names a host that this gateway does not answer for."""
+
+    code = "misdirected"
+
+
+class UnsupportedEncoding(CarrelError):
+    """The body is compressed, which is not taken."""
+
+    code = "unsupported_encoding"
+
+
+class RequestTimeout(CarrelError):
+    """The request's body came too slowly."""
+
+    code = "request_timeout"
+
+
+class DeadlineExceeded(CarrelError):
+    """The request's own deadline passed."""
+
+    code = "deadline_exceeded"
+    retryable = True
+
+
+def status_of(error: CarrelError) -> int:
+    """The HTTP status of ``error``; a code that is not listed has its nearest ancestor's."""
+    if isinstance(error, UpstreamError) and error.status in _UPSTREAM_PASSED_ON:
+        return error.status
+    for kind in (error, *type(error).__mro__):
+        status = STATUS.get(getattr(kind, "code", ""))
+        if status is not None:
+            return status
+    return 500
+
+
+def unexpected(request_id: RequestId) -> InternalError:
+    """What a caller is told of a fault of ours: nothing but the id to quote."""
+    return InternalError(f"The gateway failed at this; it is logged. Quote request id {request_id} to the operator.")
+
+
+def headers_of(error: CarrelError) -> dict[str, str]:
+    """Headers that belong to an error: when to try again, how to authenticate, what the path takes."""
+    headers: dict[str, str] = {}
+    wait = _retry_after(error)
+    if wait is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(wait)))
+        if wait > _SDK_RETRY_CEILING:
+            # OpenAI's and Anthropic's clients would try again within seconds all the same.
+            headers["x-should-retry"] = "false"
+    if isinstance(error, QuotaExceeded):
+        headers["X-RateLimit-Reset"] = error.reset_at.isoformat()
+    if error.code == "unauthorized":
+        headers["WWW-Authenticate"] = 'Bearer realm="carrel"'
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allowed
+    return headers
+
+
+def _retry_after(error: CarrelError) -> float | None:
+    if isinstance(error, QuotaExceeded | RateLimited):
+        return error.retry_after
+    if isinstance(error, UpstreamError):
+        return error.retry_after
+    return 1.0 if error.code == "unavailable" else None
+
+
+def render(error: CarrelError, *, dialect: Dialect, request_id: RequestId, rpc_id: jsonrpc.Id = None) -> web.Response:
+    """``error`` as a response in the dialect of the endpoint."""
+    status = status_of(error)
+    if dialect == "openai":
+        body: dict[str, Any] = openai_error(error)
+    elif dialect == "jsonrpc":
+        body = jsonrpc.failure(rpc_id, rpc_error(error, request_id=request_id))
+    else:
+        body = problem(error, request_id=request_id)
+    response = web.json_response(body, status=status, headers=headers_of(error))
+    if dialect == "problem":
+        response.content_type = "application/problem+json"
+    return response
+
+
+def openai_error(error: CarrelError) -> dict[str, Any]:
+    """The body that OpenAI's clients read."""
+    status = status_of(error)
+    kind = _OPENAI_TYPE.get(status, "invalid_request_error" if status < 500 else "server_error")
+    body = error_body(error.code, error.message, error.param if isinstance(error, InvalidRequest) else None, kind)
+    body["error"].update({k: v for k, v in error.details.items() if k not in body["error"]})
+    return body
+
+
+def problem(error: CarrelError, *, request_id: RequestId) -> dict[str, Any]:
+    """An RFC 9457 problem."""
+    status = status_of(error)
+    body: dict[str, Any] = {
+        "type": f"urn:carrel:problem:{error.code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": error.message,
+        "code": error.code,
+        "request_id": request_id,
+    }
+    if isinstance(error, InvalidRequest) and error.param:
+        body["param"] = error.param
+    body.update({k: v for k, v in error.details.items() if k not in body})
+    return body
+
+
+def rpc_error(error: CarrelError, *, request_id: RequestId) -> jsonrpc.RpcError:
+    """An error object of JSON-RPC; the code is of the server's range unless the specification has one."""
+    status = status_of(error)
+    code = _RPC_CODE.get(status, -32000 - status % 100 - (50 if status >= 500 else 0))
+    data: dict[str, Any] = {"code": error.code, "status": status, "retryable": error.retryable, "requestId": request_id}
+    if isinstance(error, InvalidRequest) and error.param:
+        data["path"] = error.param
+    wait = _retry_after(error)
+    if wait is not None:
+        data["retryAfterMs"] = max(1, math.ceil(wait * 1000))
+    data.update({k: v for k, v in error.details.items() if k not in data})
+    return jsonrpc.RpcError(code, error.message, data)

@@ -1,0 +1,149 @@
+"""One request on its way through: what is known of it so far, and who may do what with it."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel
+
+from carrel.declare.problems import nearest
+from carrel.errors import CarrelError, NotFound, Unavailable
+from carrel.http.auth import (
+    Authenticator,
+    Caller,
+    OperatorCaller,
+    TenantCaller,
+    require_operator,
+    require_served,
+    require_tenant,
+)
+from carrel.http.body import parse_model, read_body
+from carrel.http.connection import EdgeRequest
+from carrel.http.control_socket import peer_uid
+from carrel.http.errors import Dialect
+from carrel.http.live import Live
+from carrel.http.services import Limits, Services
+from carrel.ids import RequestId, TenantId, parse_tenant_id
+from carrel.tasks import Tasks
+from carrel.tenancy.handle import Snapshot, Tenant
+from carrel.wire.control import Actor
+
+T = TypeVar("T")
+_SEARCHED: Final = 1000
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request with its services. ``control`` is true on the control socket, whose peers were judged by their uid."""
+
+    request: EdgeRequest
+    request_id: RequestId
+    services: Services
+    limits: Limits
+    authenticator: Authenticator
+    tasks: Tasks
+    live: Live
+    control: bool = False
+    route: str = "unmatched"
+    dialect: Dialect = "problem"
+    caller: Caller | None = None
+    tenant_id: TenantId | None = None
+    _snapshot: Snapshot | None = None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The one revision of everything declared that this request sees; raises Unavailable before there is any."""
+        if self._snapshot is None:
+            try:
+                self._snapshot = self.services.directory.current
+            except CarrelError as error:
+                raise Unavailable(error.message) from error
+        return self._snapshot
+
+    @property
+    def address(self) -> str:
+        """Where the request comes from; headers that claim another place are not believed."""
+        return self.request.remote or "-"
+
+    def authenticate(self) -> Caller:
+        """Who calls; raises Unauthorized or RateLimited."""
+        if self.caller is None:
+            if self.control and "Authorization" not in self.request.headers:
+                uid = peer_uid(self.request)
+                self.caller = OperatorCaller(f"uid:{uid}", ("read", "write"))
+            else:
+                self.caller = self.authenticator.caller(
+                    self.request.headers, self.snapshot, address=self.address,
+                    api_key_header=self.request.path.startswith(("/v1/messages", "/v1/models")),
+                )  # fmt: skip
+            if isinstance(self.caller, TenantCaller):
+                self.tenant_id = self.caller.tenant.id
+            self.live.caller = self.caller
+        return self.caller
+
+    def tenant(self, scope: str) -> TenantCaller:
+        """The calling tenant, with ``scope``."""
+        return require_tenant(self.authenticate(), scope)
+
+    def operator(self, scope: str) -> OperatorCaller:
+        """The calling operator, with ``scope``."""
+        return require_operator(self.authenticate(), scope)
+
+    def subject(self) -> Tenant:
+        """The tenant that the path names; raises NotFound, the same for what is no id at all."""
+        text = self.request.match_info["id"]
+        try:
+            tenant = self.snapshot.tenant(parse_tenant_id(text))
+        except CarrelError:
+            raise NotFound(self._no_tenant(text)) from None
+        self.tenant_id = tenant.id
+        return tenant
+
+    def _no_tenant(self, text: str) -> str:
+        """The names of tenants are told to operators alone."""
+        tenants = self.snapshot.tenants
+        told = isinstance(self.caller, OperatorCaller) and len(tenants) <= _SEARCHED
+        close = nearest(text, tenants) if told else None
+        return f"No such tenant; did you mean {close}?" if close else "No such tenant."
+
+    def reader_of_subject(self) -> Tenant:
+        """The path's tenant, for an operator or that tenant itself; for any other it does not exist."""
+        caller = self.authenticate()
+        if isinstance(caller, OperatorCaller):
+            require_operator(caller, "read")
+            return self.subject()
+        own = require_tenant(caller, "rpc").tenant
+        if self.request.match_info["id"] != own.id:
+            raise NotFound("No such tenant.")
+        return own
+
+    @property
+    def subject_or_self(self) -> Tenant:
+        """The path's tenant, for whom `reader` access let in."""
+        return self.reader_of_subject()
+
+    def active_subject(self) -> Tenant:
+        """The path's tenant, to act for it; raises TenantSuspended or TenantNotReady."""
+        tenant = self.subject()
+        require_served(tenant, "resume it first", tenant.problem or "`carrel status` says what is wrong")
+        return tenant
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, as the audit log names it."""
+        return Actor(self.authenticate().label, self.request_id)
+
+    async def body(self, *, limit: int | None = None) -> bytes:
+        """The body within ``limit`` bytes, the control plane's limit by default."""
+        ceiling = self.limits.control_body_bytes if limit is None else limit
+        return await read_body(self.request, limit=ceiling, limits=self.limits)
+
+    async def model(self, kind: type[M], *, limit: int | None = None) -> M:
+        """The body as ``kind``."""
+        return parse_model(kind, await self.body(limit=limit))
+
+    async def finish(self, work: Coroutine[Any, Any, T], *, name: str) -> T:
+        """Run a change to its end, also where the caller goes away meanwhile."""
+        return await asyncio.shield(self.tasks.start(work, name=name))

@@ -1,0 +1,106 @@
+"""`GET /openapi.json`: the control plane and all other routes, made from the table of routes and its models."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from carrel.http.exchange import Exchange
+from carrel.http.routes import Access, Route
+
+_REF: Final = "#/components/schemas/{model}"
+_PARAMETER: Final = re.compile(r"\{([a-z_]+)(?::[^}]*)?\}")
+_SECURITY: Final[dict[Access, list[dict[str, list[str]]]]] = {
+    "public": [],
+    "scrape": [{}, {"adminKey": []}],
+    "tenant-chat": [{"tenantToken": []}],
+    "tenant-rpc": [{"tenantToken": []}],
+    "operator-read": [{"adminKey": []}],
+    "operator-write": [{"adminKey": []}],
+    "reader": [{"adminKey": []}, {"tenantToken": []}],
+}
+_PROBLEM: Final = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "description": "Stable; act upon this one."},
+        "request_id": {"type": "string"},
+        "param": {"type": "string", "description": "The path of the field that was wrong."},
+    },
+}
+
+
+def route(routes: Iterable[Route]) -> Route:
+    """The route that serves the document of ``routes`` and of itself."""
+
+    async def openapi(exchange: Exchange) -> web.StreamResponse:
+        return web.json_response(document((*routes, own), version=exchange.services.version))
+
+    own = Route("GET", "/openapi.json", openapi, "public", "This document.")
+    return own
+
+
+def document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
+    """An OpenAPI 3.1 document."""
+    routes = list(routes)
+    kinds: list[tuple[type[BaseModel], Any]] = [(r.body, "validation") for r in routes if r.body is not None]
+    kinds += [(r.result, "serialization") for r in routes if r.result is not None]
+    names, definitions = models_json_schema(kinds, by_alias=True, ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for row in routes:
+        path = _PARAMETER.sub(r"{\1}", row.path)
+        paths.setdefault(path, {})[row.method.lower()] = _operation(row, names)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Carrel", "version": version, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": {**definitions.get("$defs", {}), "Problem": _PROBLEM},
+            "securitySchemes": {
+                "tenantToken": {"type": "http", "scheme": "bearer", "description": "`tk_<tenant>_<32 hex>`"},
+                "adminKey": {"type": "http", "scheme": "bearer", "description": "`ak_<name>_<32 hex>`"},
+            },
+        },
+    }
+
+
+def _operation(row: Route, names: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": "Done."}
+    if row.result is not None:
+        answer["content"] = {row.media: {"schema": names[row.result, "serialization"]}}
+    elif row.status != 204:
+        answer["content"] = {row.media: {}}
+    operation: dict[str, Any] = {
+        "summary": row.summary,
+        "operationId": row.handler.__name__,
+        "security": _SECURITY[row.access],
+        "responses": {str(row.status): answer, "default": _default_answer(row)},
+    }
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PARAMETER.findall(row.path)
+    ]
+    for query in row.query:
+        shape = {"type": "string", **({"pattern": query.pattern} if query.pattern else {})}
+        parameters.append({"name": query.name, "in": "query", "description": query.description, "schema": shape})
+    if parameters:
+        operation["parameters"] = parameters
+    if row.body is not None:
+        operation["requestBody"] = {"content": {"application/json": {"schema": names[row.body, "validation"]}}}
+    return operation
+
+
+def _default_answer(row: Route) -> dict[str, Any]:
+    if row.dialect != "problem":
+        return {"description": "An error in this endpoint's own dialect."}
+    return {
+        "description": "An error (RFC 9457).",
+        "content": {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}},
+    }

@@ -1,0 +1,123 @@
+"""The reference pages of the HTTP routes and of the JSON-RPC methods, made from the tables that serve them.
+
+``python -m carrel.http.reference DIRECTORY`` writes both; a test holds the checked-in pages to them.
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from carrel.http.app import all_routes
+from carrel.http.errors import STATUS
+from carrel.http.routes import Access, Route
+from carrel.http.rpc.methods import REGISTRY
+from carrel.http.rpc.registry import Method
+
+_WHO: Final[dict[Access, str]] = {
+    "public": "anyone",
+    "scrape": "loopback, the control socket, or an admin key with `read`",
+    "tenant-chat": "a tenant token with `chat`",
+    "tenant-rpc": "a tenant token with `rpc`",
+    "operator-read": "an admin key with `read`, or the control socket",
+    "operator-write": "an admin key with `write`, or the control socket",
+    "reader": "as an operator with `read`, or the tenant itself with `rpc`",
+}
+_HTTP_HEAD: Final = """# HTTP routes
+
+<!-- Made by `python -m carrel.http.reference docs/reference`. Edit the routes, not this page. -->
+
+The gateway listens on one TCP address and on the control socket (`run/control.sock` in the state directory), with
+the same routes on both. A credential goes into `Authorization: Bearer`; on the control socket none is needed where
+root, the gateway's own user or who started it calls. `GET /openapi.json` describes the same routes for programs.
+
+- **Request ids**: `X-Request-Id` is taken where it is 1 to 128 of `A-Z a-z 0-9 . _ -`, else made, and always given
+  back.
+- **Hosts**: the Host header must be a loopback name, a numeric address, or a name that the operator allowed; else
+  421.
+- **Bodies**: `max_body_bytes` of `_gateway.yaml` bounds a chat completion, 8 MiB a JSON-RPC request, 1 MiB the
+  rest; over it is 413, and the connection closes without reading on. Compressed bodies are 415. A body that stalls
+  is 408.
+- **Errors**: RFC 9457 problems, but for the OpenAI endpoints (`{"error": {...}}`) and `/rpc` (a JSON-RPC error).
+  `code` is what programs should act upon. Over a quota is 429 with `Retry-After` and `reset_at`.
+- **Agents** (`POST /v1/chat/completions` with `agent:<name>`; also `openclaw`, `openclaw/default`,
+  `openclaw/<name>`, `openclaw:<name>`): the session is the one in `X-Carrel-Session`, else one that belongs to
+  `user` and the agent, else new; it is named in the answer's `X-Carrel-Session`. The agent's own tool calls do not
+  appear. System and developer messages are added to the agent's prompt. `tools`, `n`, `stop`, `response_format` and
+  the like are refused by name.
+- **Models** of a provider that speaks OpenAI's dialect pass through as bytes; those of other providers are
+  translated, and what their dialect cannot say is refused by name.
+- **`/v1/tenants/{id}/chat`** answers with server-sent events; each is named for its `kind`: `session` first, then
+  `text`, `thinking`, `notice`, `tool_started`, `tool_output`, `tool_finished`, at last `finished` or `error`.
+"""
+_RPC_HEAD: Final = """# JSON-RPC methods
+
+<!-- Made by `python -m carrel.http.reference docs/reference`. Edit the methods, not this page. -->
+
+`POST /rpc` with a tenant token speaks [JSON-RPC 2.0](https://www.jsonrpc.org/specification): single requests,
+batches of at most 50 that are answered in their order, notifications, parameters by name or by position. `POST
+/v1/tenants/{id}/rpc` is the same for an operator who acts for a tenant. Who you are is judged at the HTTP level
+(401, 403, 429); what a method says is 200 with `result` or `error`, whose `data.code` is one of the stable codes of
+the [HTTP page](http.md). Each call counts as one request. `rpc.discover` gives the same as an OpenRPC document. A
+`tenantId` may only be the caller's own.
+"""
+
+
+def http_page(routes: Iterable[Route]) -> str:
+    """The page of the routes and of the error codes."""
+    out = [_HTTP_HEAD, "## Routes", "", "| method and path | who | what |", "|---|---|---|"]
+    for route in routes:
+        path = re.sub(r":[^}]*\}", "}", route.path)
+        out.append(f"| `{route.method} {path}` | {_WHO[route.access]} | {route.summary} |")
+    out += ["", "## Queries", "", "| route | query | what |", "|---|---|---|"]
+    for route in routes:
+        out += [f"| `{route.method} {route.path}` | `{q.name}` | {q.description} |" for q in route.query]
+    out += ["", "## Error codes", "", "| code | status |", "|---|---|"]
+    out += [f"| `{code}` | {status} |" for code, status in sorted(STATUS.items())]
+    return "\n".join(out) + "\n"
+
+
+def rpc_page(methods: Iterable[Method]) -> str:
+    """The page of the methods."""
+    out = [_RPC_HEAD]
+    for method in methods:
+        out += [f"## {method.name}", "", f"{method.summary} Scope: `{method.scope}`.", ""]
+        out += _table("Parameters", method.params, "validation")
+        out += _table("Result", method.result, "serialization")
+    return "\n".join(out).rstrip("\n") + "\n"
+
+
+def _table(title: str, model: type[BaseModel], mode: Any) -> list[str]:
+    schema = model.model_json_schema(by_alias=True, mode=mode)
+    required = set(schema.get("required", ())) if mode == "validation" else set()
+    rows = [
+        f"| `{name}`{' (required)' if name in required else ''} | {_kind(shape)} | {shape.get('description', '')} |"
+        for name, shape in schema.get("properties", {}).items()
+    ]
+    return [f"{title}:", "", "| name | type | |", "|---|---|---|", *rows, ""] if rows else [f"{title}: none.", ""]
+
+
+def _kind(shape: dict[str, Any]) -> str:
+    """A JSON Schema as a word or two."""
+    if "$ref" in shape:
+        return str(shape["$ref"]).rpartition("/")[2]
+    if "enum" in shape:
+        return ", ".join(f"`{value}`" for value in shape["enum"])
+    if "anyOf" in shape:
+        return " or ".join(_kind(option) for option in shape["anyOf"])
+    if shape.get("type") == "array":
+        return f"list of {_kind(shape.get('items', {}))}"
+    return str(shape.get("type", "any"))
+
+
+def write(directory: Path) -> None:
+    """Write both pages into ``directory``."""
+    (directory / "http.md").write_text(http_page(all_routes(lambda: None)))
+    (directory / "rpc.md").write_text(rpc_page(REGISTRY))
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -1,0 +1,90 @@
+"""What a route is: one row that the router, the OpenAPI document and the boundary tests are all made from."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from carrel.http.errors import Dialect
+from carrel.http.exchange import Exchange
+
+EXCHANGE: Final = web.RequestKey("exchange", Exchange)
+
+Access = Literal["public", "scrape", "tenant-chat", "tenant-rpc", "operator-read", "operator-write", "reader"]
+"""``scrape``: loopback, the control socket or any admin key. ``reader``: an operator, or the tenant in the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query parameter."""
+
+    name: str
+    description: str
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method on one path. ``body`` and ``result`` are the models of JSON that goes in and comes out."""
+
+    method: str
+    path: str
+    handler: Callable[[Exchange], Awaitable[web.StreamResponse]]
+    access: Access
+    summary: str
+    dialect: Dialect = "problem"
+    body: type[BaseModel] | None = None
+    result: type[BaseModel] | None = None
+    query: tuple[Query, ...] = ()
+    status: int = 200
+    media: str = "application/json"
+
+
+class Endpoint:
+    """A route as aiohttp calls it: who may is judged before its handler sees the request."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        exchange = request[EXCHANGE]
+        exchange.route = self.route.path
+        exchange.dialect = self.route.dialect
+        admit(exchange, self.route.access)
+        return await self.route.handler(exchange)
+
+
+def admit(exchange: Exchange, access: Access) -> None:
+    """Raise unless the caller may enter by ``access``."""
+    match access:
+        case "public":
+            return
+        case "scrape":
+            if not (exchange.control or _is_loopback(exchange.address)):
+                exchange.operator("read")
+        case "tenant-chat":
+            exchange.tenant("chat")
+        case "tenant-rpc":
+            exchange.tenant("rpc")
+        case "operator-read":
+            exchange.operator("read")
+        case "operator-write":
+            exchange.operator("write")
+        case "reader":
+            exchange.reader_of_subject()
+
+
+def _is_loopback(address: str) -> bool:
+    return address == "::1" or address.startswith(("127.", "::ffff:127."))
+
+
+async def _take_no_interim_answer(request: web.Request) -> None:
+    """A caller that waits for 100 Continue gets it when its body is read, after it was let in."""
+
+
+def add_routes(app: web.Application, routes: tuple[Route, ...]) -> None:
+    """Register ``routes``."""
+    for route in routes:
+        app.router.add_route(route.method, route.path, Endpoint(route).__call__, expect_handler=_take_no_interim_answer)

@@ -1,0 +1,10 @@
+"""The one registry, with every room's methods in it."""
+
+from typing import Final
+
+from carrel.http.rpc import config, discover, grants, packages, sessions, tenants
+from carrel.http.rpc.registry import Registry
+
+REGISTRY: Final = Registry()
+for _room in (tenants, sessions, config, packages, grants, discover):
+    _room.register(REGISTRY)

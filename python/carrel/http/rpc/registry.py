@@ -1,0 +1,130 @@
+"""The registry of methods and the one way to call them."""
+
+import difflib
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from carrel.declare.base import Scope
+from carrel.errors import CarrelError, Forbidden
+from carrel.http.body import path_of
+from carrel.http.errors import rpc_error, unexpected
+from carrel.http.services import Services
+from carrel.ids import RequestId
+from carrel.tenancy.handle import Snapshot, Tenant
+from carrel.wire import jsonrpc
+from carrel.wire.rpc import OwnTenant
+
+_log = structlog.get_logger(__name__)
+ALL_SCOPES: Final[frozenset[str]] = frozenset({"chat", "rpc", "admin"})
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """For whom a method runs. ``scopes`` are the token's, or all of them where an operator acts for the tenant."""
+
+    services: Services
+    tenant: Tenant
+    snapshot: Snapshot
+    request_id: RequestId
+    actor: str
+    scopes: frozenset[str]
+    token_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method with everything that its page in the reference says."""
+
+    name: str
+    summary: str
+    params: type[BaseModel]
+    result: type[BaseModel]
+    scope: Scope
+    call: Callable[[Context, Any], Awaitable[BaseModel]]
+
+
+class Registry:
+    """Methods by name."""
+
+    def __init__(self) -> None:
+        self._methods: dict[str, Method] = {}
+
+    def __iter__(self) -> Iterator[Method]:
+        return iter(sorted(self._methods.values(), key=lambda method: method.name))
+
+    def method(self, name: str, *, scope: Scope = "rpc") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register a function ``(context, params) -> result`` under ``name``; its docstring is the summary."""
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            if name in self._methods:
+                raise ValueError(f"two methods are called {name}")
+            hints = typing.get_type_hints(function)
+            params = next(p for p in list(inspect.signature(function).parameters)[1:])
+            summary = (inspect.getdoc(function) or "").partition("\n")[0]
+            self._methods[name] = Method(name, summary, hints[params], hints["return"], scope, function)
+            return function
+
+        return register
+
+    async def call(self, context: Context, call: jsonrpc.Call) -> dict[str, Any]:
+        """The answer to ``call``, whatever happens in it."""
+        try:
+            value = await self._run(context, call)
+            return jsonrpc.result(call.id, value.model_dump(mode="json", by_alias=True, exclude_none=True))
+        except jsonrpc.RpcError as error:
+            return jsonrpc.failure(call.id, error)
+        except CarrelError as error:
+            return jsonrpc.failure(call.id, rpc_error(error, request_id=context.request_id))
+        except Exception as error:  # noqa: BLE001 - the root of a call: one of a batch must not end the others
+            _log.error(
+                "method failed", method=call.method, tenant=context.tenant.id,
+                request_id=context.request_id, exc_info=error,
+            )  # fmt: skip
+            return jsonrpc.failure(call.id, rpc_error(unexpected(context.request_id), request_id=context.request_id))
+
+    async def _run(self, context: Context, call: jsonrpc.Call) -> BaseModel:
+        method = self._methods.get(call.method)
+        if method is None:
+            raise self._unknown(call.method)
+        if method.scope not in context.scopes:
+            raise Forbidden(f"{method.name} needs the scope {method.scope!r}, which this token does not have.")
+        params = _parse(method, call)
+        if isinstance(params, OwnTenant) and params.tenant_id not in (None, context.tenant.id):
+            # The same for an id that exists and for one that does not.
+            raise Forbidden("`tenantId` is not yours; leave it out: the token says who you are.")
+        return await method.call(context, params)
+
+    def _unknown(self, name: str) -> jsonrpc.RpcError:
+        near = difflib.get_close_matches(name[:128], self._methods, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else " `rpc.discover` lists what there is."
+        data = {"nearest": near[0]} if near else None
+        return jsonrpc.RpcError(jsonrpc.METHOD_NOT_FOUND, f"There is no method {name[:128]!r}.{hint}", data)
+
+
+def _parse(method: Method, call: jsonrpc.Call) -> BaseModel:
+    given = call.params if call.params is not None else {}
+    if isinstance(given, list):
+        fields = [field.alias or name for name, field in method.params.model_fields.items()]
+        if len(given) > len(fields):
+            raise jsonrpc.RpcError(
+                jsonrpc.INVALID_PARAMS, f"{method.name} takes at most {len(fields)} parameters; {len(given)} were sent."
+            )
+        given = dict(zip(fields, given, strict=False))
+    try:
+        return method.params.model_validate(given)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        problems = [{"path": path_of(p["loc"]), "problem": p["msg"]} for p in found]
+        first = problems[0]
+        missing = found[0]["type"] == "missing"
+        said = f"`{first['path']}` is missing." if missing else f"{first['path'] or 'params'}: {first['problem']}."
+        raise jsonrpc.RpcError(
+            jsonrpc.INVALID_PARAMS, f"{method.name}: {said}",
+            {"code": "invalid_request", "path": first["path"], "problems": problems},
+        ) from None  # fmt: skip

@@ -1,0 +1,144 @@
+"""`health` and `tenants.*`."""
+
+from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
+
+from carrel.http.names import agents_of
+from carrel.http.rpc.registry import Context, Registry
+from carrel.metering.account import QuotaState
+from carrel.metering.report import ReportRow, totals_of
+from carrel.policy.periods import parse_period
+from carrel.policy.pricing import plain
+from carrel.wire import rpc
+from carrel.wire.control import Actor, TokenRotate
+
+
+def register(registry: Registry) -> None:
+    """Add these methods to ``registry``."""
+    registry.method("health")(health)
+    registry.method("tenants.get")(get)
+    registry.method("tenants.rotate", scope="admin")(rotate)
+    registry.method("tenants.usage")(usage)
+    registry.method("tenants.quota.status")(quota_status)
+
+
+async def health(context: Context, params: rpc.HealthParams) -> rpc.Health:
+    """Whether the tenant is served, with its agents and newest sessions."""
+    clock = context.services.clock
+    began = clock.monotonic()
+    sessions = await context.services.sessions.list(context.tenant)
+    return rpc.Health(
+        ok=context.tenant.ready and not context.tenant.suspended,
+        ts=int(clock.now().timestamp() * 1000),
+        duration_ms=int((clock.monotonic() - began) * 1000),
+        agents=agents_of(context.tenant),
+        sessions=rpc.SessionCount(count=len(sessions), recent=tuple(s.session_id for s in sessions[:5])),
+    )
+
+
+async def get(context: Context, params: rpc.TenantsGetParams) -> rpc.TenantInfo:
+    """The calling tenant."""
+    tenant = context.tenant
+    return rpc.TenantInfo(
+        tenant_id=tenant.id,
+        display_name=tenant.config.display_name,
+        plan=tenant.config.plan,
+        disabled=tenant.suspended,
+        revision=tenant.revision,
+        problem=tenant.problem,
+        agents=agents_of(tenant),
+    )
+
+
+async def rotate(context: Context, params: rpc.RotateParams) -> rpc.Rotated:
+    """Replace a token by a new one, shown this once; the old one ends with its streams."""
+    order = TokenRotate(name=params.name or context.token_name)
+    by = Actor(context.actor, context.request_id)
+    issued = await context.services.administration.token_rotate(context.tenant.id, order, by=by)
+    return rpc.Rotated(tenant_id=context.tenant.id, token=issued.token)
+
+
+async def usage(context: Context, params: rpc.UsageParams) -> rpc.Usage:
+    """What a period's calls used and cost."""
+    period = parse_period(params.period, context.services.clock.now())
+    rows = await context.services.meter.report(context.tenant, period)
+    total = totals_of(rows)
+    return rpc.Usage(
+        tenant_id=context.tenant.id,
+        period=params.period,
+        input_tokens=total.tokens_in,
+        output_tokens=total.tokens_out,
+        cached_tokens=total.tokens_cached,
+        reasoning_tokens=total.reasoning_tokens,
+        total_tokens=total.tokens,
+        tool_calls=total.tool_calls,
+        total_cost_usd=plain(total.cost_usd),
+        total_cost_cents=int((total.cost_usd * 100).to_integral_value(ROUND_HALF_UP)),
+        total_sessions=len(await context.services.sessions.list(context.tenant)),
+        rows=tuple(map(report_row, rows)),
+    )
+
+
+async def quota_status(context: Context, params: rpc.QuotaParams) -> rpc.QuotaStatus:
+    """Every quota in use, and whether the tenant is blocked by one."""
+    states = await context.services.meter.quota_status(context.tenant)
+    lines = tuple(map(quota_line, states))
+    tokens, cost = _family(states, "tokens_"), _family(states, "cost_")
+    return rpc.QuotaStatus(
+        tenant_id=context.tenant.id,
+        token_usage_percent=_percent(tokens),
+        cost_usage_percent=_percent(cost),
+        is_over_token_limit=any(map(_is_over, tokens)),
+        is_over_cost_limit=any(map(_is_over, cost)),
+        is_blocked=any(map(_is_over, states)),
+        quotas=lines,
+    )
+
+
+def report_row(row: ReportRow) -> rpc.UsageRow:
+    """A line of the report as JSON has it: the cost as exact text."""
+    return rpc.UsageRow(
+        date=row.date.isoformat(),
+        tenant=row.tenant,
+        model=row.model,
+        tokens_in=row.tokens_in,
+        tokens_out=row.tokens_out,
+        tokens_cached=row.tokens_cached,
+        reasoning_tokens=row.reasoning_tokens,
+        tool_calls=row.tool_calls,
+        cost_usd=plain(row.cost_usd),
+    )
+
+
+def quota_line(state: QuotaState) -> rpc.QuotaLine:
+    """One quota as JSON has it: numbers as exact text."""
+    return rpc.QuotaLine(
+        name=state.name,
+        used=_text(state.used),
+        reserved=_text(state.reserved),
+        hard=None if state.hard is None else _text(state.hard),
+        soft=None if state.soft is None else _text(state.soft),
+        reset_at=None if state.reset_at is None else state.reset_at.isoformat(),
+        over_hard=_is_over(state),
+        over_soft=state.soft is not None and state.used >= state.soft,
+    )
+
+
+def _family(states: Sequence[QuotaState], prefix: str) -> list[QuotaState]:
+    return [s for s in states if s.name.startswith(prefix)]
+
+
+def _is_over(state: QuotaState) -> bool:
+    return state.hard is not None and state.used >= state.hard
+
+
+def _percent(states: Sequence[QuotaState]) -> float:
+    """The fullest of ``states``, in per cent of its hard limit."""
+    shares = [
+        100.0 if not s.hard else float(Decimal(s.used) * 100 / Decimal(s.hard)) for s in states if s.hard is not None
+    ]
+    return round(max(shares, default=0.0), 2)
+
+
+def _text(value: int | Decimal) -> str:
+    return plain(value) if isinstance(value, Decimal) else str(value)

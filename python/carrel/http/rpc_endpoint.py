@@ -1,0 +1,61 @@
+"""`POST /rpc`: who you are is judged at the HTTP level; what a method says is in the body, with status 200."""
+
+from typing import Any, Final
+
+from aiohttp import web
+
+from carrel.errors import CarrelError
+from carrel.http.auth import Caller, TenantCaller
+from carrel.http.errors import rpc_error
+from carrel.http.exchange import Exchange
+from carrel.http.routes import Route
+from carrel.http.rpc.methods import REGISTRY
+from carrel.http.rpc.registry import ALL_SCOPES, Context
+from carrel.tenancy.handle import Tenant
+from carrel.wire import jsonrpc
+
+MAX_RPC_BYTES: Final = 8 * 1024 * 1024
+
+
+async def own_rpc(exchange: Exchange) -> web.StreamResponse:
+    """The calling tenant's methods."""
+    caller = exchange.tenant("rpc")
+    return await answer(exchange, caller.tenant, caller)
+
+
+async def answer(exchange: Exchange, tenant: Tenant, caller: Caller) -> web.StreamResponse:
+    """Read the body's requests and answer them in their order, one after the other."""
+    await exchange.services.meter.admit_request(tenant)
+    body = await exchange.body(limit=MAX_RPC_BYTES)
+    envelope = jsonrpc.parse(body)
+    if isinstance(caller, TenantCaller):
+        scopes, token_name = frozenset(caller.record.scopes), caller.record.name
+    else:
+        scopes, token_name = ALL_SCOPES, None
+    context = Context(
+        exchange.services, tenant, exchange.snapshot, exchange.request_id, caller.label, scopes, token_name
+    )
+    answers: list[dict[str, Any]] = []
+    for position, entry in enumerate(envelope.entries):
+        if isinstance(entry, jsonrpc.Malformed):
+            answers.append(jsonrpc.failure(entry.id, entry.error))
+            continue
+        said = await _one(context, entry, admitted=position == 0)
+        if not entry.notification:
+            answers.append(said)
+    if not answers:
+        return web.Response(status=204)
+    return web.json_response(answers if envelope.batch else answers[0])
+
+
+async def _one(context: Context, call: jsonrpc.Call, *, admitted: bool) -> dict[str, Any]:
+    """The answer to one call. Each counts as a request; one that is refused leaves the others their answers."""
+    if not admitted:
+        try:
+            await context.services.meter.admit_request(context.tenant)
+        except CarrelError as error:
+            return jsonrpc.failure(call.id, rpc_error(error, request_id=context.request_id))
+    return await REGISTRY.call(context, call)
+
+
+ROUTES: Final = (Route("POST", "/rpc", own_rpc, "tenant-rpc", "JSON-RPC 2.0, single or batch.", dialect="jsonrpc"),)

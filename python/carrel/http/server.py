@@ -1,0 +1,244 @@
+"""The listeners, and the root of every request: its id, its errors, its line in the log, its end."""
+
+import asyncio
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from carrel.errors import CarrelError, Forbidden, NotFound, Unavailable
+from carrel.http.app import make_app
+from carrel.http.attempts import FailedAttempts
+from carrel.http.auth import Authenticator
+from carrel.http.body import answer_and_close
+from carrel.http.chat import chat_completions
+from carrel.http.connection import EdgeRequest, EdgeServer
+from carrel.http.control_socket import ControlSocket, peer_uid
+from carrel.http.errors import MethodNotAllowed, render, unexpected
+from carrel.http.exchange import Exchange
+from carrel.http.hosts import Hosts
+from carrel.http.live import LiveRequests
+from carrel.http.routes import EXCHANGE
+from carrel.http.services import Limits, Services
+from carrel.ids import request_id_from
+from carrel.relay.answer import Answer
+from carrel.tasks import Tasks
+
+_log = structlog.get_logger(__name__)
+HOT_PATH: Final = "/v1/chat/completions"
+_CLOSING: Final = frozenset({"too_large", "request_timeout"})
+_OPENAI_PATHS: Final = ("/v1/chat/", "/v1/models")
+
+
+class Server:
+    """The gateway's HTTP edge on a TCP address and on the control socket."""
+
+    def __init__(self, services: Services, *, limits: Limits | None = None) -> None:
+        self._services = services
+        self._limits = limits or Limits()
+        self._hosts = Hosts(services.host_names)
+        attempts = FailedAttempts(
+            services.clock, limit=self._limits.failed_attempts, window=self._limits.failed_window_seconds
+        )
+        self._authenticator = Authenticator(
+            directory=services.directory, tokens=services.tokens, clock=services.clock, attempts=attempts
+        )
+        self._live = LiveRequests(services.clock, self._limits, self._authenticator.still_valid)
+        self._tasks = Tasks("http")
+        self._servers: list[EdgeServer] = []
+        self._listeners: list[asyncio.Server] = []
+        self._runner: web.AppRunner | None = None
+        self._control: ControlSocket | None = None
+        self._draining = False
+        self.port: int | None = None
+        self._log = _log.bind()
+
+    async def start(self, host: str | None, port: int = 0, socket_path: Path | None = None) -> None:
+        """Listen on ``host`` and ``port`` (0: any that is free; see ``port``) and on the unix ``socket_path``.
+
+        Raises OSError where the address is taken.
+        """
+        # Bound once: a logger that looks its configuration up for every line costs more than the line.
+        self._log = _log.bind()
+        self._runner = web.AppRunner(make_app(self._services, self._readiness), handle_signals=False, access_log=None)
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        try:
+            if host is not None:
+                listener = await loop.create_server(
+                    self._server(control=False), host, port, backlog=1024, reuse_address=True
+                )
+                self._listeners.append(listener)
+                self.port = listener.sockets[0].getsockname()[1]
+            if socket_path is not None:
+                await self._listen_on(socket_path)
+        except BaseException:
+            await self.stop(0)
+            raise
+        self._tasks.start(self._live.watch(self._connections), name="watch")
+
+    async def _listen_on(self, path: Path) -> None:
+        self._control = ControlSocket(path, starter_uid=self._services.starter_uid)
+        listening = self._control.bind()
+        try:
+            listener = await asyncio.get_running_loop().create_unix_server(self._server(control=True), sock=listening)
+        except BaseException:
+            listening.close()
+            raise
+        self._listeners.append(listener)
+
+    def _server(self, *, control: bool) -> EdgeServer:
+        server = EdgeServer(
+            partial(self._handle, control=control),
+            limit=self._limits.connections,
+            request_factory=self._make_request,
+            keepalive_timeout=self._limits.header_seconds,
+            access_log=None,
+            auto_decompress=False,
+            lingering_time=1.0,
+            max_headers=100,
+        )
+        self._servers.append(server)
+        return server
+
+    @staticmethod
+    def _make_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> EdgeRequest:
+        return EdgeRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+    def _connections(self) -> list[web.RequestHandler]:
+        return [connection for server in self._servers for connection in server.connections]
+
+    def _readiness(self) -> str | None:
+        """Why the gateway is not ready, None where it is."""
+        if self._draining:
+            return "draining"
+        try:
+            _ = self._services.directory.current
+        except CarrelError as error:
+            return error.message
+        return None
+
+    def begin_drain(self) -> None:
+        """Take nothing new from now on; what runs goes on."""
+        self._draining = True
+        for listener in self._listeners:
+            listener.close()
+        self._live.close_idle(self._connections())
+
+    async def stop(self, grace: float) -> None:
+        """Drain for up to ``grace`` seconds, then cut off what is left, and close everything."""
+        self.begin_drain()
+        if not await self._live.drained(grace):
+            self._live.end_all("shutdown")
+            await self._live.drained(2.0)
+        for server in self._servers:
+            await server.shutdown(0.5)
+        for listener in self._listeners:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await listener.wait_closed()
+        await self._tasks.close()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+        if self._control is not None:
+            self._control.remove()
+        self._servers.clear()
+        self._listeners.clear()
+
+    async def _handle(self, request: web.BaseRequest, *, control: bool) -> web.StreamResponse:
+        task = asyncio.current_task()
+        if task is None or not isinstance(request, EdgeRequest):
+            raise TypeError("a request of another kind than this server makes")
+        request_id = request.request_id = request_id_from(request.headers.get("X-Request-Id"))
+        live = self._live.enter(request_id, task, request.protocol)
+        exchange = Exchange(
+            request, request_id, self._services, self._limits, self._authenticator, self._tasks, live, control
+        )
+        status = 499
+        try:
+            response = await self._answer(exchange)
+            status = response.status
+            return response
+        finally:
+            self._live.leave(live)
+            self._log_line(exchange, status)
+
+    async def _answer(self, exchange: Exchange) -> web.StreamResponse:
+        request = exchange.request
+        try:
+            self._judge_connection(exchange)
+            if request.method == "POST" and request.path == HOT_PATH:
+                # The router and its middlewares cost more than all the rest of this path.
+                exchange.route = HOT_PATH
+                exchange.dialect = "openai"
+                return await chat_completions(exchange)
+            return await self._routed(exchange)
+        except CarrelError as error:
+            return await self._refuse(exchange, error)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the root of a request
+            _log.error("request failed", request_id=exchange.request_id, route=exchange.route, exc_info=error)
+            return await self._refuse(exchange, unexpected(exchange.request_id))
+
+    async def _routed(self, exchange: Exchange) -> web.StreamResponse:
+        exchange.dialect = _dialect_of(exchange.request.path)
+        exchange.request[EXCHANGE] = exchange
+        if self._runner is None or self._runner.server is None:
+            raise Unavailable("The gateway is not running.")
+        try:
+            return await self._runner.server.request_handler(exchange.request)
+        except web.HTTPMethodNotAllowed as error:
+            raise MethodNotAllowed(", ".join(sorted(error.allowed_methods))) from None
+        except web.HTTPNotFound:
+            raise NotFound("There is no such path; GET /openapi.json lists them.") from None
+
+    def _judge_connection(self, exchange: Exchange) -> None:
+        request = exchange.request
+        if exchange.control:
+            if self._control is None or not self._control.admits(peer_uid(request)):
+                raise Forbidden("The control socket admits root, the gateway's own user and who started it.")
+        else:
+            self._hosts.check(request.headers.getall("Host", []))
+        if self._draining:
+            raise Unavailable("The gateway is stopping; try again in a moment.")
+
+    async def _refuse(self, exchange: Exchange, error: CarrelError) -> web.StreamResponse:
+        request = exchange.request
+        # An answer of the relay is begun with its first piece, not with its head: until then an error takes its place.
+        if request.begun is not None and not (isinstance(request.begun, Answer) and not request.begun.started):
+            # The answer has begun: an end without its proper ending is all that can still be said.
+            _log.warning("answer cut off", request_id=exchange.request_id, code=error.code)
+            request.protocol.force_close()
+            return request.begun
+        response = render(error, dialect=exchange.dialect, request_id=exchange.request_id)
+        if self._draining:
+            response.force_close()
+        if error.code in _CLOSING or not request.content.is_eof():
+            return await answer_and_close(request, response)
+        return response
+
+    def _log_line(self, exchange: Exchange, status: int) -> None:
+        seconds = self._services.clock.monotonic() - exchange.live.began
+        self._services.metrics.request(exchange.tenant_id, route=exchange.route, status=status, seconds=seconds)
+        self._log.info(
+            "request",
+            tenant=exchange.tenant_id or "-",
+            request_id=exchange.request_id,
+            method=exchange.request.method,
+            route=exchange.route,
+            status=status,
+            ms=round(seconds * 1000, 2),
+            credential=exchange.caller.label if exchange.caller is not None else "-",
+            **({"ended": exchange.live.ended} if exchange.live.ended else {}),
+        )
+
+
+def _dialect_of(path: str) -> Any:
+    if path.startswith(_OPENAI_PATHS):
+        return "openai"
+    return "jsonrpc" if path == "/rpc" else "problem"

@@ -1,0 +1,287 @@
+"""What the edges need of the house, as small protocols that the composition root satisfies."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from aiohttp import web
+
+from carrel.agents.events import AgentEvent, Turn
+from carrel.clock import Clock, SystemClock
+from carrel.declare.rate_card import TokenCounts
+from carrel.ids import RequestId, SessionId, TenantId
+from carrel.metering.account import QuotaState
+from carrel.metering.protocol import Call, Reservation
+from carrel.metering.report import ReportRow
+from carrel.policy.periods import Period
+from carrel.providers.protocol import Provider
+from carrel.telemetry import Metrics
+from carrel.tenancy.handle import Directory, Snapshot, Tenant
+from carrel.wire import control, rpc
+from carrel.wire.conversation import Message
+
+
+class TokenRecord(Protocol):
+    """What is stored of a tenant's token: it alone says whose it is and what it may."""
+
+    @property
+    def tenant(self) -> TenantId: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def scopes(self) -> tuple[str, ...]: ...
+    @property
+    def expires(self) -> datetime | None: ...
+    @property
+    def prefix(self) -> str: ...
+
+
+class Tokens(Protocol):
+    """Knows tokens by their digests."""
+
+    def verify(self, text: str, now: datetime) -> TokenRecord | None:
+        """The record of ``text``, None where there is none or its time is over; a miss costs what a hit costs."""
+        ...
+
+
+class AgentRunner(Protocol):
+    """Runs one turn of an agent."""
+
+    def run(self, tenant: Tenant, snapshot: Snapshot, turn: Turn) -> AsyncIterator[AgentEvent]:
+        """The turn's events, ending in TurnFinished; closing the iterator cancels the turn."""
+        ...
+
+
+class Relay(Protocol):
+    """Passes a call on to a provider that speaks the caller's own dialect."""
+
+    async def handle(
+        self, request: web.BaseRequest, tenant: Tenant, snapshot: Snapshot, request_id: RequestId, body: bytes
+    ) -> web.StreamResponse:
+        """The vendor's answer as it comes, metered."""
+        ...
+
+
+class Metering(Protocol):
+    """Quotas, the ledger and its report."""
+
+    async def admit_request(self, tenant: Tenant) -> None:
+        """Count one request; raises QuotaExceeded."""
+        ...
+
+    async def reserve(self, tenant: Tenant, snapshot: Snapshot, call: Call) -> Reservation:
+        """See `metering.protocol`."""
+        ...
+
+    async def report(self, tenant: Tenant, period: Period) -> Sequence[ReportRow]:
+        """The period's rows by day and model."""
+        ...
+
+    async def quota_status(self, tenant: Tenant) -> Sequence[QuotaState]:
+        """Every quota that is declared for the tenant, with what is used of it now."""
+        ...
+
+
+class SessionSummary(Protocol):
+    """One line of a tenant's list of sessions."""
+
+    @property
+    def session_id(self) -> SessionId: ...
+    @property
+    def agent(self) -> str: ...
+    @property
+    def label(self) -> str | None: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def updated_at(self) -> datetime: ...
+    @property
+    def usage(self) -> TokenCounts: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def messages(self) -> int: ...
+
+
+class Sessions(Protocol):
+    """A tenant's conversations. Every method raises NotFound for a session that is not this tenant's."""
+
+    async def create(
+        self, tenant: Tenant, agent: str, *, session_id: SessionId | None = None, label: str | None = None
+    ) -> SessionSummary:
+        """A new one; raises Conflict where the id is taken."""
+        ...
+
+    async def list(self, tenant: Tenant) -> Sequence[SessionSummary]:
+        """All of them, newest first."""
+        ...
+
+    async def preview(self, tenant: Tenant, session_id: SessionId, *, limit: int) -> Sequence[Message]:
+        """Its last ``limit`` messages, oldest first."""
+        ...
+
+    async def reset(self, tenant: Tenant, session_id: SessionId) -> None:
+        """Begin the conversation anew under the same id."""
+        ...
+
+    async def delete(self, tenant: Tenant, session_id: SessionId) -> None:
+        """Remove it with its transcript."""
+        ...
+
+
+class Providers(Protocol):
+    """Configured model providers."""
+
+    def get(self, snapshot: Snapshot, tenant: Tenant, name: str) -> Provider:
+        """The provider declared as ``name``, with the tenant's own key where it has one."""
+        ...
+
+
+class Administration(Protocol):
+    """What an operator does to tenants. Each change is declared, committed and audited before it returns."""
+
+    async def list(self) -> control.TenantList: ...
+    async def show(self, tenant_id: TenantId) -> control.TenantView: ...
+    async def create(self, order: control.TenantCreate, *, by: control.Actor) -> control.TenantCreated: ...
+    async def suspend(self, tenant_id: TenantId, *, by: control.Actor) -> control.TenantView: ...
+    async def resume(self, tenant_id: TenantId, *, by: control.Actor) -> control.TenantView: ...
+    async def remove(self, tenant_id: TenantId, *, purge: bool, by: control.Actor) -> control.TenantRemoved: ...
+    async def tokens(self, tenant_id: TenantId) -> control.TokenList: ...
+    async def token_issue(
+        self, tenant_id: TenantId, order: control.TokenIssue, *, by: control.Actor
+    ) -> control.TokenIssued: ...
+    async def token_rotate(
+        self, tenant_id: TenantId, order: control.TokenRotate, *, by: control.Actor
+    ) -> control.TokenIssued: ...
+    async def token_revoke(self, tenant_id: TenantId, name: str, *, by: control.Actor) -> None: ...
+    async def quota_update(
+        self, tenant_id: TenantId, order: control.QuotaUpdate, *, by: control.Actor
+    ) -> control.TenantView: ...
+    async def plans(self) -> object: ...
+
+
+class Reconciler(Protocol):
+    """Makes what is declared so. Its reports are dataclasses or models of its own."""
+
+    async def status(self) -> object: ...
+    async def plan(self) -> object: ...
+    async def observed(self) -> object: ...
+    async def reconcile_now(self, *, by: control.Actor) -> object: ...
+
+
+class House(Protocol):
+    """What the gateway stands on."""
+
+    def report(self) -> Mapping[str, object]:
+        """Userland, environments, sandbox and what holds each limit, as `/v1/status` tells them."""
+        ...
+
+
+class Sandboxes(Protocol):
+    """Kept sandboxes, for an operator. One that is not the named tenant's is NotFound."""
+
+    def list(self, tenant: TenantId | None) -> control.SandboxList: ...
+    def log(self, tenant: TenantId, sandbox_id: str) -> control.SandboxLog: ...
+    async def stop(self, tenant: TenantId, sandbox_id: str, *, by: control.Actor) -> None: ...
+    async def execute(
+        self, tenant: Tenant, sandbox_id: str, order: control.SandboxExec, *, by: control.Actor
+    ) -> control.SandboxExecuted: ...
+
+
+class Packages(Protocol):
+    """What tenants choose for their sandboxes."""
+
+    def list(self, tenant: Tenant) -> rpc.PackageSet: ...
+    def search(self, snapshot: Snapshot, tenant: Tenant, query: str, *, after: str, limit: int) -> rpc.PackageNames: ...
+    async def add(
+        self, snapshot: Snapshot, tenant: Tenant, names: Sequence[str], *, by: control.Actor
+    ) -> rpc.PackageSet: ...
+    async def remove(self, tenant: Tenant, names: Sequence[str], *, by: control.Actor) -> rpc.PackageSet: ...
+
+
+class Access(Protocol):
+    """Requests for access, and decisions on them."""
+
+    async def list(self, tenant: Tenant) -> rpc.GrantList: ...
+    async def decide(
+        self, snapshot: Snapshot, tenant: Tenant, grant_id: str, decision: str, *, by: control.Actor, operator: bool
+    ) -> rpc.GrantView: ...
+
+
+class SnapshotKeeping(Protocol):
+    """Snapshots of tenants' workspaces, for an operator."""
+
+    async def list(self, tenant: Tenant) -> control.SnapshotList: ...
+    async def make(
+        self, tenant: Tenant, order: control.SnapshotOrder, *, by: control.Actor
+    ) -> control.SnapshotView: ...
+    async def roll_back(self, tenant: Tenant, snapshot_id: str, *, by: control.Actor) -> control.RolledBack: ...
+    async def remove(self, tenant: Tenant, snapshot_id: str, *, by: control.Actor) -> None: ...
+
+
+class SecretKeeping(Protocol):
+    """Tenants' vaults, for an operator."""
+
+    async def list(self, tenant: Tenant) -> control.SecretList: ...
+    async def put(
+        self, tenant: Tenant, name: str, order: control.SecretPut, *, by: control.Actor
+    ) -> control.SecretView: ...
+    async def remove(self, tenant: Tenant, name: str, *, by: control.Actor) -> None: ...
+    async def reseal(self, tenant: Tenant, *, by: control.Actor) -> control.SecretsResealed: ...
+
+
+class Audit(Protocol):
+    """The record of who changed what."""
+
+    async def page(self, *, after: str | None, limit: int, tenant: str | None) -> control.AuditPage:
+        """Lines after the one that ``after`` names, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The edges' time and size limits, in seconds and bytes. Tests shorten them."""
+
+    header_seconds: float = 30.0
+    body_stall_seconds: float = 20.0
+    body_seconds: float = 300.0
+    write_stall_seconds: float = 60.0
+    keepalive_comment_seconds: float = 15.0
+    request_seconds: float = 3600.0
+    recheck_seconds: float = 0.4
+    control_body_bytes: int = 1 << 20
+    connections: int = 8192
+    failed_attempts: int = 60
+    failed_window_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that the edges call, built once and handed down.
+
+    ``starter_uid`` is the uid that started the gateway where it has given that up since: its owner may use the
+    control socket. ``host_names`` are names beyond loopback's that the gateway answers for.
+    """
+
+    directory: Directory
+    tokens: Tokens
+    agents: AgentRunner
+    sessions: Sessions
+    meter: Metering
+    relay: Relay
+    providers: Providers
+    administration: Administration
+    reconciler: Reconciler
+    audit: Audit
+    metrics: Metrics
+    clock: Clock = field(default_factory=SystemClock)
+    starter_uid: int | None = None
+    host_names: tuple[str, ...] = ()
+    version: str = "0"
+    house: House | None = None
+    sandboxes: Sandboxes | None = None
+    secrets: SecretKeeping | None = None
+    packages: Packages | None = None
+    access: Access | None = None
+    snapshots: SnapshotKeeping | None = None

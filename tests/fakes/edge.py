@@ -1,0 +1,320 @@
+"""The edges' server on a real socket, over services that do little and remember what they were asked."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from carrel.agents.events import AgentEvent, AnswerDelta, ToolFinished, ToolStarted, Turn, TurnFinished
+from carrel.clock import SystemClock
+from carrel.declare.base import AdminKey
+from carrel.declare.gateway import ModelConfig, ProviderConfig
+from carrel.declare.rate_card import TokenCounts
+from carrel.errors import CarrelError, Conflict, NotFound
+from carrel.http.server import Server
+from carrel.http.services import Limits, Services
+from carrel.ids import RequestId, SessionId, TenantId, new_session_id
+from carrel.metering.account import QuotaState
+from carrel.metering.protocol import Call, Outcome
+from carrel.metering.report import ReportRow
+from carrel.policy.periods import Period
+from carrel.providers.demo import DemoProvider
+from carrel.providers.protocol import Provider
+from carrel.telemetry import Metrics
+from carrel.tenancy.handle import Directory, Snapshot, Tenant
+from carrel.wire.conversation import Message, Text
+from tests.fakes.administration import (
+    FakeAccess,
+    FakeAdministration,
+    FakeAudit,
+    FakePackages,
+    FakeReconciler,
+    FakeSandboxes,
+    FakeSecrets,
+    FakeSnapshots,
+)
+from tests.fakes.tenants import make_snapshot, make_tenant
+
+ADMIN_KEY = "ak_ops_" + "a" * 32
+READER_KEY = "ak_reader_" + "b" * 32
+
+
+def token_of(tenant: str, digit: str = "1") -> str:
+    """The token that the fake store knows for ``tenant``."""
+    return f"tk_{tenant}_{digit * 32}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A stored token."""
+
+    tenant: TenantId
+    name: str
+    scopes: tuple[str, ...]
+    expires: datetime | None
+    prefix: str
+
+
+class TokenBook:
+    """Tokens by digest, as the real store looks them up."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record] = {}
+
+    def add(self, text: str, tenant: str, *, scopes: tuple[str, ...] = ("chat", "rpc", "admin"),
+            expires: datetime | None = None) -> None:  # fmt: skip
+        record = Record(TenantId(tenant), "default", scopes, expires, text[:-24])
+        self._records[hashlib.sha256(text.encode()).hexdigest()] = record
+
+    def revoke(self, text: str) -> None:
+        del self._records[hashlib.sha256(text.encode()).hexdigest()]
+
+    def verify(self, text: str, now: datetime) -> Record | None:
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        found = self._records.get(digest)
+        hmac.compare_digest(digest, digest)
+        return None if found is None or (found.expires is not None and found.expires <= now) else found
+
+
+@dataclass
+class FakeReservation:
+    """Remembers how it was settled."""
+
+    call: Call
+    settled: list[tuple[TokenCounts, Outcome, bool]] = field(default_factory=list)
+
+    async def settle(self, usage: TokenCounts, *, outcome: Outcome, provider_request_id: str | None = None,
+                     tool_calls: int = 0, estimated: bool = False) -> None:  # fmt: skip
+        self.settled.append((usage, outcome, estimated))
+
+
+def quota(
+    name: str, used: int | Decimal, *, hard: int | Decimal | None = None, soft: int | Decimal | None = None
+) -> QuotaState:
+    """A quota in use, with nothing held."""
+    return QuotaState(name, used, 0, hard, soft, None)
+
+
+@dataclass
+class FakeMeter:
+    """Lets everything through unless told otherwise."""
+
+    refusal: CarrelError | None = None
+    admitted: int = 0
+    reservations: list[FakeReservation] = field(default_factory=list)
+    quotas: list[QuotaState] = field(default_factory=list)
+
+    async def admit_request(self, tenant: Tenant) -> None:
+        self.admitted += 1
+        if self.refusal is not None:
+            raise self.refusal
+
+    async def reserve(self, tenant: Tenant, snapshot: Snapshot, call: Call) -> FakeReservation:
+        reservation = FakeReservation(call)
+        self.reservations.append(reservation)
+        return reservation
+
+    async def report(self, tenant: Tenant, period: Period) -> Sequence[ReportRow]:
+        return [ReportRow(date(2026, 3, 1), tenant.id, "demo", 10, 5, 1, 0, 2, Decimal("0.000123"))]
+
+    async def quota_status(self, tenant: Tenant) -> Sequence[QuotaState]:
+        return self.quotas
+
+
+@dataclass
+class Summary:
+    """A session."""
+
+    session_id: SessionId
+    agent: str
+    label: str | None = None
+    created_at: datetime = datetime(2026, 3, 1, tzinfo=UTC)
+    updated_at: datetime = datetime(2026, 3, 1, tzinfo=UTC)
+    usage: TokenCounts = field(default_factory=lambda: TokenCounts(input=3, output=4))
+    model: str | None = "demo"
+    messages: int = 0
+
+
+class SessionBook:
+    """Sessions in memory, by tenant."""
+
+    def __init__(self) -> None:
+        self.by_tenant: dict[str, dict[str, Summary]] = {}
+        self.said: dict[tuple[str, str], list[Message]] = {}
+
+    async def create(self, tenant: Tenant, agent: str, *, session_id: SessionId | None = None,
+                     label: str | None = None) -> Summary:  # fmt: skip
+        chosen = session_id or new_session_id()
+        mine = self.by_tenant.setdefault(tenant.id, {})
+        if chosen in mine:
+            raise Conflict("There is a session of that id.")
+        mine[chosen] = Summary(chosen, agent, label)
+        return mine[chosen]
+
+    async def list(self, tenant: Tenant) -> Sequence[Summary]:
+        return list(self.by_tenant.get(tenant.id, {}).values())
+
+    async def preview(self, tenant: Tenant, session_id: SessionId, *, limit: int) -> Sequence[Message]:
+        self._known(tenant, session_id)
+        return self.said.get((tenant.id, session_id), [])[-limit:]
+
+    async def reset(self, tenant: Tenant, session_id: SessionId) -> None:
+        self._known(tenant, session_id)
+        self.said.pop((tenant.id, session_id), None)
+
+    async def delete(self, tenant: Tenant, session_id: SessionId) -> None:
+        self._known(tenant, session_id)
+        del self.by_tenant[tenant.id][session_id]
+
+    def _known(self, tenant: Tenant, session_id: SessionId) -> None:
+        if session_id not in self.by_tenant.get(tenant.id, {}):
+            raise NotFound("No such session.")
+
+
+@dataclass
+class FakeAgents:
+    """Echoes; ``wait: N`` takes N seconds in a tool; ``fail`` raises; remembers turns and cancellations."""
+
+    sessions: SessionBook
+    turns: list[Turn] = field(default_factory=list)
+    cancelled: int = 0
+    error: CarrelError | None = None
+
+    async def run(self, tenant: Tenant, snapshot: Snapshot, turn: Turn) -> AsyncIterator[AgentEvent]:
+        self.turns.append(turn)
+        said = "".join(b.text for b in turn.messages[-1].content if isinstance(b, Text))
+        mine = self.sessions.by_tenant.setdefault(tenant.id, {})
+        mine.setdefault(turn.session_id, Summary(turn.session_id, turn.agent))
+        self.sessions.said.setdefault((tenant.id, turn.session_id), []).extend(turn.messages)
+        if self.error is not None and said == "fail":
+            raise self.error
+        try:
+            if said.startswith("wait: "):
+                yield ToolStarted("t1", "shell", '{"command": "sleep"}')
+                await asyncio.sleep(float(said[6:]))
+                yield ToolFinished("t1", "shell", "done", is_error=False, seconds=float(said[6:]))
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
+        for piece in ("You said: ", said):
+            yield AnswerDelta(piece)
+        if self.error is not None and said == "fail late":
+            raise self.error
+        yield TurnFinished(turn.session_id, f"You said: {said}", "end", TokenCounts(7, 0, 0, 5, 0), "demo", 1, 0)
+
+
+class FakeRelay:
+    """Answers as a vendor would, with the body's size in it."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    async def handle(self, request: web.BaseRequest, tenant: Tenant, snapshot: Snapshot, request_id: RequestId,
+                     body: bytes) -> web.StreamResponse:  # fmt: skip
+        self.bodies.append(body)
+        return web.json_response({"id": "x", "object": "chat.completion", "size": len(body)})
+
+
+class OneProvider:
+    """Gives the same provider for every name."""
+
+    def __init__(self, provider: Provider | None = None) -> None:
+        self.provider: Provider = provider or DemoProvider()
+
+    def get(self, snapshot: Snapshot, tenant: Tenant, name: str) -> Provider:
+        return self.provider
+
+
+@dataclass
+class Edge:
+    """A running server and everything behind it."""
+
+    server: Server
+    services: Services
+    tokens: TokenBook
+    meter: FakeMeter
+    agents: FakeAgents
+    relay: FakeRelay
+    sessions: SessionBook
+    directory: Directory
+    socket_path: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}"
+
+    def publish(self, *tenants: Tenant) -> None:
+        """Replace tenants in the snapshot."""
+        current = self.directory.current
+        self.directory.publish(replace(current, tenants={**current.tenants, **{t.id: t for t in tenants}}))
+
+
+def edge_snapshot(*tenants: Tenant) -> Snapshot:
+    """A snapshot with a demo model, one of an OpenAI-compatible vendor, and two admin keys."""
+    return make_snapshot(
+        *tenants,
+        providers={
+            "demo": ProviderConfig(kind="demo"),
+            "vendor": ProviderConfig(kind="openai", base_url="http://127.0.0.1:9/v1"),
+        },
+        models={
+            "demo": ModelConfig(provider="demo", context_window=32_768, max_output=4_096),
+            "vendor-large": ModelConfig(provider="vendor"),
+        },
+        admin_keys=(
+            AdminKey(name="ops", sha256=hashlib.sha256(ADMIN_KEY.encode()).hexdigest()),
+            AdminKey(name="reader", sha256=hashlib.sha256(READER_KEY.encode()).hexdigest(), scopes=("read",)),
+        ),
+        max_body_bytes=2 * 1024 * 1024,
+    )
+
+
+@asynccontextmanager
+async def running_edge(
+    state: Path, *, limits: Limits | None = None, tenants: Sequence[Tenant] = (), **overrides: Any
+) -> AsyncIterator[Edge]:
+    """A server on a free port of loopback and a control socket, with tenants ``acme`` and ``bravo`` by default."""
+    chosen = list(tenants) or [make_tenant(state, "acme"), make_tenant(state, "bravo")]
+    directory = Directory()
+    directory.publish(edge_snapshot(*chosen))
+    tokens = TokenBook()
+    for tenant in chosen:
+        tokens.add(token_of(tenant.id), tenant.id)
+    sessions = SessionBook()
+    meter, agents, relay = FakeMeter(), FakeAgents(sessions), FakeRelay()
+    fields: Mapping[str, Any] = {
+        "directory": directory, "tokens": tokens, "agents": agents, "sessions": sessions, "meter": meter,
+        "relay": relay, "providers": OneProvider(), "administration": FakeAdministration(directory),
+        "reconciler": FakeReconciler(), "audit": FakeAudit(), "sandboxes": FakeSandboxes(),
+        "secrets": FakeSecrets(), "packages": FakePackages(), "access": FakeAccess(), "snapshots": FakeSnapshots(),
+        "metrics": Metrics(), "clock": SystemClock(), "version": "1.2.3", **overrides,
+    }  # fmt: skip
+    services = Services(**fields)
+    server = Server(services, limits=limits)
+    socket_path = state / "control.sock"
+    await server.start("127.0.0.1", 0, socket_path)
+    try:
+        yield Edge(server, services, tokens, meter, agents, relay, sessions, directory, socket_path)
+    finally:
+        await server.stop(0.2)
+        for tenant in chosen:
+            tenant.root.close()
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header that carries ``token``."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def chat_body(text: str, *, model: str = "agent:main", **more: Any) -> bytes:
+    """A request body of a chat completion."""
+    return json.dumps({"model": model, "messages": [{"role": "user", "content": text}], **more}).encode()

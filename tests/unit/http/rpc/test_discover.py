@@ -1,0 +1,35 @@
+"""`rpc.discover`."""
+
+from typing import Any
+
+from carrel.http.rpc.discover import document
+from carrel.http.rpc.methods import REGISTRY
+from tests.unit.http.rpc.conftest import Rpc
+
+PROMISED = {
+    "health", "tenants.get", "tenants.rotate", "tenants.usage", "tenants.quota.status", "sessions.create",
+    "sessions.list", "sessions.preview", "sessions.send", "sessions.reset", "sessions.delete", "config.get",
+    "config.schema", "packages.list", "packages.search", "packages.add", "packages.remove",
+    "grants.list", "grants.decide", "rpc.discover",
+}  # fmt: skip
+
+
+def references(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [v for k, v in value.items() if k == "$ref"] + [r for v in value.values() for r in references(v)]
+    return [r for v in value for r in references(v)] if isinstance(value, list | tuple) else []
+
+
+async def test_the_document_lists_every_method(rpc: Rpc) -> None:
+    body = await rpc("rpc.discover")
+    assert body["openrpc"].startswith("1.")
+    assert {m["name"] for m in body["methods"]} == {m.name for m in REGISTRY} == PROMISED
+    send = next(m for m in body["methods"] if m["name"] == "sessions.send")
+    assert [p["name"] for p in send["params"] if p["required"]] == ["message"]
+    for reference in references(body):
+        assert reference.removeprefix("#/components/schemas/") in body["components"]["schemas"]
+
+
+def test_every_method_says_what_it_does() -> None:
+    for entry in document(REGISTRY, version="1").methods:
+        assert entry["summary"].endswith("."), entry["name"]

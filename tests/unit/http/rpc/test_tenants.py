@@ -1,0 +1,44 @@
+"""`health` and `tenants.*`."""
+
+from decimal import Decimal
+
+from tests.fakes.edge import Edge, quota
+from tests.unit.http.rpc.conftest import Rpc
+
+
+async def test_health_and_get(rpc: Rpc) -> None:
+    health = await rpc("health", {"probe": True})
+    assert (health["ok"], health["agents"], health["sessions"]) == (True, ["main"], {"count": 0, "recent": []})
+    tenant = await rpc("tenants.get", {"tenantId": "acme"})
+    assert (tenant["tenantId"], tenant["disabled"], tenant["agents"]) == ("acme", False, ["main"])
+
+
+async def test_usage_sums_exactly(rpc: Rpc) -> None:
+    usage = await rpc("tenants.usage", {"period": "today"})
+    assert usage["totalTokens"] == 16
+    assert usage["totalCostUsd"] == "0.000123"
+    assert usage["totalCostCents"] == 0
+    assert usage["rows"] == [{
+        "date": "2026-03-01", "tenant": "acme", "model": "demo", "tokens_in": 10, "tokens_out": 5, "tokens_cached": 1,
+        "reasoning_tokens": 0, "tool_calls": 2, "cost_usd": "0.000123",
+    }]  # fmt: skip
+
+
+async def test_quotas_in_per_cent(edge: Edge, rpc: Rpc) -> None:
+    edge.meter.quotas = [
+        quota("tokens_per_day", 50, hard=200),
+        quota("tokens_per_month", 60, hard=100, soft=50),
+        quota("cost_per_day_usd", Decimal("1.50"), hard=Decimal("1.5")),
+        quota("requests_per_minute", 3),
+    ]
+    status = await rpc("tenants.quota.status")
+    assert (status["tokenUsagePercent"], status["costUsagePercent"]) == (60.0, 100.0)
+    assert (status["isOverTokenLimit"], status["isOverCostLimit"], status["isBlocked"]) == (False, True, True)
+    assert status["quotas"][1]["overSoft"] is True
+    assert status["quotas"][2]["used"] == "1.5"
+
+
+async def test_a_limit_of_nothing_is_full(edge: Edge, rpc: Rpc) -> None:
+    edge.meter.quotas = [quota("tokens_per_day", 0, hard=0)]
+    status = await rpc("tenants.quota.status")
+    assert (status["tokenUsagePercent"], status["isBlocked"]) == (100.0, True)

@@ -1,0 +1,45 @@
+"""The control plane of the house."""
+
+from typing import Any
+
+import aiohttp
+
+from carrel.http.control_house import document
+from tests.fakes.administration import Status
+from tests.fakes.edge import ADMIN_KEY, Edge, bearer
+
+
+async def get(edge: Edge, client: aiohttp.ClientSession, path: str, method: str = "GET") -> tuple[int, Any]:
+    async with client.request(method, edge.url + path, headers=bearer(ADMIN_KEY)) as reply:
+        return reply.status, await reply.json(content_type=None)
+
+
+async def test_status_plan_and_reconcile(edge: Edge, client: aiohttp.ClientSession) -> None:
+    assert (await get(edge, client, "/v1/status"))[1] == {"version": "1.2.3", "tenants": 2, "userland": "host"}
+    assert (await get(edge, client, "/v1/plan"))[1] == {"actions": []}
+    assert (await get(edge, client, "/v1/observed"))[1] == {"revision": "", "operators": {}, "tenants": {}}
+    assert (await get(edge, client, "/v1/reconcile", "POST"))[0] == 200
+    reconciler: Any = edge.services.reconciler
+    assert reconciler.reconciled == 1
+
+
+async def test_the_audit_log_in_pages(edge: Edge, client: aiohttp.ClientSession) -> None:
+    _, first = await get(edge, client, "/v1/audit?limit=6")
+    assert (len(first["lines"]), first["next"]) == (6, "5")
+    _, rest = await get(edge, client, f"/v1/audit?limit=6&after={first['next']}")
+    assert (len(rest["lines"]), rest["next"]) == (4, None)
+    _, mine = await get(edge, client, "/v1/audit?tenant=acme")
+    assert {line["tenant"] for line in mine["lines"]} == {"acme"}
+    for limit in ("0", "1001", "x", "-1", "9" * 5000):
+        assert (await get(edge, client, f"/v1/audit?limit={limit}"))[0] == 400, limit
+
+
+async def test_prices_and_plans(edge: Edge, client: aiohttp.ClientSession) -> None:
+    _, card = await get(edge, client, "/v1/rate-card")
+    assert card["rate_card"]["markup"] == "1.25"
+    assert card["rate_card"]["models"]["demo"]["input"] == "1"
+    assert (await get(edge, client, "/v1/plans"))[1] == {"plans": {}}
+
+
+def test_a_rooms_own_report_becomes_json() -> None:
+    assert document(Status(tenants=1)).body == b'{"tenants":1,"userland":"host"}'

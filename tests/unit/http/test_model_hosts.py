@@ -1,0 +1,92 @@
+"""The vendors' APIs as a sandbox finds them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from carrel.declare.gateway import Gateway, ModelConfig, ProviderConfig
+from carrel.http.model_hosts import ModelHosts
+from carrel.ids import RequestId
+from carrel.tenancy.handle import Directory, Snapshot, Tenant
+from tests.fakes.edge import FakeMeter
+from tests.fakes.egress import EgressHouse, curl, egress_house
+from tests.unit.policy.egress.test_rules import asked
+
+
+class Mirror:
+    """A relay that tells what it was given."""
+
+    async def handle(
+        self, request: web.BaseRequest, tenant: Tenant, snapshot: Snapshot, request_id: RequestId, body: bytes
+    ) -> web.StreamResponse:
+        return web.json_response({"tenant": tenant.id, "body": json.loads(body)})
+
+
+class Rig:
+    """An egress house whose models are served."""
+
+    def __init__(self, house: EgressHouse, meter: FakeMeter) -> None:
+        self.house = house
+        self.meter = meter
+
+    async def ask(self, method: str, path: str, *, key: str | None = None, body: object = None) -> tuple[int, Any]:
+        gate = self.house.gate()
+        proxy = await self.house.serve(gate)
+        words = ["-X", method, "-H", f"Authorization: Bearer {key or gate.env['OPENAI_API_KEY']}"]
+        if body is not None:
+            words += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+        ca = self.house.egress.authority(self.house.tenant.id).certificate
+        done = await curl(proxy, f"https://api.openai.com{path}", *words, ca=ca)
+        return done.status, json.loads(done.body)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> Any:
+    directory, meter = Directory(), FakeMeter()
+    models = ModelHosts(directory=directory, relay=Mirror(), meter=meter)
+    async with egress_house(tmp_path, models=models) as house:
+        gateway = Gateway(
+            providers={"vendor": ProviderConfig(kind="openai"), "own": ProviderConfig(
+                kind="anthropic", base_url="https://models.internal:8443/v1")},
+            models={"gpt-x": ModelConfig(provider="vendor")},
+        )  # fmt: skip
+        snapshot = replace(house.directory.current, gateway=gateway)
+        house.directory.publish(snapshot)
+        directory.publish(snapshot)
+        yield Rig(house, meter)
+
+
+async def test_the_hosts_of_declared_kinds_are_served_and_no_others(rig: Rig) -> None:
+    models = rig.house.egress.models
+    assert models is not None
+    for where in ("api.openai.com:443", "api.anthropic.com:443", "models.internal:8443"):
+        assert models.serves(asked(where))
+    for where in ("api.openai.com:80", "api.mistral.ai:443", "models.internal:443"):
+        assert not models.serves(asked(where))
+    assert set(models.variables(rig.house.tenant)) == {"OPENAI_API_KEY", "ANTHROPIC_API_KEY"}
+
+
+async def test_a_call_with_the_placeholder_goes_to_the_relay_counted(rig: Rig) -> None:
+    status, told = await rig.ask("POST", "/v1/chat/completions", body={"model": "gpt-x", "messages": []})
+    assert (status, told["tenant"], told["body"]["model"]) == (200, "acme", "gpt-x")
+    assert rig.meter.admitted == 1
+    status, told = await rig.ask("GET", "/v1/models")
+    assert [model["id"] for model in told["data"]] == ["gpt-x"]
+
+
+async def test_S5_01_another_key_than_this_sandboxs_is_nobodys(rig: Rig) -> None:
+    other = rig.house.gate("other").env["OPENAI_API_KEY"]
+    for key in ("sk-real-looking", other):
+        status, told = await rig.ask("POST", "/v1/chat/completions", key=key, body={"model": "gpt-x"})
+        assert (status, told["error"]["code"]) == (401, "unauthorized")
+    assert rig.meter.admitted == 0
+
+
+async def test_what_is_not_served_or_not_a_model_is_told(rig: Rig) -> None:
+    assert (await rig.ask("POST", "/v1/files", body={}))[0] == 404
+    status, told = await rig.ask("POST", "/v1/chat/completions", body={"model": "gpt-y"})
+    assert (status, told["error"]["code"]) == (404, "model_not_found")

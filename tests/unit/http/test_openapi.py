@@ -1,0 +1,37 @@
+"""The OpenAPI document."""
+
+import aiohttp
+
+from carrel.http.app import all_routes
+from carrel.http.openapi import document
+from tests.fakes.edge import Edge
+
+
+async def test_every_route_is_in_the_document(edge: Edge, client: aiohttp.ClientSession) -> None:
+    async with client.get(edge.url + "/openapi.json") as reply:
+        body = await reply.json()
+    assert body["openapi"].startswith("3.1")
+    described = {(m.upper(), path) for path, methods in body["paths"].items() for m in methods}
+    ours = {(r.method, r.path.replace(":.+", "")) for r in all_routes(lambda: None)}
+    assert described == ours
+
+
+def test_references_resolve_and_operations_have_names_of_their_own() -> None:
+    body = document(all_routes(lambda: None), version="1")
+    schemas = body["components"]["schemas"]
+
+    def references(value: object) -> list[str]:
+        if isinstance(value, dict):
+            return [str(v) for k, v in value.items() if k == "$ref"] + [
+                r for v in value.values() for r in references(v)
+            ]
+        return [r for v in value for r in references(v)] if isinstance(value, list) else []
+
+    for reference in references(body):
+        assert reference.removeprefix("#/components/schemas/") in schemas, reference
+    names = [op["operationId"] for path in body["paths"].values() for op in path.values()]
+    assert len(names) == len(set(names))
+    schemes = set(body["components"]["securitySchemes"])
+    for path in body["paths"].values():
+        for op in path.values():
+            assert {name for row in op["security"] for name in row} <= schemes

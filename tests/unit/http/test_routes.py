@@ -1,0 +1,69 @@
+"""Who may enter by which access."""
+
+from typing import Any, get_args
+
+import pytest
+
+from carrel.errors import CarrelError
+from carrel.http.routes import EXCHANGE, Access, Endpoint, Route, admit
+
+
+class Asked:
+    """An exchange that notes what was asked of it."""
+
+    def __init__(self, *, control: bool = False, address: str = "192.0.2.1") -> None:
+        self.control, self.address = control, address
+        self.asked: list[str] = []
+
+    def tenant(self, scope: str) -> None:
+        self.asked.append(f"tenant {scope}")
+
+    def operator(self, scope: str) -> None:
+        self.asked.append(f"operator {scope}")
+
+    def reader_of_subject(self) -> None:
+        self.asked.append("reader")
+
+
+@pytest.mark.parametrize(
+    ("access", "asked"),
+    [
+        ("public", []), ("scrape", ["operator read"]), ("tenant-chat", ["tenant chat"]),
+        ("tenant-rpc", ["tenant rpc"]), ("operator-read", ["operator read"]),
+        ("operator-write", ["operator write"]), ("reader", ["reader"]),
+    ],
+)  # fmt: skip
+def test_each_access_asks_for_its_caller(access: Access, asked: list[str]) -> None:
+    exchange: Any = Asked()
+    admit(exchange, access)
+    assert exchange.asked == asked
+
+
+def test_all_accesses_are_covered_here() -> None:
+    assert len(get_args(Access)) == 7
+
+
+def test_metrics_need_no_key_on_loopback_and_on_the_control_socket() -> None:
+    for near in (Asked(address="127.0.0.1"), Asked(address="::1"), Asked(control=True, address="-")):
+        exchange: Any = near
+        admit(exchange, "scrape")
+        assert exchange.asked == []
+
+
+async def test_a_handler_is_not_reached_by_who_may_not() -> None:
+    reached: list[object] = []
+
+    class Refusing(Asked):
+        def operator(self, scope: str) -> None:
+            raise CarrelError("no")
+
+    async def handler(exchange: object) -> Any:
+        reached.append(exchange)
+
+    exchange: Any = Refusing()
+    guarded = Endpoint(Route("GET", "/x", handler, "operator-read", "A test."))
+    request: Any = {EXCHANGE: exchange}
+    with pytest.raises(CarrelError):
+        await guarded(request)
+    assert not reached
+    assert exchange.route == "/x"

@@ -1,0 +1,123 @@
+"""Model calls that are translated for another dialect."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+
+from carrel.declare.allowlists import Allowlists
+from carrel.declare.rate_card import TokenCounts
+from carrel.errors import UpstreamError
+from carrel.wire.conversation import Finished, Message, ModelEvent, ModelRequest, Text, TextDelta
+from tests.fakes.edge import Edge, OneProvider, bearer, chat_body, running_edge, token_of
+
+ACME = bearer(token_of("acme"))
+PATH = "/v1/chat/completions"
+
+
+class Scripted:
+    """A provider that does as told."""
+
+    name = "demo"
+
+    def __init__(self, *, fail: UpstreamError | None = None, after: int = 2, usage: TokenCounts | None = None,
+                 hang: bool = False) -> None:  # fmt: skip
+        self.fail, self.after, self.usage, self.hang = fail, after, usage, hang
+        self.closed = 0
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        try:
+            for _ in range(self.after):
+                yield TextDelta("four")
+            if self.hang:
+                await asyncio.sleep(60)
+            if self.fail is not None:
+                raise self.fail
+            yield Finished(Message("assistant", (Text("four" * self.after),)), "end", self.usage, "vendor-1")
+        finally:
+            self.closed += 1
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def test_a_call_is_reserved_and_settled_before_its_end(edge: Edge, client: aiohttp.ClientSession) -> None:
+    for stream in (False, True):
+        body = chat_body("hi", model="demo", stream=stream, max_tokens=500, stream_options={"include_usage": True})
+        async with client.post(edge.url + PATH, data=body, headers=ACME) as reply:
+            text = await reply.text()
+        assert reply.status == 200
+        reservation = edge.meter.reservations[-1]
+        assert reservation.call.max_output == 500
+        assert reservation.call.request_id == reply.headers["X-Request-Id"]
+        [(usage, outcome, estimated)] = reservation.settled
+        assert (outcome, estimated) == ("ok", False)
+        assert f'"completion_tokens":{usage.output}' in text.replace(" ", "")
+
+
+async def test_what_the_vendor_does_not_say_is_estimated(tmp_path: Path, client: aiohttp.ClientSession) -> None:
+    async with running_edge(tmp_path, providers=OneProvider(Scripted())) as edge:
+        async with client.post(edge.url + PATH, data=chat_body("hi", model="demo"), headers=ACME) as reply:
+            assert reply.status == 200
+        [(usage, outcome, estimated)] = edge.meter.reservations[0].settled
+        assert (usage.output, outcome, estimated) == (2, "ok", True)
+        assert usage.input > 0
+
+
+async def test_a_refusal_before_the_first_byte_is_free(tmp_path: Path, client: aiohttp.ClientSession) -> None:
+    provider = Scripted(fail=UpstreamError("no", status=400), after=0)
+    async with running_edge(tmp_path, providers=OneProvider(provider)) as edge:
+        for stream in (False, True):
+            body = chat_body("hi", model="demo", stream=stream)
+            async with client.post(edge.url + PATH, data=body, headers=ACME) as reply:
+                assert reply.status == 400
+            [(usage, outcome, _)] = edge.meter.reservations[-1].settled
+            assert (usage.total, outcome) == (0, "error")
+
+
+async def test_a_cut_stream_is_settled_for_what_came(tmp_path: Path, client: aiohttp.ClientSession) -> None:
+    provider = Scripted(fail=UpstreamError("broke off"), after=3)
+    async with running_edge(tmp_path, providers=OneProvider(provider)) as edge:
+        body = chat_body("hi", model="demo", stream=True)
+        async with client.post(edge.url + PATH, data=body, headers=ACME) as reply:
+            text = await reply.text()
+        assert reply.status == 200
+        assert json.loads(text.strip().splitlines()[-1][6:])["error"]["code"] == "upstream_error"
+        [(usage, outcome, estimated)] = edge.meter.reservations[0].settled
+        assert (usage.output, outcome, estimated) == (3, "cut", True)
+
+
+async def test_a_caller_that_goes_away_is_settled_as_cancelled(tmp_path: Path, client: aiohttp.ClientSession) -> None:
+    provider = Scripted(hang=True)
+    async with running_edge(tmp_path, providers=OneProvider(provider)) as edge:
+        body = chat_body("hi", model="demo", stream=True)
+        async with client.post(edge.url + PATH, data=body, headers=ACME) as reply:
+            await reply.content.readline()
+            reply.close()
+        for _ in range(100):
+            if edge.meter.reservations[0].settled:
+                break
+            await asyncio.sleep(0.02)
+        [(usage, outcome, estimated)] = edge.meter.reservations[0].settled
+        assert (usage.output, outcome, estimated) == (2, "cancelled", True)
+        assert provider.closed == 1
+
+
+async def test_a_model_that_is_not_allowed(edge: Edge, client: aiohttp.ClientSession) -> None:
+    edge.directory.publish(replace(edge.directory.current, allowlists=Allowlists(models=("vendor*",))))
+    async with client.post(edge.url + PATH, data=chat_body("hi", model="demo"), headers=ACME) as reply:
+        assert reply.status == 403
+        assert (await reply.json())["error"]["code"] == "model_not_allowed"
+    assert not edge.meter.reservations
+
+
+async def test_what_the_dialect_cannot_say_is_refused_before_anything_is_reserved(
+    edge: Edge, client: aiohttp.ClientSession
+) -> None:
+    async with client.post(edge.url + PATH, data=chat_body("hi", model="demo", n=3), headers=ACME) as reply:
+        assert reply.status == 400
+        assert (await reply.json())["error"]["param"] == "n"
+    assert not edge.meter.reservations
