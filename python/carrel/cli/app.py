@@ -1,0 +1,162 @@
+"""The command line put together: which words call which function, and how a failure ends."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from cyclopts import App
+from cyclopts.exceptions import CycloptsError
+
+from carrel import __version__
+from carrel.cli import (
+    audit,
+    billing,
+    chat,
+    declared,
+    doctor,
+    grants,
+    house,
+    packages,
+    quotas,
+    rpc,
+    sandboxes,
+    screen,
+    secrets,
+    snapshots,
+    tenants,
+    tokens,
+)
+from carrel.cli.completion import completion_command
+from carrel.cli.failures import DONE, FAILED, INTERRUPTED, WRONG, Refused, exit_code
+from carrel.cli.gateway import gateway_command
+from carrel.cli.options import ENVIRONMENT, GatewayOptions, Target
+from carrel.errors import CarrelError
+
+Command = Callable[..., int]
+
+ABOUT: Final = "Carrel: a gateway for the AI agents of many tenants. `carrel COMMAND --help` says more of each."
+GROUPS: Final[Mapping[tuple[str, ...], str]] = {
+    ("tenants",): "Create, list, show, suspend, resume and remove tenants.",
+    ("tenants", "token"): "Issue, rotate, revoke and list a tenant's tokens.",
+    ("tenants", "quota"): "Show and set a tenant's quotas.",
+    ("billing",): "Report what was used and what it cost.",
+    ("secrets",): "Keep what a tenant's agents use and never have: set, list, rotate, remove.",
+    ("grants",): "See what agents ask for, and decide.",
+    ("packages",): "Choose what a tenant's sandbox holds, of what is allowed.",
+    ("sandboxes",): "List, look into and stop the sandboxes that are kept between commands.",
+    ("audit",): "Read the record of every change, and verify it.",
+}
+"""Words that only hold commands."""
+COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
+    ("check",): declared.check,
+    ("plan",): declared.plan,
+    ("schema",): declared.schema,
+    ("status",): house.status,
+    ("reconcile",): house.reconcile,
+    ("tenants", "create"): tenants.create,
+    ("tenants", "list"): tenants.list_,
+    ("tenants", "show"): tenants.show,
+    ("tenants", "suspend"): tenants.suspend,
+    ("tenants", "resume"): tenants.resume,
+    ("tenants", "remove"): tenants.remove,
+    ("tenants", "snapshot"): snapshots.snapshot,
+    ("tenants", "snapshots"): snapshots.snapshots,
+    ("tenants", "rollback"): snapshots.rollback,
+    ("tenants", "token", "show-prefixes"): tokens.show_prefixes,
+    ("tenants", "token", "issue"): tokens.issue,
+    ("tenants", "token", "rotate"): tokens.rotate,
+    ("tenants", "token", "revoke"): tokens.revoke,
+    ("tenants", "quota", "show"): quotas.show,
+    ("tenants", "quota", "update"): quotas.update,
+    ("chat",): chat.chat,
+    ("rpc",): rpc.rpc,
+    ("billing", "report"): billing.report,
+    ("grants", "list"): grants.list_,
+    ("grants", "decide"): grants.decide,
+    ("packages", "list"): packages.list_,
+    ("packages", "search"): packages.search,
+    ("packages", "add"): packages.add,
+    ("packages", "remove"): packages.remove,
+    ("packages", "log"): packages.log,
+    ("secrets", "list"): secrets.list_,
+    ("secrets", "set"): secrets.set_,
+    ("secrets", "rotate"): secrets.rotate,
+    ("secrets", "remove"): secrets.remove,
+    ("secrets", "reseal"): secrets.reseal,
+    ("sandboxes", "list"): sandboxes.list_,
+    ("sandboxes", "stop"): sandboxes.stop,
+    ("sandboxes", "exec"): sandboxes.exec_,
+    ("sandboxes", "logs"): sandboxes.logs,
+    ("audit", "tail"): audit.tail,
+    ("audit", "verify"): audit.verify,
+    ("doctor",): doctor.doctor,
+}
+"""Every command by its words, but for those that are made for one command line."""
+ALL_WORDS: Final = (*COMMANDS, *GROUPS, ("gateway",), ("completion",))
+
+
+def build_app(run_gateway: Callable[[GatewayOptions], int]) -> App:
+    """The command line; `carrel gateway` calls ``run_gateway`` and ends with what it gives. Run it by `execute`."""
+    app = App(name="carrel", help=ABOUT, version=f"carrel {__version__}", help_format="plaintext")
+    groups: dict[tuple[str, ...], App] = {(): app}
+    for words, about in GROUPS.items():
+        groups[words] = App(name=words[-1], help=about)
+        groups[words[:-1]].command(groups[words])
+    app.command(gateway_command(run_gateway), name="gateway")
+    app.command(completion_command(app), name="completion")
+    for words, command in COMMANDS.items():
+        groups[words[:-1]].command(command, name=words[-1])
+    return app
+
+
+def execute(app: App, words: Sequence[str] | None = None) -> int:
+    """Run ``app`` on ``words`` (by default the process's own) and give the exit code."""
+    said = list(sys.argv[1:] if words is None else words)
+    for name in ENVIRONMENT:
+        # A shell's way to say that it is not set; read as a path it would be the working directory.
+        if not os.environ.get(name, "-"):
+            del os.environ[name]
+    as_json = "--json" in said
+    try:
+        command, bound, _ = app.parse_args(said, exit_on_error=False, print_error=False)
+        as_json = any(isinstance(value, Target) and value.json for value in bound.arguments.values()) or (
+            bound.arguments.get("json") is True
+        )
+        result = command(*bound.args, **bound.kwargs)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        from carrel.cli.mistakes import mistake  # noqa: PLC0415 - a quarter of the start, and few make one
+
+        told = mistake(error, app.name[0], ALL_WORDS)
+        return _fail(WRONG, "wrong_usage", f"{told} `{_help_of(app, said)}` says more.", as_json)
+    except Refused as error:
+        more = {"status": error.status, "request_id": error.request_id}
+        return _fail(FAILED, error.code, error.message, as_json, {k: v for k, v in more.items() if v is not None})
+    except CarrelError as error:
+        return _fail(exit_code(error), error.code, error.message, as_json)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone: what is still buffered goes nowhere, and quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return result if isinstance(result, int) else DONE
+
+
+def _fail(code: int, name: str, message: str, as_json: bool, more: Mapping[str, Any] | None = None) -> int:
+    if as_json:
+        screen.show_json({"error": {"code": name, "message": message, **(more or {})}}, out=sys.stderr)
+    else:
+        screen.complain(message)
+    return code
+
+
+def _help_of(app: App, said: Sequence[str]) -> str:
+    """The command that explains the words that were understood."""
+    known: list[str] = []
+    for word in said:
+        if (*known, word) not in ALL_WORDS:
+            break
+        known.append(word)
+    return " ".join([app.name[0], *known, "--help"])

@@ -1,0 +1,48 @@
+"""`carrel grants`: what agents ask for, and the operator's decision."""
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from carrel.cli import screen
+from carrel.cli.client import understand
+from carrel.cli.failures import DONE
+from carrel.cli.options import HERE, Target
+from carrel.cli.rpc import called
+from carrel.cli.tenants import TenantArgument
+from carrel.wire import rpc
+
+
+def list_(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
+    """List a tenant's requests for access, and how each stands."""
+    document = called(target, tenant, "grants.list", {})
+    if target.json:
+        screen.show_json(document)
+        return DONE
+    grants = understand(rpc.GrantList, document).grants
+    if not grants:
+        screen.note(f"No agent of {tenant} has asked for anything.")
+        return DONE
+    rows = [(g.id, g.state, g.decision, f"{g.kind} {g.what}", g.agent, g.session_id, g.reason) for g in grants]
+    screen.table(("GRANT", "STATE", "DECISION", "WHAT", "AGENT", "SESSION", "REASON"), rows)
+    return DONE
+
+
+def decide(
+    tenant: TenantArgument,
+    grant: Annotated[str, Parameter(name="GRANT", help="Its id, as `carrel grants list` shows it.")],
+    decision: Annotated[
+        Literal["once", "1h", "24h", "always", "deny"], Parameter(name="DECISION", help="For how long, or no.")
+    ],
+    /,
+    *,
+    target: Target = HERE,
+) -> int:
+    """Decide a request for access; a later decision replaces it, so that a grant can be taken back by `deny`."""
+    document = called(target, tenant, "grants.decide", {"grant": grant, "decision": decision})
+    if target.json:
+        screen.show_json(document)
+    else:
+        decided = understand(rpc.GrantView, document)
+        screen.say(f"{decided.kind} {decided.what}: {decided.state} ({decided.decision}).")
+    return DONE

@@ -1,0 +1,169 @@
+"""What of an installation `carrel doctor` looks at: its declarations, its programs, and the gateway that runs."""
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from carrel.cli.client import understand
+from carrel.cli.failures import GatewayUnreachable
+from carrel.cli.findings import Finding, State
+from carrel.cli.options import Target
+from carrel.declare.load import Tree, load_tree
+from carrel.errors import CarrelError
+from carrel.secrets import SecretStore
+from carrel.wire.control import StatusReport
+
+
+def declarations(directory: Path, tree: Tree | CarrelError) -> Iterator[Finding]:
+    """Whether what is declared is right."""
+    if isinstance(tree, CarrelError):
+        yield Finding(
+            "declarations", "fault", tree.message, "Name another: `carrel doctor DIR`, or ask as who may read it."
+        )
+        return
+    if tree.errors:
+        yield Finding(
+            "declarations", "fault", f"{len(tree.errors)} in {directory}, the first: {tree.errors[0]}",
+            f"`carrel check {directory}` shows all of them.",
+        )  # fmt: skip
+    else:
+        count = len(tree.tenants)
+        yield Finding("declarations", "ok", f"{count} tenant{'s' * (count != 1)} in {directory}")
+
+
+def read(directory: Path) -> Tree | CarrelError:
+    """What is declared there, or why it cannot be read."""
+    try:
+        return load_tree(directory)
+    except CarrelError as error:
+        return error
+
+
+def secrets(tree: Tree, secrets_dir: Path | None) -> Iterator[Finding]:
+    """Whether the secrets that providers are given by name are there."""
+    if tree.operators is None:
+        return
+    store = SecretStore.from_environment(secrets_dir=secrets_dir)
+    for name, provider in tree.operators.gateway.providers.items():
+        if provider.api_key is None:
+            continue
+        try:
+            store.get(provider.api_key.secret)
+        except CarrelError as error:
+            yield Finding(
+                f"provider {name}", "warning", f"As this user sees it: {error.message}",
+                "Say --secrets-dir. A gateway under systemd has credentials that are not seen here.",
+            )  # fmt: skip
+        else:
+            yield Finding(f"provider {name}", "ok", f"Its secret {provider.api_key.secret!r} is there.")
+
+
+def history(directory: Path, uid: int) -> Finding:
+    """Whether changes of what is declared are kept by git, and ``uid`` may make them."""
+    if shutil.which("git") is None:
+        return Finding(
+            "git", "warning", "It is missing, so changes of what is declared are not committed.",
+            "Install the package `git`.",
+        )  # fmt: skip
+    real = directory.resolve()
+    top = next((place for place in (real, *real.parents) if os.path.lexists(place / ".git")), None)
+    if top is None:
+        return Finding(
+            "git", "warning", f"{directory} is in no git work tree, so nobody can see who changed what, or go back.",
+            f"git -C {directory} init",
+        )  # fmt: skip
+    owner = top.stat().st_uid
+    if uid not in (0, owner):
+        return Finding(
+            "git", "warning", f"{top} belongs to uid {owner}, so git refuses to work there for you (uid {uid}).",
+            f"git config --global --add safe.directory {top}. The gateway itself needs no such thing.",
+        )  # fmt: skip
+    closed = [str(place) for place in (directory, top / ".git") if not os.access(place, os.R_OK | os.W_OK)]
+    if closed:
+        text = f"{' and '.join(closed)} cannot be written by this user, so it can commit no change."
+        return Finding("git", "warning", text, "Give its owner the right to write, or run the gateway as who has it.")
+    return Finding("git", "ok", f"Changes are committed in {top}.")
+
+
+def packages(tree: Tree, state_dir: Path) -> Finding:
+    """Whether closures of tenants' packages can be built here."""
+    from carrel.packages import sources  # noqa: PLC0415 - as in `declarations`
+
+    if tree.operators is None:
+        return Finding("packages", "warning", "What is declared is not understood, so their source is not known.")
+    config, pinned = tree.operators.gateway.packages, os.environ.get(sources.SYSTEM)
+    source = sources.DeclaredSource(lambda: config, state_dir=state_dir, pinned=Path(pinned) if pinned else None)
+    try:
+        missing = asyncio.run(source.available())
+    except CarrelError as error:
+        missing = error.message
+    if missing is None:
+        return Finding("packages", "ok", f"Closures can be built from {config.source}.")
+    return Finding("packages", "warning", f"No closure can be built: {missing.rstrip('.')}.", _WITHOUT_CLOSURES)
+
+
+_WHOLE: Final = ("memory", "cpu", "pids")
+"""Limits that mean little where they hold for each process alone."""
+_WITHOUT_CLOSURES: Final = "Until that is mended tools run on the host's /usr in a trial, and not at all in production."
+
+
+def reached(answer: object, target: Target, address: tuple[str, int]) -> Finding:
+    """Whether a gateway answered, and who else holds ``address`` where none did."""
+    if not isinstance(answer, CarrelError):
+        return Finding("gateway", "ok", "It answers.")
+    if not isinstance(answer, GatewayUnreachable):
+        return Finding("gateway", "fault", answer.message)
+    if target.url is None and _taken(address):
+        host, port = address
+        return Finding(
+            "gateway", "fault", f"None answers for the state directory {target.state}, and {host}:{port} is taken.",
+            "Another gateway or program listens there: name its state directory with --state-dir, stop it, or choose "
+            "another port with --listen.",
+        )  # fmt: skip
+    return Finding("gateway", "warning", answer.message)
+
+
+def serving(answer: object) -> Iterator[Finding]:
+    """What the gateway that runs says of itself."""
+    try:
+        report = understand(StatusReport, answer)
+    except CarrelError as error:
+        yield Finding("status", "fault", error.message)
+        return
+    if report.sandbox is not None:
+        held = report.sandbox == "bwrap"
+        yield Finding("sandbox", "ok" if held else "fault", f"The gateway says: {report.sandbox}.",
+                      "Mend what is above, and start the gateway again.")  # fmt: skip
+    if report.userland is not None:
+        kind = report.userland.split(",")[0].split(" ")[0].rstrip(":")
+        weights: dict[str, State] = {"closure": "ok", "host": "warning", "none": "fault"}
+        yield Finding("userland", weights.get(kind, "warning"), report.userland, _WITHOUT_CLOSURES)
+    for environment in report.environments:
+        if environment.state == "failed":
+            names = " ".join(environment.packages) or "the base set"
+            yield Finding("environment", "fault", f"{names}: {environment.reason}", "Mend that, or take it out.")
+    loose = [held.limit for held in report.limits if held.scope == "process" and held.limit in _WHOLE]
+    if loose:
+        yield Finding("limits", "warning", f"{', '.join(loose)}: held for each process, not for a sandbox as a whole.",
+                      "A tool of many processes can take more; the number of processes is what bounds it.")  # fmt: skip
+    stalled = [
+        f"{tenant.id} ({tenant.reason or tenant.state})" for tenant in report.tenants if tenant.state == "Stalled"
+    ]
+    if stalled:
+        yield Finding("tenants", "fault", f"Not as declared: {', '.join(stalled)}.", "`carrel status` says why.")
+    for problem in report.problems:
+        yield Finding("declared", "fault", problem, "What was in force before stays until that is mended.")
+
+
+def _taken(address: tuple[str, int]) -> bool:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.settimeout(1.0)
+        try:
+            return probe.connect_ex(address) == 0
+        except OSError:
+            return False

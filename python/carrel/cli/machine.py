@@ -1,0 +1,156 @@
+"""What of a machine `carrel doctor` looks at: its kernel, its sandbox, its disk and its clock."""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from carrel.cli.findings import Finding, State
+from carrel.errors import CarrelError
+
+LEAST_BYTES: Final = 64 << 20
+FEW_BYTES: Final = 1 << 30
+LEAST_INODES: Final = 10_000
+_OLDEST_CLOCK: Final = 1_760_000_000
+_BEHIND_SECONDS: Final = 60.0
+_NOBODY: Final = 60987
+_FORBIDDING: Final[tuple[tuple[str, str, State], ...]] = (
+    ("kernel/unprivileged_userns_clone", "0", "fault"),
+    ("user/max_user_namespaces", "0", "fault"),
+    ("kernel/apparmor_restrict_unprivileged_userns", "1", "warning"),
+)
+"""Settings that forbid user namespaces: each with the value that does, and how sure that is."""
+
+
+def kernel(release: str) -> Finding:
+    """Whether the kernel counts processes by user namespace."""
+    numbers = tuple(int(part) for part in release.split("-", maxsplit=1)[0].split(".")[:2] if part.isdigit())
+    if numbers >= (5, 14):
+        return Finding("kernel", "ok", f"Linux {release}")
+    return Finding(
+        "kernel", "fault", f"Linux {release} counts a sandbox's processes together with those of all others.",
+        "Run Linux 5.14 or later.",
+    )  # fmt: skip
+
+
+def opening() -> Finding:
+    """Whether tenants' files can be opened beneath their roots."""
+    from carrel.tenancy.paths import require_openat2  # noqa: PLC0415 - the command line starts without it
+
+    try:
+        require_openat2()
+    except CarrelError as error:
+        mend = "Run Linux 5.6 or later; in a container, let openat2 through its seccomp profile."
+        return Finding("openat2", "fault", error.message, mend)
+    return Finding("openat2", "ok", "It works.")
+
+
+def namespaces(settings: Path, *, holds: bool) -> Iterator[Finding]:
+    """Whether an unprivileged user may make namespaces. Where a sandbox ``holds``, what is set does no harm."""
+    wrong = False
+    for name, bad, weight in _FORBIDDING:
+        try:
+            value = (settings / name).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if value != bad or holds:
+            continue
+        wrong = True
+        dotted, may = name.replace("/", "."), "may not" if weight == "warning" else "cannot"
+        other = "an AppArmor profile for bwrap that allows `userns`, or " if "apparmor" in name else ""
+        good = "15000" if "max" in name else "1" if bad == "0" else "0"
+        yield Finding(
+            "user namespaces", weight, f"{dotted} is {bad}, so bubblewrap {may} be able to make any.",
+            f"{other}sysctl -w {dotted}={good}, and the same in /etc/sysctl.d to keep it.",
+        )  # fmt: skip
+    if not wrong:
+        yield Finding("user namespaces", "ok", "An unprivileged user may make them.")
+
+
+def tried() -> Finding:
+    """Whether a sandbox holds here: a real one is started, whose probe looks around in it."""
+    if shutil.which("bwrap") is None:
+        return Finding(
+            "sandbox", "fault", "bubblewrap is missing, so no tool can run.",
+            "Install the package `bubblewrap` (apt, dnf, pacman, zypper).",
+        )  # fmt: skip
+    uid = _NOBODY if os.geteuid() == 0 else None
+    found = asyncio.run(_check(uid))
+    if found is None:
+        return Finding("sandbox", "ok", "A real one was started and holds.")
+    if uid is not None and "Permission denied" in found:
+        return Finding(
+            "sandbox", "warning", f"It could not be tried as another user than root: {found}",
+            "Start a gateway, which shows that user what it needs, and ask again.",
+        )  # fmt: skip
+    return Finding("sandbox", "fault", found, "Update bubblewrap to 0.8 or later, and mend what is above.")
+
+
+async def _check(uid: int | None) -> str | None:
+    from carrel.sandbox.runner import BwrapSandbox  # noqa: PLC0415 - as in `opening`
+
+    runner = BwrapSandbox(launch_uid=uid)
+    try:
+        return await runner.check()
+    except CarrelError as error:
+        return error.message
+    finally:
+        await runner.close()
+
+
+def state(path: Path) -> Iterable[Finding]:
+    """Whether the state directory is its owner's alone and has room, and whether time went on since it was written."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        text = f"{path}: {error.strerror}."
+        if isinstance(error, FileNotFoundError):
+            yield Finding("state", "ok", f"{text} The first start of the gateway makes it.")
+        else:
+            yield Finding("state", "warning", text, "Run this as root, or as the gateway's user.")
+        return
+    if found.st_mode & 0o077:
+        text = f"{path} is open to others (mode {found.st_mode & 0o777:o})."
+        yield Finding("state", "fault", text, f"chmod 0700 {path}")
+    elif os.geteuid() not in (0, found.st_uid):
+        text = f"{path} belongs to uid {found.st_uid}, which is not yours."
+        yield Finding("state", "warning", text, "Run this as root, or as the gateway's user.")
+    else:
+        yield Finding("state", "ok", str(path))
+    yield room(path, os.statvfs(path))
+
+
+def room(path: Path, found: os.statvfs_result) -> Finding:
+    """Whether ``found``, the file system of ``path``, has bytes and inodes left."""
+    free = found.f_bavail * found.f_frsize
+    if found.f_files > 0 and found.f_favail < LEAST_INODES:
+        text = f"{found.f_favail} files can still be made for {path}: calls are refused where none can."
+        return Finding("disk", "fault", text, "Remove files, or move the state directory.")
+    if free < FEW_BYTES:
+        text = f"{free >> 20} MiB are left for {path}: calls are refused where none is."
+        weight: State = "fault" if free < LEAST_BYTES else "warning"
+        return Finding("disk", weight, text, "Make room, or move the state directory.")
+    return Finding("disk", "ok", f"{free >> 30} GiB are left.")
+
+
+def clock(now: float, newest: float = 0.0) -> Finding:
+    """Whether the clock can be right: quotas, bills and tokens' ends rest on it. ``newest`` is a file's time."""
+    said = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
+    if now < _OLDEST_CLOCK:
+        return Finding("clock", "fault", f"It says {said}.", "Set it, best by a time service (NTP).")
+    if newest > now + _BEHIND_SECONDS:
+        written = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(newest))
+        text = f"It says {said}, and the record was written at {written}."
+        return Finding("clock", "fault", text, "It went back: set it, best by a time service (NTP).")
+    return Finding("clock", "ok", said)
+
+
+def newest(directory: Path) -> float:
+    """When anything in ``directory`` was last written, 0 where that cannot be told."""
+    try:
+        return max((file.stat().st_mtime for file in directory.iterdir()), default=0.0)
+    except OSError:
+        return 0.0

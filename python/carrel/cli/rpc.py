@@ -1,0 +1,63 @@
+"""`carrel rpc`: any JSON-RPC method of a tenant's, called as its operator."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from carrel.cli import screen
+from carrel.cli.client import request
+from carrel.cli.failures import DONE, NotUnderstood, Refused, WrongUsage
+from carrel.cli.options import HERE, Target
+from carrel.cli.orders import tenant_path
+from carrel.cli.tenants import TenantArgument
+
+
+def rpc(
+    tenant: TenantArgument,
+    method: Annotated[str, Parameter(name="METHOD", help="As `sessions.list`; `rpc.discover` tells all of them.")],
+    params: Annotated[
+        str | None, Parameter(name="PARAMS", help="A JSON object or array; `-` reads it from standard input.")
+    ] = None,
+    /,
+    *,
+    target: Target = HERE,
+) -> int:
+    """Call a JSON-RPC method for a tenant and print its result, which is JSON with or without `--json`."""
+    call: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": method}
+    if params is not None:
+        call["params"] = _parsed(sys.stdin.read() if params == "-" else params)
+    answer = request(target, "POST", tenant_path(tenant, "rpc"), json.dumps(call).encode())
+    screen.show_json(result_of(answer))
+    return DONE
+
+
+def called(target: Target, tenant: str, method: str, params: Mapping[str, object]) -> Any:
+    """The result of a tenant's method, called as its operator."""
+    call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    return result_of(request(target, "POST", tenant_path(tenant, "rpc"), json.dumps(call).encode()))
+
+
+def result_of(answer: Any) -> Any:
+    """What a method gave; raises Refused with what it said, NotUnderstood."""
+    if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+        error = answer["error"]
+        data = error.get("data")
+        code = data.get("code") if isinstance(data, dict) else None
+        message = str(error.get("message", "The method failed."))
+        raise Refused(message, code=str(code or error.get("code", "refused")))
+    if not isinstance(answer, dict) or "result" not in answer:
+        raise NotUnderstood("What answered does not speak JSON-RPC 2.0.")
+    return answer["result"]
+
+
+def _parsed(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise WrongUsage(f"PARAMS is no JSON ({error}): it looks like '{{\"limit\": 5}}'.") from error
+    if not isinstance(value, dict | list):
+        raise WrongUsage("PARAMS is a JSON object or array, as '{\"limit\": 5}'.")
+    return value

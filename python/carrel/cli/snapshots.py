@@ -1,0 +1,81 @@
+"""`carrel tenants snapshot`, `snapshots` and `rollback`: a workspace as it was."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from carrel.cli import screen
+from carrel.cli.client import request, understand
+from carrel.cli.failures import DONE
+from carrel.cli.options import HERE, Target
+from carrel.cli.orders import order, tenant_path
+from carrel.cli.tenants import TenantArgument
+from carrel.wire import control
+
+LONGEST_SECONDS = 3600.0
+SnapshotArgument = Annotated[
+    str, Parameter(name="SNAPSHOT", help="Its id, as `carrel tenants snapshots` shows it.")
+]  # fmt: skip
+
+
+def snapshot(
+    tenant: TenantArgument,
+    /,
+    *,
+    label: Annotated[str, Parameter(help="What it is for.")] = "",
+    session: Annotated[str | None, Parameter(help="Of this session's own workspace.")] = None,
+    target: Target = HERE,
+) -> int:
+    """Copy a tenant's workspace as it is now."""
+    wanted = order(control.SnapshotOrder, {"label": label, "session": session})
+    document = request(target, "POST", tenant_path(tenant, "snapshots"), wanted, patience=LONGEST_SECONDS)
+    if target.json:
+        screen.show_json(document)
+        return DONE
+    made = understand(control.SnapshotView, document)
+    screen.say(made.id)
+    left = f", {made.left_out} left out" if made.left_out else ""
+    screen.note(f"{made.files} entries, {made.bytes} bytes{left}.")
+    return DONE
+
+
+def snapshots(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
+    """List the snapshots of a tenant's workspaces, oldest first."""
+    document = request(target, "GET", tenant_path(tenant, "snapshots"))
+    if target.json:
+        screen.show_json(document)
+        return DONE
+    found = understand(control.SnapshotList, document).snapshots
+    if not found:
+        screen.note(f"There is no snapshot of {tenant}.")
+        return DONE
+    rows = [(one.id, one.workspace, screen.moment(one.made), str(one.files), one.label) for one in found]
+    screen.table(("SNAPSHOT", "WORKSPACE", "MADE", "ENTRIES", "LABEL"), rows)
+    return DONE
+
+
+def rollback(
+    tenant: TenantArgument,
+    snapshot_id: Annotated[
+        str | None, Parameter(name="SNAPSHOT", help="Which; the newest of the tenant's own workspace by default.")
+    ] = None,
+    /,
+    *,
+    target: Target = HERE,
+) -> int:
+    """Put a snapshot in its workspace's place; what was there is kept as a snapshot."""
+    if snapshot_id is None:
+        listed = understand(control.SnapshotList, request(target, "GET", tenant_path(tenant, "snapshots")))
+        own = [one for one in listed.snapshots if one.workspace == "sandbox"]
+        if not own:
+            screen.complain(f"There is no snapshot of {tenant}.")
+            return 1
+        snapshot_id = own[-1].id
+    path = tenant_path(tenant, "snapshots", snapshot_id, "rollback")
+    document = request(target, "POST", path, patience=LONGEST_SECONDS)
+    if target.json:
+        screen.show_json(document)
+    else:
+        done = understand(control.RolledBack, document)
+        screen.say(f"{done.to.workspace} is as it was in {done.to.id}; what it was before is {done.before.id}.")
+    return DONE

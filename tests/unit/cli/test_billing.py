@@ -1,0 +1,26 @@
+from tests.fakes.edge import Edge
+from tests.unit.cli.conftest import CommandLine
+
+COLUMNS = "date,tenant,model,tokens_in,tokens_out,tokens_cached,reasoning_tokens,tool_calls,cost_usd"
+
+
+async def test_csv_has_the_columns_of_the_contract(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("billing", "report", "acme", "--period", "today", "--csv")
+    assert done.code == 0, done.err
+    assert done.out == f"{COLUMNS}\n2026-03-01,acme,demo,10,5,1,0,2,0.000123\n"
+
+
+async def test_for_a_person_and_in_json(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("billing", "report", "acme", "--period", "2026-03-01..2026-03-31")
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1] == "acme, 2026-03-01 to 2026-03-31: 0.000123 USD"
+    told = await carrel("billing", "report", "acme", "--json")
+    assert told.json()["rows"][0]["cost_usd"] == "0.000123"
+    assert told.json()["period"] == "current-month"
+
+
+async def test_what_is_no_period_or_no_form(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("billing", "report", "acme", "--period", "someday")
+    assert (done.code, done.out) == (2, "")
+    assert "someday" in done.err
+    assert (await carrel("billing", "report", "acme", "--csv", "--json")).code == 2

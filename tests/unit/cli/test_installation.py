@@ -1,0 +1,118 @@
+"""Each fault that an installation may have is found, and none where there is none."""
+
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carrel.cli import installation
+from carrel.cli.failures import GatewayUnreachable, Refused
+from carrel.cli.findings import Finding
+from carrel.cli.options import Target
+from carrel.declare.load import Tree
+
+SAMPLE = Path(__file__).resolve().parents[3] / "tenants.d"
+STATUS: dict[str, Any] = {
+    "sandbox": "bwrap",
+    "userland": "closure (1 environment)",
+    "environments": [{"packages": ["jq"], "state": "ready"}],
+    "limits": [{"limit": "pids", "by": "rlimit", "scope": "sandbox"}, {"limit": "tmp", "by": "x", "scope": "process"}],
+    "tenants": [{"id": "acme", "state": "Ready"}],
+}
+
+
+def tree(path: Path) -> Tree:
+    found = installation.read(path)
+    assert isinstance(found, Tree)
+    return found
+
+
+def test_declarations_right_wrong_and_not_there(tmp_path: Path) -> None:
+    for name in ("gateway", "rate-card", "plans", "allowlists"):
+        shutil.copy(SAMPLE / f"_{name}.yaml", tmp_path)
+
+    def found() -> Finding:
+        return next(installation.declarations(tmp_path, installation.read(tmp_path)))
+
+    (tmp_path / "acme.yaml").write_text("{}\n")
+    assert (found().state, found().text) == ("ok", f"1 tenant in {tmp_path}")
+    (tmp_path / "acme.yaml").write_text("agents: 7\n")
+    assert found().state == "fault"
+    assert "acme.yaml:1:9" in found().text
+    gone = tmp_path / "none"
+    assert next(installation.declarations(gone, installation.read(gone))).state == "fault"
+
+
+def test_a_secret_that_is_named_and_not_there(tmp_path: Path) -> None:
+    (tmp_path / "_gateway.yaml").write_text(
+        "providers: {x: {kind: openai, api_key: {secret: XKEY}}, y: {kind: openai, base_url: http://127.0.0.1:1/v1}}\n"
+    )
+    assert [f.state for f in installation.secrets(tree(tmp_path), None)] == ["warning"]
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "XKEY").write_text("k")
+    found = list(installation.secrets(tree(tmp_path), tmp_path / "secrets"))
+    assert [(f.what, f.state) for f in found] == [("provider x", "ok")]
+
+
+def test_the_work_tree_and_whose_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = tmp_path / "tenants.d"
+    declared.mkdir()
+    assert "no git work tree" in installation.history(declared, 0).text
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    owner = tmp_path.stat().st_uid
+    assert installation.history(declared, owner).state == "ok"
+    other = installation.history(declared, owner + 1)
+    assert other.state == "warning"
+    assert f"safe.directory {tmp_path}" in other.mend
+    monkeypatch.setattr("os.access", lambda path, mode, **_: not mode & os.W_OK)
+    assert "can commit no change" in installation.history(declared, owner).text
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "not committed" in installation.history(declared, owner).text
+
+
+def test_where_no_closure_can_be_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "_gateway.yaml").write_text("{}\n")
+    assert "packages.source" in installation.packages(tree(tmp_path), tmp_path).text
+    (tmp_path / "_gateway.yaml").write_text(f"packages: {{source: nixpkgs, path: {tmp_path}}}\n")
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = installation.packages(tree(tmp_path), tmp_path)
+    assert (found.state, "Nix is missing" in found.text) == ("warning", True)
+    (tmp_path / "_gateway.yaml").write_text("packages: 7\n")
+    assert "not understood" in installation.packages(tree(tmp_path), tmp_path).text
+
+
+def test_a_gateway_that_does_not_answer() -> None:
+    away = GatewayUnreachable("No gateway runs.")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = "127.0.0.1", int(other.getsockname()[1])
+        taken = installation.reached(away, Target(), address)
+        elsewhere = installation.reached(away, Target(url="http://there"), address)
+    assert (taken.state, elsewhere.state) == ("fault", "warning")
+    assert "is taken" in taken.text
+    assert installation.reached(away, Target(), address).state == "warning"
+    assert installation.reached(Refused("No.", code="forbidden"), Target(), address).state == "fault"
+    assert installation.reached({}, Target(), address).state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "state"),
+    [
+        ({"sandbox": "none, so no tool runs: x"}, "sandbox", "fault"),
+        ({"userland": "host: Nix is missing"}, "userland", "warning"),
+        ({"userland": "none: It has no package jqq."}, "userland", "fault"),
+        ({"userland": "closure, being built (0 of 1 environments are ready)"}, "userland", "ok"),
+        ({"environments": [{"packages": ["jqq"], "state": "failed", "reason": "r"}]}, "environment", "fault"),
+        ({"limits": [{"limit": "memory", "by": "rlimit", "scope": "process"}]}, "limits", "warning"),
+        ({"tenants": [{"id": "acme", "state": "Stalled", "reason": "Invalid"}]}, "tenants", "fault"),
+        ({"problems": ["_plans.yaml:1:1: what"]}, "declared", "fault"),
+        ({"tenants": 2}, "status", "fault"),
+    ],
+)
+def test_what_the_gateway_says_of_itself(change: dict[str, Any], what: str, state: str) -> None:
+    assert {finding.state for finding in installation.serving(STATUS)} == {"ok"}
+    found = {finding.what: finding.state for finding in installation.serving(STATUS | change)}
+    assert found[what] == state

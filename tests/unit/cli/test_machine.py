@@ -1,0 +1,108 @@
+"""Each fault that a machine may have is found, and none where there is none."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from carrel.cli import machine
+from carrel.cli.findings import Finding
+from carrel.sandbox.runner import BwrapSandbox
+
+
+def test_an_old_kernel() -> None:
+    assert machine.kernel("5.13.0-1").state == "fault"
+    assert machine.kernel("5.14").state == machine.kernel("6.18.44-fc").state == "ok"
+
+
+def test_openat2_works_here_and_is_missed_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.opening().state == "ok"
+    monkeypatch.setattr("carrel.tenancy.paths.open_beneath", _refused)
+    assert machine.opening().state == "fault"
+
+
+def _refused(*_: object) -> int:
+    raise OSError(38, "Function not implemented")
+
+
+def test_namespaces_that_the_system_forbids(tmp_path: Path) -> None:
+    def found(*, holds: bool = False) -> list[Finding]:
+        return list(machine.namespaces(tmp_path, holds=holds))
+
+    (tmp_path / "kernel").mkdir()
+    (tmp_path / "user").mkdir()
+    assert [finding.state for finding in found()] == ["ok"]
+    (tmp_path / "kernel" / "unprivileged_userns_clone").write_text("0\n")
+    (tmp_path / "kernel" / "apparmor_restrict_unprivileged_userns").write_text("1\n")
+    (tmp_path / "user" / "max_user_namespaces").write_text("0\n")
+    assert [finding.state for finding in found()] == ["fault", "fault", "warning"]
+    mends = [finding.mend for finding in found()]
+    assert mends[0].startswith("sysctl -w kernel.unprivileged_userns_clone=1,")
+    assert mends[1].startswith("sysctl -w user.max_user_namespaces=15000,")
+    assert mends[2].startswith("an AppArmor profile for bwrap that allows `userns`, or sysctl -w")
+    assert [finding.state for finding in found(holds=True)] == ["ok"]
+
+
+def test_no_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = machine.tried()
+    assert (found.state, "bubblewrap is missing" in found.text) == ("fault", True)
+
+
+@pytest.mark.parametrize(
+    ("uid", "check", "state"),
+    [
+        (1000, None, "ok"),
+        (0, None, "ok"),
+        (1000, "bwrap: Creating new namespace failed: Permission denied", "fault"),
+        (0, "bwrap: Can't find source path /root/x: Permission denied", "warning"),
+        (0, "seccomp does not hold", "fault"),
+    ],
+)
+def test_what_the_sandbox_itself_found(
+    monkeypatch: pytest.MonkeyPatch, uid: int, check: str | None, state: str
+) -> None:
+    async def checked(self: BwrapSandbox) -> str | None:
+        return check
+
+    monkeypatch.setattr(BwrapSandbox, "check", checked)
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    assert machine.tried().state == state
+
+
+def test_a_state_directory_that_is_open_or_not_there(tmp_path: Path) -> None:
+    def states(path: Path) -> list[str]:
+        return [finding.state for finding in machine.state(path)]
+
+    tmp_path.chmod(0o755)
+    assert states(tmp_path)[0] == "fault"
+    tmp_path.chmod(0o700)
+    assert states(tmp_path)[0] == "ok"
+    assert states(tmp_path / "none") == ["ok"]
+    (tmp_path / "file").touch()
+    assert states(tmp_path / "file" / "none") == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "inodes", "state"),
+    [(1 << 30, 1 << 20, "ok"), (1 << 17, 1 << 20, "warning"), (1 << 10, 1 << 20, "fault"), (1 << 30, 9, "fault")],
+)
+def test_a_disk_that_fills(tmp_path: Path, blocks: int, inodes: int, state: str) -> None:
+    found = os.statvfs_result((4096, 4096, 1 << 31, blocks, blocks, 1 << 21, inodes, inodes, 0, 255))
+    assert machine.room(tmp_path, found).state == state
+
+
+def test_a_disk_that_counts_no_inodes(tmp_path: Path) -> None:
+    found = os.statvfs_result((4096, 4096, 1 << 31, 1 << 30, 1 << 30, 0, 0, 0, 0, 255))
+    assert machine.room(tmp_path, found).state == "ok"
+
+
+def test_a_clock_that_cannot_be_right(tmp_path: Path) -> None:
+    assert machine.clock(0).state == "fault"
+    assert machine.clock(2_000_000_000).state == "ok"
+    assert machine.newest(tmp_path / "none") == 0
+    written = tmp_path / "2033-05-18.jsonl"
+    written.touch()
+    os.utime(written, (2_000_000_000, 2_000_000_000))
+    assert machine.clock(1_999_999_000, machine.newest(tmp_path)).state == "fault"
+    assert machine.clock(2_000_000_001, machine.newest(tmp_path)).state == "ok"

@@ -1,0 +1,43 @@
+from decimal import Decimal
+
+from tests.fakes.administration import FakeAdministration
+from tests.fakes.edge import Edge, quota
+from tests.unit.cli.conftest import CommandLine
+
+
+async def test_what_is_used_of_each(carrel: CommandLine, edge: Edge) -> None:
+    edge.meter.quotas = [
+        quota("tokens_per_day", 90, hard=100, soft=80),
+        quota("cost_per_day_usd", Decimal("2.50"), hard=Decimal("2.50")),
+    ]
+    done = await carrel("tenants", "quota", "show", "acme")
+    assert done.code == 0, done.err
+    lines = [line.split() for line in done.out.splitlines()]
+    assert lines[1][:2] == ["tokens_per_day", "90"]
+    assert done.out.splitlines()[1].endswith("over soft")
+    assert lines[2][0] == "cost_per_day_usd"
+    assert done.out.splitlines()[2].endswith("over")
+    assert len((await carrel("tenants", "quota", "show", "acme", "--json")).json()["quotas"]) == 2
+
+
+async def test_only_what_is_named_is_set(carrel: CommandLine, edge: Edge) -> None:
+    words = ("--tokens-per-day", "1000", "--cost-per-day-usd", "0.5", "--requests-per-minute", "none")
+    done = await carrel("tenants", "quota", "update", "acme", *words)
+    assert done.code == 0, done.err
+    assert "No quota is declared for acme." in done.err
+    edge.meter.quotas = [quota("tokens_per_day", 90, hard=1000)]
+    assert "1000" in (await carrel("tenants", "quota", "update", "acme", *words)).out
+    assert (await carrel("tenants", "quota", "update", "acme", "--tokens-per-month", "5", "--json")).json()["id"]
+    administration = edge.services.administration
+    assert isinstance(administration, FakeAdministration)
+    assert [what for what, _, _ in administration.asked] == [
+        "quota ['cost_per_day_usd', 'requests_per_minute', 'tokens_per_day']",
+        "quota ['cost_per_day_usd', 'requests_per_minute', 'tokens_per_day']",
+        "quota ['tokens_per_month']",
+    ]
+
+
+async def test_what_is_no_limit(carrel: CommandLine, edge: Edge) -> None:
+    for words in ((), ("--tokens-per-day", "many"), ("--tokens-per-day", "-1"), ("--cost-per-day-usd", "nan")):
+        done = await carrel("tenants", "quota", "update", "acme", *words)
+        assert (done.code, done.out) == (2, ""), words

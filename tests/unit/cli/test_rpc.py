@@ -1,0 +1,34 @@
+"""`carrel rpc`: a method's result on standard output, its error as the command's."""
+
+import pytest
+
+from carrel.cli import rpc
+from carrel.cli.failures import WrongUsage
+from tests.fakes.edge import Edge
+from tests.unit.cli.conftest import CommandLine
+
+
+async def test_a_result_is_json(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("rpc", "acme", "tenants.get")
+    assert done.code == 0, done.err
+    assert "acme" in str(done.json())
+
+
+async def test_a_methods_error_is_the_commands(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("rpc", "acme", "tenants.nothing")
+    assert (done.code, done.out) == (1, "")
+    assert "tenants.nothing" in done.err
+    wrong = await carrel("rpc", "acme", "sessions.preview", '{"limit": "many"}')
+    assert wrong.code == 1
+    assert "sessions.preview: `keys` is missing." in wrong.err
+
+
+async def test_a_tenant_that_is_not_there(carrel: CommandLine, edge: Edge) -> None:
+    assert (await carrel("rpc", "nobody", "health")).code == 1
+
+
+@pytest.mark.parametrize("text", ["{", "7", '"text"'])
+def test_parameters_are_an_object_or_an_array(text: str) -> None:
+    with pytest.raises(WrongUsage, match="PARAMS"):
+        rpc._parsed(text)
+    assert rpc._parsed('{"a": [1]}') == {"a": [1]}
