@@ -1,0 +1,362 @@
+"""The composition root: builds every room once, hands each what it takes, runs until told to stop, and drains."""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvloop
+
+from carrel import __version__
+from carrel.agents.run import Agents
+from carrel.agents.sessions import Sessions
+from carrel.agents.workspace import remove_workspace
+from carrel.audit.log import Audit
+from carrel.cli.options import GatewayOptions
+from carrel.clock import Clock, SystemClock
+from carrel.egress.service import Egress
+from carrel.errors import CarrelError, Conflict
+from carrel.grants.service import Grants
+from carrel.http.model_hosts import ModelHosts
+from carrel.http.server import Server
+from carrel.http.services import Services
+from carrel.ids import TenantId, new_request_id
+from carrel.main.access import Access
+from carrel.main.announce import Announcement
+from carrel.main.egress import placeholder_key
+from carrel.main.house import House
+from carrel.main.privilege import Places, drop_root
+from carrel.main.sandboxes import Sandboxes
+from carrel.main.secrets import SecretKeeping, TenantSecrets
+from carrel.main.snapshots import SnapshotKeeping
+from carrel.main.statedir import StateDir
+from carrel.metering.service import Metering
+from carrel.packages import sources
+from carrel.packages.environments import Environments
+from carrel.providers.registry import Providers
+from carrel.reconcile.administration import Administration
+from carrel.reconcile.own_settings import OwnSettings
+from carrel.reconcile.package_choice import PackageChoice
+from carrel.reconcile.reconciler import Reconciler
+from carrel.reconcile.status import Applied
+from carrel.relay.relay import Relay
+from carrel.sandbox.runner import BwrapSandbox
+from carrel.sandbox.snapshots import Snapshots
+from carrel.secrets import SecretStore
+from carrel.tasks import Tasks
+from carrel.telemetry import Metrics, configure_logging
+from carrel.tenancy.handle import Directory, Snapshot
+from carrel.tenancy.paths import require_openat2
+from carrel.tenancy.tokens import TokenStore
+from carrel.vault import keys
+from carrel.vault.keys import MasterKeys
+from carrel.vault.vault import Vault
+from carrel.wire.control import Actor, TokenIssue
+
+DEMO: Final = TenantId("demo")
+DRAIN_SECONDS: Final = 2.0
+SWEEP_SECONDS: Final = 60.0
+_THREADS: Final = 32
+_FOREIGN_ENVIRONMENT: Final = (
+    "OPENAI_CUSTOM_HEADERS",
+    "ANTHROPIC_CUSTOM_HEADERS",
+    "OPENAI_BASE_URL",
+    "ANTHROPIC_BASE_URL",
+)
+"""What the vendors' clients would take from the environment, for every tenant's calls alike."""
+
+_log = structlog.get_logger(__name__)
+
+
+class CannotStart(CarrelError):
+    """Something that the gateway needs is not there, or not as production settings demand it."""
+
+    code = "cannot_start"
+
+
+def run_gateway(options: GatewayOptions) -> int:
+    """Run the gateway until SIGINT or SIGTERM; 0 where it stopped as asked, 1 where it could not start."""
+    configure_logging(level=options.log_level, json=options.log_json)
+    for name in _FOREIGN_ENVIRONMENT:
+        os.environ.pop(name, None)
+    options = replace(
+        options,
+        tenants_dir=options.tenants_dir.absolute(),
+        state_dir=options.state_dir.absolute(),
+        secrets_dir=options.secrets_dir.absolute() if options.secrets_dir is not None else None,
+    )
+    try:
+        _refuse_misnamed(options)
+        starter = drop_root(Places(options.state_dir, options.tenants_dir, options.secrets_dir))
+        require_openat2()
+        with StateDir(options.state_dir) as state:
+            return uvloop.run(_serve(options, state, starter))
+    except CarrelError as error:
+        problems = error.details.get("problems")
+        if isinstance(problems, list | tuple) and problems:
+            sys.stderr.write(f"carrel: nothing is started, for {options.tenants_dir} is not right:\n")
+            sys.stderr.writelines(f"  {line}\n" for line in problems)
+        else:
+            sys.stderr.write(f"carrel: {error.message}\n")
+        return 1
+
+
+def _refuse_misnamed(options: GatewayOptions) -> None:
+    """Raise CannotStart for a path that cannot be what it was named as."""
+    _require_directory(options.tenants_dir, "--tenants-dir says where tenants are declared")
+    if os.path.lexists(options.state_dir):
+        _require_directory(options.state_dir, "--state-dir says where state is kept")
+    if options.secrets_dir is not None:
+        _require_directory(options.secrets_dir, "--secrets-dir says where secrets are files")
+
+
+def _require_directory(path: Path, advice: str) -> None:
+    try:
+        found = path.is_dir()
+    except OSError as error:
+        raise CannotStart(f"{path} cannot be looked at ({error.strerror}): {advice}.") from error
+    if not found:
+        raise CannotStart(f"{path} is not a directory: {advice}.")
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What all the rest stands on: started, and told what is declared."""
+
+    clock: Clock
+    metrics: Metrics
+    secrets: SecretStore
+    directory: Directory
+    meter: Metering
+    audit: Audit
+    tokens: TokenStore
+    environments: Environments
+    reconciler: Reconciler
+    sandbox: BwrapSandbox
+    vault: Vault
+    own_secrets: TenantSecrets
+
+
+@dataclass(frozen=True)
+class _Rooms:
+    """What the start needs of the built gateway."""
+
+    server: Server
+    administration: Administration
+    sandbox: BwrapSandbox
+    house: House
+
+
+async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="carrel"))
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    port = _free_port(options)
+    async with AsyncExitStack() as stack:
+        ground = await _lay_ground(options, stack)
+        rooms = _build(options, ground, await asyncio.to_thread(placeholder_key, options.state_dir), starter, stack)
+        rooms.house.problem = await rooms.sandbox.check()
+        if rooms.house.problem is not None:
+            _log.error("no tool can run", reason=rooms.house.problem)
+            if not options.trial:
+                raise CannotStart(f"the sandbox does not hold here: {rooms.house.problem}")
+        token = await _first_token(ground, rooms.administration) if options.trial else None
+        _announcement(options, port, ground, rooms.house, token).write()
+        await rooms.server.start(options.host, port, state.socket)
+        gc.collect()
+        gc.freeze()
+        await stop.wait()
+        _log.info("stopping", drain_seconds=DRAIN_SECONDS)
+    _log.info("stopped")
+    return 0
+
+
+async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground:
+    """Start what keeps state and follows what is declared; what is pushed last is closed first."""
+    clock, metrics, directory = SystemClock(), Metrics(), Directory()
+    meter = Metering(state_dir=options.state_dir, clock=clock, tasks=_tasks("metering", stack), metrics=metrics)
+    await meter.start()
+    stack.push_async_callback(meter.close)
+    audit = Audit(state_dir=options.state_dir, clock=clock)
+    await audit.start()
+    tokens = TokenStore(state_dir=options.state_dir, clock=clock)
+    for problem in await asyncio.to_thread(tokens.load):
+        _log.error("tokens cannot be used", reason=problem)
+    pinned = os.environ.get(sources.SYSTEM)
+    source = sources.DeclaredSource(
+        lambda: directory.current.gateway.packages,
+        state_dir=options.state_dir,
+        pinned=Path(pinned) if pinned else None,
+    )
+    environments = Environments(
+        source=source,
+        require_closure=lambda: not options.trial or directory.current.gateway.require_closure,
+        clock=clock,
+        tasks=_tasks("environments", stack),
+        wanted=lambda: _package_sets(directory.current),
+    )
+
+    sandbox = BwrapSandbox(metrics=metrics, clock=clock)
+    stack.push_async_callback(sandbox.close)
+
+    async def take_in(applied: Applied) -> None:
+        await asyncio.to_thread(tokens.declare, applied.snapshot)
+        suspended = sum(tenant.suspended for tenant in applied.snapshot.tenants.values())
+        metrics.tenants("suspended", suspended)
+        metrics.tenants("active", len(applied.snapshot.tenants) - suspended)
+        if applied.plan.operator_changes:
+            environments.refresh()
+        running = {one.tenant for one in sandbox.kept()}
+        for tenant_id in running:
+            tenant = applied.snapshot.tenants.get(tenant_id)
+            if tenant is None or tenant.suspended:
+                await sandbox.stop_tenant(tenant_id)
+
+    reconciling = _tasks("reconcile", stack)
+    reconciler = Reconciler(
+        tenants_dir=options.tenants_dir, state_dir=options.state_dir, directory=directory, clock=clock,
+        tasks=reconciling, on_change=(take_in,), environments=environments,
+    )  # fmt: skip
+    stack.push_async_callback(reconciler.close)
+    await reconciler.load()
+    reconciling.start(reconciler.watch(), name="watch")
+    secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
+    vault = Vault(keys=await asyncio.to_thread(_master_keys, options), clock=clock)
+    own = TenantSecrets(vault=vault, store=secrets)
+    return _Ground(
+        clock, metrics, secrets, directory, meter, audit, tokens, environments, reconciler, sandbox, vault, own
+    )  # fmt: skip
+
+
+def _master_keys(options: GatewayOptions) -> MasterKeys:
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    return keys.load(
+        credentials_dir=Path(credentials) if credentials else None,
+        secrets_dir=options.secrets_dir,
+        state_dir=options.state_dir,
+    )
+
+
+def _build(
+    options: GatewayOptions, ground: _Ground, key: bytes, starter: int, stack: AsyncExitStack
+) -> _Rooms:  # fmt: skip
+    """Build what serves; the server stops first, then what it called."""
+    sandbox = ground.sandbox
+    providers = Providers(secrets=ground.secrets, clock=ground.clock, own=ground.own_secrets.of)
+    stack.push_async_callback(providers.close)
+    _tasks("sweep", stack).start(_sweep(providers), name="providers")
+    relay = Relay(
+        meter=ground.meter, secrets=ground.secrets, clock=ground.clock, tasks=_tasks("relay", stack),
+        metrics=ground.metrics, own=ground.own_secrets.of,
+    )  # fmt: skip
+    stack.push_async_callback(relay.close)
+    grants = Grants(clock=ground.clock, tasks=_tasks("grants", stack), audit=ground.audit)
+    access = Access(grants=grants, clock=ground.clock)
+    egress = Egress(
+        directory=ground.directory, clock=ground.clock, tasks=_tasks("egress", stack), metrics=ground.metrics,
+        audit=ground.audit, secrets=ground.own_secrets, key=key,
+        models=ModelHosts(directory=ground.directory, relay=relay, meter=ground.meter), grants=grants,
+    )  # fmt: skip
+    stack.push_async_callback(egress.close)
+    sessions = Sessions(clock=ground.clock)
+    stack.push_async_callback(sessions.close)
+    agents = Agents(
+        sessions=sessions, providers=providers, meter=ground.meter, sandbox=sandbox, environments=ground.environments,
+        clock=ground.clock, tasks=_tasks("agents", stack), metrics=ground.metrics, egress=egress, access=access,
+    )  # fmt: skip
+    administration = Administration(
+        directory=ground.directory, tokens=ground.tokens, audit=ground.audit, reconciler=ground.reconciler,
+        tenants_dir=options.tenants_dir,
+    )  # fmt: skip
+    settings = OwnSettings(
+        state_dir=options.state_dir, directory=ground.directory, reconciler=ground.reconciler, audit=ground.audit
+    )
+    grants.packages = packages = PackageChoice(settings=settings, environments=ground.environments)
+    house = House(ground.environments, sandbox)
+    services = Services(
+        directory=ground.directory, tokens=ground.tokens, agents=agents, sessions=sessions, meter=ground.meter,
+        relay=relay, providers=providers, administration=administration, reconciler=ground.reconciler,
+        audit=ground.audit, metrics=ground.metrics, clock=ground.clock, starter_uid=starter, version=__version__,
+        house=house, sandboxes=Sandboxes(sandbox=sandbox, audit=ground.audit),
+        secrets=SecretKeeping(vault=ground.vault, audit=ground.audit),
+        packages=packages, access=access,
+        snapshots=SnapshotKeeping(
+            snapshots=Snapshots(clock=ground.clock, removes=remove_workspace), sandbox=sandbox, audit=ground.audit
+        ),
+    )  # fmt: skip
+    server = Server(services)
+    stack.push_async_callback(server.stop, DRAIN_SECONDS)
+    return _Rooms(server, administration, sandbox, house)
+
+
+def _tasks(owner: str, stack: AsyncExitStack) -> Tasks:
+    tasks = Tasks(owner)
+    stack.push_async_callback(tasks.close, grace=3.0)
+    return tasks
+
+
+def _package_sets(snapshot: Snapshot) -> set[frozenset[str]]:
+    return {frozenset(tenant.config.packages) for tenant in snapshot.tenants.values() if not tenant.suspended}
+
+
+async def _sweep(providers: Providers) -> None:
+    """Give back the connections of providers that nobody has used for a while."""
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        await providers.sweep()
+
+
+async def _first_token(ground: _Ground, administration: Administration) -> str | None:
+    """A token for the demo tenant where it has none yet."""
+    tenant = ground.directory.current.tenants.get(DEMO)
+    if tenant is None or list(ground.tokens.list(tenant)):
+        return None
+    order = TokenIssue(name="default", scopes=("chat", "rpc", "admin"))
+    try:
+        issued = await administration.token_issue(
+            DEMO, order, by=Actor(name=f"uid:{os.getuid()}", request_id=new_request_id())
+        )
+    except Conflict:
+        return None
+    return issued.token
+
+
+def _announcement(options: GatewayOptions, port: int, ground: _Ground, house: House, token: str | None) -> Announcement:
+    snapshot = ground.directory.current
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return Announcement(
+        url=f"http://{host}:{port}",
+        state_dir=options.state_dir,
+        tenants_dir=options.tenants_dir,
+        tenants=sorted(snapshot.tenants),
+        userland=ground.environments.summary(),
+        sandbox=house.sandbox,
+        notes=(),
+        token=token,
+        token_tenant=DEMO if DEMO in snapshot.tenants else None,
+    )
+
+
+def _free_port(options: GatewayOptions) -> int:
+    """The port to listen on, seen to be free before anything is begun; 0 asks for any."""
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((options.host, options.port))
+            return int(probe.getsockname()[1])
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CannotStart(
+            f"{options.host}:{options.port} cannot be listened on: {reason}. Choose another with --listen."
+        ) from error

@@ -1,0 +1,101 @@
+"""Snapshots of workspaces as an operator has them: made, listed, gone back to; each change in the audit log."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+from carrel.agents.workspace import TENANT_WORKSPACE, session_workspace
+from carrel.audit.log import Audit
+from carrel.errors import CarrelError, Conflict
+from carrel.ids import SessionId
+from carrel.sandbox.protocol import Sandbox
+from carrel.sandbox.snapshots import Snapshot, Snapshots
+from carrel.tenancy.handle import Tenant
+from carrel.wire import control
+
+T = TypeVar("T")
+
+
+class SnapshotKeeping:
+    """See `http.services.SnapshotKeeping`."""
+
+    def __init__(self, *, snapshots: Snapshots, sandbox: Sandbox, audit: Audit) -> None:
+        self._snapshots = snapshots
+        self._sandbox = sandbox
+        self._audit = audit
+
+    async def list(self, tenant: Tenant) -> control.SnapshotList:
+        """All of a tenant's, oldest first."""
+        found = await asyncio.to_thread(self._snapshots.list, tenant)
+        return control.SnapshotList(snapshots=tuple(map(_view, found)))
+
+    async def make(self, tenant: Tenant, order: control.SnapshotOrder, *, by: control.Actor) -> control.SnapshotView:
+        """Copy a workspace as it is now; a command that writes meanwhile is in it half or whole."""
+        workspace = TENANT_WORKSPACE if order.session is None else session_workspace(SessionId(order.session))
+        limits = tenant.config.sandbox
+
+        def work() -> Snapshot:
+            self._snapshots.tidy(tenant)
+            return self._snapshots.make(
+                tenant, workspace, label=order.label, keep=limits.snapshots, most_bytes=limits.snapshot_bytes
+            )
+
+        return _view(await self._noted("tenants.snapshot", tenant, workspace, by, work))
+
+    async def roll_back(self, tenant: Tenant, snapshot_id: str, *, by: control.Actor) -> control.RolledBack:
+        """Put a snapshot in its workspace's place. Kept sandboxes there are stopped; Conflict where one works."""
+        chosen = next(
+            (one for one in await asyncio.to_thread(self._snapshots.list, tenant) if one.id == snapshot_id), None
+        )
+        if chosen is not None:
+            await self._cleared(tenant, chosen.workspace)
+        limits = tenant.config.sandbox
+
+        def work() -> tuple[Snapshot, Snapshot]:
+            self._snapshots.tidy(tenant)
+            return self._snapshots.roll_back(
+                tenant, snapshot_id, keep=limits.snapshots, most_bytes=limits.snapshot_bytes
+            )
+
+        to, before = await self._noted("tenants.rollback", tenant, snapshot_id, by, work)
+        return control.RolledBack(to=_view(to), before=_view(before))
+
+    async def remove(self, tenant: Tenant, snapshot_id: str, *, by: control.Actor) -> None:
+        """Forget one."""
+        await self._noted(
+            "tenants.snapshot.remove", tenant, snapshot_id, by, lambda: self._snapshots.remove(tenant, snapshot_id)
+        )
+
+    async def _cleared(self, tenant: Tenant, workspace: str) -> None:
+        if self._sandbox.busy(tenant.id, workspace):
+            raise Conflict(
+                "A command runs in that workspace now: wait for its end, or stop its sandbox, and try again."
+            )
+        for one in self._sandbox.kept():
+            if one.tenant == tenant.id and one.name.partition(":")[2] == workspace:
+                await self._sandbox.stop(one.id)
+
+    async def _noted(
+        self, action: str, tenant: Tenant, target: str, by: control.Actor, work: Callable[[], T]
+    ) -> T:  # fmt: skip
+        async def note(outcome: str) -> None:
+            await self._audit.record(
+                actor=by.name, action=action, target=target[:100], tenant=tenant.id, request_id=by.request_id,
+                outcome=outcome,
+            )  # fmt: skip
+
+        await note("ok")
+        try:
+            return await asyncio.to_thread(work)
+        except CarrelError as error:
+            await note(f"failed: {error.code}")
+            raise
+
+
+def _view(snapshot: Snapshot) -> control.SnapshotView:
+    return control.SnapshotView(
+        id=snapshot.id, workspace=snapshot.workspace, label=snapshot.label,
+        made=datetime.fromisoformat(snapshot.made), files=snapshot.files,
+        bytes=snapshot.bytes, left_out=snapshot.left_out,
+    )  # fmt: skip

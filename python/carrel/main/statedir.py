@@ -1,0 +1,57 @@
+"""The state directory of one gateway: made private, and held by a lock so that two never share it."""
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from carrel.errors import CarrelError
+
+_LAYOUT: Final = ("tenants", "audit", "envs", "run")
+
+
+class StateInUse(CarrelError):
+    """Another gateway holds the state directory."""
+
+    code = "state_in_use"
+
+
+class StateDir:
+    """Holds the lock from ``__enter__`` to ``__exit__``; the kernel gives it back if the process dies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = -1
+
+    @property
+    def socket(self) -> Path:
+        """The control socket."""
+        return self.path / "run" / "control.sock"
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+            for name in _LAYOUT:
+                (self.path / name).mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise CarrelError(
+                f"the state directory {self.path} cannot be used: {error.strerror}. Choose another with --state-dir."
+            ) from error
+        self._lock = os.open(self.path / "run" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._lock)
+            raise StateInUse(
+                f"another gateway (pid {holder}) uses the state directory {self.path}: stop it, or choose another "
+                "with --state-dir."
+            ) from error
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._lock)

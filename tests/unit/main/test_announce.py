@@ -1,0 +1,39 @@
+import io
+from pathlib import Path
+
+from carrel.main.announce import Announcement
+
+
+def announcement(token: str | None, tenant: str | None = "demo", count: int = 2) -> Announcement:
+    return Announcement(
+        url="http://127.0.0.1:18789",
+        state_dir=Path("/var/lib/carrel"),
+        tenants_dir=Path("/etc/carrel/tenants.d"),
+        tenants=[f"t{n}" for n in range(count)],
+        userland="host (Nix is missing)",
+        sandbox="bubblewrap",
+        notes=["one note"],
+        token=token,
+        token_tenant=tenant,
+    )
+
+
+def test_a_new_token_stands_on_a_line_of_its_own() -> None:
+    out = io.StringIO()
+    announcement("tk_demo_" + "a" * 32).write(out)
+    assert "tk_demo_" + "a" * 32 in out.getvalue().splitlines()
+    assert 'chat demo "run: uname -a; ls | wc -l"' in out.getvalue()
+
+
+def test_a_token_issued_before_is_not_shown() -> None:
+    text = "\n".join(announcement(None).lines())
+    assert "token rotate demo" in text
+
+
+def test_without_a_demo_tenant_nothing_is_said_of_tokens() -> None:
+    assert "token" not in "\n".join(announcement(None, None).lines())
+
+
+def test_many_tenants_are_counted() -> None:
+    assert "and 88 more" in "\n".join(announcement(None, count=100).lines())
+    assert "none yet" in "\n".join(announcement(None, count=0).lines())
