@@ -1,0 +1,12 @@
+# Example hosts. They build as checks, and are to be copied.
+{ self, nixpkgs }:
+let
+  host = file: nixpkgs.lib.nixosSystem {
+    system = "x86_64-linux";
+    modules = [ self.nixosModules.default file ];
+  };
+in
+{
+  single-box = host ./single-box.nix;
+  trial = host ./trial.nix;
+}

@@ -1,0 +1,51 @@
+# The kernel under strangers' code: what is not needed for sandboxes and has been a way out of them is off. Each with its
+# own option, for a host may serve other things too.
+{ config, lib, ... }:
+let
+  cfg = config.services.carrel;
+  inherit (lib) mkOption types;
+  flag = description: mkOption {
+    type = types.bool;
+    default = true;
+    inherit description;
+    example = false;
+  };
+in
+{
+  options.services.carrel.hardening = {
+    kernelFloor = flag ''
+      Refuse kernels before 5.14: earlier ones count a sandbox's processes together with those of all others.
+    '';
+    socketModules = flag ''
+      Do not load algif, rxrpc and esp modules: socket families that no tool needs, with a history of privilege escalation.
+    '';
+    ioUring = flag ''
+      Turn io_uring off for unprivileged processes: it reaches the kernel past what seccomp sees.
+    '';
+    userfaultfd = flag ''
+      Keep userfaultfd to privileged processes: it holds the kernel still at will, which exploits rest on.
+    '';
+    legacyTiocsti = flag ''
+      Turn legacy TIOCSTI off: it puts keystrokes into the terminal of another.
+    '';
+    ptraceScope = flag ''
+      Let only privileged processes trace others: sandboxes share one uid with each other and with the gateway.
+    '';
+    kptrRestrict = flag ''
+      Hide kernel addresses, also from privileged readers.
+    '';
+  };
+
+  config = lib.mkIf cfg.enable {
+    boot.blacklistedKernelModules = lib.mkIf cfg.hardening.socketModules [
+      "algif_aead" "algif_hash" "algif_rng" "algif_skcipher" "rxrpc" "esp4" "esp6"
+    ];
+    boot.kernel.sysctl = lib.mkMerge [
+      (lib.mkIf cfg.hardening.ioUring { "kernel.io_uring_disabled" = lib.mkDefault 2; })
+      (lib.mkIf cfg.hardening.userfaultfd { "vm.unprivileged_userfaultfd" = lib.mkDefault 0; })
+      (lib.mkIf cfg.hardening.legacyTiocsti { "dev.tty.legacy_tiocsti" = lib.mkDefault 0; })
+      (lib.mkIf cfg.hardening.ptraceScope { "kernel.yama.ptrace_scope" = lib.mkDefault 2; })
+      (lib.mkIf cfg.hardening.kptrRestrict { "kernel.kptr_restrict" = lib.mkDefault 2; })
+    ];
+  };
+}

@@ -1,0 +1,46 @@
+# The gateway and its command, with the programs that it calls.
+{ lib, python3, callPackage, makeWrapper, bubblewrap, git, nix, source }:
+let
+  python = python3.override { packageOverrides = import ./python.nix { inherit lib; }; };
+  project = lib.importTOML (source + "/python/pyproject.toml");
+in
+python.pkgs.buildPythonApplication {
+  pname = project.project.name;
+  version = project.project.version;
+  pyproject = true;
+  src = source + "/python";
+
+  build-system = [ python.pkgs.hatchling ];
+  dependencies = with python.pkgs; [
+    aiohttp
+    anthropic
+    apsw
+    cryptography
+    cyclopts
+    jsonschema
+    openai
+    prometheus-client
+    pydantic
+    pyyaml
+    rfc3339-validator
+    rfc3986-validator
+    rich
+    ruamel-yaml
+    structlog
+    tenacity
+    uvloop
+    watchfiles
+  ];
+
+  makeWrapperArgs = [ "--prefix" "PATH" ":" (lib.makeBinPath [ bubblewrap git nix ]) ];
+  pythonImportsCheck = [ "carrel.main.console" ];
+  # The tests need a whole checkout and make namespaces: they are run by `make test`.
+  doCheck = false;
+
+  meta = {
+    description = project.project.description;
+    license = lib.licenses.asl20;
+    mainProgram = "carrel";
+    platforms = [ "x86_64-linux" "aarch64-linux" ];
+  };
+}
