@@ -1,5 +1,6 @@
 """Security 5: secrets through the whole gateway, as an operator keeps them and a sandbox never has them."""
 
+import base64
 import json
 import os
 import subprocess
@@ -87,13 +88,25 @@ def test_S5_04_another_master_key_opens_nothing_and_loses_nothing(gateway: Gatew
     assert owner.st_mode & 0o777 == 0o600
     key.unlink()
     gateway.start()
+    for order in (("list", "demo"), ("set", "demo", "OTHER")):
+        refused = gateway.cli("secrets", *order, stdin="value\n")
+        assert refused.returncode == 1
+        assert "is gone" in refused.stderr
+    assert gateway.stop() == 0
+    _put(key, b"1 " + base64.b64encode(b"x" * 32) + b"\n", owner)
+    gateway.start()
     refused = gateway.cli("secrets", "list", "demo")
     assert refused.returncode == 1
     assert "another key" in refused.stderr
-    assert gateway.stop() == 0
-    key.write_bytes(kept)
-    gateway.start()
+    # The right one counts as soon as it is back, without a restart.
+    _put(key, kept, owner)
     assert "TOKEN" in gateway.cli("secrets", "list", "demo").stdout
+
+
+def _put(path: Path, content: bytes, like: os.stat_result) -> None:
+    path.write_bytes(content)
+    path.chmod(0o600)
+    os.chown(path, like.st_uid, like.st_gid)
 
 
 def test_S5_04_two_at_once_are_both_kept(gateway: GatewayProcess) -> None:

@@ -56,8 +56,8 @@ from carrel.telemetry import Metrics, configure_logging
 from carrel.tenancy.handle import Directory, Snapshot
 from carrel.tenancy.paths import require_openat2
 from carrel.tenancy.tokens import TokenStore
-from carrel.vault import keys
-from carrel.vault.keys import MasterKeys
+from carrel.vault.keys import MasterKeyUnusable
+from carrel.vault.ring import KeyRing
 from carrel.vault.vault import Vault
 from carrel.wire.control import Actor, TokenIssue
 
@@ -143,6 +143,7 @@ class _Ground:
     sandbox: BwrapSandbox
     vault: Vault
     own_secrets: TenantSecrets
+    ring: KeyRing
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
             if not options.trial:
                 raise CannotStart(f"the sandbox does not hold here: {rooms.house.problem}")
         token = await _first_token(ground, rooms.administration) if options.trial else None
-        _announcement(options, port, ground, rooms.house, token).write()
+        notes = await asyncio.to_thread(_notes, ground.ring)
+        _announcement(options, port, ground, rooms.house, token=token, notes=notes).write()
         await rooms.server.start(options.host, port, state.socket)
         gc.collect()
         gc.freeze()
@@ -231,19 +233,21 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     await reconciler.load()
     reconciling.start(reconciler.watch(), name="watch")
     secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
-    vault = Vault(keys=await asyncio.to_thread(_master_keys, options), clock=clock)
+    ring = _key_ring(options)
+    vault = Vault(keys=ring, clock=clock)
     own = TenantSecrets(vault=vault, store=secrets)
     return _Ground(
-        clock, metrics, secrets, directory, meter, audit, tokens, environments, reconciler, sandbox, vault, own
+        clock, metrics, secrets, directory, meter, audit, tokens, environments, reconciler, sandbox, vault, own, ring
     )  # fmt: skip
 
 
-def _master_keys(options: GatewayOptions) -> MasterKeys:
+def _key_ring(options: GatewayOptions) -> KeyRing:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    return keys.load(
+    return KeyRing(
         credentials_dir=Path(credentials) if credentials else None,
         secrets_dir=options.secrets_dir,
         state_dir=options.state_dir,
+        makes=options.trial,
     )
 
 
@@ -331,7 +335,19 @@ async def _first_token(ground: _Ground, administration: Administration) -> str |
     return issued.token
 
 
-def _announcement(options: GatewayOptions, port: int, ground: _Ground, house: House, token: str | None) -> Announcement:
+def _notes(ring: KeyRing) -> tuple[str, ...]:
+    """What whoever starts the gateway should know besides."""
+    try:
+        ring.source()
+    except MasterKeyUnusable as error:
+        _log.error("secrets in the vault do not open", reason=error.message)
+        return (f"secrets in the vault do not open: {error.message}",)
+    return ()
+
+
+def _announcement(
+    options: GatewayOptions, port: int, ground: _Ground, house: House, *, token: str | None, notes: tuple[str, ...]
+) -> Announcement:
     snapshot = ground.directory.current
     host = f"[{options.host}]" if ":" in options.host else options.host
     return Announcement(
@@ -341,7 +357,7 @@ def _announcement(options: GatewayOptions, port: int, ground: _Ground, house: Ho
         tenants=sorted(snapshot.tenants),
         userland=ground.environments.summary(),
         sandbox=house.sandbox,
-        notes=(),
+        notes=notes,
         token=token,
         token_tenant=DEMO if DEMO in snapshot.tenants else None,
     )

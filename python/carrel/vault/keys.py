@@ -1,8 +1,8 @@
 """The master keys, by version: the newest encrypts, every one of them decrypts.
 
-A key file has a key on each line, as `VERSION BASE64` (32 bytes each); a single line without a version is version 1. What
-follows a `#` is not read. Where the file is, and whether it is still the one that secrets were sealed with, is for
-`carrel.vault.ring`.
+A key file has a key on each line, as `VERSION BASE64` (32 bytes each); a single line without a version is version 1.
+What follows a `#` is not read. Where the file is, and whether it is still the one that secrets were sealed with, is
+for `carrel.vault.ring`.
 """
 
 import base64

@@ -63,11 +63,6 @@ class KeyRing:
                 raise self._gone()
             return keys.source if keys is not None else None
 
-    @property
-    def own(self) -> Path:
-        """The file that a trial makes."""
-        return self._own
-
     def _read(self) -> MasterKeys | None:
         signature = self._signature()
         if self._keys is None or signature != self._seen:

@@ -1,4 +1,4 @@
-"""Where the master key comes from, and what is no key."""
+"""What is a key file, and what is none."""
 
 import base64
 import os
@@ -7,69 +7,83 @@ from pathlib import Path
 
 import pytest
 
-from carrel.vault.keys import CREDENTIAL, OWN, MasterKeys, MasterKeyUnusable, load
+from carrel.vault.keys import MasterKeys, MasterKeyUnusable, make, read
 
 ONE, TWO = base64.b64encode(b"1" * 32).decode(), base64.b64encode(b"2" * 32).decode()
 
 
-def loaded(tmp_path: Path, **places: Path) -> MasterKeys:
-    state = tmp_path / "state"
-    state.mkdir(exist_ok=True)
-    return load(**{"credentials_dir": None, "secrets_dir": None, "state_dir": state, **places})  # type: ignore[arg-type]
+def given(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
+    path = tmp_path / "keys"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
 
 
-def test_a_credential_goes_before_the_secrets_directory_and_that_before_the_gateways_own(tmp_path: Path) -> None:
-    own = loaded(tmp_path)
-    assert own.source.endswith(OWN)
-    for name, text in (("secrets", ONE), ("credentials", TWO)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / CREDENTIAL).write_text(text + "\n")
-    secrets, credentials = tmp_path / "secrets", tmp_path / "credentials"
-    assert loaded(tmp_path, secrets_dir=secrets).of(1) == b"1" * 32
-    assert loaded(tmp_path, secrets_dir=secrets, credentials_dir=credentials).of(1) == b"2" * 32
-    assert loaded(tmp_path).of(1) == own.of(1)
+def loaded(path: Path, *, ours: bool = False) -> MasterKeys:
+    keys = read(path, ours=ours)
+    assert keys is not None
+    return keys
 
 
-def test_the_gateways_own_is_made_once_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
-    keys: list[bytes] = []
-    threads = [threading.Thread(target=lambda: keys.append(loaded(tmp_path).of(1))) for _ in range(8)]
+def test_what_is_not_there_is_none(tmp_path: Path) -> None:
+    assert read(tmp_path / "keys", ours=True) is None
+
+
+def test_one_is_made_once_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    path = tmp_path / "master.key"
+    threads = [threading.Thread(target=make, args=(path,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(keys)) == 1
-    path = tmp_path / "state" / OWN
+    first = loaded(path, ours=True).of(1)
+    make(path)
+    assert loaded(path, ours=True).of(1) == first
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [entry.name for entry in path.parent.iterdir()] == [OWN]
-    path.chmod(0o640)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["master.key"]
+
+
+@pytest.mark.parametrize(("mode", "ours", "good"), [(0o600, True, True), (0o640, True, False), (0o640, False, True),
+                                                    (0o660, False, False), (0o604, False, False)])  # fmt: skip
+def test_a_file_that_others_could_read_or_change_is_refused(tmp_path: Path, mode: int, ours: bool, good: bool) -> None:
+    path = given(tmp_path, ONE, mode)
+    if good:
+        assert loaded(path, ours=ours).newest == 1
+        return
     with pytest.raises(MasterKeyUnusable, match="chmod 600"):
-        loaded(tmp_path)
+        read(path, ours=ours)
+
+
+def test_a_link_is_followed_where_the_file_is_the_operators_only(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(given(tmp_path, ONE))
+    assert loaded(link).of(1) == b"1" * 32
+    with pytest.raises(MasterKeyUnusable):
+        read(link, ours=True)
 
 
 def test_versions_stand_side_by_side(tmp_path: Path) -> None:
-    (tmp_path / CREDENTIAL).write_text(f"1 {ONE}\n\n3 {TWO}\n")
-    keys = loaded(tmp_path, secrets_dir=tmp_path)
+    keys = loaded(given(tmp_path, f"1 {ONE}  # from before\n\n3 {TWO}\n"))
     assert (keys.newest, keys.of(1), keys.of(3)) == (3, b"1" * 32, b"2" * 32)
     with pytest.raises(MasterKeyUnusable, match="put it back"):
         keys.of(2)
     assert ONE not in repr(keys)
+    assert keys.marks.keys() == {1, 3}
+    assert keys.marks[1] == loaded(given(tmp_path, ONE)).marks[1] != keys.marks[3]
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "short", f"x {ONE}", f"0 {ONE}", f"1 {ONE}\n1 {TWO}", f"1 {ONE} more", base64.b64encode(b"x" * 31).decode(),
-     f"{ONE}\n{TWO}"],
+     f"{ONE}\n{TWO}", f"1 {ONE}\n" * 1000],
 )  # fmt: skip
 def test_what_is_no_key_is_refused_without_showing_it(tmp_path: Path, text: str) -> None:
-    (tmp_path / CREDENTIAL).write_text(text)
     with pytest.raises(MasterKeyUnusable) as refused:
-        loaded(tmp_path, secrets_dir=tmp_path)
+        read(given(tmp_path, text), ours=False)
     assert ONE not in refused.value.message
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    state.mkdir()
-    os.mkfifo(state / OWN)
+    os.mkfifo(tmp_path / "keys", 0o600)
     with pytest.raises(MasterKeyUnusable):
-        loaded(tmp_path)
+        read(tmp_path / "keys", ours=True)
