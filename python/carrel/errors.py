@@ -167,6 +167,13 @@ class SandboxUnavailable(CarrelError):
     code = "sandbox_unavailable"
 
 
+class SandboxBusy(SandboxUnavailable):
+    """The tenant, or the machine, runs as many commands as it may. Says which limit it is; nothing was run."""
+
+    code = "sandbox_busy"
+    retryable = True
+
+
 class InternalError(CarrelError):
     """A fault of ours. The message tells the caller nothing but the request id to quote."""
 

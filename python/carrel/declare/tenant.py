@@ -63,6 +63,12 @@ class SandboxConfig(Declared):
     wall_seconds: Seconds = Field(120.0, description="Time from start to end, after which all of it is killed.")
     output_bytes: Bytes = Field(16 << 20, description="What is kept in full of one run's output.")
     concurrent: Annotated[int, Field(ge=1, le=1000)] = Field(8, description="Runs of one tenant at a time.")
+    queued: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        256, description="Runs of one tenant that may wait for a place; one more is refused at once."
+    )
+    weight: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        100, description="The tenant's share of a machine that is full, against the weights of the others."
+    )
     keep: bool = Field(
         False, description="Keep the sandbox between commands, so that what they start in the background lives on."
     )

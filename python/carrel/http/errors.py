@@ -46,6 +46,7 @@ STATUS: Final[Mapping[str, int]] = {
     "request_timeout": 408,
     "unavailable": 503,
     "sandbox_unavailable": 503,
+    "sandbox_busy": 503,
     "secret_missing": 503,
     "upstream_auth": 502,
     "declaration_invalid": 422,

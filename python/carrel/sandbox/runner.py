@@ -15,7 +15,7 @@ from typing import Final
 
 from carrel.clock import Clock, SystemClock
 from carrel.declare.tenant import SandboxConfig
-from carrel.errors import SandboxUnavailable
+from carrel.errors import SandboxBusy, SandboxUnavailable
 from carrel.ids import TenantId
 from carrel.sandbox import bwrap, probe
 from carrel.sandbox.command import Command, judge, kept
@@ -44,7 +44,7 @@ MECHANISMS: Final = (
     Mechanism("wall_clock", "launcher", "sandbox"),
     Mechanism("output", "gateway", "sandbox"),
     Mechanism("disk", "gateway, which keeps a part of it free", "tenant"),
-    Mechanism("concurrent", "gateway", "tenant"),
+    Mechanism("concurrent", "gateway, in fair shares where the machine is full", "tenant"),
 )
 
 
@@ -79,27 +79,36 @@ class BwrapSandbox:
     async def run(self, tenant: Tenant, job: Job, *, on_output: Callable[[bytes], None] | None = None) -> Outcome:
         """See ``Sandbox.run``."""
         judge(job)
-        async with self._slots.taken(tenant.id, job.limits.concurrent, wait=WAIT_SECONDS):
+        try:
+            outcome = await self._run(tenant, job, on_output)
+        except SandboxBusy:
+            self._count(tenant, "busy")
+            raise
+        except SandboxUnavailable:
+            self._count(tenant, "unavailable")
+            raise
+        except asyncio.CancelledError:
+            self._count(tenant, "cancelled")
+            raise
+        self._count(tenant, outcome.killed or ("ok" if outcome.exit_code == 0 else "failed"))
+        return outcome
+
+    async def _run(self, tenant: Tenant, job: Job, on_output: Callable[[bytes], None] | None) -> Outcome:
+        limits = job.limits
+        async with self._slots.taken(
+            tenant.id, limits.concurrent, wait=WAIT_SECONDS, weight=limits.weight, queued=limits.queued
+        ):
             root = await kept(lambda: tenant.root.directory(job.workspace), TenantRoot.close)
             self._busy[tenant.id, job.workspace] += 1
             try:
                 if job.keep is not None:
-                    outcome = await self._workers.run(tenant, job, root, on_output=on_output)
-                else:
-                    outcome = await self._run_in(root.fd, job, on_output)
-            except SandboxUnavailable:
-                self._count(tenant, "unavailable")
-                raise
-            except asyncio.CancelledError:
-                self._count(tenant, "cancelled")
-                raise
+                    return await self._workers.run(tenant, job, root, on_output=on_output)
+                return await self._run_in(root.fd, job, on_output)
             finally:
                 root.close()
                 self._busy[tenant.id, job.workspace] -= 1
                 if not self._busy[tenant.id, job.workspace]:
                     del self._busy[tenant.id, job.workspace]
-        self._count(tenant, outcome.killed or ("ok" if outcome.exit_code == 0 else "failed"))
-        return outcome
 
     def kept(self) -> tuple[KeptSandbox, ...]:
         """See ``Sandbox.kept``."""

@@ -17,7 +17,7 @@ from uuid import uuid4
 import structlog
 
 from carrel.clock import Clock
-from carrel.errors import NotFound, SandboxUnavailable
+from carrel.errors import NotFound, SandboxBusy, SandboxUnavailable
 from carrel.ids import TenantId
 from carrel.sandbox import bwrap
 from carrel.sandbox.command import PIPE_SECONDS, Command
@@ -195,7 +195,7 @@ class Workers:
         if len(mine) >= job.limits.concurrent:
             resting = [one for one in mine if not one.running]
             if not resting:
-                raise SandboxUnavailable(
+                raise SandboxBusy(
                     f"{len(mine)} sandboxes of this tenant are kept and all are in use (sandbox.concurrent). "
                     "Try again later."
                 )
