@@ -133,11 +133,12 @@ def ended(answer: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def running(mark: str) -> bool:
-    """Whether a process runs whose command line has ``mark`` in it."""
+def running(mark: str, *, program: str = "") -> bool:
+    """Whether a process runs whose command line has ``mark`` in it, and begins with ``program``."""
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if mark.encode() in entry.read_bytes():
+            words = entry.read_bytes()
+            if mark.encode() in words and words.startswith(program.encode()):
                 return True
         except OSError:
             continue

@@ -9,10 +9,10 @@ from tests.fakes.launcher import LauncherProcess, ended, running, until
 
 @pytest.fixture
 def inside(started: LauncherProcess) -> LauncherProcess:
-    """A launcher whose sandbox 1 runs."""
+    """A launcher whose sandbox 1 runs, which is so once its own command does: bubblewrap's words have it too."""
     mark = f"{os.getpid()}.1"
     started.run(1, "/usr/bin/sleep", mark, wall=None)
-    assert until(lambda: running(mark))
+    assert until(lambda: running(mark, program="/usr/bin/sleep"))
     return started
 
 
