@@ -8,6 +8,8 @@
     secrets.anthropic.file = "/run/keys/anthropic";
     secrets.openai.file = "/run/keys/openai";
     settings.logLevel = "info";
+    # What tenants may have without a build: `packages: {source: index}` in _gateway.yaml.
+    packages.names = [ "curl" "git" "jq" "python3" "ripgrep" ];
   };
 
   # What every NixOS host needs, and this one has in its own way.

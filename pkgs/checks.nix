@@ -6,7 +6,7 @@ let
   hosts = pkgs.lib.filterAttrs (_: host: host.pkgs.stdenv.hostPlatform.system == pkgs.stdenv.hostPlatform.system) self.nixosConfigurations;
 in
 {
-  inherit (packages) carrel trial environment;
+  inherit (packages) carrel trial environment index;
   tenants = pkgs.runCommand "tenants" { } ''
     ${packages.carrel}/bin/carrel check ${self}/tenants.d
     touch $out

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from carrel.packages.closures import remove
+from carrel.packages.farm import remove
 from carrel.packages.nix import NixSource
 from carrel.packages.sources import debian_set
 from carrel.tenancy.userland import Userland
@@ -40,6 +41,39 @@ def fetched() -> Path:
     """The directory of the Debian packages; fetched where they are not there yet."""
     subprocess.run([sys.executable, str(REPOSITORY / "tests" / "packageset" / "fetch.py")], check=True, timeout=600)
     return REPOSITORY / ".cache" / "packageset"
+
+
+def nixpkgs_stand_in(directory: Path, debs: Path) -> Path:
+    """Make ``directory`` answer like nixpkgs for the few things that our expressions ask of it."""
+    shutil.copytree(REPOSITORY / "tests" / "packageset", directory / "set")
+    shutil.copytree(debs, directory / "set" / "debs", copy_function=os.link)
+    shutil.copy(directory / "set" / "nixpkgs-stub" / "default.nix", directory / "default.nix")
+    return directory
+
+
+def built_index(built: "Built", stand_in: Path) -> Path:
+    """An index of jq, git and python3 as the module makes it, built by the real Nix into the store of ``built``."""
+    expression = f"""
+      let pkgs = import {stand_in} {{ system = builtins.currentSystem; config = {{ }}; overlays = [ ]; }}; in
+      import {REPOSITORY}/python/carrel/packages/expressions/index.nix {{
+        inherit pkgs;
+        names = [ "jq" "git" "python3" ];
+        own.mytool = pkgs.runCommand "mytool" {{ }} ''
+          mkdir -p $out/bin
+          echo 'echo mine' > $out/bin/mytool
+          chmod +x $out/bin/mytool
+        '';
+        environment.git.GIT_EXEC_PATH = "${{pkgs.git}}/lib/git-core";
+      }}"""
+    store = built.state / "nix"
+    done = subprocess.run(
+        ["nix-build", "--no-out-link", "--store", str(store), "--option", "substitute", "false", "--option",
+         "substituters", "", "--option", "build-users-group", "", "--option", "sandbox-paths", "", "-E", expression],
+        capture_output=True, text=True, check=False, timeout=300,
+        env={"PATH": os.environ["PATH"], "HOME": str(built.state), "USER": "test", "NIX_CONF_DIR": str(built.state)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return Path(f"{store}{done.stdout.strip()}")
 
 
 @contextmanager

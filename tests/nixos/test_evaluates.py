@@ -92,6 +92,7 @@ def test_the_outputs_that_are_promised_are_there(nix: Nix) -> None:
             "carrel",
             "default",
             "environment",
+            "index",
             "trial",
         }
         assert {"default", "gateway"} <= set(nix.evaluate(f"apps.{system}", "builtins.attrNames"))
@@ -163,6 +164,31 @@ def test_S3_08_the_kernel_is_hardened_and_each_switch_has_its_option(nix: Nix) -
     )
     assert off.returncode == 0, off.stderr
     assert "kernel.io_uring_disabled" not in json.loads(off.stdout)
+
+
+def test_packages_of_a_host_are_an_index_in_etc(nix: Nix) -> None:
+    packages = """
+      packages.names = [ "jq" ]; packages.sets.more = [ "git" "jq" ]; packages.own.mytool = pkgs.ripgrep;
+      packages.environment.mytool.MYTOOL_HOME = "${pkgs.ripgrep}/share";"""
+    module = f"{{ pkgs, ... }}: {{ services.carrel = {{ enable = true; {packages} }}; }}"
+    made = nix.host(module, 'host.config.environment.etc."carrel/packages.json".source.heads')
+    assert made.returncode == 0, made.stderr
+    heads = [json.loads("{" + line + "]}}") for line in json.loads(made.stdout).splitlines()]
+    told = {name: about for head in heads for name, about in head.items()}
+    assert {"jq", "git", "mytool", "bash", "bashInteractive", "coreutils", "cacert"} <= set(told)
+    assert told["mytool"]["path"].endswith("-ripgrep")
+    assert told["mytool"]["environment"]["MYTOOL_HOME"].endswith("-ripgrep/share")
+    assert told["cacert"]["environment"]["SSL_CERT_FILE"].endswith("-cacert/etc/ssl/certs/ca-bundle.crt")
+    none = nix.host("{ services.carrel.enable = true; }", 'host.config.environment ? etc."carrel/packages.json"')
+    assert json.loads(none.stdout) is False
+
+
+def test_a_package_that_nixpkgs_lacks_is_told_at_switch(nix: Nix) -> None:
+    failing = "map (a: a.message) (builtins.filter (a: !a.assertion) host.config.assertions)"
+    wrong = nix.host('{ services.carrel = { enable = true; packages.names = [ "jq" "jqq" ]; }; }', failing)
+    assert json.loads(wrong.stdout) == ["services.carrel.packages: nixpkgs has no jqq."]
+    fine = nix.host('{ services.carrel = { enable = true; packages.names = [ "jq" "bash" ]; }; }', failing)
+    assert json.loads(fine.stdout) == []
 
 
 def test_a_wrong_value_and_an_unknown_option_are_refused(nix: Nix) -> None:

@@ -44,16 +44,24 @@ class ModelConfig(Declared):
 class PackagesConfig(Declared):
     """Where packages come from."""
 
-    source: Literal["none", "nixpkgs", "test-set"] = Field(
+    source: Literal["none", "index", "nixpkgs", "test-set"] = Field(
         "none",
-        description="`nixpkgs`: the pinned nixpkgs; `test-set`: the package set made from Debian packages.",
+        description="`index`: what the machine has built beforehand; `nixpkgs`: built from the pinned nixpkgs when "
+        "wanted; `test-set`: the package set made from Debian packages.",
     )
     path: Annotated[str, Field(max_length=4096)] | None = Field(
-        None, description="The nixpkgs or package-set directory; the NixOS module sets it."
+        None,
+        description="The nixpkgs or package-set directory, or the index; default: what the NixOS module sets.",
     )
     store: Annotated[str, Field(max_length=4096)] | None = Field(
         None,
-        description="The Nix store, as `--store` takes it, or `daemon`, the machine's; default: one in the state.",
+        description="The Nix store, as `--store` takes it, or `daemon`, the machine's; default: one in the state, and "
+        "for an index the machine's.",
+    )
+    copy_closures: bool = Field(
+        True,
+        description="Copy the files of a store that is another user's or on another mount, as on NixOS, so that "
+        "a sandbox starts with one mount. Without it each store path is a mount of its own.",
     )
     substituters: tuple[Annotated[str, Field(pattern=r"^[a-z0-9+]+://[^\s@]+$", max_length=2000)], ...] = Field(
         (), description="Binary caches for `nixpkgs`; default: Nix's own. A daemon has its own list."

@@ -19,7 +19,8 @@ from typing import Final
 import structlog
 
 from carrel import processes
-from carrel.packages.closures import STORE_PATH, Closures, remove
+from carrel.packages.closures import STORE_PATH, Closures
+from carrel.packages.farm import remove
 from carrel.packages.protocol import BuildFailed, PackageError
 from carrel.packages.refusals import refusal
 from carrel.tenancy.userland import Userland
@@ -66,6 +67,7 @@ class NixSource:
         store: str | None = None,
         timeout_seconds: float = 600.0,
         evaluation_bytes: int = EVALUATION_BYTES,
+        copies: bool = True,
     ) -> None:
         self._expression = expression
         self._envs = state_dir / "envs"
@@ -73,7 +75,7 @@ class NixSource:
         self._store = store or str(state_dir / "nix")
         self._timeout = timeout_seconds
         self._evaluation_bytes = evaluation_bytes
-        self._closures = Closures(self._envs, self._physical)
+        self._closures = Closures(self._envs, self._physical, copies=copies)
 
     async def available(self) -> str | None:
         """See ``PackageSource.available``."""
@@ -95,7 +97,7 @@ class NixSource:
             raise PackageError(f"No closure can be built: {reason}.")
         key = await asyncio.to_thread(self._key, names)
         environment = await self._run_nix(names, key, log)
-        return await asyncio.to_thread(self._closures.keep, key, names, environment)
+        return await asyncio.to_thread(lambda: self._closures.keep(key, names, self._closures.described(environment)))
 
     async def prune(self, keys: Collection[str], *, before: datetime) -> bool:
         """See ``PackageSource.prune``."""

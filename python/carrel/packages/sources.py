@@ -7,8 +7,10 @@ from typing import Final
 
 import carrel
 from carrel.declare.gateway import PackagesConfig
-from carrel.packages.nix import Expression, NixSource
-from carrel.packages.protocol import PackageError
+from carrel.packages import index
+from carrel.packages.nix import DAEMON, Expression, NixSource
+from carrel.packages.prebuilt import IndexSource
+from carrel.packages.protocol import PackageError, PackageSource
 from carrel.tenancy.userland import Userland
 
 _CHECKOUT: Final = Path(carrel.__file__).resolve().parents[2]
@@ -87,6 +89,7 @@ class DeclaredSource:
         self._state_dir = state_dir
         self._pinned = pinned
         self._checkout = checkout
+        self._indexed: tuple[PackagesConfig, IndexSource] | None = None
 
     async def available(self) -> str | None:
         """See ``PackageSource.available``."""
@@ -112,11 +115,13 @@ class DeclaredSource:
         """See ``PackageSource.collect``."""
         await self._source().collect()
 
-    def _source(self) -> NixSource | NoSource:
+    def _source(self) -> PackageSource:
         config = self._declared()
         path = Path(config.path) if config.path is not None else None
         if config.source == "none":
             return NoSource()
+        if config.source == "index":
+            return self._index(path or index.WHERE, config)
         if config.source == "test-set" and (self._pinned is None or self._has_test_set(path)):
             expression = debian_set(path or self._checkout)
         else:
@@ -129,7 +134,16 @@ class DeclaredSource:
             state_dir=self._state_dir,
             store=config.store,
             timeout_seconds=config.build_timeout_seconds,
+            copies=config.copy_closures,
         )
+
+    def _index(self, file: Path, config: PackagesConfig) -> IndexSource:
+        """One for as long as the same is declared: it has read its index already."""
+        if self._indexed is None or self._indexed[0] != config:
+            root = "" if config.store in (None, DAEMON) else str(config.store)
+            made = IndexSource(file, state_dir=self._state_dir, root=root, copies=config.copy_closures)
+            self._indexed = config, made
+        return self._indexed[1]
 
     def _has_test_set(self, path: Path | None) -> bool:
         return debian_set(path or self._checkout).file.exists()

@@ -6,11 +6,12 @@ let
 in
 rec {
   genAttrs = names: value: listToAttrs (map (name: { inherit name; value = value name; }) names);
-  inherit (builtins) concatStringsSep all elem attrNames compareVersions;
+  inherit (builtins) concatStringsSep all elem filter attrNames compareVersions;
   nameValuePair = name: value: { inherit name value; };
   mapAttrs' = f: set: listToAttrs (map (name: f name set.${name}) (attrNames set));
   mapAttrsToList = f: set: map (name: f name set.${name}) (attrNames set);
   filterAttrs = keep: set: listToAttrs (map (name: { inherit name; value = set.${name}; }) (filter (name: keep name set.${name}) (attrNames set)));
+  attrValues = set: map (name: set.${name}) (attrNames set);
   optional = condition: value: if condition then [ value ] else [ ];
   hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
   hasInfix = part: text: builtins.length (builtins.split (builtins.replaceStrings [ "." ] [ "\\." ] part) text) > 1;

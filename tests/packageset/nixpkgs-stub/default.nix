@@ -13,10 +13,11 @@ let
     builder = "${set.busybox}/bin/busybox";
     args = [ "sh" "-euc" "PATH=${set.busybox}/bin\n${script}" ];
   } // attributes)) // { type = "derivation"; };
-  package = name: set.group name // { type = "derivation"; };
+  package = name: set.group name // { type = "derivation"; version = "12"; meta.description = "${name} of Debian"; };
 in
 builtins.listToAttrs (map (name: { inherit name; value = package name; }) set.names) // {
   inherit lib runCommand;
+  stdenv.hostPlatform.system = system;
   bashInteractive = runCommand "bash-interactive" { } ''
     mkdir -p $out/bin
     ln -s ${package "bash"}/bin/bash $out/bin/bash

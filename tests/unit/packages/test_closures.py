@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from carrel.errors import StorageFull
-from carrel.packages import closures
-from carrel.packages.closures import Closures
+from carrel.packages import farm
+from carrel.packages.closures import PROFILE, Closures, Made
 from carrel.packages.protocol import PackageError
+from carrel.tenancy.userland import Userland
 
 HASH = "0123456789abcdfghijklmnpqrsvwxyz"
 ENVIRONMENT, JQ = f"/nix/store/{HASH}-environment", f"/nix/store/{HASH}-jq"
@@ -25,13 +26,19 @@ class Place:
     def __init__(self, top: Path) -> None:
         self.store, self.envs = top / "nix", top / "envs"
         self.envs.mkdir()
-        self.closures = Closures(self.envs, lambda path: Path(f"{self.store}{path}"))
+        self.closures = Closures(self.envs, self.physical)
         self.write(f"{JQ}/bin/jq", "jq")
         self.write(f"{ENVIRONMENT}/nix-support/closure", f"{JQ}\n{ENVIRONMENT}\n")
         self.write(f"{ENVIRONMENT}/nix-support/environment", f"SSL_CERT_FILE={JQ}/bundle.crt\n")
         link = Path(f"{self.store}{ENVIRONMENT}/bin/jq")
         link.parent.mkdir()
         link.symlink_to(f"{JQ}/bin/jq")
+
+    def physical(self, path: str) -> Path:
+        return Path(f"{self.store}{path}")
+
+    def keep(self, key: str, environment: str = ENVIRONMENT) -> Userland:
+        return self.closures.keep(key, ("jq",), self.closures.described(environment))
 
     def write(self, path: str, text: str) -> None:
         file = Path(f"{self.store}{path}")
@@ -45,7 +52,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_a_closure_is_one_directory_of_the_stores_own_files(place: Place) -> None:
-    made = place.closures.keep(KEY, ("jq",), ENVIRONMENT)
+    made = place.keep(KEY)
     assert [(mount.source, mount.target) for mount in made.mounts] == [(str(place.envs / KEY), "/nix/store")]
     assert (made.kind, made.key, made.search_path) == ("closure", KEY, f"{ENVIRONMENT}/bin")
     assert made.env == (("SSL_CERT_FILE", f"{JQ}/bundle.crt"),)
@@ -57,16 +64,16 @@ def test_a_closure_is_one_directory_of_the_stores_own_files(place: Place) -> Non
 
 def test_it_is_found_again_whole_or_not_at_all(place: Place) -> None:
     assert place.closures.found(KEY) is None
-    made = place.closures.keep(KEY, ("jq",), ENVIRONMENT)
+    made = place.keep(KEY)
     assert place.closures.found(KEY) == made
-    closures.remove(place.envs / KEY / f"{HASH}-jq")
+    farm.remove(place.envs / KEY / f"{HASH}-jq")
     assert place.closures.found(KEY) is None
-    assert place.closures.keep(KEY, ("jq",), ENVIRONMENT) == made == place.closures.found(KEY)
+    assert place.keep(KEY) == made == place.closures.found(KEY)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"packages": []}'])
 def test_a_record_that_is_not_one_is_none(place: Place, text: str) -> None:
-    place.closures.keep(KEY, ("jq",), ENVIRONMENT)
+    place.keep(KEY)
     (place.envs / f"{KEY}.json").write_text(text)
     assert place.closures.found(KEY) is None
 
@@ -78,7 +85,7 @@ def test_what_a_crash_cut_short_is_made_anew(place: Place) -> None:
     (place.envs / f".{KEY}.json").write_text("{")
     (place.envs / KEY).mkdir()
     assert place.closures.found(KEY) is None
-    made = place.closures.keep(KEY, ("jq",), ENVIRONMENT)
+    made = place.keep(KEY)
     assert place.closures.found(KEY) == made
     assert sorted(path.name for path in place.envs.iterdir()) == [KEY, f"{KEY}.json"]
 
@@ -90,14 +97,15 @@ def test_what_cannot_be_linked_is_bound_path_by_path(
     def refuse(source: Path, target: Path) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(closures, "_link_tree", refuse)
-    made = place.closures.keep(KEY, ("jq",), ENVIRONMENT)
+    monkeypatch.setattr(farm, "_link", refuse)
+    place.closures = Closures(place.envs, place.physical, copies=False)
+    made = place.keep(KEY)
     assert {(mount.source, mount.target) for mount in made.mounts} == {
         (f"{place.store}{path}", path) for path in (JQ, ENVIRONMENT)
     }
     assert place.closures.found(KEY) == made
     assert not (place.envs / KEY).exists()
-    closures.remove(Path(f"{place.store}{JQ}"))
+    farm.remove(Path(f"{place.store}{JQ}"))
     assert place.closures.found(KEY) is None
 
 
@@ -106,9 +114,9 @@ def test_a_full_disk_keeps_nothing_half(place: Place, monkeypatch: pytest.Monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(closures, "_link_tree", full)
+        patched.setattr(farm, "_link", full)
         with pytest.raises(StorageFull, match="disk is full"):
-            place.closures.keep(KEY, ("jq",), ENVIRONMENT)
+            place.keep(KEY)
     assert place.closures.found(KEY) is None
     assert list(place.envs.iterdir()) == []
 
@@ -117,24 +125,24 @@ def test_a_full_disk_keeps_nothing_half(place: Place, monkeypatch: pytest.Monkey
 def test_an_environment_that_sets_what_it_may_not_is_refused(place: Place, line: str) -> None:
     place.write(f"{ENVIRONMENT}/nix-support/environment", f"{line}\n")
     with pytest.raises(PackageError, match="may not"):
-        place.closures.keep(KEY, ("jq",), ENVIRONMENT)
+        place.keep(KEY)
 
 
 @pytest.mark.parametrize("closure", [JQ, f"{ENVIRONMENT}\n/etc", f"{ENVIRONMENT}\n/nix/store/../../etc", ""])
 def test_an_environment_that_lies_about_its_closure_is_refused(place: Place, closure: str) -> None:
     place.write(f"{ENVIRONMENT}/nix-support/closure", f"{closure}\n")
     with pytest.raises(PackageError, match="what it is made of"):
-        place.closures.keep(KEY, ("jq",), ENVIRONMENT)
+        place.keep(KEY)
 
 
 def test_what_is_gone_from_the_store_is_said(place: Place) -> None:
     with pytest.raises(PackageError, match="cannot be kept"):
-        place.closures.keep(KEY, ("jq",), f"/nix/store/{HASH}-gone")
+        place.keep(KEY, f"/nix/store/{HASH}-gone")
 
 
 def test_what_nobody_has_used_for_long_goes_and_the_rest_stays(place: Place) -> None:
     for key in (KEY, OTHER):
-        place.closures.keep(key, ("jq",), ENVIRONMENT)
+        place.keep(key)
         place.closures.root(key).symlink_to(ENVIRONMENT)
     (place.envs / "note").touch()
     assert not place.closures.prune({KEY}, NOW - timedelta(days=1))
@@ -145,7 +153,7 @@ def test_what_nobody_has_used_for_long_goes_and_the_rest_stays(place: Place) -> 
 
 
 def test_what_was_found_counts_as_used(place: Place) -> None:
-    place.closures.keep(KEY, ("jq",), ENVIRONMENT)
+    place.keep(KEY)
     long_ago = (NOW - timedelta(days=30)).timestamp()
     for path in place.envs.iterdir():
         os.utime(path, (long_ago, long_ago))
@@ -156,3 +164,26 @@ def test_what_was_found_counts_as_used(place: Place) -> None:
 
 def test_without_environments_there_is_nothing_to_prune(tmp_path: Path) -> None:
     assert not Closures(tmp_path / "none", Path).prune((), NOW)
+
+
+# --- what no Nix put together ---
+
+
+def test_packages_without_an_environment_get_a_profile(place: Place) -> None:
+    made = place.closures.keep(KEY, ("jq",), Made((JQ,), {}, packages=(JQ,)))
+    assert [(mount.source, mount.target) for mount in made.mounts] == [
+        (str(place.envs / KEY), "/nix/store"), (str(place.envs / f"{KEY}.profile"), PROFILE),
+    ]  # fmt: skip
+    assert (made.search_path, made.shell) == (f"{PROFILE}/bin", f"{PROFILE}/bin/bash")
+    assert (place.envs / f"{KEY}.profile/bin/jq").readlink() == Path(f"{JQ}/bin/jq")
+    assert place.closures.found(KEY) == made
+    farm.remove(place.envs / f"{KEY}.profile")
+    assert place.closures.found(KEY) is None
+    assert place.closures.keep(KEY, ("jq",), Made((JQ,), {}, packages=(JQ,))) == made
+    assert place.closures.prune((), datetime.now(UTC) + timedelta(seconds=1))
+    assert list(place.envs.iterdir()) == []
+
+
+def test_what_the_store_lacks_is_named(place: Place) -> None:
+    gone = f"/nix/store/{HASH}-gone"
+    assert place.closures.missing((JQ, gone, ENVIRONMENT)) == (gone,)

@@ -15,7 +15,7 @@ import pytest
 
 from carrel.declare.gateway import PackagesConfig
 from carrel.declare.tenant import SandboxConfig
-from carrel.packages.closures import remove
+from carrel.packages.farm import remove
 from carrel.packages.nix import Expression, NixSource
 from carrel.packages.protocol import BuildFailed, PackageError
 from carrel.packages.sources import nixpkgs
@@ -26,7 +26,6 @@ from carrel.tenancy.userland import Userland
 from tests.fakes.packageset import PACKAGES, REPOSITORY, SET, Built, verify
 from tests.fakes.sandboxed import LAUNCH_UID, reachable, workspace_tenant
 
-STUB = REPOSITORY / "tests" / "packageset" / "nixpkgs-stub"
 SLOW = """{ packages, debs }:
 let busybox = builtins.path { path = debs + "/busybox"; name = "busybox-static"; }; in
 derivation {
@@ -331,15 +330,6 @@ def _wait_for(first: str, builder: str | None = None) -> None:
 
 
 # --- the expression for nixpkgs, on a stand-in for nixpkgs ---
-
-
-@pytest.fixture
-def stand_in(debs: Path, tmp_path: Path) -> Path:
-    """A directory that answers like nixpkgs for the few things that the expression asks of it."""
-    shutil.copytree(REPOSITORY / "tests" / "packageset", tmp_path / "set")
-    shutil.copytree(debs, tmp_path / "set" / "debs", copy_function=os.link)
-    shutil.copy(STUB / "default.nix", tmp_path / "default.nix")
-    return tmp_path
 
 
 async def test_an_environment_of_nixpkgs(stand_in: Path, built: Built, runner: BwrapSandbox, tenant: Tenant) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from carrel.declare.gateway import PackagesConfig
+from carrel.packages import index
 from carrel.packages.nix import NixSource
 from carrel.packages.protocol import PackageError
 from carrel.packages.sources import DeclaredSource, NoSource, debian_set, nixpkgs
@@ -67,6 +68,16 @@ def test_binary_caches_are_the_operators(tmp_path: Path) -> None:
     plain = source(PackagesConfig(source="nixpkgs", path="/somewhere"), tmp_path)._source()
     assert isinstance(plain, NixSource)
     assert "substituters" not in plain._settings()
+
+
+async def test_an_index_is_where_the_module_puts_it_or_where_it_is_said_to_be(tmp_path: Path) -> None:
+    made = source(PackagesConfig(source="index"), tmp_path)
+    assert "no package index" in (await made.available() or "")
+    assert str(index.WHERE) in await made.identity()
+    config = PackagesConfig(source="index", path=str(tmp_path / "packages.json"), store=str(tmp_path))
+    named = source(config, tmp_path)
+    assert f"{tmp_path}/packages.json {tmp_path}" in await named.identity()
+    assert named._source() is named._source()
 
 
 async def test_a_change_of_what_is_declared_is_a_change_of_identity(tmp_path: Path) -> None:

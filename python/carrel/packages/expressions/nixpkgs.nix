@@ -3,14 +3,13 @@
 { packages, nixpkgs, system ? builtins.currentSystem }:
 let
   pkgs = import nixpkgs { inherit system; config = { }; overlays = [ ]; };
-  base = [ "bashInteractive" "coreutils" "findutils" "gnugrep" "gnused" "gawk" "gnutar" "gzip" "cacert" ];
-  alias = { bash = "bashInteractive"; };
+  base = import ./base.nix;
   named = name:
-    let attribute = alias.${name} or name; in
+    let attribute = base.alias.${name} or name; in
     if builtins.match "[A-Za-z0-9_+.-]+" attribute == null || !(pkgs ? ${attribute}) || !(pkgs.lib.isDerivation pkgs.${attribute})
     then throw "nixpkgs has no package ${name}"
     else pkgs.${attribute};
-  wanted = map named (pkgs.lib.unique (base ++ builtins.fromJSON packages));
+  wanted = map named (pkgs.lib.unique (base.names ++ builtins.fromJSON packages));
   tree = pkgs.buildEnv {
     name = "environment";
     paths = wanted;
