@@ -24,7 +24,7 @@ from carrel.http.live import LiveRequests
 from carrel.http.routes import EXCHANGE
 from carrel.http.services import Limits, Services
 from carrel.ids import request_id_from
-from carrel.relay.answer import Answer
+from carrel.relay.response import Relayed
 from carrel.tasks import Tasks
 
 _log = structlog.get_logger(__name__)
@@ -210,7 +210,7 @@ class Server:
     async def _refuse(self, exchange: Exchange, error: CarrelError) -> web.StreamResponse:
         request = exchange.request
         # An answer of the relay is begun with its first piece, not with its head: until then an error takes its place.
-        if request.begun is not None and not (isinstance(request.begun, Answer) and not request.begun.started):
+        if request.begun is not None and not (isinstance(request.begun, Relayed) and not request.begun.started):
             # The answer has begun: an end without its proper ending is all that can still be said.
             _log.warning("answer cut off", request_id=exchange.request_id, code=error.code)
             request.protocol.force_close()

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Final
 
 import structlog
-from aiohttp import web
 
 from carrel.clock import Clock
 from carrel.declare.rate_card import TokenCounts
@@ -18,7 +17,7 @@ from carrel.policy.calls import Outcome, Reservation
 from carrel.policy.estimate import likely
 from carrel.providers.failures import status_error
 from carrel.providers.retry import may_retry, with_retries
-from carrel.relay.answer import Answer, CallerGone
+from carrel.relay.answer import Answer, Caller, CallerGone
 from carrel.relay.connection import Connection
 from carrel.relay.framing import Head
 from carrel.relay.observe import Seen, StreamObserver, seen_in, seen_in_ends
@@ -51,7 +50,7 @@ class Outgoing:
 class Passage:
     """One call."""
 
-    request: web.BaseRequest
+    caller: Caller
     request_id: RequestId
     target: Target
     outgoing: Outgoing
@@ -61,7 +60,7 @@ class Passage:
     provider_request_id: str = ""
     deadline: float = 0.0
 
-    async def run(self) -> web.StreamResponse:
+    async def run(self) -> Answer:
         """Make the call. Raises CarrelError before the answer's first byte, never after it."""
         self.deadline = asyncio.get_running_loop().time() + self.target.config.timeout_seconds
         try:
@@ -84,12 +83,10 @@ class Passage:
             self.target.pool.give_back(connection)
 
     def _answer(self, head: Head, kind: str) -> Answer:
-        answer = Answer(
-            status=head.status, content_type=kind, request_id=self.request_id,
-            provider_request_id=self.provider_request_id,
+        return Answer(
+            self.caller, status=head.status, content_type=kind, request_id=self.request_id,
+            provider_request_id=self.provider_request_id, stall_seconds=self.stall_seconds,
         )  # fmt: skip
-        answer.stall_seconds = self.stall_seconds
-        return answer
 
     # --- opening ---
 
@@ -166,7 +163,7 @@ class Passage:
 
     # --- passing on ---
 
-    async def _whole(self, connection: Connection, head: Head, answer: Answer) -> web.StreamResponse:
+    async def _whole(self, connection: Connection, head: Head, answer: Answer) -> Answer:
         """Pass on an answer that is no stream."""
         pieces: list[bytes] = []
         size = 0
@@ -186,20 +183,20 @@ class Passage:
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         seen = seen_in(body)
         await self._settle(seen, "error" if seen.error else "ok", estimate=likely(size))
-        await answer.begin(self.request, length=len(body))
+        answer.begin(length=len(body))
         with contextlib.suppress(CallerGone):
-            await answer.finish(body)
+            answer.finish(body)
         return answer
 
     async def _long(
         self, connection: Connection, head: Head, answer: Answer, front: bytes
-    ) -> web.StreamResponse:  # fmt: skip
+    ) -> Answer:  # fmt: skip
         """Pass on a long answer as it comes, all but its last bytes."""
         size = len(front)
         held = front[-END_BYTES:]
         outcome: Outcome = "ok"
         try:
-            await answer.begin(self.request, length=head.length)
+            answer.begin(length=head.length)
             await answer.send(front[:-END_BYTES])
             while piece := await connection.read():
                 size += len(piece)
@@ -218,19 +215,18 @@ class Passage:
             outcome = "cut"
         with contextlib.suppress(CallerGone):
             if outcome == "ok":
-                await answer.finish(held)
+                answer.finish(held)
             else:
                 answer.cut()
         return answer
 
-    async def _stream(self, connection: Connection, answer: Answer) -> web.StreamResponse:
+    async def _stream(self, connection: Connection, answer: Answer) -> Answer:
         """Pass on a stream, its events as they come, its end after the row."""
         observer = StreamObserver(hide_usage=self.outgoing.hides_usage)
         outcome: Outcome = "ok"
         failure: CarrelError | None = None
         try:
-            answer.headers["Cache-Control"] = "no-cache"
-            await answer.begin(self.request)
+            answer.begin(more="Cache-Control: no-cache\r\n")
             while data := await connection.read():
                 await answer.send(observer.feed(data))
                 if observer.done:
@@ -257,7 +253,7 @@ class Passage:
 
     async def _end(
         self, answer: Answer, held: bytes, outcome: Outcome, failure: CarrelError | None
-    ) -> web.StreamResponse:  # fmt: skip
+    ) -> Answer:  # fmt: skip
         if failure is not None and not answer.started:
             raise failure
         with contextlib.suppress(CallerGone):
@@ -268,7 +264,7 @@ class Passage:
             elif outcome == "cancelled":
                 answer.cut()
             else:
-                await answer.finish(held)
+                answer.finish(held)
         return answer
 
     async def _settle(self, seen: Seen, outcome: Outcome, *, estimate: int) -> None:

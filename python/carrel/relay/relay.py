@@ -14,9 +14,10 @@ from carrel.ids import RequestId
 from carrel.policy.calls import Call, Meter
 from carrel.policy.estimate import worst_input, worst_output
 from carrel.policy.models import allowed
-from carrel.relay.answer import STALL_SECONDS
+from carrel.relay.answer import STALL_SECONDS, Answer, Caller
 from carrel.relay.fields import ChatFields, read_fields
 from carrel.relay.passage import Outgoing, Passage
+from carrel.relay.response import Relayed
 from carrel.relay.splice import add_member, replace_members
 from carrel.relay.targets import Targets
 from carrel.secrets import Secret, SecretStore
@@ -55,7 +56,23 @@ class Relay:
 
         Raises CarrelError before the answer's first byte; after it, an answer that fails is cut.
         """
-        fields = read_fields(body)
+        relayed = Relayed(request)
+        await relayed.introduce()
+        answer = await self.pass_on(relayed, tenant, snapshot, request_id, body, fields=read_fields(body))
+        relayed.set_status(answer.status)
+        return relayed
+
+    async def pass_on(
+        self,
+        caller: Caller,
+        tenant: Tenant,
+        snapshot: Snapshot,
+        request_id: RequestId,
+        body: bytes,
+        *,
+        fields: ChatFields,
+    ) -> Answer:
+        """`handle` for a caller of any kind; ``fields`` are those of ``body``."""
         allowed(snapshot, tenant, fields.model)
         model = snapshot.gateway.models[fields.model]
         target = self._targets.known(snapshot, tenant, model.provider)
@@ -71,7 +88,7 @@ class Relay:
         )
         reservation = await self._meter.reserve(tenant, snapshot, call)
         passage = Passage(
-            request, request_id, target, outgoing, reservation, self._clock, self._stall_seconds
+            caller, request_id, target, outgoing, reservation, self._clock, self._stall_seconds
         )  # fmt: skip
         try:
             return await passage.run()

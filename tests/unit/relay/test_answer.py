@@ -1,146 +1,121 @@
+"""The bytes of an answer, to a caller that is a list."""
+
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
 
 import pytest
-from aiohttp import web
 
 from carrel.ids import RequestId
 from carrel.relay.answer import Answer, CallerGone
-from tests.unit.relay.harness import Reply, read_reply
-
-Handler = Callable[[web.BaseRequest, Answer], Awaitable[None]]
 
 
-async def ask(handler: Handler, *requests: bytes) -> list[Reply | None]:
-    async def run(request: web.BaseRequest) -> web.StreamResponse:
-        answer = Answer(
-            status=200, content_type="text/plain", request_id=RequestId("req_1"), provider_request_id="p1"
-        )  # fmt: skip
-        await handler(request, answer)
-        return answer
+class Listener:
+    """A caller that keeps what it is given. ``slow``: it never takes it."""
 
-    server = web.Server(run)
-    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname()[:2])
-    replies: list[Reply | None] = []
-    for request in requests:
-        writer.write(request)
-        try:
-            replies.append(await read_reply(reader))
-        except asyncio.IncompleteReadError:
-            replies.append(None)
-    writer.close()
-    listener.close()
-    await server.shutdown(1.0)
-    return replies
+    def __init__(self, *, modern: bool = True, keeps: bool = True, slow: bool = False) -> None:
+        self.modern = modern
+        self.keeps = keeps
+        self.paused = slow
+        self.gone = False
+        self.heard: list[bytes] = []
 
+    def lines(self) -> str:
+        return "X-Edge: e\r\n"
 
-GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-OLD = b"GET / HTTP/1.0\r\nHost: h\r\n\r\n"
-LAST = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    def put(self, data: bytes) -> None:
+        if self.gone:
+            raise CallerGone
+        self.heard.append(data)
+
+    async def drained(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def abort(self) -> None:
+        self.gone = True
 
 
-async def sized(request: web.BaseRequest, answer: Answer) -> None:
-    await answer.begin(request, length=5)
-    assert not answer.started
-    await answer.finish(b"hello")
-    assert answer.started
+def answer_to(listener: Listener, *, stall_seconds: float = 60.0) -> Answer:
+    return Answer(
+        listener, status=200, content_type="text/plain", request_id=RequestId("req_1"), provider_request_id="p1",
+        stall_seconds=stall_seconds,
+    )  # fmt: skip
 
 
-async def chunked(request: web.BaseRequest, answer: Answer) -> None:
-    await answer.begin(request)
+def undated(data: bytes) -> bytes:
+    return re.sub(rb"Date: [^\r]+\r\n", b"Date: D\r\n", data)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Request-Id: req_1\r\nX-Provider-Request-Id: p1\r\n"
+END = b"Date: D\r\nX-Edge: e\r\n\r\n"
+
+
+async def test_head_and_body_go_in_one_write() -> None:
+    listener = Listener()
+    answer = answer_to(listener)
+    answer.begin(length=5)
+    before = answer.started
+    answer.finish(b"hello")
+    assert (before, answer.started) == (False, True)
+    assert [undated(data) for data in listener.heard] == [HEAD + b"Content-Length: 5\r\n" + END + b"hello"]
+    assert listener.keeps
+
+
+async def test_chunks_where_the_length_is_not_known() -> None:
+    listener = Listener()
+    answer = answer_to(listener)
+    answer.begin(more="Cache-Control: no-cache\r\n")
     await answer.send(b"")
     assert not answer.started
     await answer.send(b"hel")
-    await answer.finish(b"lo")
+    answer.finish(b"lo")
+    assert [undated(data) for data in listener.heard] == [
+        HEAD + b"Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n" + END + b"3\r\nhel\r\n",
+        b"2\r\nlo\r\n0\r\n\r\n",
+    ]
+    assert listener.keeps
 
 
-@pytest.mark.parametrize("handler", [sized, chunked])
-async def test_answers_one_after_the_other(handler: Handler) -> None:
-    replies = await ask(handler, GET, GET, LAST, GET)
-    assert [reply and reply.body for reply in replies] == [b"hello", b"hello", b"hello", None]
-    assert replies[0] is not None
-    assert replies[0].headers["x-request-id"] == "req_1"
-    assert replies[0].headers["x-provider-request-id"] == "p1"
-    assert "date" in replies[0].headers
-    assert replies[2] is not None
-    assert replies[2].headers["connection"] == "close"
-
-
-async def test_http_1_0() -> None:
-    [sized_reply] = await ask(sized, OLD)
-    [chunked_reply] = await ask(chunked, OLD)
-    assert sized_reply is not None
-    assert chunked_reply is not None
-    assert sized_reply.body == chunked_reply.body == b"hello"
-    assert "transfer-encoding" not in chunked_reply.headers
-    [kept, _] = await ask(sized, OLD.replace(b"Host", b"Connection: keep-alive\r\nHost"), OLD)
-    assert kept is not None
-    assert kept.headers["connection"] == "keep-alive"
+async def test_the_connections_end_is_the_answers_where_nothing_else_can_be() -> None:
+    old = Listener(modern=False)
+    answer = answer_to(old)
+    answer.begin()
+    await answer.send(b"hel")
+    answer.finish(b"lo")
+    assert b"".join(old.heard).endswith(b"\r\n\r\nhello")
+    assert b"Connection: close\r\n" in old.heard[0]
+    assert not old.keeps
+    asked, last = Listener(modern=False), Listener(keeps=False)
+    for listener, said in ((asked, b"Connection: keep-alive\r\n"), (last, b"Connection: close\r\n")):
+        answer = answer_to(listener)
+        answer.begin(length=0)
+        answer.finish()
+        assert said in listener.heard[0]
+    assert (asked.keeps, last.keeps) == (True, False)
 
 
 async def test_a_cut_answer_has_no_end() -> None:
-    async def handler(request: web.BaseRequest, answer: Answer) -> None:
-        await answer.begin(request)
-        await answer.send(b"part")
-        answer.cut(b"why")
-
-    first, second = await ask(handler, GET, GET)
-    assert first is not None
-    assert (first.body, first.whole) == (b"partwhy", False)
-    assert second is None
-
-
-async def test_an_answer_that_was_not_finished_is_a_fault() -> None:
-    answer = Answer(status=200, content_type="a", request_id=RequestId("r"), provider_request_id="")
-    with pytest.raises(RuntimeError):
-        await answer.write_eof()
+    listener = Listener()
+    answer = answer_to(listener)
+    answer.begin()
+    await answer.send(b"part")
+    answer.cut(b"why")
+    assert listener.heard[-1] == b"3\r\nwhy\r\n"
+    assert not listener.keeps
 
 
 async def test_a_caller_that_is_gone() -> None:
-    gone = asyncio.Event()
-
-    async def handler(request: web.BaseRequest, answer: Answer) -> None:
-        await answer.begin(request)
-        assert request.transport is not None
-        request.transport.abort()
-        try:
-            await answer.send(b"x")
-        except CallerGone:
-            gone.set()
-            answer.cut()
-
-    assert await ask(handler, GET) == [None]
-    assert gone.is_set()
+    listener = Listener()
+    answer = answer_to(listener)
+    answer.begin()
+    listener.gone = True
+    with pytest.raises(CallerGone):
+        await answer.send(b"x")
 
 
-async def send_much(answer: Answer) -> None:
-    for _ in range(2000):
-        await answer.send(b"x" * 65536)
-
-
-async def test_a_caller_that_does_not_read_is_cut_off() -> None:
-    gone = asyncio.Event()
-
-    async def handler(request: web.BaseRequest, answer: Answer) -> None:
-        answer.stall_seconds = 0.1
-        await answer.begin(request)
-        with pytest.raises(CallerGone):
-            await send_much(answer)
-        gone.set()
-        answer.cut()
-
-    async def run(request: web.BaseRequest) -> web.StreamResponse:
-        answer = Answer(status=200, content_type="a", request_id=RequestId("r"), provider_request_id="")
-        await handler(request, answer)
-        return answer
-
-    server = web.Server(run)
-    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
-    _, writer = await asyncio.open_connection(*listener.sockets[0].getsockname()[:2], limit=1024)
-    writer.write(GET)
-    async with asyncio.timeout(10):
-        await gone.wait()
-    writer.close()
-    listener.close()
-    await server.shutdown(1.0)
+async def test_a_caller_that_takes_nothing_is_cut_off() -> None:
+    listener = Listener(slow=True)
+    answer = answer_to(listener, stall_seconds=0.01)
+    answer.begin()
+    with pytest.raises(CallerGone):
+        await answer.send(b"x")
+    assert listener.gone
