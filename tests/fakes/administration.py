@@ -17,6 +17,7 @@ class FakeAdministration:
 
     directory: Directory
     tokens_of: dict[str, dict[str, str]] = field(default_factory=dict)
+    members_of: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
 
     def _note(self, what: str, tenant_id: str, by: control.Actor) -> None:
@@ -58,7 +59,10 @@ class FakeAdministration:
 
     async def tokens(self, tenant_id: TenantId) -> control.TokenList:
         mine = self.tokens_of.get(tenant_id, {})
-        infos = tuple(control.TokenInfo(name=n, prefix=t[:-24], scopes=("chat",)) for n, t in mine.items())
+        infos = tuple(
+            control.TokenInfo(name=n, prefix=t[:-24], scopes=("chat",), member=self.members_of.get(n))
+            for n, t in mine.items()
+        )
         return control.TokenList(tenant=tenant_id, tokens=infos)
 
     async def token_issue(
@@ -67,13 +71,18 @@ class FakeAdministration:
         self._note("issue", tenant_id, by)
         text = f"tk_{tenant_id}_" + "e" * 32
         self.tokens_of.setdefault(tenant_id, {})[order.name] = text
+        if order.member is not None:
+            self.members_of[order.name] = order.member
         return control.TokenIssued(
-            tenant=tenant_id, name=order.name, token=text, prefix=text[:-24], scopes=order.scopes, expires=order.expires
-        )
+            tenant=tenant_id, name=order.name, token=text, prefix=text[:-24], scopes=order.scopes,
+            expires=order.expires, member=order.member,
+        )  # fmt: skip
 
     async def token_rotate(
-        self, tenant_id: TenantId, order: control.TokenRotate, *, by: control.Actor
+        self, tenant_id: TenantId, order: control.TokenRotate, *, by: control.Actor, member: str | None = None
     ) -> control.TokenIssued:
+        if member is not None:
+            raise NotFound(f"There is no token {order.name!r}.")
         return await self.token_issue(tenant_id, control.TokenIssue(name=order.name or "default"), by=by)
 
     async def token_revoke(self, tenant_id: TenantId, name: str, *, by: control.Actor) -> None:

@@ -62,6 +62,7 @@ class Record:
     scopes: tuple[str, ...]
     expires: datetime | None
     prefix: str
+    member: str | None = None
 
 
 class TokenBook:
@@ -71,8 +72,8 @@ class TokenBook:
         self._records: dict[str, Record] = {}
 
     def add(self, text: str, tenant: str, *, scopes: tuple[str, ...] = ("chat", "rpc", "admin"),
-            expires: datetime | None = None) -> None:  # fmt: skip
-        record = Record(TenantId(tenant), "default", scopes, expires, text[:-24])
+            expires: datetime | None = None, member: str | None = None) -> None:  # fmt: skip
+        record = Record(TenantId(tenant), "default", scopes, expires, text[:-24], member)
         self._records[hashlib.sha256(text.encode()).hexdigest()] = record
 
     def revoke(self, text: str) -> None:
@@ -145,7 +146,7 @@ class Summary:
 
 
 class SessionBook:
-    """Sessions in memory, by tenant."""
+    """Sessions in memory, by tenant, or by tenant and member where members have their own."""
 
     def __init__(self) -> None:
         self.by_tenant: dict[str, dict[str, Summary]] = {}
@@ -154,30 +155,35 @@ class SessionBook:
     async def create(self, tenant: Tenant, agent: str, *, session_id: SessionId | None = None,
                      label: str | None = None) -> Summary:  # fmt: skip
         chosen = session_id or new_session_id()
-        mine = self.by_tenant.setdefault(tenant.id, {})
+        mine = self.by_tenant.setdefault(whose(tenant), {})
         if chosen in mine:
             raise Conflict("There is a session of that id.")
         mine[chosen] = Summary(chosen, agent, label)
         return mine[chosen]
 
     async def list(self, tenant: Tenant) -> Sequence[Summary]:
-        return list(self.by_tenant.get(tenant.id, {}).values())
+        return list(self.by_tenant.get(whose(tenant), {}).values())
 
     async def preview(self, tenant: Tenant, session_id: SessionId, *, limit: int) -> Sequence[Message]:
         self._known(tenant, session_id)
-        return self.said.get((tenant.id, session_id), [])[-limit:]
+        return self.said.get((whose(tenant), session_id), [])[-limit:]
 
     async def reset(self, tenant: Tenant, session_id: SessionId) -> None:
         self._known(tenant, session_id)
-        self.said.pop((tenant.id, session_id), None)
+        self.said.pop((whose(tenant), session_id), None)
 
     async def delete(self, tenant: Tenant, session_id: SessionId) -> None:
         self._known(tenant, session_id)
-        del self.by_tenant[tenant.id][session_id]
+        del self.by_tenant[whose(tenant)][session_id]
 
     def _known(self, tenant: Tenant, session_id: SessionId) -> None:
-        if session_id not in self.by_tenant.get(tenant.id, {}):
+        if session_id not in self.by_tenant.get(whose(tenant), {}):
             raise NotFound("No such session.")
+
+
+def whose(tenant: Tenant) -> str:
+    """The tenant, or the member of it who has sessions of their own."""
+    return tenant.id if tenant.own is None else f"{tenant.id}/{tenant.own}"
 
 
 @dataclass
@@ -186,15 +192,17 @@ class FakeAgents:
 
     sessions: SessionBook
     turns: list[Turn] = field(default_factory=list)
+    members: list[str | None] = field(default_factory=list)
     cancelled: int = 0
     error: CarrelError | None = None
 
     async def run(self, tenant: Tenant, snapshot: Snapshot, turn: Turn) -> AsyncIterator[AgentEvent]:
         self.turns.append(turn)
         said = "".join(b.text for b in turn.messages[-1].content if isinstance(b, Text))
-        mine = self.sessions.by_tenant.setdefault(tenant.id, {})
+        mine = self.sessions.by_tenant.setdefault(whose(tenant), {})
+        self.members.append(tenant.member)
         mine.setdefault(turn.session_id, Summary(turn.session_id, turn.agent))
-        self.sessions.said.setdefault((tenant.id, turn.session_id), []).extend(turn.messages)
+        self.sessions.said.setdefault((whose(tenant), turn.session_id), []).extend(turn.messages)
         if self.error is not None and said == "fail":
             raise self.error
         try:

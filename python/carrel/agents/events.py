@@ -10,7 +10,7 @@ from carrel.wire.conversation import Message, StopReason
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One message to an agent. ``messages`` are what the caller brings; of an existing session only those after the
-    last assistant one are taken. ``system`` is added to the agent's own prompt. ``member`` is who asks, if known.
+    last assistant one are taken. ``system`` is added to the agent's own prompt. Who asks is what the handle says.
     ``create``: a session of that id is begun where there is none; otherwise it is NotFound.
     """
 
@@ -19,7 +19,6 @@ class Turn:
     messages: tuple[Message, ...]
     request_id: RequestId
     system: str = ""
-    member: str | None = None
     max_tokens: int | None = None
     temperature: float | None = None
     create: bool = True

@@ -80,7 +80,7 @@ class Agents:
             granted = self._access.tools(tenant, turn.agent, turn.session_id)
             more = tuple(name for name in ALL_TOOLS if name in granted and name not in agent.tools)
             agent = agent.model_copy(update={"tools": (*agent.tools, *more)}) if more else agent
-        workspace = workspace_of(tenant, session_id=turn.session_id, member=turn.member)
+        workspace = workspace_of(tenant, session_id=turn.session_id)
         opening = self._sessions.open(tenant, turn.session_id, agent=turn.agent, create=turn.create)
         async with opening as session:
             userland = TurnUserland(self._environments, frozenset(tenant.config.packages), tasks=self._tasks)
@@ -130,7 +130,7 @@ class Agents:
         if self._egress is None:
             return None
         return self._egress.gate(
-            tenant, agent=turn.agent, session_id=turn.session_id, member=turn.member, request_id=turn.request_id
+            tenant, agent=turn.agent, session_id=turn.session_id, member=tenant.own, request_id=turn.request_id
         )
 
     async def compact(

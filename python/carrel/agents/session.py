@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from carrel.agents import transcript
 from carrel.agents.entries import Entry, Header, encode
@@ -15,12 +16,16 @@ from carrel.tasks import Tasks
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.paths import TenantRoot
 
+OWN_SESSIONS: Final = "sessions.d"
+"""Members who have sessions of their own have them beside the tenant's, so that nobody's id names another's."""
 Written = Callable[[Sequence[Entry], int], None]
 
 
 def sessions_directory(tenant: Tenant) -> TenantRoot:
-    """The directory of the tenant's transcripts; the caller closes it."""
-    return tenant.root.directory(transcript.DIRECTORY, create=True)
+    """The directory of the tenant's transcripts, or of a member's own; the caller closes it."""
+    own = tenant.own
+    path = transcript.DIRECTORY if own is None else f"{OWN_SESSIONS}/member-{own}"
+    return tenant.root.directory(path, create=True)
 
 
 class OpenSession:

@@ -1,6 +1,7 @@
 """A tenant's sessions: made, listed, looked into, reset, removed, and opened by one turn at a time.
 
-Everything hangs off the tenant's handle, so the id of another tenant's session is the id of none.
+Everything hangs off the tenant's handle, so the id of another tenant's session is the id of none. Where members have
+what is theirs alone (`sandbox.scope: member`), they have their sessions so too: a handle used for one knows no other's.
 """
 
 import os
@@ -33,6 +34,7 @@ from carrel.wire.conversation import Image, Message, Text
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
+_Whose = tuple[TenantId, str | None]
 MAX_PAGE: Final = 1000
 MAX_KEY: Final = 512
 SHELVES_KEPT: Final = 512
@@ -73,7 +75,7 @@ class Sessions:
         self._makers = Turnstile("the list of sessions", max_waiting=10_000, wait_seconds=60)
         self._sync = sync
         self._tasks = Tasks("sessions")
-        self._places: OrderedDict[TenantId, _Place] = OrderedDict()
+        self._places: OrderedDict[_Whose, _Place] = OrderedDict()
 
     @property
     def workers(self) -> Workers:
@@ -102,7 +104,7 @@ class Sessions:
 
     async def _create(self, tenant: Tenant, header: Header) -> SessionSummary:
         chosen = SessionId(header.id)
-        async with self._turns.passing((tenant.id, chosen)), self._makers.passing(tenant.id):
+        async with self._turns.passing((_whose(tenant), chosen)), self._makers.passing(_whose(tenant)):
             shelf = await self._shelf(tenant)
             if header.key is not None and shelf.by_key(header.agent, header.key) is not None:
                 raise Conflict("There is a session of that key already.")
@@ -165,7 +167,7 @@ class Sessions:
 
     async def delete(self, tenant: Tenant, session_id: SessionId) -> None:
         """Remove it with its transcript and a workspace of its own; waits for a turn that runs."""
-        async with self._turns.passing((tenant.id, session_id)):
+        async with self._turns.passing((_whose(tenant), session_id)):
             await to_the_end(self._tasks, self._delete(tenant, session_id), name="delete")
 
     async def _delete(self, tenant: Tenant, session_id: SessionId) -> None:
@@ -176,7 +178,8 @@ class Sessions:
             await self._in_directory(tenant, lambda d: d.remove(transcript.file_name(session_id)))
             shelf.drop(session_id)
             await self._note(tenant, shelf, session_id)
-        await self._workers.run(lambda: remove_workspace(tenant.root, session_workspace(session_id)))
+        if tenant.own is None:
+            await self._workers.run(lambda: remove_workspace(tenant.root, session_workspace(session_id)))
 
     @asynccontextmanager
     async def open(
@@ -187,7 +190,7 @@ class Sessions:
         ``create``: where there is none it begins, with ``agent``, at the first line that is added. Raises NotFound,
         and Conflict where it is another agent's.
         """
-        async with self._turns.passing((tenant.id, session_id)):
+        async with self._turns.passing((_whose(tenant), session_id)):
             shelf = await self._shelf(tenant)
             with shelf.in_use():
                 session = await self._opened(tenant, shelf, session_id, agent, create)
@@ -237,26 +240,27 @@ class Sessions:
         return session
 
     async def _shelf(self, tenant: Tenant) -> Shelf:
-        place = self._places.get(tenant.id)
+        whose = _whose(tenant)
+        place = self._places.get(whose)
         if place is None or (place.root is not tenant.root and not place.shelf.busy):
-            async with self._makers.passing((tenant.id, "load")):
-                place = self._places.get(tenant.id)
+            async with self._makers.passing((_whose(tenant), "load")):
+                place = self._places.get(whose)
                 if place is None or (place.root is not tenant.root and not place.shelf.busy):
                     shelf = Shelf()
                     await self._in_directory(tenant, shelf.load)
-                    place = self._places[tenant.id] = _Place(tenant.root, shelf)
+                    place = self._places[whose] = _Place(tenant.root, shelf)
                     self._let_go()
-        self._places.move_to_end(tenant.id)
+        self._places.move_to_end(whose)
         return place.shelf
 
     def _let_go(self) -> None:
         """Forget the shelves of tenants that were not seen for long; their transcripts know it all."""
-        for tenant_id in list(self._places)[: max(0, len(self._places) - SHELVES_KEPT)]:
-            if not self._places[tenant_id].shelf.busy:
-                del self._places[tenant_id]
+        for whose in list(self._places)[: max(0, len(self._places) - SHELVES_KEPT)]:
+            if not self._places[whose].shelf.busy:
+                del self._places[whose]
 
     async def _note(self, tenant: Tenant, shelf: Shelf, session_id: SessionId) -> None:
-        async with self._makers.passing((tenant.id, "note")):
+        async with self._makers.passing((_whose(tenant), "note")):
             await self._in_directory(tenant, lambda d: shelf.note(d, session_id))
 
     async def _in_directory(self, tenant: Tenant, work: Callable[[TenantRoot], T]) -> T:
@@ -268,6 +272,11 @@ class Sessions:
                 directory.close()
 
         return await self._workers.run(done)
+
+
+def _whose(tenant: Tenant) -> _Whose:
+    """Whose sessions these are: the tenant's, or a member's own."""
+    return tenant.id, tenant.own
 
 
 def _missing() -> NotFound:

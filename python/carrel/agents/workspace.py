@@ -25,20 +25,21 @@ INSIDE: Final = "/workspace"
 _MEMBER: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
-def workspace_of(tenant: Tenant, *, session_id: SessionId, member: str | None) -> str:
+def workspace_of(tenant: Tenant, *, session_id: SessionId) -> str:
     """The workspace's path beneath the tenant's root, by `sandbox.scope`.
 
     With the scope ``member`` and nobody known to ask, it is the session's own: no person's work is open to strangers.
     """
-    match tenant.config.sandbox.scope:
-        case "tenant":
-            return TENANT_WORKSPACE
-        case "member" if member is not None:
-            if not _MEMBER.fullmatch(member):
-                raise InvalidRequest("A member's name is 1 to 64 of a-z, 0-9, '_' and '-'.", param="member")
-            return f"{OWN_WORKSPACES}/member-{member}"
-        case _:
-            return session_workspace(session_id)
+    if tenant.config.sandbox.scope == "tenant":
+        return TENANT_WORKSPACE
+    return member_workspace(tenant.own) if tenant.own is not None else session_workspace(session_id)
+
+
+def member_workspace(member: str) -> str:
+    """The workspace of one member, where each has their own; raises InvalidRequest for what is no name."""
+    if not _MEMBER.fullmatch(member):
+        raise InvalidRequest("A member's name is 1 to 64 of a-z, 0-9, '_' and '-'.", param="member")
+    return f"{OWN_WORKSPACES}/member-{member}"
 
 
 def session_workspace(session_id: SessionId) -> str:

@@ -33,10 +33,11 @@ def chat(
     *,
     session: Annotated[str | None, Parameter(help="The session to go on with; else a new one.")] = None,
     agent: Annotated[str | None, Parameter(help="The agent to talk to; else the tenant's `main`.")] = None,
+    member: Annotated[str | None, Parameter(help="The person of the tenant's `members` to speak as.")] = None,
     target: Target = HERE,
 ) -> int:
     """Talk to an agent of a tenant. The answer and its tool calls are shown as they come; Ctrl-C stops the agent."""
-    conversation = Conversation(target, tenant, session=session, agent=agent)
+    conversation = Conversation(target, tenant, session=session, agent=agent, member=member)
     if message is None and sys.stdin.isatty():
         return conversation.hold()
     text = sys.stdin.read() if message in (None, "-") else message
@@ -48,11 +49,14 @@ def chat(
 class Conversation:
     """Turns of one session, shown as they happen."""
 
-    def __init__(self, target: Target, tenant: str, *, session: str | None, agent: str | None) -> None:
+    def __init__(
+        self, target: Target, tenant: str, *, session: str | None, agent: str | None, member: str | None = None
+    ) -> None:
         self._target = target
         self._path = tenant_path(tenant, "chat")
         self._tenant = tenant
         self._agent = agent
+        self._member = member
         self.session = session
 
     def hold(self) -> int:
@@ -84,7 +88,7 @@ class Conversation:
             return INTERRUPTED
 
     async def _turn(self, text: str) -> int:
-        given = {"message": text, "session": self.session, "agent": self._agent}
+        given = {"message": text, "session": self.session, "agent": self._agent, "member": self._member}
         wanted = order(ChatOrder, {key: value for key, value in given.items() if value is not None})
         view = TurnView()
         last: ChatEvent | None = None

@@ -24,10 +24,11 @@ def snapshot(
     *,
     label: Annotated[str, Parameter(help="What it is for.")] = "",
     session: Annotated[str | None, Parameter(help="Of this session's own workspace.")] = None,
+    member: Annotated[str | None, Parameter(help="Of this member's own workspace.")] = None,
     target: Target = HERE,
 ) -> int:
     """Copy a tenant's workspace as it is now."""
-    wanted = order(control.SnapshotOrder, {"label": label, "session": session})
+    wanted = order(control.SnapshotOrder, {"label": label, "session": session, "member": member})
     document = request(target, "POST", tenant_path(tenant, "snapshots"), wanted, patience=LONGEST_SECONDS)
     if target.json:
         screen.show_json(document)

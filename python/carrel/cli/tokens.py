@@ -28,10 +28,17 @@ def show_prefixes(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
         return DONE
     tokens = understand(control.TokenList, document).tokens
     rows = [
-        (t.name, t.prefix, " ".join(t.scopes), screen.moment(t.created_at), screen.moment(t.expires), t.source)
+        (
+            t.name,
+            t.prefix,
+            t.member or "-",
+            " ".join(t.scopes),
+            *map(screen.moment, (t.created_at, t.expires)),
+            t.source,
+        )
         for t in tokens
     ]
-    screen.table(("NAME", "PREFIX", "SCOPES", "CREATED", "EXPIRES", "SOURCE"), rows)
+    screen.table(("NAME", "PREFIX", "MEMBER", "SCOPES", "CREATED", "EXPIRES", "SOURCE"), rows)
     return DONE
 
 
@@ -49,6 +56,7 @@ def issue(
     expires: Annotated[
         str | None, Parameter(help="When it ends: a time as 2030-01-31T12:00Z, or after 30m, 12h, 90d, 8w.")
     ] = None,
+    member: Annotated[str | None, Parameter(help="The person of the tenant's `members` to bind it to.")] = None,
     target: Target = HERE,
 ) -> int:
     """Issue a token and show it, this once."""
@@ -58,6 +66,8 @@ def issue(
         given["scopes"] = tuple(scopes)
     if expires is not None:
         given["expires"] = parse_expiry(expires, SystemClock().now())
+    if member is not None:
+        given["member"] = member
     return _shown_once(target, request(target, "POST", path, order(control.TokenIssue, given)))
 
 
@@ -95,7 +105,9 @@ def _shown_once(target: Target, document: object) -> int:
         screen.show_json(document)
         return DONE
     until = f", until {screen.moment(issued.expires)}" if issued.expires is not None else ""
-    screen.note(f"The token {issued.name} of {issued.tenant} ({', '.join(issued.scopes)}{until}), shown this once:")
+    whose = f", as {issued.member}" if issued.member is not None else ""
+    may = f"{', '.join(issued.scopes)}{until}"
+    screen.note(f"The token {issued.name} of {issued.tenant}{whose} ({may}), shown this once:")
     screen.say(issued.token)
     return DONE
 

@@ -90,6 +90,9 @@ class DeclaredToken(Declared):
         description="`chat`: the model endpoints; `rpc`: the methods; `admin`: rotate and delete too.",
     )
     expires: Moment | None = Field(None, description="When it stops working, with its offset: `2027-01-31T00:00:00Z`.")
+    member: Name | None = Field(
+        None, description="The person of `members` whose it is; with `sandbox.scope: member` it sees only theirs."
+    )
 
 
 class AdminKey(Declared):

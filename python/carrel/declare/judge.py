@@ -92,6 +92,11 @@ def _findings(operators: Operators, config: Tenant) -> Iterator[Finding]:
     yield from _doubled(("tokens",), [token.name for token in config.tokens], "name")
     yield from _doubled(("tokens",), [token.sha256 for token in config.tokens], "sha256")
     yield from _doubled(("members",), [member.name for member in config.members], "name")
+    people = tuple(member.name for member in config.members)
+    for index, token in enumerate(config.tokens):
+        if token.member is not None and token.member not in people:
+            close = nearest(token.member, people)
+            yield Finding(("tokens", index, "member"), "no such member", shown(token.member), people, close)
 
 
 def _agent_findings(operators: Operators, permitted: frozenset[str], name: str, agent: Agent) -> Iterator[Finding]:

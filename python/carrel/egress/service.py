@@ -210,6 +210,8 @@ class Egress:
         after: dict[str, object] = {"agent": visitor.agent, "reason": decision.reason}
         if visitor.session_id is not None:
             after["session_id"] = visitor.session_id
+        if visitor.member is not None:
+            after["member"] = visitor.member
         if decision.rule:
             after["rule"] = decision.rule
         if unsaid:

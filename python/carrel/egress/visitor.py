@@ -11,7 +11,10 @@ from carrel.tenancy.handle import Snapshot, Tenant
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """For whom something runs in a sandbox. ``request_id`` is that of the turn that started it."""
+    """For whom something runs in a sandbox. ``request_id`` is that of the turn that started it.
+
+    ``member`` is whose the session is, where members have sessions of their own.
+    """
 
     tenant_id: TenantId
     agent: str

@@ -24,7 +24,10 @@ SPANS: Final[Mapping[str, timedelta]] = {"1h": timedelta(hours=1), "24h": timede
 
 
 class Grant(BaseModel):
-    """One request, and what was decided. It is bound to who asked: agent and session, and to exactly what was asked."""
+    """One request, and what was decided. It is bound to who asked: agent and session, and to exactly what was asked.
+
+    ``member`` is whose the session is, where members have sessions of their own.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +43,14 @@ class Grant(BaseModel):
     decided: datetime | None = None
     decided_by: str | None = None
     used: datetime | None = None
+
+    def is_of(self, agent: str, session_id: SessionId | None, member: str | None) -> bool:
+        """Whether that agent asked for it, in that session; two members may each have a session of one id."""
+        return (self.agent, self.session_id, self.member) == (agent, session_id, member)
+
+    def is_seen_by(self, member: str | None) -> bool:
+        """Whether ``member`` knows of it, who has sessions of their own; None sees all."""
+        return member is None or member == self.member
 
     def in_force(self, now: datetime) -> bool:
         """Whether it opens something at ``now``."""

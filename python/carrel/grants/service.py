@@ -49,6 +49,8 @@ class Asker(Protocol):
     def agent(self) -> str: ...
     @property
     def session_id(self) -> SessionId | None: ...
+    @property
+    def member(self) -> str | None: ...
 
 
 class Grants:
@@ -88,7 +90,8 @@ class Grants:
                 (
                     one
                     for one in book
-                    if (one.kind, one.what, one.agent, one.session_id) == (kind, exact, agent, session_id)
+                    if (one.kind, one.what) == (kind, exact)
+                    and one.is_of(agent, session_id, member)
                     and one.state(now) in ("waiting", "granted")
                 ),
                 None,
@@ -119,9 +122,9 @@ class Grants:
     # --- deciding ---
 
     async def all(self, tenant: Tenant) -> list[Grant]:
-        """All that are kept, oldest first."""
+        """All that are kept, oldest first; for a member who has sessions of their own, those of these alone."""
         async with self._lock(tenant):
-            return list(await self._book(tenant))
+            return [one for one in await self._book(tenant) if one.is_seen_by(tenant.own)]
 
     async def decide(
         self, snapshot: Snapshot, tenant: Tenant, grant_id: str, decision: Decision, *, by: Actor, operator: bool
@@ -132,7 +135,7 @@ class Grants:
         """
         async with self._lock(tenant):
             book = await self._book(tenant)
-            grant = next((one for one in book if one.id == grant_id), None)
+            grant = next((one for one in book if one.id == grant_id and one.is_seen_by(tenant.own)), None)
             if grant is None:
                 raise NotFound("There is no such request for access.")
             if decision != "deny" and not operator and not _may_be_opened(snapshot, grant):
@@ -165,7 +168,7 @@ class Grants:
         for place, grant in enumerate(self._books.get(asker.tenant_id, ())):
             if grant.kind != "host" or not grant.in_force(now):
                 continue
-            if (grant.agent, grant.session_id) != (asker.agent, asker.session_id):
+            if not grant.is_of(asker.agent, asker.session_id, asker.member):
                 continue
             rule = rule_of(grant.what)
             if rule.names(asked):
@@ -181,7 +184,7 @@ class Grants:
         return tuple(
             grant.what
             for grant in self._books.get(tenant.id, ())
-            if grant.kind == "tool" and (grant.agent, grant.session_id) == (agent, session_id) and grant.in_force(now)
+            if grant.kind == "tool" and grant.is_of(agent, session_id, tenant.own) and grant.in_force(now)
         )
 
     # --- keeping ---
@@ -210,6 +213,8 @@ class Grants:
         after: dict[str, object] = {
             "kind": grant.kind, "what": grant.what, "agent": grant.agent, "session_id": grant.session_id
         }  # fmt: skip
+        if grant.member is not None:
+            after["member"] = grant.member
         if grant.decision is not None:
             after["decision"] = grant.decision
         await self._audit.record(

@@ -94,8 +94,9 @@ class Authenticator:
             return OperatorCaller(key.name, tuple(key.scopes), text)
         if record is not None:
             tenant = snapshot.tenants.get(record.tenant)
-            if tenant is not None:
-                return TenantCaller(tenant, record, text)
+            # A token of somebody who is no member any more is nobody's.
+            if tenant is not None and tenant.has_member(record.member):
+                return TenantCaller(tenant.as_member(record.member), record, text)
         return None
 
     def _admin_key(self, text: str, snapshot: Snapshot) -> AdminKey | None:

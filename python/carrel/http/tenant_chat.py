@@ -32,6 +32,7 @@ async def tenant_chat(exchange: Exchange) -> web.StreamResponse:
     """One turn of one of the tenant's agents."""
     tenant = exchange.active_subject()
     order = await exchange.model(ChatOrder, limit=MAX_BODY)
+    tenant = tenant.as_member(order.member)
     await exchange.services.meter.admit_request(tenant)
     agent = require_agent(tenant, order.agent)
     session_id = parse_session_id(order.session) if order.session is not None else new_session_id()

@@ -28,7 +28,7 @@ class Access:
         """Ask on behalf of ``turn``."""
         grant = await self._grants.ask(
             tenant, kind=cast(Kind, kind), what=what, reason=reason, agent=turn.agent, session_id=turn.session_id,
-            member=turn.member, request_id=turn.request_id, told=told,
+            member=tenant.own, request_id=turn.request_id, told=told,
         )  # fmt: skip
         match grant.state(self._clock.now()):
             case "granted":
@@ -59,7 +59,8 @@ class Access:
     def _view(self, grant: Grant) -> rpc.GrantView:
         return rpc.GrantView(
             id=grant.id, kind=grant.kind, what=grant.what, reason=grant.reason, agent=grant.agent,
-            session_id=grant.session_id, state=grant.state(self._clock.now()), decision=grant.decision,
-            asked=grant.asked.isoformat(), decided=grant.decided.isoformat() if grant.decided is not None else None,
+            session_id=grant.session_id, member=grant.member, state=grant.state(self._clock.now()),
+            decision=grant.decision, asked=grant.asked.isoformat(),
+            decided=grant.decided.isoformat() if grant.decided is not None else None,
             decided_by=grant.decided_by,
         )  # fmt: skip

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
-from carrel.agents.workspace import TENANT_WORKSPACE, session_workspace
+from carrel.agents.workspace import TENANT_WORKSPACE, member_workspace, session_workspace
 from carrel.audit.log import Audit
-from carrel.errors import CarrelError, Conflict
+from carrel.errors import CarrelError, Conflict, InvalidRequest
 from carrel.ids import SessionId
 from carrel.sandbox.protocol import Sandbox
 from carrel.sandbox.snapshots import Snapshot, Snapshots
@@ -32,7 +32,7 @@ class SnapshotKeeping:
 
     async def make(self, tenant: Tenant, order: control.SnapshotOrder, *, by: control.Actor) -> control.SnapshotView:
         """Copy a workspace as it is now; a command that writes meanwhile is in it half or whole."""
-        workspace = TENANT_WORKSPACE if order.session is None else session_workspace(SessionId(order.session))
+        workspace = _named(tenant, order)
         limits = tenant.config.sandbox
 
         def work() -> Snapshot:
@@ -91,6 +91,16 @@ class SnapshotKeeping:
         except CarrelError as error:
             await note(f"failed: {error.code}")
             raise
+
+
+def _named(tenant: Tenant, order: control.SnapshotOrder) -> str:
+    """The workspace that ``order`` is about; raises InvalidRequest."""
+    if order.member is not None:
+        if order.session is not None:
+            raise InvalidRequest("A workspace is a member's or a session's: name one of them.", param="member")
+        tenant.as_member(order.member)
+        return member_workspace(order.member)
+    return TENANT_WORKSPACE if order.session is None else session_workspace(SessionId(order.session))
 
 
 def _view(snapshot: Snapshot) -> control.SnapshotView:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from carrel.errors import CarrelError, Conflict, Forbidden, Unavailable
+from carrel.errors import CarrelError, Conflict, Forbidden, NotFound, Unavailable
 from carrel.ids import TenantId, parse_tenant_id
 from carrel.reconcile.declarations import Declarations, Settles
 from carrel.tenancy.handle import Directory, Tenant
@@ -85,6 +85,7 @@ class Administration:
                 expires=r.expires,
                 created_at=r.created_at,
                 source=r.source,
+                member=r.member,
             )
             for r in self._tokens.list(tenant)
         )
@@ -172,20 +173,24 @@ class Administration:
     ) -> control.TokenIssued:
         """A new token, told once."""
         tenant = self._directory.current.tenant(tenant_id)
+        tenant.as_member(order.member)
 
         async def issue() -> tuple[str, TokenRecord]:
             return await asyncio.to_thread(
-                self._tokens.issue, tenant, name=order.name, scopes=order.scopes, expires=order.expires
-            )
+                self._tokens.issue, tenant, name=order.name, scopes=order.scopes, expires=order.expires,
+                member=order.member,
+            )  # fmt: skip
 
-        return await self._token("tokens.issue", tenant, order.name, by, issue)
+        return await self._token("tokens.issue", tenant, order.name, by, issue, member=order.member)
 
     async def token_rotate(
-        self, tenant_id: TenantId, order: control.TokenRotate, *, by: control.Actor
+        self, tenant_id: TenantId, order: control.TokenRotate, *, by: control.Actor, member: str | None = None
     ) -> control.TokenIssued:
-        """A new secret for a token; the old one ends now."""
+        """A new secret for a token; the old one ends now. ``member`` may rotate tokens of their own alone."""
         tenant = self._directory.current.tenant(tenant_id)
         name = order.name or DEFAULT_TOKEN
+        if member is not None and not any(r.name == name and r.member == member for r in self._tokens.list(tenant)):
+            raise NotFound(f"There is no token {name!r}.")
 
         async def rotate() -> tuple[str, TokenRecord]:
             return await asyncio.to_thread(self._tokens.rotate, tenant, name=name)
@@ -209,9 +214,12 @@ class Administration:
         name: str,
         by: control.Actor,
         work: Callable[[], Awaitable[tuple[str, TokenRecord]]],
+        *,
+        member: str | None = None,
     ) -> control.TokenIssued:
+        after = {"member": member} if member is not None else None
         async with self._token_lock:
-            text, record = await self._recorded(action, tenant.id, by, work, target=f"{tenant.id}/{name}")
+            text, record = await self._recorded(action, tenant.id, by, work, target=f"{tenant.id}/{name}", after=after)
         return control.TokenIssued(
             tenant=tenant.id,
             name=record.name,
@@ -219,6 +227,7 @@ class Administration:
             prefix=record.prefix,
             scopes=record.scopes,
             expires=record.expires,
+            member=record.member,
         )
 
     # --- both ---

@@ -1,14 +1,15 @@
 """The tenant's handle and the snapshot of everything declared that one request sees."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from carrel.declare.allowlists import Allowlists
 from carrel.declare.gateway import Gateway, ModelConfig
 from carrel.declare.plans import Plans
+from carrel.declare.problems import nearest
 from carrel.declare.rate_card import RateCard
 from carrel.declare.tenant import Tenant as TenantConfig
-from carrel.errors import CarrelError, NotFound
+from carrel.errors import CarrelError, InvalidRequest, NotFound
 from carrel.ids import TenantId
 from carrel.tenancy.paths import TenantRoot
 
@@ -21,6 +22,9 @@ class Tenant:
     its canonical JSON. ``problem`` is set where the tenant's newest declaration is broken and ``config`` is its last
     good one; where there is none, ``ready`` is False and nothing runs for it. ``removed`` is set where its file is gone
     and its data is kept. Both are suspended too. ``root`` opens its state directory beneath a descriptor.
+
+    ``member`` is the person for whom it is used, where that is known: the one that a token is bound to, or that an
+    operator named. Nothing that a tenant's caller says sets it.
     """
 
     id: TenantId
@@ -31,6 +35,27 @@ class Tenant:
     problem: str | None = None
     ready: bool = True
     removed: bool = False
+    member: str | None = None
+
+    @property
+    def own(self) -> str | None:
+        """The member who has sessions, workspace and grants apart from all others', None where those are shared."""
+        return self.member if self.config.sandbox.scope == "member" else None
+
+    def has_member(self, name: str | None) -> bool:
+        """Whether ``name`` is a person of this tenant, or nobody in particular."""
+        return name is None or any(member.name == name for member in self.config.members)
+
+    def as_member(self, name: str | None) -> "Tenant":
+        """The same tenant, used for the person ``name``; raises InvalidRequest where it has no such member."""
+        if name == self.member:
+            return self
+        if not self.has_member(name):
+            people = [member.name for member in self.config.members]
+            close = nearest(name or "", people)
+            hint = f"did you mean {close}?" if close else f"its members are {', '.join(people) or 'none'}."
+            raise InvalidRequest(f"{self.id} has no member {name!r}: {hint}", param="member")
+        return replace(self, member=name)
 
 
 @dataclass(frozen=True, slots=True)

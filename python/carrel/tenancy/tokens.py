@@ -40,7 +40,7 @@ class TokensUnreadable(CarrelError):
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """What is known of a token. ``prefix`` is all of its text that may be shown."""
+    """What is known of a token. ``prefix`` is all of its text that may be shown, ``member`` whose it is."""
 
     tenant: TenantId
     name: str
@@ -49,6 +49,7 @@ class TokenRecord:
     expires: datetime | None
     created_at: datetime | None
     source: Literal["issued", "declared"]
+    member: str | None = None
 
     @property
     def prefix(self) -> str:
@@ -63,6 +64,7 @@ class _Stored(BaseModel):
     scopes: tuple[Scope, ...]
     expires: AwareDatetime | None
     created_at: AwareDatetime
+    member: Name | None = None
 
 
 class _File(BaseModel):
@@ -114,7 +116,7 @@ class TokenStore:
         """Take the tokens that ``snapshot`` declares in place of those declared before."""
         declared = {
             token.sha256: TokenRecord(
-                tenant.id, token.name, token.sha256, token.scopes, token.expires, None, "declared"
+                tenant.id, token.name, token.sha256, token.scopes, token.expires, None, "declared", token.member
             )
             for tenant in snapshot.tenants.values()
             for token in tenant.config.tokens
@@ -145,12 +147,13 @@ class TokenStore:
         name: str = DEFAULT_TOKEN,
         scopes: tuple[Scope, ...] = ("chat", "rpc", "admin"),
         expires: datetime | None = None,
+        member: str | None = None,
     ) -> tuple[str, TokenRecord]:
         """A new token, told this once; raises Conflict where the name is taken."""
         mine = self._issued.get(tenant.id, {})
         if name in mine or any(r.name == name for r in self.list(tenant)):
             raise Conflict(f"There is a token {name!r} already: rotate it, or choose another name.")
-        return self._put(tenant, name, scopes, expires)
+        return self._put(tenant, name, scopes, expires, member)
 
     def rotate(self, tenant: Tenant, *, name: str = DEFAULT_TOKEN) -> tuple[str, TokenRecord]:
         """A new secret for the token ``name``, the old one ending; the first rotate of ``default`` issues it."""
@@ -162,7 +165,7 @@ class TokenStore:
             return self._put(tenant, name, ("chat", "rpc", "admin"), None)
         if old.expires is not None and old.expires <= self._clock.now():
             raise Conflict(f"The token {name!r} has expired: revoke it and issue another.")
-        return self._put(tenant, name, old.scopes, old.expires)
+        return self._put(tenant, name, old.scopes, old.expires, old.member)
 
     def revoke(self, tenant: Tenant, name: str) -> TokenRecord:
         """End the token ``name``; raises NotFound, or Conflict for one that YAML declares."""
@@ -182,11 +185,11 @@ class TokenStore:
             )
 
     def _put(
-        self, tenant: Tenant, name: str, scopes: tuple[Scope, ...], expires: datetime | None
+        self, tenant: Tenant, name: str, scopes: tuple[Scope, ...], expires: datetime | None, member: str | None = None
     ) -> tuple[str, TokenRecord]:
         text = f"tk_{tenant.id}_{secrets.token_hex(16)}"
         digest = hashlib.sha256(text.encode()).hexdigest()
-        record = TokenRecord(tenant.id, name, digest, scopes, expires, self._clock.now(), "issued")
+        record = TokenRecord(tenant.id, name, digest, scopes, expires, self._clock.now(), "issued", member)
         mine = {**self._issued.get(tenant.id, {}), name: record}
         if len(mine) > _MAX_TOKENS:
             raise Conflict(f"A tenant has at most {_MAX_TOKENS} tokens: revoke one first.")
@@ -205,6 +208,7 @@ class TokenStore:
                         "scopes": r.scopes,
                         "expires": r.expires,
                         "created_at": r.created_at,
+                        "member": r.member,
                     }
                 )
                 for r in records.values()
@@ -234,6 +238,6 @@ def _read(path: Path, tenant: TenantId) -> dict[str, TokenRecord]:
     finally:
         root.close()
     return {
-        t.name: TokenRecord(tenant, t.name, t.sha256, t.scopes, t.expires, t.created_at, "issued")
+        t.name: TokenRecord(tenant, t.name, t.sha256, t.scopes, t.expires, t.created_at, "issued", t.member)
         for t in stored.tokens
     }

@@ -89,6 +89,7 @@ class TokenInfo(Answer):
     expires: datetime | None = None
     created_at: datetime | None = None
     source: Literal["issued", "declared"] = "issued"
+    member: str | None = Field(None, description="The person whose it is, where it is bound to one.")
 
 
 class TokenList(Answer):
@@ -104,6 +105,7 @@ class TokenIssue(Order):
     name: Name
     scopes: tuple[Scope, ...] = ("chat", "rpc")
     expires: datetime | None = None
+    member: Name | None = Field(None, description="The person of the tenant's `members` to bind it to.")
 
 
 class TokenRotate(Order):
@@ -121,6 +123,7 @@ class TokenIssued(Answer):
     prefix: str
     scopes: tuple[Scope, ...]
     expires: datetime | None = None
+    member: str | None = None
 
 
 class QuotaUpdate(Order):
@@ -186,6 +189,7 @@ class ChatOrder(Order):
     message: Annotated[str, Field(min_length=1, max_length=2_000_000)]
     session: Annotated[str, Field(pattern=SESSION_ID_PATTERN)] | None = None
     agent: Name | None = None
+    member: Name | None = Field(None, description="The person of the tenant's `members` to speak as.")
 
 
 class ChatEvent(Answer):
@@ -366,6 +370,7 @@ class SnapshotOrder(Order):
     session: Annotated[str, Field(pattern=SESSION_ID_PATTERN)] | None = Field(
         None, description="Of this session's own workspace, where sessions have such; else of the tenant's."
     )
+    member: Name | None = Field(None, description="Of this member's own workspace, where members have such.")
 
 
 class SnapshotView(Answer):

@@ -396,6 +396,7 @@ class GrantView(Result):
     reason: str
     agent: str
     session_id: str
+    member: str | None = Field(None, description="The person for whom the agent asked, where that is known.")
     state: str = Field(description="`waiting`, `granted`, `denied`, or `over`.")
     decision: str | None = None
     asked: str

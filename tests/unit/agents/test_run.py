@@ -14,7 +14,7 @@ from carrel.agents.entries import parse_entry
 from carrel.agents.events import AgentEvent, ToolFinished, TurnFinished
 from carrel.agents.history import INTERRUPTED
 from carrel.agents.streams import closing
-from carrel.declare.tenant import Agent, SandboxConfig
+from carrel.declare.tenant import Agent, Member, SandboxConfig
 from carrel.errors import Conflict, NotFound, TenantSuspended, UpstreamError
 from carrel.ids import SessionId
 from carrel.wire.conversation import Message, ModelRequest, Text, ToolCall, ToolResult
@@ -210,14 +210,23 @@ async def test_an_error_of_the_vendor_is_raised_and_kept(tmp_path: Path) -> None
 
 
 async def test_each_person_has_a_workspace_of_their_own(tmp_path: Path) -> None:
-    async with house(tmp_path, sandbox=SandboxConfig(scope="member")) as home:
-        await home.say("write: f\nada's", member="ada", session="one")
-        await home.say("write: f\nbob's", member="bob", session="two")
-        await home.say("run: cat f; ls -a ..", member="ada", session="one")
+    people = (Member(name="ada"), Member(name="bob"))
+    async with house(tmp_path, sandbox=SandboxConfig(scope="member"), members=people) as home:
+        whole = home.tenant
+        ada, bob = whole.as_member("ada"), whole.as_member("bob")
+        for home.tenant, text in ((ada, "write: f\nada's"), (bob, "write: f\nbob's"), (ada, "run: cat f; ls -a ..")):
+            await home.say(text, session="one")
         root = tmp_path / "tenants/acme"
         assert (root / "sandbox.d/member-ada/f").read_text() == "ada's"
         assert (root / "sandbox.d/member-bob/f").read_text() == "bob's"
         assert [job.workspace for _, job in home.sandbox.jobs] == ["sandbox.d/member-ada"]
+        assert [s.session_id for s in await home.sessions.list(ada)] == ["one"]
+        assert await home.sessions.list(whole) == []
+        with pytest.raises(NotFound):
+            await home.sessions.delete(whole, SessionId("one"))
+        await home.sessions.delete(bob, SessionId("one"))
+        assert (await home.sessions.preview(ada, SessionId("one"), limit=9))[0].role == "user"
+        assert (root / "sandbox.d/member-bob/f").exists()
 
 
 async def test_the_packages_are_those_of_the_tenant(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Literal
 
 import pytest
 
-from carrel.agents.workspace import beneath, remove_workspace, session_workspace, shown, workspace_of
-from carrel.declare.tenant import SandboxConfig
+from carrel.agents.workspace import beneath, member_workspace, remove_workspace, session_workspace, shown, workspace_of
+from carrel.declare.tenant import Member, SandboxConfig
 from carrel.errors import InvalidRequest, UnsafePath
 from carrel.ids import SessionId
 from carrel.tenancy.handle import Tenant
@@ -31,17 +31,16 @@ def tenant(tmp_path: Path) -> Iterator[Tenant]:
      ("session", "ada", "sandbox.d/session-s1")],
 )  # fmt: skip
 def test_the_scope_says_whose_it_is(tmp_path: Path, scope: Scope, member: str | None, path: str) -> None:
-    made = make_tenant(tmp_path, sandbox=SandboxConfig(scope=scope))
-    assert workspace_of(made, session_id=S1, member=member) == path
+    made = make_tenant(tmp_path, sandbox=SandboxConfig(scope=scope), members=(Member(name="ada"),)).as_member(member)
+    assert workspace_of(made, session_id=S1) == path
     made.root.close()
 
 
 @pytest.mark.parametrize("member", ["", "..", "a/b", "Ada", "x" * 65])
-def test_a_members_name_is_one(tmp_path: Path, member: str) -> None:
-    made = make_tenant(tmp_path, sandbox=SandboxConfig(scope="member"))
+def test_a_members_name_is_one(member: str) -> None:
     with pytest.raises(InvalidRequest):
-        workspace_of(made, session_id=S1, member=member)
-    made.root.close()
+        member_workspace(member)
+    assert member_workspace("ada") == "sandbox.d/member-ada"
 
 
 @pytest.mark.parametrize(

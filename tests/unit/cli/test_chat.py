@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from carrel.declare.tenant import Member
 from carrel.errors import UpstreamError
+from carrel.ids import TenantId
 from tests.fakes.edge import Edge
 from tests.unit.cli.conftest import CommandLine
 
@@ -34,6 +37,14 @@ async def test_every_event_in_json(carrel: CommandLine, edge: Edge) -> None:
     assert [event["kind"] for event in events] == ["session", "text", "text", "finished"]
     assert events[0]["session"] == "mine"
     assert edge.agents.turns[0].session_id == "mine"
+
+
+async def test_an_operator_speaks_as_a_member(carrel: CommandLine, edge: Edge) -> None:
+    acme = edge.directory.current.tenant(TenantId("acme"))
+    edge.publish(replace(acme, config=acme.config.model_copy(update={"members": (Member(name="ada"),)})))
+    assert (await carrel("chat", "acme", "hello", "--member", "ada")).code == 0
+    assert edge.agents.members == ["ada"]
+    assert (await carrel("chat", "acme", "hello", "--member", "bob")).code == 1
 
 
 async def test_a_message_may_begin_with_a_hyphen_or_be_read(

@@ -16,6 +16,13 @@ async def test_issue_shows_it_alone_on_standard_output(carrel: CommandLine, edge
     assert "ci of acme (chat, rpc)" in done.err
 
 
+async def test_one_may_be_bound_to_a_member(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("tenants", "token", "issue", "acme", "--name", "ada", "--member", "ada")
+    assert (done.code, "ada of acme, as ada (chat, rpc)" in done.err) == (0, True)
+    listed = (await carrel("tenants", "token", "show-prefixes", "acme")).out.splitlines()
+    assert listed[1].split()[2] == "ada"
+
+
 async def test_issue_in_json_has_the_token(carrel: CommandLine, edge: Edge) -> None:
     words = ("tenants", "token", "issue", "acme", "--json", "--scope", "chat", "--expires", "2099-01-01T00:00Z")
     told = (await carrel(*words)).json()

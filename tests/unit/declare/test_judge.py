@@ -39,6 +39,11 @@ def test_equal_meaning_is_an_equal_revision() -> None:
         ({"providers": {"dem": {"api_key": {"secret": "X"}}}}, ("providers", "dem"), "demo"),
         ({"models": ["gpt-*"]}, ("agents", "main", "model"), None),
         (
+            {"members": [{"name": "ada"}], "tokens": [{"name": "a", "sha256": "0" * 64, "member": "adaa"}]},
+            ("tokens", 0, "member"),
+            "ada",
+        ),
+        (
             {"tokens": [{"name": "a", "sha256": "0" * 64}, {"name": "a", "sha256": "1" * 64}]},
             ("tokens", 1, "name"),
             None,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from carrel.declare.allowlists import Allowlists
+from carrel.declare.tenant import Member, SandboxConfig
 from carrel.errors import Forbidden, InvalidRequest, NotFound, RateLimited
 from carrel.grants.book import FILE, MOST_WAITING, Decision, Grant, Kind, Unreadable
 from carrel.grants.service import Grants
@@ -34,6 +35,7 @@ class Who:
     tenant_id: TenantId = ACME
     agent: str = "main"
     session_id: SessionId | None = ONE
+    member: str | None = None
 
 
 class Chosen:
@@ -56,10 +58,11 @@ class Rig:
         return Grants(clock=self.clock, tasks=self.tasks, audit=self.lines, packages=self.chosen)
 
     async def ask(
-        self, what: str = "api.example.com", kind: Kind = "host", session: str = "one", wait: float = 0.0
-    ) -> Grant:
+        self, what: str = "api.example.com", kind: Kind = "host", session: str = "one", wait: float = 0.0,
+        member: str | None = None,
+    ) -> Grant:  # fmt: skip
         return await self.grants.ask(
-            self.tenant, kind=kind, what=what, reason="why", agent="main", session_id=SessionId(session), member=None,
+            self.tenant, kind=kind, what=what, reason="why", agent="main", session_id=SessionId(session), member=member,
             request_id=RequestId("req_2"), wait=wait,
         )  # fmt: skip
 
@@ -199,3 +202,25 @@ async def test_so_many_wait_and_no_more(rig: Rig) -> None:
         await rig.ask("one-more.com")
     with pytest.raises(NotFound):
         await rig.grants.decide(rig.snapshot, rig.tenant, "gr_none", "1h", by=BY, operator=True)
+
+
+async def test_what_is_granted_to_a_member_is_nobody_elses_in_a_session_of_the_same_id(rig: Rig) -> None:
+    people = (Member(name="ada"), Member(name="bob"))
+    config = rig.tenant.config.model_copy(update={"members": people, "sandbox": SandboxConfig(scope="member")})
+    rig.tenant = replace(rig.tenant, config=config)
+    ada, bob = rig.tenant.as_member("ada"), rig.tenant.as_member("bob")
+    grant = await rig.ask(member="ada")
+    tool = await rig.ask("shell", "tool", member="ada")
+    await rig.decide(tool, "always")
+    with pytest.raises(NotFound):
+        await rig.grants.decide(rig.snapshot, bob, grant.id, "deny", by=BY, operator=False)
+    assert not rig.open(who=Who(member="ada"))
+    await rig.grants.decide(rig.snapshot, ada, grant.id, "1h", by=BY, operator=True)
+    assert rig.open(who=Who(member="ada"))
+    assert not rig.open(who=Who(member="bob"))
+    assert not rig.open(who=Who())
+    assert await rig.grants.all(bob) == []
+    assert {one.id for one in await rig.grants.all(ada)} == {grant.id, tool.id}
+    assert {one.id for one in await rig.grants.all(rig.tenant)} == {grant.id, tool.id}
+    assert rig.grants.tools(ada, "main", ONE) == ("shell",)
+    assert rig.grants.tools(bob, "main", ONE) == ()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from carrel.declare.tenant import Member
 from carrel.errors import Forbidden, RateLimited, TenantNotReady, TenantSuspended, Unauthorized
 from carrel.http.attempts import FailedAttempts
 from carrel.http.auth import (
@@ -55,6 +56,27 @@ def house(tmp_path: Path) -> Iterator[House]:
     tenant = make_tenant(tmp_path, "acme")
     yield House(tenant)
     tenant.root.close()
+
+
+def test_whose_a_token_is_comes_from_its_record_alone(house: House) -> None:
+    config = house.tenant.config.model_copy(update={"members": (Member(name="ada"),)})
+    house.directory.publish(edge_snapshot(replace(house.tenant, config=config)))
+    text = token_of("acme", "5")
+    house.tokens.add(text, "acme", member="ada")
+    for more in ((), (("X-Member", "bob"), ("X-Carrel-Member", "bob"))):
+        caller = house.caller(bearer(text), *more)
+        assert isinstance(caller, TenantCaller)
+        assert caller.tenant.member == "ada"
+    caller = house.caller(bearer(token_of("acme")), ("X-Carrel-Member", "ada"))
+    assert isinstance(caller, TenantCaller)
+    assert caller.tenant.member is None
+
+
+def test_a_token_of_nobody_who_is_still_a_member_is_refused(house: House) -> None:
+    text = token_of("acme", "5")
+    house.tokens.add(text, "acme", member="ada")
+    with pytest.raises(Unauthorized):
+        house.caller(bearer(text))
 
 
 def bearer(text: str) -> tuple[str, str]:

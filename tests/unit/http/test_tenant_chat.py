@@ -1,6 +1,7 @@
 """A turn with everything in it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -17,9 +18,10 @@ from carrel.agents.events import (
     TurnFinished,
 )
 from carrel.declare.rate_card import TokenCounts
+from carrel.declare.tenant import Member
 from carrel.errors import UpstreamError
 from carrel.http.tenant_chat import render
-from carrel.ids import SessionId
+from carrel.ids import SessionId, TenantId
 from tests.fakes.edge import ADMIN_KEY, Edge, bearer, token_of
 
 
@@ -45,6 +47,17 @@ async def test_the_turn_with_its_tools(edge: Edge, client: aiohttp.ClientSession
     assert events[-1][1]["usage"]["input_tokens"] == 7
     assert edge.agents.turns[0].session_id == "mine"
     assert edge.meter.admitted == 1
+
+
+async def test_an_operator_may_speak_as_a_member_whom_there_is(edge: Edge, client: aiohttp.ClientSession) -> None:
+    acme = edge.directory.current.tenant(TenantId("acme"))
+    edge.publish(replace(acme, config=acme.config.model_copy(update={"members": (Member(name="ada"),)})))
+    assert (await chat(edge, client, {"message": "hi", "member": "ada"}))[0] == 200
+    assert (await chat(edge, client, {"message": "hi"}))[0] == 200
+    assert edge.agents.members == ["ada", None]
+    status, problem = await chat(edge, client, {"message": "hi", "member": "adda"})
+    assert (status, problem["param"]) == (400, "member")
+    assert "did you mean ada" in problem["detail"]
 
 
 async def test_errors_before_and_in_the_stream(edge: Edge, client: aiohttp.ClientSession) -> None:

@@ -170,6 +170,24 @@ async def test_tokens_are_rotated_listed_and_revoked(house: House) -> None:
     assert house.tokens.verify(second.token, now) is None
 
 
+async def test_a_token_is_bound_to_a_member_and_a_member_rotates_their_own_alone(house: House) -> None:
+    (house.path / "acme.yaml").write_text(YAML + "members: [{name: ada}, {name: bob}]\n")
+    await house.reconciler.reconcile_now(by=BY)
+    for name in ("ada", "bob"):
+        order = control.TokenIssue(name=name, member=name, scopes=("chat", "rpc", "admin"))
+        assert (await house.administration.token_issue(ACME, order, by=BY)).member == name
+    await house.administration.token_rotate(ACME, control.TokenRotate(), by=BY)
+    with pytest.raises(InvalidRequest, match="did you mean ada"):
+        await house.administration.token_issue(ACME, control.TokenIssue(name="x", member="adda"), by=BY)
+    for other in ("bob", "default", "nobody", None):
+        with pytest.raises(NotFound):
+            await house.administration.token_rotate(ACME, control.TokenRotate(name=other), by=BY, member="ada")
+    own = await house.administration.token_rotate(ACME, control.TokenRotate(name="ada"), by=BY, member="ada")
+    assert own.member == "ada"
+    listed = await house.administration.tokens(ACME)
+    assert [(t.name, t.member) for t in listed.tokens] == [("ada", "ada"), ("bob", "bob"), ("default", None)]
+
+
 async def test_what_cannot_be_recorded_is_not_done(house: House) -> None:
     house.record.full = True
     with pytest.raises(StorageFull):

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from carrel.errors import CarrelError, NotFound
+from carrel.declare.tenant import Member, SandboxConfig
+from carrel.errors import CarrelError, InvalidRequest, NotFound
 from carrel.ids import TenantId
 from carrel.tenancy.handle import Directory
 from tests.fakes.tenants import make_snapshot, make_tenant
@@ -27,3 +28,15 @@ def test_a_directory_holds_what_was_published_last() -> None:
     directory.publish(first)
     directory.publish(second)
     assert directory.current is second
+
+
+def test_a_handle_is_used_for_a_member_whom_there_is(tmp_path: Path) -> None:
+    people = (Member(name="ada"), Member(name="bob"))
+    shared = make_tenant(tmp_path, members=people)
+    apart = make_tenant(tmp_path, members=people, sandbox=SandboxConfig(scope="member"))
+    assert (shared.as_member("ada").member, shared.as_member("ada").own) == ("ada", None)
+    assert (apart.as_member("ada").own, apart.own, apart.as_member(None)) == ("ada", None, apart)
+    with pytest.raises(InvalidRequest, match="did you mean ada"):
+        apart.as_member("adah")
+    with pytest.raises(InvalidRequest, match="its members are none"):
+        make_tenant(tmp_path, "bravo").as_member("x")

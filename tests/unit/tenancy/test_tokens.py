@@ -59,6 +59,18 @@ def test_they_outlive_a_restart(store: TokenStore, tenant: Tenant, clock: FakeCl
     assert again.verify(text, clock.now()) == record
 
 
+def test_whose_a_token_is_stays_through_a_restart_and_a_rotation(
+    store: TokenStore, tenant: Tenant, clock: FakeClock, tmp_path: Path
+) -> None:
+    text, record = store.issue(tenant, name="ada", member="ada")
+    assert record.member == "ada"
+    again = TokenStore(state_dir=tmp_path, clock=clock)
+    again.load()
+    assert again.verify(text, clock.now()) == record
+    assert again.rotate(tenant, name="ada")[1].member == "ada"
+    assert again.issue(tenant, name="ci")[1].member is None
+
+
 def test_rotating_ends_the_old_one_and_the_first_rotate_issues(
     store: TokenStore, tenant: Tenant, clock: FakeClock
 ) -> None:

@@ -54,7 +54,8 @@ async def rotate(context: Context, params: rpc.RotateParams) -> rpc.Rotated:
     """Replace a token by a new one, shown this once; the old one ends with its streams."""
     order = TokenRotate(name=params.name or context.token_name)
     by = Actor(context.actor, context.request_id)
-    issued = await context.services.administration.token_rotate(context.tenant.id, order, by=by)
+    administration, member = context.services.administration, context.tenant.member
+    issued = await administration.token_rotate(context.tenant.id, order, by=by, member=member)
     return rpc.Rotated(tenant_id=context.tenant.id, token=issued.token)
 
 
