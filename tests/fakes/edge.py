@@ -29,6 +29,9 @@ from carrel.metering.report import ReportRow
 from carrel.policy.periods import Period
 from carrel.providers.demo import DemoProvider
 from carrel.providers.protocol import Provider
+from carrel.relay.answer import Answer, Caller
+from carrel.relay.fields import ChatFields, read_fields
+from carrel.relay.response import Relayed
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.wire.conversation import Message, Text
@@ -221,15 +224,32 @@ class FakeAgents:
 
 
 class FakeRelay:
-    """Answers as a vendor would, with the body's size in it."""
+    """Answers as a vendor would, with the body's size in it. ``callers`` are the kinds of those that it answered."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
+        self.callers: list[str] = []
+        self.error: CarrelError | None = None
 
     async def handle(self, request: web.BaseRequest, tenant: Tenant, snapshot: Snapshot, request_id: RequestId,
                      body: bytes) -> web.StreamResponse:  # fmt: skip
+        relayed = Relayed(request)
+        await relayed.introduce()
+        answer = await self.pass_on(relayed, tenant, snapshot, request_id, body, fields=read_fields(body))
+        relayed.set_status(answer.status)
+        return relayed
+
+    async def pass_on(self, caller: Caller, tenant: Tenant, snapshot: Snapshot, request_id: RequestId,
+                      body: bytes, *, fields: ChatFields) -> Answer:  # fmt: skip
         self.bodies.append(body)
-        return web.json_response({"id": "x", "object": "chat.completion", "size": len(body)})
+        self.callers.append(type(caller).__name__)
+        if self.error is not None:
+            raise self.error
+        said = json.dumps({"id": "x", "object": "chat.completion", "size": len(body)}).encode()
+        answer = Answer(caller, status=200, content_type="application/json", request_id=request_id)
+        answer.begin(length=len(said))
+        answer.finish(said)
+        return answer
 
 
 class OneProvider:

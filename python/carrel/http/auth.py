@@ -69,7 +69,7 @@ class Authenticator:
         ``api_key_header`` takes ``x-api-key`` too, as Anthropic's clients send it.
         """
         text = credential_in(headers, api_key_header=api_key_header)
-        caller = self._known(text, snapshot)
+        caller = self.known(text, snapshot)
         if caller is not None:
             return caller
         wait = self._attempts.record(address)
@@ -81,12 +81,13 @@ class Authenticator:
         """Whether the credential would be let in now: asked again and again while a stream lives."""
         if not caller.credential:
             return True
-        now = self._known(caller.credential, self._directory.current)
+        now = self.known(caller.credential, self._directory.current)
         if now is None:
             return False
         return not (isinstance(now, TenantCaller) and now.tenant.suspended)
 
-    def _known(self, text: str, snapshot: Snapshot) -> Caller | None:
+    def known(self, text: str, snapshot: Snapshot) -> Caller | None:
+        """Whose credential ``text`` is, None where it is nobody's; no failure is counted."""
         # Both stores are asked for every credential: which of them has it shows in neither answer nor time.
         record = self._tokens.verify(text, self._clock.now())
         key = self._admin_key(text, snapshot)
@@ -117,12 +118,19 @@ def credential_in(headers: CIMultiDictProxy[str], *, api_key_header: bool = Fals
     given = headers.getall("Authorization", [])
     keys = headers.getall("x-api-key", []) if api_key_header else []
     if len(given) == 1 and not keys:
-        scheme, _, text = given[0].partition(" ")
-        text = text.strip(" ") if scheme.lower() == "bearer" else ""
-    elif len(keys) == 1 and not given:
-        text = keys[0].strip(" ")
-    else:
-        return ""
+        return bearer_in(given[0])
+    if len(keys) == 1 and not given:
+        return _credential(keys[0].strip(" "))
+    return ""
+
+
+def bearer_in(authorization: str) -> str:
+    """The credential in one Authorization header; empty for none, another scheme, or a malformed one."""
+    scheme, _, text = authorization.partition(" ")
+    return _credential(text.strip(" ")) if scheme.lower() == "bearer" else ""
+
+
+def _credential(text: str) -> str:
     return text if len(text) <= MAX_CREDENTIAL and text.isascii() and text.isprintable() else ""
 
 

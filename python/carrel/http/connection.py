@@ -1,7 +1,11 @@
-"""Connections as this edge wants them: bounded in number, silent about their maker, with refusals in our own words."""
+"""Connections as this edge wants them: bounded in number, silent about their maker, with refusals in our own words.
+
+Most requests go through aiohttp's parser and server, the ordinary way. One that is wholly plain is offered to a short
+way first, between requests only; what that does not take goes the ordinary way with its bytes as they came.
+"""
 
 import asyncio
-from typing import Any
+from typing import Any, Final, Protocol
 
 import structlog
 from aiohttp import web
@@ -9,9 +13,17 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from carrel.errors import InvalidRequest
 from carrel.http.errors import problem
+from carrel.http.plain import PlainHead, plain_head
 from carrel.ids import RequestId, new_request_id
 
 _log = structlog.get_logger(__name__)
+SHORT_BODY: Final = 256 * 1024
+"""The longest body that is gathered for the short way."""
+GATHER_SECONDS: Final = 1.0
+"""How long is waited for the rest of such a body, before the ordinary way takes it over with its own deadlines."""
+HELD_BYTES: Final = 64 * 1024
+"""What is read ahead of a connection while a request of it is answered."""
+_LOST: Final = -1
 
 
 class EdgeRequest(web.Request):
@@ -32,10 +44,38 @@ class EdgeRequest(web.Request):
         headers["X-Content-Type-Options"] = "nosniff"
 
 
-class EdgeProtocol(web.RequestHandler):
-    """One connection. What the parser refuses is answered with 400 in our dialect, and the connection closes."""
+class ShortWay(Protocol):
+    """Takes plain requests of one kind past aiohttp."""
 
-    __slots__ = ()
+    path: str
+
+    def take(self, connection: "EdgeProtocol", head: PlainHead, body: bytes) -> "asyncio.Task[None] | None":
+        """Begin to answer; the task calls the connection's `answered` at its end. None: it goes the ordinary way."""
+        ...
+
+
+class EdgeProtocol(web.RequestHandler):
+    """One connection. What the parser refuses is answered with 400 in our dialect, and the connection closes.
+
+    The short way may take a request where aiohttp's parser is known to stand between two: all that it was given were
+    whole plain requests. After the first that is not plain the connection is aiohttp's for good.
+    """
+
+    __slots__ = ("_gathered", "_gathering", "_owed", "_short", "_short_way", "_waiting")
+
+    def __init__(self, manager: "EdgeServer", *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(manager, loop=loop, **options)
+        self._short_way = manager.short_way
+        self._owed = 0 if self._short_way is not None else _LOST
+        self._gathered: tuple[PlainHead, bytearray] | None = None
+        self._gathering: asyncio.TimerHandle | None = None
+        self._short: asyncio.Task[None] | None = None
+        self._waiting: bytearray | None = None
+
+    @property
+    def gathering(self) -> bool:
+        """Whether a request has begun to arrive that nobody handles yet."""
+        return self._gathered is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         manager = self._manager
@@ -43,6 +83,121 @@ class EdgeProtocol(web.RequestHandler):
             _log.warning("connection refused: too many are open", limit=manager.limit)
             transport.abort()
         super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+        if self._short is not None:
+            self._short.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._short is not None:
+            self._hold(data)
+        elif self._owed == _LOST or self._force_close or self._close:
+            super().data_received(data)
+        elif self._gathered is not None:
+            self._gather(*self._gathered, data)
+        else:
+            self._sort(data)
+
+    def answered(self, *, keeps: bool) -> None:
+        """The short way is done with its request; ``keeps``: the connection takes another."""
+        self._short = None
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if not keeps or self._close:
+            self.force_close()
+            return
+        waiting, self._waiting = self._waiting, None
+        if self._buffer_paused:
+            self._resume_reading_for_buffer()
+        if waiting is not None:
+            self.data_received(bytes(waiting))
+
+    # --- where bytes go ---
+
+    def _sort(self, data: bytes) -> None:
+        """Give each request in ``data`` its way; what follows one that takes the short way waits for its answer."""
+        while data:
+            if self._owed:
+                data = self._ordinary(data, self._owed)
+                continue
+            head = plain_head(data)
+            if head is None:
+                self._owed = _LOST
+                super().data_received(data)
+                return
+            if self._shortens(head):
+                if len(data) < head.total:
+                    self._gathered = head, bytearray(data)
+                    self._gathering = self._loop.call_later(GATHER_SECONDS, self._too_slow)
+                    return
+                if self._taken(head, data):
+                    return
+            data = self._ordinary(data, head.total)
+
+    def _ordinary(self, data: bytes, total: int) -> bytes:
+        """Give aiohttp the request of ``total`` bytes that ``data`` begins with, or what is here of it; the rest."""
+        mine = data[:total]
+        self._owed = total - len(mine)
+        super().data_received(mine)
+        return data[total:]
+
+    def _gather(self, head: PlainHead, front: bytearray, data: bytes) -> None:
+        """Put what came to a body that is not all here."""
+        front += data
+        if len(front) >= head.total:
+            self._sort(self._gathered_so_far())
+
+    def _gathered_so_far(self) -> bytes:
+        front = self._gathered[1] if self._gathered is not None else b""
+        self._gathered = None
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        return bytes(front)
+
+    def _too_slow(self) -> None:
+        """A body that does not come at once is the ordinary way's: that has the deadlines for it."""
+        if self._gathered is not None:
+            head = self._gathered[0]
+            self._ordinary(self._gathered_so_far(), head.total)
+
+    def _shortens(self, head: PlainHead) -> bool:
+        """Whether ``head`` is of a request for the short way, and aiohttp has nothing to answer before it."""
+        way = self._short_way
+        return (
+            way is not None
+            and head.target == way.path
+            and head.method == "POST"
+            and head.length <= SHORT_BODY
+            and self._waiter is not None
+            and not self._messages
+            and not self._waiter.done()
+        )
+
+    def _taken(self, head: PlainHead, data: bytes) -> bool:
+        way = self._short_way
+        self._short = way.take(self, head, data[head.size : head.total]) if way is not None else None
+        if self._short is None:
+            return False
+        if len(data) > head.total:
+            self._hold(data[head.total :])
+        return True
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what came behind a request that is being answered."""
+        if self._waiting is None:
+            self._waiting = bytearray()
+        self._waiting += data
+        if len(self._waiting) > HELD_BYTES and not self._buffer_paused:
+            self._pause_reading_for_buffer()
+
+    def _process_keepalive(self) -> None:
+        if self._short is not None or self._gathered is not None:
+            # Idle as aiohttp sees it, and busy on the short way.
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
 
     def handle_error(
         self,
@@ -71,9 +226,10 @@ class EdgeProtocol(web.RequestHandler):
 class EdgeServer(web.Server):
     """aiohttp's server of connections, with a ceiling on how many there are."""
 
-    def __init__(self, handler: Any, *, limit: int, **options: Any) -> None:
+    def __init__(self, handler: Any, *, limit: int, short_way: ShortWay | None = None, **options: Any) -> None:
         super().__init__(handler, handler_cancellation=True, **options)
         self.limit = limit
+        self.short_way = short_way
 
     @property
     def full(self) -> bool:

@@ -15,20 +15,21 @@ from carrel.http.attempts import FailedAttempts
 from carrel.http.auth import Authenticator
 from carrel.http.body import answer_and_close
 from carrel.http.chat import chat_completions
-from carrel.http.connection import EdgeRequest, EdgeServer
+from carrel.http.connection import EdgeProtocol, EdgeRequest, EdgeServer
 from carrel.http.control_socket import ControlSocket, peer_uid
 from carrel.http.errors import MethodNotAllowed, render, unexpected
 from carrel.http.exchange import Exchange
 from carrel.http.hosts import Hosts
 from carrel.http.live import LiveRequests
+from carrel.http.request_log import RequestLog
 from carrel.http.routes import EXCHANGE
 from carrel.http.services import Limits, Services
+from carrel.http.short_way import COMPLETIONS, ShortChat
 from carrel.ids import request_id_from
 from carrel.relay.response import Relayed
 from carrel.tasks import Tasks
 
 _log = structlog.get_logger(__name__)
-HOT_PATH: Final = "/v1/chat/completions"
 _CLOSING: Final = frozenset({"too_large", "request_timeout"})
 _OPENAI_PATHS: Final = ("/v1/chat/", "/v1/models")
 
@@ -54,15 +55,14 @@ class Server:
         self._control: ControlSocket | None = None
         self._draining = False
         self.port: int | None = None
-        self._log = _log.bind()
+        self._log = RequestLog(services.clock, services.metrics)
 
     async def start(self, host: str | None, port: int = 0, socket_path: Path | None = None) -> None:
         """Listen on ``host`` and ``port`` (0: any that is free; see ``port``) and on the unix ``socket_path``.
 
         Raises OSError where the address is taken.
         """
-        # Bound once: a logger that looks its configuration up for every line costs more than the line.
-        self._log = _log.bind()
+        self._log = RequestLog(self._services.clock, self._services.metrics)
         self._runner = web.AppRunner(make_app(self._services, self._readiness), handle_signals=False, access_log=None)
         await self._runner.setup()
         loop = asyncio.get_running_loop()
@@ -94,6 +94,7 @@ class Server:
         server = EdgeServer(
             partial(self._handle, control=control),
             limit=self._limits.connections,
+            short_way=None if control else self._short_way(),
             request_factory=self._make_request,
             keepalive_timeout=self._limits.header_seconds,
             access_log=None,
@@ -104,12 +105,22 @@ class Server:
         self._servers.append(server)
         return server
 
+    def _short_way(self) -> ShortChat:
+        return ShortChat(
+            self._services, hosts=self._hosts, authenticator=self._authenticator, live=self._live, tasks=self._tasks,
+            log=self._log, draining=lambda: self._draining,
+        )  # fmt: skip
+
     @staticmethod
     def _make_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> EdgeRequest:
         return EdgeRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
     def _connections(self) -> list[web.RequestHandler]:
         return [connection for server in self._servers for connection in server.connections]
+
+    def _quiet_connections(self) -> list[web.RequestHandler]:
+        """Those that no request arrives on without being handled yet."""
+        return [one for one in self._connections() if not (isinstance(one, EdgeProtocol) and one.gathering)]
 
     def _readiness(self) -> str | None:
         """Why the gateway is not ready, None where it is."""
@@ -126,7 +137,7 @@ class Server:
         self._draining = True
         for listener in self._listeners:
             listener.close()
-        self._live.close_idle(self._connections())
+        self._live.close_idle(self._quiet_connections())
 
     async def stop(self, grace: float) -> None:
         """Drain for up to ``grace`` seconds, then cut off what is left, and close everything."""
@@ -165,15 +176,17 @@ class Server:
             return response
         finally:
             self._live.leave(live)
-            self._log_line(exchange, status)
+            self._log.write(
+                live, tenant=exchange.tenant_id, method=request.method, route=exchange.route, status=status
+            )  # fmt: skip
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         request = exchange.request
         try:
             self._judge_connection(exchange)
-            if request.method == "POST" and request.path == HOT_PATH:
+            if request.method == "POST" and request.path == COMPLETIONS:
                 # The router and its middlewares cost more than all the rest of this path.
-                exchange.route = HOT_PATH
+                exchange.route = COMPLETIONS
                 exchange.dialect = "openai"
                 return await chat_completions(exchange)
             return await self._routed(exchange)
@@ -221,21 +234,6 @@ class Server:
         if error.code in _CLOSING or not request.content.is_eof():
             return await answer_and_close(request, response)
         return response
-
-    def _log_line(self, exchange: Exchange, status: int) -> None:
-        seconds = self._services.clock.monotonic() - exchange.live.began
-        self._services.metrics.request(exchange.tenant_id, route=exchange.route, status=status, seconds=seconds)
-        self._log.info(
-            "request",
-            tenant=exchange.tenant_id or "-",
-            request_id=exchange.request_id,
-            method=exchange.request.method,
-            route=exchange.route,
-            status=status,
-            ms=round(seconds * 1000, 2),
-            credential=exchange.caller.label if exchange.caller is not None else "-",
-            **({"ended": exchange.live.ended} if exchange.live.ended else {}),
-        )
 
 
 def _dialect_of(path: str) -> Any:

@@ -16,6 +16,9 @@ from carrel.metering.protocol import Call, Reservation
 from carrel.metering.report import ReportRow
 from carrel.policy.periods import Period
 from carrel.providers.protocol import Provider
+from carrel.relay.answer import Answer
+from carrel.relay.answer import Caller as RelayCaller
+from carrel.relay.fields import ChatFields
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.wire import control, rpc
@@ -62,6 +65,23 @@ class Relay(Protocol):
         self, request: web.BaseRequest, tenant: Tenant, snapshot: Snapshot, request_id: RequestId, body: bytes
     ) -> web.StreamResponse:
         """The vendor's answer as it comes, metered."""
+        ...
+
+
+class DirectRelay(Relay, Protocol):
+    """A relay that answers callers of another kind than aiohttp's too."""
+
+    async def pass_on(
+        self,
+        caller: RelayCaller,
+        tenant: Tenant,
+        snapshot: Snapshot,
+        request_id: RequestId,
+        body: bytes,
+        *,
+        fields: ChatFields,
+    ) -> Answer:
+        """As `handle`; ``fields`` are those of ``body``."""
         ...
 
 
@@ -271,7 +291,7 @@ class Services:
     agents: AgentRunner
     sessions: Sessions
     meter: Metering
-    relay: Relay
+    relay: DirectRelay
     providers: Providers
     administration: Administration
     reconciler: Reconciler

@@ -1,0 +1,62 @@
+"""Requests that can be read in one way only, out of their bytes: how long they are, and what their plain heads say.
+
+No parser of HTTP: whatever is not wholly plain is not read here at all, and goes to the one that is. Knows no socket.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+MAX_HEAD: Final = 8 * 1024
+_HEAD: Final = re.compile(
+    rb"(GET|POST|PUT|PATCH|DELETE) (/[!-~]{0,2047}) HTTP/1\.1\r\n"
+    rb"(?:[A-Za-z][A-Za-z0-9-]{0,63}: [!-~]+(?: +[!-~]+)*\r\n){1,64}"
+)
+"""One space behind the colon, none at the end, visible ASCII between: no folded line, no bare line end, no NUL."""
+_LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,14}")
+_ODD: Final = frozenset({
+    "transfer-encoding", "content-encoding", "expect", "upgrade", "http2-settings", "te", "trailer",
+    "proxy-connection",
+})  # fmt: skip
+"""What makes a request one of a special kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainHead:
+    """A plain head. ``size`` is its own length, ``length`` its body's, in bytes; what was not given is empty."""
+
+    method: str
+    target: str
+    host: str
+    authorization: str
+    request_id: str
+    size: int
+    length: int
+
+    @property
+    def total(self) -> int:
+        """Where the request ends."""
+        return self.size + self.length
+
+
+def plain_head(data: bytes) -> PlainHead | None:
+    """The head that ``data`` begins with; None where it is not all there, not plain, or names anything twice."""
+    end = data.find(b"\r\n\r\n", 0, MAX_HEAD)
+    if end < 0:
+        return None
+    line = _HEAD.fullmatch(data, 0, end + 2)
+    if line is None:
+        return None
+    lines = data[line.end(2) + len(b" HTTP/1.1\r\n") : end].decode("ascii").split("\r\n")
+    fields = {name.lower(): value for name, _, value in [one.partition(": ") for one in lines]}
+    if len(fields) != len(lines) or not _ODD.isdisjoint(fields) or "host" not in fields:
+        return None
+    if fields.get("connection", "keep-alive").lower() != "keep-alive":
+        return None
+    length = fields.get("content-length", "0")
+    if _LENGTH.fullmatch(length) is None:
+        return None
+    return PlainHead(
+        line[1].decode("ascii"), line[2].decode("ascii"), fields["host"], fields.get("authorization", ""),
+        fields.get("x-request-id", ""), end + 4, int(length),
+    )  # fmt: skip
