@@ -44,7 +44,7 @@ class OpenGate:
         self.env = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://carrel:secret@127.0.0.1:3128")
         self.files = {"ssl/certs/ca-certificates.crt": b"x" * 220_000}
 
-    def follow(self, other: object, /) -> None:
+    def follow(self, other: object, /, *, alone: bool) -> None:
         """It is for everybody."""
 
     async def serve(self, listener: socket.socket) -> None:

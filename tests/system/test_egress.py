@@ -222,6 +222,19 @@ def test_an_agent_asks_and_what_is_decided_holds_for_its_session_alone(served: G
     assert "Granted for an hour" in answers[0], answers
     assert "headers" in run(served, f"{ASK} -k {host.url}/x", "one")
     assert "403" in run(served, f"{ASK} -k {host.url}/x", "two")
+    # In a kept sandbox that both share it is open while nothing of the other's runs there.
+    file = served.tenants_dir / "demo.yaml"
+    file.write_text("sandbox: {keep: true}\n" + file.read_text())
+    assert served.cli("reconcile").returncode == 0
+    assert "headers" in run(served, f"{ASK} -k {host.url}/x", "one")
+    run(served, f"(while :; do {ASK} -k {host.url}/stolen >> loot 2>&1; sleep 0.1; done) & echo $! > pid", "two")
+    assert "response 403" in run(served, f"{ASK} -k {host.url}/x", "one")
+    told = run(served, f"{ASK} {host.url.replace('https', 'http')}/x", "one")
+    assert "programs of other sessions run in this kept sandbox" in told, told
+    run(served, "kill $(cat pid); while kill -0 $(cat pid) 2>/dev/null; do sleep 0.05; done", "two")
+    assert "headers" in run(served, f"{ASK} -k {host.url}/x", "one")
+    assert "headers" not in run(served, "cat loot", "two")
+    assert not any(seen["path"] == "/stolen" for seen in host.requests)
     assert served.cli("grants", "decide", "demo", grant["id"], "deny").returncode == 0
     assert "403" in run(served, f"{ASK} -k {host.url}/x", "one")
     assert "grants.decide" in served.cli("audit", "tail", "--json").stdout

@@ -23,9 +23,16 @@ def list_(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
     if not grants:
         screen.note(f"No agent of {tenant} has asked for anything.")
         return DONE
-    rows = [(g.id, g.state, g.decision, f"{g.kind} {g.what}", g.agent, g.session_id, g.reason) for g in grants]
-    screen.table(("GRANT", "STATE", "DECISION", "WHAT", "AGENT", "SESSION", "REASON"), rows)
+    rows = [
+        (g.id, g.state, g.decision, _what(g), g.agent, g.session_id, g.member or "-", g.reason) for g in grants
+    ]  # fmt: skip
+    screen.table(("GRANT", "STATE", "DECISION", "WHAT", "AGENT", "SESSION", "MEMBER", "REASON"), rows)
     return DONE
+
+
+def _what(grant: rpc.GrantView) -> str:
+    caution = f" ({grant.caution})" if grant.caution is not None else ""
+    return f"{grant.kind} {grant.what}{caution}"
 
 
 def decide(

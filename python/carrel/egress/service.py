@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final, Protocol
 
 import aiohttp
@@ -37,7 +38,13 @@ CONNECTIONS_OF_TENANT: Final = 1024
 SAY_AGAIN_SECONDS: Final = 60.0
 LINES_A_MINUTE: Final = 30
 _MOST_TENANTS: Final = 1024
+VISITORS: Final = 64
+"""Sessions whose programs may run behind one gate; where there are more, nothing is granted to any."""
 _MODEL_RULE: Final = "model provider"
+_NOT_ALONE: Final = (
+    "it was granted to this session, and programs of other sessions run in this kept sandbox: it opens when these have "
+    "ended, or when it is granted to them too"
+)
 _BUNDLE_VARIABLES: Final = (
     "SSL_CERT_FILE", "NIX_SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "GIT_SSL_CAINFO", "PIP_CERT", "AWS_CA_BUNDLE", "CARGO_HTTP_CAINFO", "DENO_CERT", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
@@ -232,6 +239,7 @@ class Gate:
         self._egress = egress
         self._tenant = tenant
         self.visitor = visitor
+        self._present = {visitor.place: visitor}
         self._password = randomness.token_urlsafe(24)
         self._open: set[Front] = set()
         self._door: Door | None = None
@@ -260,10 +268,15 @@ class Gate:
         """The public authorities with the tenant's own among them."""
         return {CERTIFICATES: public_roots() + self._egress.authority(self.visitor.tenant_id).certificate}
 
-    def follow(self, other: EgressGate, /) -> None:
-        """See `EgressGate.follow`."""
-        if isinstance(other, Gate):
-            self.visitor = other.visitor
+    def follow(self, other: EgressGate, /, *, alone: bool) -> None:
+        """See `EgressGate.follow`. What is used and refused is noted for the last one."""
+        if not isinstance(other, Gate):
+            return
+        self.visitor = other.visitor
+        if alone:
+            self._present.clear()
+        if len(self._present) <= VISITORS:
+            self._present[other.visitor.place] = other.visitor
 
     async def serve(self, listener: socket.socket) -> None:
         """See `EgressGate.serve`."""
@@ -299,8 +312,15 @@ class Gate:
             return Decision(False, "", "its tenant is suspended")
         if self.is_model_host(asked):
             return Decision(True, _MODEL_RULE, "", looks_in=True)
-        granted = self._egress.grants.rules(self.visitor, asked) if self._egress.grants is not None else ()
-        return self._egress.rules(standing).decide(asked, granted=granted)
+        rules, grants = self._egress.rules(standing), self._egress.grants
+        if grants is None:
+            return rules.decide(asked)
+        # Whoever runs in a kept sandbox goes out by this gate: what one session was granted is no other's.
+        present = tuple(self._present.values())
+        decision = rules.decide(asked, granted=grants.rules(present, asked) if len(present) <= VISITORS else ())
+        if not decision.allowed and len(present) > 1 and grants.opens(self.visitor, asked):
+            return replace(decision, reason=f"{decision.reason}; {_NOT_ALONE}")
+        return decision
 
     def looks_in(self, asked: Asked, decision: Decision) -> bool:
         """See `front.Way`."""

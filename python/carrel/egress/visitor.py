@@ -22,6 +22,11 @@ class Visitor:
     member: str | None = None
     request_id: RequestId | None = None
 
+    @property
+    def place(self) -> tuple[str, SessionId | None, str | None]:
+        """What grants are bound to."""
+        return self.agent, self.session_id, self.member
+
 
 class Grants(Protocol):
     """What somebody who may has opened for now."""
@@ -30,8 +35,12 @@ class Grants(Protocol):
         """Begin to read a tenant's; until that is done there are none."""
         ...
 
-    def rules(self, visitor: Visitor, asked: Asked, /) -> Sequence[Rule]:
-        """The rules that are granted to ``visitor`` and are about ``asked``; empty on any doubt."""
+    def rules(self, visitors: Sequence[Visitor], asked: Asked, /) -> Sequence[Rule]:
+        """The rules about ``asked`` that are granted to every one of ``visitors``; empty on any doubt."""
+        ...
+
+    def opens(self, visitor: Visitor, asked: Asked, /) -> bool:
+        """Whether ``asked`` is granted to ``visitor``, for telling; nothing is used up."""
         ...
 
 

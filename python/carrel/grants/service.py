@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final, Protocol
 
 import structlog
@@ -12,6 +13,7 @@ from carrel.declare.tenant import ALL_TOOLS
 from carrel.errors import CarrelError, Forbidden, InvalidRequest, NotFound, RateLimited
 from carrel.grants.book import MOST_WAITING, Decision, Grant, Kind, new_id, read, write
 from carrel.ids import RequestId, SessionId, TenantId
+from carrel.policy.egress.addresses import address_refused
 from carrel.policy.egress.rules import Asked, Rule, rule_of
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Snapshot, Tenant
@@ -108,9 +110,8 @@ class Grants:
                 await self._keep(tenant, [*book, grant])
                 await self._note(tenant, grant, f"agent:{agent}", "grants.ask", request_id)
         if grant.decision is None:
-            told(
-                f"Access to the {kind} {exact} waits for a decision: `carrel grants decide {tenant.id} {grant.id} 1h`."
-            )
+            where = f"the {kind} {exact}{_aside(caution(grant))}"
+            told(f"Access to {where} waits for a decision: `carrel grants decide {tenant.id} {grant.id} 1h`.")
             event = self._decided.setdefault(grant.id, asyncio.Event())
             try:
                 async with asyncio.timeout(wait):
@@ -161,22 +162,31 @@ class Grants:
         if tenant.id not in self._books:
             self._tasks.start(self._prepared(tenant), name="grants")
 
-    def rules(self, asker: Asker, asked: Asked, /) -> Sequence[Rule]:
-        """The rules that are granted to this agent in this session and are about ``asked``."""
+    def rules(self, askers: Sequence[Asker], asked: Asked, /) -> Sequence[Rule]:
+        """The rules about ``asked`` that are granted to every one of ``askers``, each agent in its session."""
         now = self._clock.now()
-        found = []
-        for place, grant in enumerate(self._books.get(asker.tenant_id, ())):
-            if grant.kind != "host" or not grant.in_force(now):
-                continue
-            if not grant.is_of(asker.agent, asker.session_id, asker.member):
-                continue
-            rule = rule_of(grant.what)
-            if rule.names(asked):
-                found.append(rule)
+        found = [self._about(asker, asked, now) for asker in askers]
+        if not all(found):
+            return ()
+        for asker, grants in zip(askers, found, strict=True):
+            for place, grant in grants:
                 if grant.decision == "once" and grant.used is None:
                     # Used up before anything else can ask; that it is so is on the disk a moment later.
                     self._books[asker.tenant_id][place] = grant.model_copy(update={"used": now})
-        return found
+        return [rule_of(grant.what) for grants in found for _, grant in grants]
+
+    def opens(self, asker: Asker, asked: Asked, /) -> bool:
+        """Whether ``asked`` is granted to that agent in its session; nothing is used up."""
+        return bool(self._about(asker, asked, self._clock.now()))
+
+    def _about(self, asker: Asker, asked: Asked, now: datetime) -> list[tuple[int, Grant]]:
+        """The grants in force of one asker that are about ``asked``, with their places in the book."""
+        return [
+            (place, grant)
+            for place, grant in enumerate(self._books.get(asker.tenant_id, ()))
+            if grant.kind == "host" and grant.in_force(now)
+            and grant.is_of(asker.agent, asker.session_id, asker.member) and rule_of(grant.what).names(asked)
+        ]  # fmt: skip
 
     def tools(self, tenant: Tenant, agent: str, session_id: SessionId) -> tuple[str, ...]:
         """The tools that are granted to an agent in a session beside those that it has."""
@@ -223,6 +233,12 @@ class Grants:
         )  # fmt: skip
 
 
+def caution(grant: Grant) -> str | None:
+    """What whoever decides should know of what is asked for: that an address is private, and how."""
+    host = rule_of(grant.what).host if grant.kind == "host" else None
+    return address_refused(host.address) if host is not None and host.address is not None else None
+
+
 def _judged(kind: Kind, what: str) -> str:
     """What is asked for in its one form; raises InvalidRequest."""
     if kind == "host":
@@ -239,6 +255,10 @@ def _judged(kind: Kind, what: str) -> str:
     if kind == "tool" and what not in ALL_TOOLS:
         raise InvalidRequest(f"There is no tool {what[:80]!r}; there are {', '.join(ALL_TOOLS)}.", param="what")
     return what
+
+
+def _aside(text: str | None) -> str:
+    return f" ({text})" if text is not None else ""
 
 
 def _may_be_opened(snapshot: Snapshot, grant: Grant) -> bool:

@@ -6,7 +6,7 @@ from typing import Final, cast
 from carrel.agents.events import Turn
 from carrel.clock import Clock
 from carrel.grants.book import Decision, Grant, Kind
-from carrel.grants.service import Grants
+from carrel.grants.service import Grants, caution
 from carrel.ids import SessionId
 from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.wire import rpc
@@ -62,5 +62,5 @@ class Access:
             session_id=grant.session_id, member=grant.member, state=grant.state(self._clock.now()),
             decision=grant.decision, asked=grant.asked.isoformat(),
             decided=grant.decided.isoformat() if grant.decided is not None else None,
-            decided_by=grant.decided_by,
+            decided_by=grant.decided_by, caution=caution(grant),
         )  # fmt: skip

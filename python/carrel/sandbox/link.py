@@ -105,8 +105,11 @@ class Link:
             raise
         return number, ending
 
-    async def count(self, number: int) -> int:
-        """How many processes run in a sandbox beside its first command and what was sent in; 0 where it is gone."""
+    async def count(self, number: int) -> int | None:
+        """How many processes run in a sandbox beside its first command and what was sent in; 0 where it is gone.
+
+        None where that cannot be told.
+        """
         if self._socket is None:
             return 0
         self._next += 1
@@ -117,7 +120,7 @@ class Link:
             async with asyncio.timeout(KILL_SECONDS):
                 return int(await told)
         except (OSError, TimeoutError):
-            return 0
+            return None
         finally:
             self._counts.pop(asked, None)
 

@@ -29,8 +29,11 @@ class EgressGate(Protocol):
     @property
     def files(self) -> Mapping[str, bytes]: ...
 
-    def follow(self, other: "EgressGate", /) -> None:
-        """Be for whom ``other`` is from now on: a kept sandbox goes on with another session's command."""
+    def follow(self, other: "EgressGate", /, *, alone: bool) -> None:
+        """Be for whom ``other`` is too: a kept sandbox goes on with a command of theirs.
+
+        ``alone``: nothing of anybody else's runs in it any more.
+        """
         ...
 
     async def serve(self, listener: socket.socket) -> None:

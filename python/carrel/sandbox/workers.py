@@ -122,6 +122,7 @@ class Workers:
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             worker, note = await self._usable(key, tenant, job, root)
+            await self._followed(worker, job)
             worker.running += 1
             worker.commands += 1
             if worker.timer is not None:
@@ -179,7 +180,7 @@ class Workers:
         note = ""
         if worker is not None and worker.made_of != _made_of(job):
             left = await self._link.count(worker.number) if not worker.running else 1
-            if left:
+            if left != 0:
                 return worker, (
                     "This sandbox has the packages and limits of when it was started, for something still runs in it. "
                     "It takes the new ones when that has ended."
@@ -262,8 +263,6 @@ class Workers:
     async def _run_in(
         self, worker: Worker, job: Job, root: TenantRoot, on_output: Callable[[bytes], None] | None
     ) -> Outcome:
-        if worker.job.gate is not None and job.gate is not None:
-            worker.job.gate.follow(job.gate)
         order = {
             "argv": job.argv,
             "env": bwrap.environment(replace(job, gate=worker.job.gate)),
@@ -273,6 +272,13 @@ class Workers:
         }
         command = Command(self._link, root.fd, job, on_output=on_output)
         return await command.run(lambda handed: self._link.enter(worker.number, handed), order, stays=worker.log.take)
+
+    async def _followed(self, worker: Worker, job: Job) -> None:
+        """Tell the gate for whom it is from here on, before anything of theirs runs."""
+        if worker.job.gate is None or job.gate is None:
+            return
+        alone = worker.running == 0 and await self._link.count(worker.number) == 0
+        worker.job.gate.follow(job.gate, alone=alone)
 
     def _rest(self, worker: Worker, seconds: float) -> None:
         """Stop it after its idle time, where nothing is run in it until then."""

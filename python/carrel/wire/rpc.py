@@ -402,6 +402,7 @@ class GrantView(Result):
     asked: str
     decided: str | None = None
     decided_by: str | None = None
+    caution: str | None = Field(None, description="What whoever decides should know: that an address is private.")
 
 
 class GrantList(Result):

@@ -1,13 +1,15 @@
 """What all gates share: rules that follow what is declared, caps, and an audit log that nobody can fill."""
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from carrel.egress.front import Front
-from carrel.egress.service import CERTIFICATES, CONNECTIONS, LINES_A_MINUTE
+from carrel.egress.service import CERTIFICATES, CONNECTIONS, LINES_A_MINUTE, VISITORS
 from carrel.egress.visitor import Visitor
+from carrel.ids import SessionId
 from carrel.policy.egress.rules import Asked, Rule, rule_of
 from carrel.tenancy.handle import Tenant
 from tests.fakes.egress import EgressHouse, egress_house
@@ -77,14 +79,38 @@ class Granted:
     def prepare(self, tenant: Tenant, /) -> None:
         return
 
-    def rules(self, visitor: Visitor, asked: Asked, /) -> list[Rule]:
-        return [rule_of("granted.com")] if visitor.session_id == "s_1" else []
+    def rules(self, visitors: Sequence[Visitor], asked: Asked, /) -> list[Rule]:
+        return [rule_of("granted.com")] if all(self.opens(visitor, asked) for visitor in visitors) else []
+
+    def opens(self, visitor: Visitor, asked: Asked, /) -> bool:
+        return visitor.session_id == "s_1"
 
 
 async def test_what_is_granted_is_open_to_who_asked(tmp_path: Path) -> None:
     async with egress_house(tmp_path, grants=Granted()) as house:
         assert house.gate().decide(asked("granted.com:443")).allowed
         assert not house.egress.gate(house.tenant, agent="main").decide(asked("granted.com:443")).allowed
+
+
+async def test_of_a_gate_that_several_sessions_share_nothing_is_open_that_one_was_granted(tmp_path: Path) -> None:
+    async with egress_house(tmp_path, grants=Granted()) as house:
+        gate, host = house.gate(), asked("granted.com:443")
+        mine, theirs = house.gate(), house.egress.gate(house.tenant, agent="main", session_id=SessionId("s_2"))
+        gate.follow(theirs, alone=False)
+        assert not gate.decide(host).allowed
+        gate.follow(mine, alone=False)
+        decision = gate.decide(host)
+        assert not decision.allowed
+        assert "programs of other sessions run in this kept sandbox" in decision.reason
+        gate.follow(theirs, alone=True)
+        assert not gate.decide(host).allowed
+        gate.follow(mine, alone=True)
+        assert gate.decide(host).allowed
+        for number in range(VISITORS + 1):
+            other = house.egress.gate(house.tenant, agent="main", session_id=SessionId(f"s_1{number}"))
+            gate.follow(other, alone=False)
+        gate.follow(mine, alone=False)
+        assert not gate.decide(host).allowed
 
 
 @pytest.mark.parametrize("wanted", ["a.com:443"])

@@ -11,7 +11,7 @@ from carrel.declare.allowlists import Allowlists
 from carrel.declare.tenant import Member, SandboxConfig
 from carrel.errors import Forbidden, InvalidRequest, NotFound, RateLimited
 from carrel.grants.book import FILE, MOST_WAITING, Decision, Grant, Kind, Unreadable
-from carrel.grants.service import Grants
+from carrel.grants.service import Grants, caution
 from carrel.ids import RequestId, SessionId, TenantId
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Snapshot, Tenant
@@ -70,7 +70,7 @@ class Rig:
         return await self.grants.decide(self.snapshot, self.tenant, grant.id, decision, by=BY, operator=operator)
 
     def open(self, where: str = "api.example.com:443", who: Who | None = None) -> bool:
-        return bool(self.grants.rules(who or Who(), asked(where)))
+        return bool(self.grants.rules((who or Who(),), asked(where)))
 
 
 @pytest.fixture
@@ -153,6 +153,51 @@ async def test_the_same_asked_again_is_the_same_request(rig: Rig) -> None:
 async def test_what_is_no_host_cannot_be_asked_for(rig: Rig, what: str) -> None:
     with pytest.raises(InvalidRequest):
         await rig.ask(what)
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["127.0.0.1:18789", "169.254.169.254:80", "0x7f.1", "10.0.0.1", "[::1]:443", "[::ffff:10.0.0.1]:443", "2130706433"],
+)
+async def test_S4_03_an_address_that_is_not_public_is_the_operators_to_open(rig: Rig, what: str) -> None:
+    """Whoever decides is told what it is, in whatever form it was asked for."""
+    told: list[str] = []
+    grant = await rig.grants.ask(
+        rig.tenant, kind="host", what=what, reason="why", agent="main", session_id=ONE, member=None,
+        request_id=RequestId("req_2"), told=told.append, wait=0,
+    )  # fmt: skip
+    about = caution(grant)
+    assert about is not None
+    assert about in told[0]
+    with pytest.raises(Forbidden, match="operator"):
+        await rig.decide(grant, "1h", operator=False)
+    assert (await rig.decide(grant, "1h")).decision == "1h"
+
+
+async def test_S4_03_one_that_the_operator_offers_by_its_very_address_is_the_tenants_too(rig: Rig) -> None:
+    offered = Allowlists.model_validate_json('{"hosts": {"names": ["10.0.0.5:5432"]}}')
+    rig.snapshot = replace(rig.snapshot, allowlists=offered)
+    assert (await rig.decide(await rig.ask("10.0.0.5:5432"), "1h", operator=False)).decision == "1h"
+    for other in (await rig.ask("10.0.0.5:5433"), await rig.ask("10.0.0.6:5432")):
+        with pytest.raises(Forbidden):
+            await rig.decide(other, "1h", operator=False)
+    for kind, what in (("host", "8.8.8.8:853"), ("host", "docs.example.com"), ("package", "jq"), ("tool", "shell")):
+        assert caution(await rig.ask(what, kind)) is None  # type: ignore[arg-type] # a kind by its name
+
+
+async def test_what_several_share_is_open_where_each_was_granted_it(rig: Rig) -> None:
+    one, two = Who(), Who(session_id=SessionId("two"))
+    where = asked("api.example.com:443")
+    await rig.decide(await rig.ask(), "once")
+    assert rig.grants.rules((one, two), where) == ()
+    assert rig.grants.rules((), where) == []
+    assert (rig.grants.opens(one, where), rig.grants.opens(two, where)) == (True, False)
+    await rig.decide(await rig.ask(session="two"), "1h")
+    rig.clock.advance(30)
+    assert len(rig.grants.rules((one, two), where)) == 2, "nothing of it was used up before"
+    rig.clock.advance(30)
+    assert rig.grants.rules((one, two), where) == ()
+    assert rig.grants.rules((two,), where)
 
 
 async def test_a_tenants_own_people_open_what_the_allowlists_offer(rig: Rig) -> None:

@@ -234,7 +234,7 @@ class Greeting:
         self.text = text
         self.cancelled = asyncio.Event()
 
-    def follow(self, other: object, /) -> None:
+    def follow(self, other: object, /, *, alone: bool) -> None:
         """It is for everybody."""
 
     async def serve(self, listener: socket.socket) -> None:

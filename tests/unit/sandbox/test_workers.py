@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 
 import pytest
@@ -229,3 +230,42 @@ async def test_it_is_as_confined_as_any_other(runner: BwrapSandbox, tenant: Tena
     fresh = await runner.run(tenant, shell(look))
     in_worker = await runner.run(tenant, kept(look))
     assert in_worker.stdout.replace(b"Seccomp_filters:\t2", b"") == fresh.stdout.replace(b"Seccomp_filters:\t2", b"")
+
+
+class Told:
+    """A gate that remembers for whom it was said to be."""
+
+    env: Mapping[str, str] = {}
+    files: Mapping[str, bytes] = {}
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.told: list[tuple[str, bool]] = []
+
+    def follow(self, other: object, /, *, alone: bool) -> None:
+        assert isinstance(other, Told)
+        self.told.append((other.name, alone))
+
+    async def serve(self, listener: socket.socket) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+async def test_S4_06_a_gate_is_told_whether_anything_of_anybody_elses_still_runs(
+    runner: BwrapSandbox, tenant: Tenant
+) -> None:
+    one, two = Told("one"), Told("two")
+    mark = f"{os.getpid()}.73"
+    await runner.run(tenant, replace(kept("true"), gate=one))
+    await runner.run(tenant, replace(kept("sleep " + mark + " & echo $! > pid"), gate=two))
+    await runner.run(tenant, replace(kept("true"), gate=one))
+    await runner.run(tenant, replace(kept("kill $(cat pid); while kill -0 $(cat pid); do sleep 0.05; done"), gate=one))
+    await runner.run(tenant, replace(kept("true"), gate=two))
+    assert one.told == [("one", True), ("two", True), ("one", False), ("one", False), ("two", True)]
+    busy = asyncio.ensure_future(runner.run(tenant, replace(kept("touch here; sleep 60"), gate=two)))
+    await until(lambda: runner.kept()[0].running == 1)
+    await runner.run(tenant, replace(kept("true"), gate=one))
+    assert one.told[-1] == ("one", False)
+    assert two.told == []
+    busy.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await busy
