@@ -4,6 +4,8 @@
 let
   cfg = config.services.carrel;
   inherit (lib) mkOption types;
+  # NixOS has defaults of its own for some of these: ours go before them, and what a host sets goes before ours.
+  preferred = lib.mkOverride 900;
   flag = description: mkOption {
     type = types.bool;
     default = true;
@@ -41,11 +43,11 @@ in
       "algif_aead" "algif_hash" "algif_rng" "algif_skcipher" "rxrpc" "esp4" "esp6"
     ];
     boot.kernel.sysctl = lib.mkMerge [
-      (lib.mkIf cfg.hardening.ioUring { "kernel.io_uring_disabled" = lib.mkDefault 2; })
-      (lib.mkIf cfg.hardening.userfaultfd { "vm.unprivileged_userfaultfd" = lib.mkDefault 0; })
-      (lib.mkIf cfg.hardening.legacyTiocsti { "dev.tty.legacy_tiocsti" = lib.mkDefault 0; })
-      (lib.mkIf cfg.hardening.ptraceScope { "kernel.yama.ptrace_scope" = lib.mkDefault 2; })
-      (lib.mkIf cfg.hardening.kptrRestrict { "kernel.kptr_restrict" = lib.mkDefault 2; })
+      (lib.mkIf cfg.hardening.ioUring { "kernel.io_uring_disabled" = preferred 2; })
+      (lib.mkIf cfg.hardening.userfaultfd { "vm.unprivileged_userfaultfd" = preferred 0; })
+      (lib.mkIf cfg.hardening.legacyTiocsti { "dev.tty.legacy_tiocsti" = preferred 0; })
+      (lib.mkIf cfg.hardening.ptraceScope { "kernel.yama.ptrace_scope" = preferred 2; })
+      (lib.mkIf cfg.hardening.kptrRestrict { "kernel.kptr_restrict" = preferred 2; })
     ];
   };
 }
