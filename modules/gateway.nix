@@ -43,7 +43,14 @@ in
         UMask = "0077";
         LimitNOFILE = 524288;
         TasksMax = 16384;
-        Delegate = "cpu memory pids";
+        # Each sandbox has a cgroup of its own beneath this unit's, in that of its tenant.
+        Delegate = "cpu io memory pids";
+        DelegateSubgroup = "gateway";
+        Slice = "carrel.slice";
+        CPUWeight = cfg.resources.cpuWeight;
+        # A sandbox that ran out of memory is no reason to stop the gateway, which is the last to go.
+        OOMPolicy = "continue";
+        OOMScoreAdjust = -500;
 
         CapabilityBoundingSet = "";
         AmbientCapabilities = "";
@@ -71,6 +78,7 @@ in
         # Inherited by what runs in sandboxes, where it would break every just-in-time compiler.
         MemoryDenyWriteExecute = false;
       }
+      // (if cfg.resources.memoryMax != null then { MemoryMax = cfg.resources.memoryMax; } else { })
       // (if inHouse then { StateDirectory = "carrel"; StateDirectoryMode = "0700"; ReadWritePaths = [ "-${cfg.tenantsDir}" ]; }
           else { ReadWritePaths = [ cfg.stateDir "-${cfg.tenantsDir}" ]; });
     };

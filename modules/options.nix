@@ -50,6 +50,24 @@ in
       example = "carrel";
     };
 
+    resources = {
+      memoryMax = mkOption {
+        type = types.nullOr types.str;
+        default = "80%";
+        description = ''
+          Memory of the gateway and all sandboxes together, as systemd's `MemoryMax=` takes it. Where it is used up a
+          sandbox is ended, with the reason in the tool's result. `null`: all that the machine has.
+        '';
+        example = "24G";
+      };
+      cpuWeight = mkOption {
+        type = types.ints.between 1 10000;
+        default = 100;
+        description = "The gateway's share of the processors, its sandboxes' included, beside other services.";
+        example = 50;
+      };
+    };
+
     listen = {
       address = mkOption {
         type = types.str;

@@ -26,24 +26,35 @@ MINIMAL = [
 ]  # fmt: skip
 
 
+GROUP = {"tenant": "acme", "tenant_files": {}, "files": {}, "cpu_seconds": 60}
+
+
 class LauncherProcess:
     """``order`` what it should do; ``answer`` gives what it says, and keeps sockets that come along in ``gates``."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: str = "") -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(60)
         self.gates: dict[int, socket.socket] = {}
         code = memory("launcher", archive())
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", f"/proc/self/fd/{code}", str(theirs.fileno())]
-                + ([str(LAUNCH_UID)] if LAUNCH_UID else []),
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    f"/proc/self/fd/{code}",
+                    str(theirs.fileno()),
+                    str(LAUNCH_UID or ""),
+                    groups,
+                ],
                 pass_fds=(theirs.fileno(), code),
                 env={},
                 stderr=subprocess.PIPE,
             )
         os.close(code)
-        assert json.loads(self.socket.recv(1000)) == {"ready": self.process.pid}
+        self.greeting = json.loads(self.socket.recv(1000))
+        assert self.greeting["ready"] == self.process.pid
         programs = [memory("filter", program) for program in filters()]
         self.order({"do": "setup", "bwrap": "/usr/bin/bwrap", "filters": len(programs)}, programs)
         for fd in programs:
@@ -55,19 +66,24 @@ class LauncherProcess:
         )
 
     def run(
-        self, number: int, *argv: str, wall: float | None = 60.0, rlimits: object = None, gate: bool = False
-    ) -> None:
-        spec = {"args": MINIMAL, "argv": argv, "rlimits": rlimits or {}, "wall_seconds": wall, "gate": gate}
+        self, number: int, *argv: str, wall: float | None = 60.0, rlimits: object = None, gate: bool = False,
+        cpu_seconds: float = 60.0,
+    ) -> None:  # fmt: skip
+        spec = {"args": MINIMAL, "argv": argv, "rlimits": rlimits or {}, "wall_seconds": wall, "gate": gate,
+                "group": {**GROUP, "cpu_seconds": cpu_seconds}}  # fmt: skip
         fds = [memory("spec", json.dumps(spec).encode()), *(os.open("/dev/null", os.O_RDWR) for _ in range(4))]
         self.order({"do": "run", "id": number}, fds)
         for fd in fds:
             os.close(fd)
 
-    def enter(self, number: int, inside: int, *argv: str, wall: float = 60.0, env: object = None) -> "Written":
+    def enter(
+        self, number: int, inside: int, *argv: str, wall: float = 60.0, env: object = None, cpu_seconds: float = 60.0
+    ) -> "Written":
         """One more command in a sandbox; what it writes is in the answer of `Written.text` once it has ended."""
         spec = {
             "argv": argv, "env": env or {"PATH": "/usr/bin"}, "cwd": "/tmp",
             "rlimits": {}, "wall_seconds": wall,
+            "group": {**GROUP, "cpu_seconds": cpu_seconds},
         }  # fmt: skip
         written = Written()
         fds = [memory("spec", json.dumps(spec).encode()), os.open("/dev/null", os.O_RDWR), written.fd, written.fd]
@@ -117,9 +133,9 @@ class Written:
 
 
 @contextmanager
-def launcher_process() -> Iterator[LauncherProcess]:
-    """A launcher, ended afterwards."""
-    made = LauncherProcess()
+def launcher_process(groups: str = "") -> Iterator[LauncherProcess]:
+    """A launcher, ended afterwards; ``groups`` is its cgroup, where it is to have one."""
+    made = LauncherProcess(groups)
     try:
         yield made
     finally:

@@ -58,7 +58,7 @@ class InWorker(BwrapSandbox):
         return await super().run(tenant, replace(job, keep="main"), on_output=on_output)
 
 
-def shell(command: str, *, stdin: bytes = b"", **limits: float) -> Job:
+def shell(command: str, *, stdin: bytes = b"", **limits: object) -> Job:
     """A job that hands ``command`` to bash, with ``limits`` as fields of SandboxConfig."""
     declared = SandboxConfig().model_copy(update=limits)
     return Job((USR.shell, "-c", command), declared, USR, stdin=stdin)

@@ -133,6 +133,8 @@ def test_a_host_becomes_a_unit(nix: Nix) -> None:
     assert service["CapabilityBoundingSet"] == ""
     assert unit["environment"]["CARREL_NIXPKGS"].startswith("/")
     assert service["MemoryDenyWriteExecute"] is False
+    assert (service["Delegate"], service["DelegateSubgroup"]) == ("cpu io memory pids", "gateway")
+    assert (service["MemoryMax"], service["OOMPolicy"]) == ("80%", "continue")
     trial = nix.evaluate("nixosConfigurations.trial.config.systemd.services.carrel.serviceConfig.ExecStart")
     assert "gateway --trial " in trial
 

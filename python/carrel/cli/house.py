@@ -48,7 +48,7 @@ def _settled(document: Any) -> Any:
 def show_status(document: Any) -> None:
     """``document`` for a person: the house in lines, then its tenants in columns, then what is wrong."""
     report = understand(StatusReport, document)
-    lines = {"version": report.version, "userland": report.userland, "sandbox": report.sandbox}
+    lines = {"version": report.version, "userland": report.userland, "sandbox": report.sandbox, "cgroup": report.cgroup}
     for name, value in (lines | dict(report.model_extra or {})).items():
         if name != "last_pass_seconds" and value not in (None, "", [], {}):
             _line(name.replace("_", " "), _inline(value))

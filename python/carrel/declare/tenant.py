@@ -56,6 +56,15 @@ class SandboxConfig(Declared):
     )
     memory_bytes: Bytes = Field(1 << 30, description="Memory.")
     cpu_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(120, description="Processor time.")
+    cpus: Annotated[float, Field(gt=0, le=4096)] | None = Field(
+        None, description="Processors at a time of one sandbox, as `1.5`. Needs cgroups."
+    )
+    tenant_memory_bytes: Bytes | None = Field(
+        None, description="Memory of all sandboxes of the tenant together. Needs cgroups."
+    )
+    tenant_cpus: Annotated[float, Field(gt=0, le=4096)] | None = Field(
+        None, description="Processors at a time of all sandboxes of the tenant together. Needs cgroups."
+    )
     pids: Annotated[int, Field(ge=2, le=32_768)] = Field(256, description="Processes and threads at a time.")
     open_files: Annotated[int, Field(ge=16, le=1 << 20)] = Field(1024, description="Descriptors of one process.")
     file_size_bytes: Bytes = Field(1 << 30, description="The largest file it may write.")

@@ -32,7 +32,7 @@ from carrel.ids import TenantId, new_request_id
 from carrel.main.access import Access
 from carrel.main.announce import Announcement
 from carrel.main.egress import placeholder_key
-from carrel.main.house import House
+from carrel.main.house import House, own_cgroup
 from carrel.main.privilege import Places, drop_root
 from carrel.main.sandboxes import Sandboxes
 from carrel.main.secrets import SecretKeeping, TenantSecrets
@@ -141,6 +141,7 @@ class _Ground:
     environments: Environments
     reconciler: Reconciler
     sandbox: BwrapSandbox
+    cgroup: str
     vault: Vault
     own_secrets: TenantSecrets
     ring: KeyRing
@@ -208,7 +209,8 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
         wanted=lambda: _package_sets(directory.current),
     )
 
-    sandbox = BwrapSandbox(metrics=metrics, clock=clock)
+    groups, cgroup = await asyncio.to_thread(own_cgroup)
+    sandbox = BwrapSandbox(metrics=metrics, clock=clock, groups=groups)
     stack.push_async_callback(sandbox.close)
 
     async def take_in(applied: Applied) -> None:
@@ -237,7 +239,8 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     vault = Vault(keys=ring, clock=clock)
     own = TenantSecrets(vault=vault, store=secrets)
     return _Ground(
-        clock, metrics, secrets, directory, meter, audit, tokens, environments, reconciler, sandbox, vault, own, ring
+        clock, metrics, secrets, directory, meter, audit, tokens, environments, reconciler, sandbox, cgroup, vault, own,
+        ring,
     )  # fmt: skip
 
 
@@ -286,7 +289,7 @@ def _build(
         state_dir=options.state_dir, directory=ground.directory, reconciler=ground.reconciler, audit=ground.audit
     )
     grants.packages = packages = PackageChoice(settings=settings, environments=ground.environments)
-    house = House(ground.environments, sandbox)
+    house = House(ground.environments, sandbox, cgroup=ground.cgroup)
     services = Services(
         directory=ground.directory, tokens=ground.tokens, agents=agents, sessions=sessions, meter=ground.meter,
         relay=relay, providers=providers, administration=administration, reconciler=ground.reconciler,

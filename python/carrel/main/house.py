@@ -2,16 +2,32 @@
 
 from collections.abc import Mapping
 
+import structlog
+
 from carrel.packages.environments import Environments
+from carrel.sandbox import delegation
 from carrel.sandbox.protocol import Sandbox
+
+_log = structlog.get_logger(__name__)
+
+
+def own_cgroup() -> tuple[delegation.Delegation | None, str]:
+    """The cgroup that was delegated to this process, made ready for sandboxes, and how to tell of it. Blocking."""
+    try:
+        taken = delegation.take()
+    except delegation.NotDelegated as error:
+        _log.info("sandboxes have no cgroup of their own", reason=str(error))
+        return None, f"none: {error}"
+    return taken, f"v2, with {', '.join(taken.controllers) or 'no controller'}"
 
 
 class House:
     """Userland, environments, sandbox, and what holds each limit. ``problem`` is what the sandbox's check found."""
 
-    def __init__(self, environments: Environments, sandbox: Sandbox) -> None:
+    def __init__(self, environments: Environments, sandbox: Sandbox, *, cgroup: str = "") -> None:
         self._environments = environments
         self._sandbox = sandbox
+        self._cgroup = cgroup
         self.problem: str | None = None
 
     def report(self) -> Mapping[str, object]:
@@ -29,6 +45,7 @@ class House:
                 for state in self._environments.states()
             ],
             "sandbox": self.sandbox,
+            "cgroup": self._cgroup,
             "limits": [
                 {"limit": held.limit, "by": held.by, "scope": held.scope} for held in self._sandbox.mechanisms()
             ],

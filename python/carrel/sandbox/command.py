@@ -24,6 +24,7 @@ _MAX_ARGUMENT: Final = (128 << 10) - 1
 _SIGNALS: Final = range(1, 65)
 _SIGKILL: Final = 9
 _SIGXCPU: Final = 24
+_SIGXFSZ: Final = 25
 
 
 @dataclass
@@ -160,4 +161,10 @@ def _outcome(job: Job, ended: Ending, output: Output, reason: KillReason | None)
         code, signal = None, _SIGKILL
     elif signal == _SIGXCPU or (signal == _SIGKILL and ended.cpu_seconds >= job.limits.cpu_seconds):
         killed = "cpu"
-    return Outcome(code, signal, bytes(output.stdout), stderr, output.dropped, killed, ended.seconds)
+    elif signal == _SIGXFSZ:
+        # Sent by the kernel to who writes beyond the limit, and to nobody else.
+        killed = "file_size"
+    return Outcome(
+        code, signal, bytes(output.stdout), stderr, output.dropped, killed, ended.seconds,
+        refused_forks=ended.refused_forks,
+    )  # fmt: skip

@@ -40,6 +40,7 @@ class Ending(BaseModel):
     seconds: float
     cpu_seconds: float
     max_rss: int
+    refused_forks: int = 0
 
 
 LOST: Final = Ending(exit_code=None, began=True, killed="launcher_lost", seconds=0.0, cpu_seconds=0.0, max_rss=0)
@@ -49,13 +50,19 @@ class Link:
     """One launcher process at a time. ``files`` is what each sandbox is given at ``launcher.FIRST_FILE`` and on.
 
     The first ``filters`` of them are seccomp programs. ``launch_uid`` is for a caller who is root, and is who the
-    launcher becomes before it does anything.
+    launcher becomes before it does anything. ``groups`` is the prepared cgroup that its sandboxes are put into;
+    ``controllers`` are then those that hold there, None where groups cannot be used or before it has been started.
     """
 
-    def __init__(self, *, files: Sequence[bytes], filters: int = 0, launch_uid: int | None = None) -> None:
+    controllers: frozenset[str] | None = None
+
+    def __init__(
+        self, *, files: Sequence[bytes], filters: int = 0, launch_uid: int | None = None, groups: str = ""
+    ) -> None:
         self._files = tuple(files)
         self._filters = filters
         self._launch_uid = launch_uid
+        self._groups = groups
         self._lock = asyncio.Lock()
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -163,7 +170,7 @@ class Link:
                 raise SandboxUnavailable(
                     "bubblewrap is missing: install the package `bubblewrap`; nothing is run without it."
                 )
-            ours, process = await asyncio.to_thread(_start, self._launch_uid)
+            ours, process = await asyncio.to_thread(_start, self._launch_uid, self._groups)
             loop = asyncio.get_running_loop()
             try:
                 await self._expect_ready(ours)
@@ -181,8 +188,12 @@ class Link:
     async def _expect_ready(self, ours: socket.socket) -> None:
         async with asyncio.timeout(START_SECONDS):
             packet = await asyncio.get_running_loop().sock_recv(ours, launcher.MAX_PACKET)
-        if "ready" not in json.loads(packet or b"{}"):
+        greeting = json.loads(packet or b"{}")
+        if "ready" not in greeting:
             raise OSError("no greeting")
+        self.controllers = None if greeting["controllers"] is None else frozenset(greeting["controllers"])
+        if greeting["no_groups"]:
+            _log.error("sandboxes are held by no cgroup", reason=greeting["no_groups"])
 
     async def _set_up(self, ours: socket.socket, program: str) -> None:
         descriptors = [memory("file", content) for content in self._files]
@@ -268,15 +279,23 @@ def archive() -> bytes:
     return packed.getvalue()
 
 
-def _start(uid: int | None) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
+def _start(uid: int | None, groups: str) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     # Read from a descriptor: a launcher of another uid may not reach the files by their names.
     code = memory("launcher", archive())
     try:
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", f"/proc/self/fd/{code}", str(theirs.fileno())]
-                + ([str(uid)] if uid is not None else []),
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    "-B",
+                    f"/proc/self/fd/{code}",
+                    str(theirs.fileno()),
+                    str(uid) if uid is not None else "",
+                    groups,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), code),

@@ -14,7 +14,10 @@ from carrel.tenancy.userland import Userland
 
 __all__ = ["GATE_PORT", "EgressGate", "Job", "KeptSandbox", "KillReason", "Mechanism", "Outcome", "Sandbox"]
 
-KillReason = Literal["wall_clock", "cpu", "memory", "output", "disk", "cancelled", "launcher_lost"]
+KillReason = Literal[
+    "wall_clock", "cpu", "memory", "tenant_memory", "machine_memory", "file_size", "output", "disk", "cancelled",
+    "launcher_lost",
+]  # fmt: skip
 
 
 class EgressGate(Protocol):
@@ -70,7 +73,8 @@ class Outcome:
     """How a command ended. Output is kept up to ``limits.output_bytes`` in all; ``output_dropped`` is what was over.
 
     ``exit_code`` is None where a signal ended it; ``killed`` says which limit did, where one did. ``note`` is what
-    there is to say about the sandbox that it was run in.
+    there is to say about the sandbox that it was run in. ``refused_forks``: so often there were `pids` processes
+    already, where that is known.
     """
 
     exit_code: int | None
@@ -81,6 +85,7 @@ class Outcome:
     killed: KillReason | None
     seconds: float
     note: str = ""
+    refused_forks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

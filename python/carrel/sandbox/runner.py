@@ -17,8 +17,9 @@ from carrel.clock import Clock, SystemClock
 from carrel.declare.tenant import SandboxConfig
 from carrel.errors import SandboxBusy, SandboxUnavailable
 from carrel.ids import TenantId
-from carrel.sandbox import bwrap, probe
+from carrel.sandbox import bwrap, limits, probe
 from carrel.sandbox.command import Command, judge, kept
+from carrel.sandbox.delegation import Delegation
 from carrel.sandbox.launcher.packets import memory
 from carrel.sandbox.link import Ending, Link
 from carrel.sandbox.protocol import EgressGate, Job, KeptSandbox, Mechanism, Outcome
@@ -33,25 +34,15 @@ from carrel.tenancy.userland import Mount, Userland
 
 AT_ONCE: Final = 64
 WAIT_SECONDS: Final = 60.0
-
-MECHANISMS: Final = (
-    Mechanism("memory", "rlimit", "process"),
-    Mechanism("cpu", "rlimit", "process"),
-    Mechanism("pids", "rlimit in the sandbox's own user namespace", "sandbox"),
-    Mechanism("open_files", "rlimit", "process"),
-    Mechanism("file_size", "rlimit", "process"),
-    Mechanism("tmp", "size of the tmpfs", "sandbox"),
-    Mechanism("wall_clock", "launcher", "sandbox"),
-    Mechanism("output", "gateway", "sandbox"),
-    Mechanism("disk", "gateway, which keeps a part of it free", "tenant"),
-    Mechanism("concurrent", "gateway, in fair shares where the machine is full", "tenant"),
-)
+_PROBE: Final = "_probe"
+"""Whose group the probe is in: no tenant's."""
 
 
 class BwrapSandbox:
     """Runs jobs under bubblewrap. Nothing is kept between two of them but the tenant's workspace, and its workers.
 
     ``launch_uid`` is for a caller who is root: who the launcher becomes. ``at_once`` is the most of all tenants' runs.
+    ``groups`` is the cgroup that was prepared for sandboxes, where there is one.
     """
 
     def __init__(
@@ -61,6 +52,7 @@ class BwrapSandbox:
         launch_uid: int | None = None,
         at_once: int = AT_ONCE,
         clock: Clock | None = None,
+        groups: Delegation | None = None,
     ) -> None:
         self._filters = filters()
         self._layout = bwrap.Files(filters=len(self._filters))
@@ -68,6 +60,7 @@ class BwrapSandbox:
             files=[*self._filters, *(content for _, content in bwrap.ETC)],
             filters=len(self._filters),
             launch_uid=launch_uid,
+            groups=groups.path if groups is not None else "",
         )
         self._tasks = Tasks("sandbox")
         self._slots = Slots(at_once)
@@ -94,16 +87,16 @@ class BwrapSandbox:
         return outcome
 
     async def _run(self, tenant: Tenant, job: Job, on_output: Callable[[bytes], None] | None) -> Outcome:
-        limits = job.limits
+        own = job.limits
         async with self._slots.taken(
-            tenant.id, limits.concurrent, wait=WAIT_SECONDS, weight=limits.weight, queued=limits.queued
+            tenant.id, own.concurrent, wait=WAIT_SECONDS, weight=own.weight, queued=own.queued
         ):
             root = await kept(lambda: tenant.root.directory(job.workspace), TenantRoot.close)
             self._busy[tenant.id, job.workspace] += 1
             try:
                 if job.keep is not None:
                     return await self._workers.run(tenant, job, root, on_output=on_output)
-                return await self._run_in(root.fd, job, on_output)
+                return await self._run_in(tenant.id, root.fd, job, on_output)
             finally:
                 root.close()
                 self._busy[tenant.id, job.workspace] -= 1
@@ -136,7 +129,7 @@ class BwrapSandbox:
 
     def mechanisms(self) -> tuple[Mechanism, ...]:
         """See ``Sandbox.mechanisms``."""
-        return MECHANISMS
+        return limits.mechanisms(self._link.controllers)
 
     async def check(self) -> str | None:
         """See ``Sandbox.check``: a probe of our own is run in a real sandbox and tells what it found there."""
@@ -145,7 +138,7 @@ class BwrapSandbox:
         except OSError as error:
             return f"No directory can be made to try the sandbox in: {error.strerror}."
         try:
-            outcome = await self._run_in(workspace, _probe_job(), None)
+            outcome = await self._run_in(_PROBE, workspace, _probe_job(), None)
         except SandboxUnavailable as error:
             return error.message
         finally:
@@ -164,7 +157,9 @@ class BwrapSandbox:
         self._workers.close()
         await self._tasks.close()
 
-    async def _run_in(self, workspace: int, job: Job, on_output: Callable[[bytes], None] | None) -> Outcome:
+    async def _run_in(
+        self, tenant: str, workspace: int, job: Job, on_output: Callable[[bytes], None] | None
+    ) -> Outcome:
         gates: list[Callable[[], None]] = []
 
         async def begin(handed: list[int]) -> tuple[int, "asyncio.Future[Ending]"]:
@@ -173,28 +168,29 @@ class BwrapSandbox:
             return number, ending
 
         try:
-            order = self._order(job, wall_seconds=job.limits.wall_seconds)
+            order = self._order(tenant, job, wall_seconds=job.limits.wall_seconds)
             return await Command(self._link, workspace, job, on_output=on_output).run(begin, order)
         finally:
             for end_gate in gates:
                 end_gate()
 
     async def _start_worker(
-        self, workspace: int, job: Job, pipes: list[int]
+        self, tenant: TenantId, workspace: int, job: Job, pipes: list[int]
     ) -> tuple[int, "asyncio.Future[Ending]", Callable[[], None]]:
-        order = memory("order", json.dumps(self._order(job, wall_seconds=None)).encode())
+        order = memory("order", json.dumps(self._order(tenant, job, wall_seconds=None)).encode())
         try:
             return await self._begun(workspace, job, [order, *pipes])
         finally:
             os.close(order)
 
-    def _order(self, job: Job, *, wall_seconds: float | None) -> dict[str, object]:
+    def _order(self, tenant: str, job: Job, *, wall_seconds: float | None) -> dict[str, object]:
         return {
             "args": bwrap.arguments(job, self._layout),
             "argv": job.argv,
             "rlimits": bwrap.rlimits(job),
             "wall_seconds": wall_seconds,
             "gate": job.gate is not None,
+            "group": limits.group(tenant, job),
         }
 
     async def _begun(
@@ -249,5 +245,4 @@ def _probe_job() -> Job:
     python = os.path.realpath(sys.executable)
     userland = Userland("host", "probe", tuple(Mount(path, path) for path in top), "/usr/bin", python)
     code = Path(probe.__file__).read_bytes()
-    limits = SandboxConfig(wall_seconds=20.0)
-    return Job((python, "-I", "-S", "-B", "-"), limits, userland, stdin=code)
+    return Job((python, "-I", "-S", "-B", "-"), SandboxConfig(wall_seconds=20.0), userland, stdin=code)

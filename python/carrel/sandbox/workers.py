@@ -8,7 +8,7 @@ goes, or by an operator; the next command starts it anew, with the workspace as 
 import asyncio
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -19,7 +19,7 @@ import structlog
 from carrel.clock import Clock
 from carrel.errors import NotFound, SandboxBusy, SandboxUnavailable
 from carrel.ids import TenantId
-from carrel.sandbox import bwrap
+from carrel.sandbox import bwrap, limits
 from carrel.sandbox.command import PIPE_SECONDS, Command
 from carrel.sandbox.link import Ending, Link
 from carrel.sandbox.protocol import Job, KeptSandbox, Outcome
@@ -34,7 +34,7 @@ _READY: Final = b"ready\n"
 _WAITING: Final = "echo ready; read -r _"
 _log = structlog.get_logger(__name__)
 
-Start = Callable[[int, Job, list[int]], Awaitable[tuple[int, "asyncio.Future[Ending]", Callable[[], None]]]]
+Start = Callable[[TenantId, int, Job, list[int]], Awaitable[tuple[int, "asyncio.Future[Ending]", Callable[[], None]]]]
 """Starts a sandbox of ``job`` with [stdin, stdout, stderr]: its number, a future of its end, and what ends its gate."""
 
 
@@ -91,7 +91,7 @@ class Worker:
     tenant: TenantId
     name: str
     job: Job
-    made_of: tuple[str, int]
+    made_of: Hashable
     began: datetime
     number: int
     ending: "asyncio.Future[Ending]"
@@ -178,7 +178,7 @@ class Workers:
         """The worker to use, and what there is to say about it."""
         worker = self._workers.get(key)
         note = ""
-        if worker is not None and worker.made_of != _made_of(job):
+        if worker is not None and worker.made_of != self._made_of(job):
             left = await self._link.count(worker.number) if not worker.running else 1
             if left != 0:
                 return worker, (
@@ -211,7 +211,7 @@ class Workers:
         ends = [*os.pipe2(os.O_CLOEXEC), *os.pipe2(os.O_CLOEXEC), *os.pipe2(os.O_CLOEXEC)]
         stdin, hold, hear, stdout, words, stderr = ends
         try:
-            number, ending, end_gate = await self._start(root.fd, job, [stdin, stdout, stderr])
+            number, ending, end_gate = await self._start(tenant.id, root.fd, job, [stdin, stdout, stderr])
         except BaseException:
             for fd in (hold, hear, words):
                 os.close(fd)
@@ -221,7 +221,17 @@ class Workers:
                 os.close(fd)
         now = self._clock.now()
         worker = Worker(
-            f"sb_{uuid4().hex[:12]}", tenant.id, key[1], job, _made_of(job), now, number, ending, hold, end_gate, now
+            f"sb_{uuid4().hex[:12]}",
+            tenant.id,
+            key[1],
+            job,
+            self._made_of(job),
+            now,
+            number,
+            ending,
+            hold,
+            end_gate,
+            now,
         )
         worker.log.take([words])
         try:
@@ -269,6 +279,7 @@ class Workers:
             "cwd": job.cwd,
             "rlimits": bwrap.rlimits(job),
             "wall_seconds": job.limits.wall_seconds,
+            "group": limits.group(worker.tenant, job),
         }
         command = Command(self._link, root.fd, job, on_output=on_output)
         return await command.run(lambda handed: self._link.enter(worker.number, handed), order, stays=worker.log.take)
@@ -279,6 +290,14 @@ class Workers:
             return
         alone = worker.running == 0 and await self._link.count(worker.number) == 0
         worker.job.gate.follow(job.gate, alone=alone)
+
+    def _made_of(self, job: Job) -> Hashable:
+        """What of a job is built into its sandbox: all else each command brings along."""
+        limits = job.limits
+        built_in = job.userland.key, limits.tmp_bytes
+        return (
+            built_in if self._link.controllers is None else (*built_in, limits.memory_bytes, limits.pids, limits.cpus)
+        )
 
     def _rest(self, worker: Worker, seconds: float) -> None:
         """Stop it after its idle time, where nothing is run in it until then."""
@@ -305,8 +324,3 @@ class Workers:
             worker.stdin = -1
         worker.log.close()
         worker.end_gate()
-
-
-def _made_of(job: Job) -> tuple[str, int]:
-    """What of a job is built into its sandbox: all else each command brings along."""
-    return job.userland.key, job.limits.tmp_bytes

@@ -275,6 +275,7 @@ class StatusReport(Report):
     state: str = Field("", description="`Ready`, or `Stalled`: what was in force before stays.")
     userland: str | None = Field(None, description="What tools run on: a closure, or the host's, and why.")
     sandbox: str | None = Field(None, description="`bwrap`, or why no tool runs.")
+    cgroup: str | None = Field(None, description="The controllers of cgroup v2 that limit sandboxes, or why none do.")
     environments: tuple[EnvironmentStatus, ...] = ()
     limits: tuple[HeldLimit, ...] = ()
     problems: tuple[str, ...] = Field((), description="Those that are no one tenant's.")

@@ -42,6 +42,13 @@ rec {
     str = simple "string" isString;
     path = simple "absolute path" (value: isPath value || (isString value && hasPrefix "/" value));
     port = simple "port" (value: isInt value && value >= 0 && value <= 65535);
+    ints.between = low: high:
+      simple "integer between ${toString low} and ${toString high}" (value: isInt value && value >= low && value <= high);
+    nullOr = inner: {
+      name = "null or ${inner.name}";
+      check = value: value == null || inner.check value;
+      merge = path: values: if all (value: value == null) values then null else inner.merge path values;
+    };
     package = simple "package" isDerivation;
     enum = names: simple "one of ${builtins.concatStringsSep ", " names}" (value: elem value names);
     listOf = inner: { name = "list of ${inner.name}"; check = value: isList value && all inner.check value; merge = _: concatLists; };

@@ -13,7 +13,7 @@ import pytest
 
 from carrel.errors import SandboxUnavailable, TooLarge
 from carrel.sandbox.protocol import Job
-from carrel.sandbox.runner import MECHANISMS, BwrapSandbox
+from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.userland import Mount
 from tests.fakes.sandboxed import LAUNCH_UID, USR, reachable, shell, workspace_tenant
@@ -219,22 +219,6 @@ async def test_the_check_runs_a_real_one(runner: BwrapSandbox, monkeypatch: pyte
     monkeypatch.setattr(sys, "base_prefix", "/usr")
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
     assert await runner.check() is None
-
-
-def test_each_declared_limit_names_what_holds_it() -> None:
-    held = {mechanism.limit for mechanism in MECHANISMS}
-    assert held == {
-        "memory",
-        "cpu",
-        "pids",
-        "open_files",
-        "file_size",
-        "tmp",
-        "wall_clock",
-        "output",
-        "disk",
-        "concurrent",
-    }
 
 
 class Greeting:

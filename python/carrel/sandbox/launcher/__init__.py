@@ -11,14 +11,15 @@ The socket carries JSON packets (SOCK_SEQPACKET) with descriptors beside them (S
 - ``{"do": "setup", "bwrap": PATH, "filters": F}`` with descriptors whose content each sandbox gets anew, of which the
   first F are seccomp programs;
 - ``{"do": "run", "id": I}`` with [order, stdin, stdout, stderr, workspace, more files ...], the order a JSON file of
-  ``{"args": [...], "argv": [...], "rlimits": {NAME: [SOFT, HARD]}, "wall_seconds": S or null, "gate": BOOL}``;
+  ``{"args": [...], "argv": [...], "rlimits": {NAME: [SOFT, HARD]}, "wall_seconds": S or null, "gate": BOOL, "group":
+  {"tenant": T, "tenant_files": {FILE: TEXT}, "files": {FILE: TEXT}, "cpu_seconds": S}}``;
 - ``{"do": "enter", "id": I, "in": J}`` with [order, stdin, stdout, stderr]: one more command in sandbox J, the order
-  ``{"argv": [...], "env": {...}, "cwd": PATH, "rlimits": ..., "wall_seconds": S}``;
+  ``{"argv": [...], "env": {...}, "cwd": PATH, "rlimits": ..., "wall_seconds": S, "group": ...}``;
 - ``{"do": "count", "id": I, "of": J}``; ``{"do": "kill", "id": I}``.
 
-From it: ``{"ready": PID}``; ``{"id": I, "gate": true}`` with the socket that listens inside, where one was wanted;
-``{"id": I, "count": N}``; ``{"id": I, "ended": {...}}`` once nothing of it is left; ``{"id": I, "failed": TEXT}`` where
-it could not be started.
+From it: ``{"ready": PID, "controllers": [...] or null, "no_groups": TEXT}``; ``{"id": I, "gate": true}`` with the
+socket that listens inside, where one was wanted; ``{"id": I, "count": N}``; ``{"id": I, "ended": {...}}`` once nothing
+of it runs; ``{"id": I, "failed": TEXT}`` where it could not be started.
 
 bwrap finds the workspace, its arguments, the status socket and the files at the descriptors that the constants here
 name; it closes them all before the command starts.

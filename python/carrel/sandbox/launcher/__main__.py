@@ -1,4 +1,7 @@
-"""The loop: packets in, sandboxes and commands out, endings back. ``FD [UID]``: the launcher's end of the socket."""
+"""The loop: packets in, sandboxes and commands out, endings back.
+
+``FD UID GROUPS``: the launcher's end of the socket, who to become, and the prepared cgroup; the last two may be empty.
+"""
 
 import contextlib
 import gc
@@ -15,8 +18,11 @@ from typing import Any, Final
 from carrel.sandbox.launcher import ARGUMENTS_FD, kernel, packets
 from carrel.sandbox.launcher.berths import Berth, Berths
 from carrel.sandbox.launcher.entered import AGAIN_SECONDS, Entered
+from carrel.sandbox.launcher.groups import Groups, Place
 from carrel.sandbox.launcher.sandboxes import STUCK_SECONDS, Sandbox
 
+_LOOK_SECONDS: Final = 0.25
+"""How often the processor time of a whole group is looked at; each of its processes has its own limit besides."""
 _REFILL_SECONDS: Final = 0.004
 """How long nothing must have happened before another berth is made: a start under way goes before."""
 
@@ -24,8 +30,10 @@ _REFILL_SECONDS: Final = 0.004
 class Launcher:
     """All that runs, and the gateway's orders about it."""
 
-    def __init__(self, gateway: socket.socket) -> None:
+    def __init__(self, gateway: socket.socket, groups: Groups | None = None, no_groups: str = "") -> None:
         self._gateway = gateway
+        self._groups = groups
+        self._no_groups = no_groups
         self._selector = selectors.DefaultSelector()
         self._berths = Berths(self._selector)
         self._sandboxes: dict[int, Sandbox] = {}
@@ -34,6 +42,7 @@ class Launcher:
         self._unclaimed: dict[int, tuple[int, Any]] = {}
         self._files: list[int] = []
         self._filters: list[bytes] = []
+        self._next_look: float | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def serve(self) -> None:
@@ -42,7 +51,13 @@ class Launcher:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._selector.register(self._gateway, selectors.EVENT_READ, None)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
-        self._tell({"ready": os.getpid()})
+        self._tell(
+            {
+                "ready": os.getpid(),
+                "controllers": sorted(self._groups.controllers) if self._groups is not None else None,
+                "no_groups": self._no_groups,
+            }
+        )
         # What is there now is shared with the forks, and is not to be copied for being counted.
         gc.freeze()
         try:
@@ -63,6 +78,8 @@ class Launcher:
         now = time.monotonic()
         for sandbox in self._sandboxes.values():
             sandbox.look_at_the_time(now)
+        if self._next_look is not None and self._next_look <= now:
+            self._look_at_use(now)
         for command in list(self._entered.values()):
             if command.deadline is not None and command.deadline <= now and not command.dying:
                 command.kill("wall_clock")
@@ -72,6 +89,13 @@ class Launcher:
             with contextlib.suppress(OSError):
                 self._berths.refill()
         return True
+
+    def _look_at_use(self, now: float) -> None:
+        for sandbox in self._sandboxes.values():
+            sandbox.look_at_its_use()
+        for command in self._entered.values():
+            command.look_at_its_use()
+        self._next_look = now + _LOOK_SECONDS if self._sandboxes else None
 
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -83,6 +107,8 @@ class Launcher:
         waits += [AGAIN_SECONDS if one.dying else (one.deadline or now) - now for one in self._entered.values()]
         if self._berths.short:
             waits.append(_REFILL_SECONDS)
+        if self._next_look is not None:
+            waits.append(self._next_look - now)
         return max(0.0, min(waits)) if waits else None
 
     # --- orders ---
@@ -133,16 +159,23 @@ class Launcher:
         mine, theirs = socket.socketpair()
         made: list[int] = []
         berth = self._berths.take()
+        place: Place | None = None
         try:
+            if self._groups is not None:
+                place = self._groups.begin(order["id"], spec["group"], kept=spec["wall_seconds"] is None)
+                self._next_look = self._next_look or time.monotonic() + _LOOK_SECONDS
             arguments = packets.memory("arguments", packets.nul_ended(spec["args"]))
             made.append(arguments)
             # Opened anew, for the offset of a descriptor is shared by all who read through it.
             made += [os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC) for fd in (*self._files, *more)]
             argv = ["bwrap", "--args", str(ARGUMENTS_FD), "--", *spec["argv"]]
-            sandbox = Sandbox(order["id"], berth, mine, spec)
-            berth.go(argv, [stdin, stdout, stderr, workspace, arguments, theirs.fileno(), *made[1:]])
+            sandbox = Sandbox(order["id"], berth, mine, spec, place)
+            handed = [stdin, stdout, stderr, workspace, arguments, theirs.fileno(), *made[1:]]
+            berth.go(argv, handed, place.fd if place is not None else None)
         except BaseException:
             mine.close()
+            if place is not None:
+                place.end(kill=True)
             self._berths.done(berth)
             raise
         finally:
@@ -150,11 +183,28 @@ class Launcher:
             for fd in made:
                 os.close(fd)
         mine.setblocking(False)
-        self._sandboxes[sandbox.id] = self._by_pid[sandbox.outer] = sandbox
+        self._sandboxes[sandbox.id] = sandbox
         self._selector.register(mine, selectors.EVENT_READ, lambda: self._status(sandbox))
-        berth.heard = lambda: self._gate_known(sandbox, berth)
+        berth.heard = lambda: self._berth_heard(sandbox, berth)
+        self._berths.listen(berth)
+        berth.heard()
+
+    def _berth_heard(self, sandbox: Sandbox, berth: Berth) -> None:
         if berth.known:
-            berth.heard()
+            self._gate_known(sandbox, berth)
+        if sandbox.outer is None and berth.became is not None:
+            self._known(sandbox, berth.became)
+        elif sandbox.outer is None and berth.problem is not None:
+            self._end_sandbox(sandbox)
+
+    def _known(self, it: Sandbox | Entered, pid: int) -> None:
+        """Take in who it is; it may have ended already."""
+        if isinstance(it, Sandbox):
+            it.outer = pid
+        self._by_pid[pid] = it
+        ended = self._unclaimed.pop(pid, None)
+        if ended is not None:
+            self._ended(pid, *ended)
 
     def _gate_known(self, sandbox: Sandbox, berth: Berth) -> None:
         if berth.problem is not None:
@@ -172,7 +222,11 @@ class Launcher:
         if sandbox is None:
             raise OSError("the sandbox is not there any more")
         command = Entered(order["id"], sandbox, spec)
-        command.start(spec, descriptors, self._filters)
+        try:
+            command.start(spec, descriptors, self._filters)
+        except BaseException:
+            command.close()
+            raise
         self._entered[command.id] = command
         self._selector.register(command, selectors.EVENT_READ, lambda: self._arrived(command))
 
@@ -190,10 +244,7 @@ class Launcher:
         self._selector.unregister(command)
         command.arrive()
         if command.pid is not None:
-            self._by_pid[command.pid] = command
-            ended = self._unclaimed.pop(command.pid, None)
-            if ended is not None:
-                self._ended(command.pid, *ended)
+            self._known(command, command.pid)
         elif command.refused is not None:
             self._end_command(command)
 
@@ -207,9 +258,15 @@ class Launcher:
                 return
             if pid in self._by_pid:
                 self._ended(pid, status, usage)
-            elif not self._berths.lost(pid) and any(command.pid is None for command in self._entered.values()):
-                # It may be a command that has gone in, and died, before it was heard of.
+            elif not self._berths.lost(pid) and self._somebody_is_unknown:
+                # It may be one that has gone in, and died, before it was heard of.
                 self._unclaimed[pid] = (status, usage)
+
+    @property
+    def _somebody_is_unknown(self) -> bool:
+        return any(command.pid is None for command in self._entered.values()) or any(
+            sandbox.outer is None for sandbox in self._sandboxes.values()
+        )
 
     def _ended(self, pid: int, status: int, usage: Any) -> None:
         it = self._by_pid.pop(pid)
@@ -246,24 +303,20 @@ class Launcher:
             self._selector.unregister(command)
         if command.pid is not None:
             self._by_pid.pop(command.pid, None)
+        told = {"failed": command.refused} if command.refused is not None else {"ended": command.ending()}
+        self._tell({"id": command.id, **told})
         command.close()
-        if not any(other.pid is None for other in self._entered.values()):
+        if not self._somebody_is_unknown:
             self._unclaimed.clear()
-        if command.refused is not None:
-            self._tell({"id": command.id, "failed": command.refused})
-        else:
-            self._tell({"id": command.id, "ended": command.ending()})
 
     def _end_sandbox(self, sandbox: Sandbox) -> None:
         del self._sandboxes[sandbox.id]
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(sandbox.status)
         self._berths.done(sandbox.berth)
+        told = {"failed": sandbox.refused} if sandbox.refused is not None else {"ended": sandbox.ending()}
+        self._tell({"id": sandbox.id, **told})
         sandbox.close()
-        if sandbox.refused is not None:
-            self._tell({"id": sandbox.id, "failed": sandbox.refused})
-        else:
-            self._tell({"id": sandbox.id, "ended": sandbox.ending()})
 
     def _tell(self, packet: dict[str, Any], descriptors: list[int] | None = None) -> None:
         with contextlib.suppress(ConnectionError):
@@ -305,17 +358,23 @@ def _become(uid: int | None) -> None:
 
 
 def main() -> None:
-    """Start, with the socket's descriptor and the uid from the command line."""
+    """Start, with the socket's descriptor, the uid and the cgroup from the command line."""
     fd = int(sys.argv[1])
     keep = packets.moved(fd)
     os.closerange(3, keep)
     os.closerange(keep + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     os.chdir("/")
-    _become(int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    uid, path = sys.argv[2:4]
+    groups, no_groups = None, ""
+    try:
+        groups = Groups(path) if path else None
+    except OSError as error:
+        no_groups = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+    _become(int(uid) if uid else None)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Ctrl-C in a terminal reaches the whole group: the gateway drains first and then ends this by its socket.
         signal.signal(number, signal.SIG_IGN)
-    Launcher(socket.socket(fileno=keep)).serve()
+    Launcher(socket.socket(fileno=keep), groups, no_groups).serve()
 
 
 if __name__ == "__main__":

@@ -24,24 +24,41 @@ _NO_NAMESPACES: Final = (
 
 
 class Berth:
-    """One that waits, or has gone on to be a sandbox's bwrap. ``heard`` is called once its gate or problem is known."""
+    """One that waits, or has gone on to be a sandbox's bwrap. ``heard`` is called as its gate or problem is known.
+
+    ``became`` is who has gone on: itself, or a child in the group that it was handed.
+    """
 
     def __init__(self, pid: int, end: socket.socket) -> None:
         self.pid = pid
+        self.became: int | None = None
         self.gate: int | None = None
         self.problem: str | None = None
         self.known = False
         self.heard: Callable[[], None] = lambda: None
         self._end = end
+        self._in_group = False
 
     def fileno(self) -> int:
         """Its end of the socket."""
         return self._end.fileno()
 
-    def go(self, argv: Sequence[str], descriptors: Sequence[int]) -> None:
-        """Let it become ``argv``, with ``descriptors`` as its 0, 1, 2 and on; raises OSError where it is gone."""
+    @property
+    def has_more_to_say(self) -> bool:
+        """Whether it is to be listened to: until its gate is known, and who has gone on."""
+        return not self.known or (self._in_group and self.became is None and self.problem is None)
+
+    def go(self, argv: Sequence[str], descriptors: Sequence[int], group: int | None = None) -> None:
+        """Let it become ``argv``, with ``descriptors`` as its 0, 1, 2 and on; raises OSError where it is gone.
+
+        With a ``group`` a child of the launcher's in that group becomes it, which is `heard` of.
+        """
+        more = [] if group is None else [group]
+        self._in_group = group is not None
         try:
-            packets.send(self._end, {"argv": argv}, descriptors)
+            packets.send(self._end, {"argv": argv, "group": group is not None}, [*descriptors, *more])
+            if group is None:
+                self.became = self.pid
         except ConnectionError as error:
             self.hear()
             raise OSError(self.problem or str(error)) from error
@@ -54,8 +71,10 @@ class Berth:
             data, descriptors = b"", []
         self.known = True
         if data:
-            self.problem = json.loads(data).get("problem")
-        elif self.gate is None:
+            told = json.loads(data)
+            self.problem = told.get("problem")
+            self.became = told.get("became", self.became)
+        elif self.gate is None or self.became is None:
             self.problem = self.problem or "it ended before it had begun"
         if descriptors:
             self.gate = descriptors[0]
@@ -93,6 +112,11 @@ class Berths:
         self._wanted = READY
         return self._waiting.pop(0) if self._waiting else self._made()
 
+    def listen(self, berth: Berth) -> None:
+        """Hear what ``berth`` has to say."""
+        if berth.has_more_to_say and berth.fileno() not in self._selector.get_map():
+            self._selector.register(berth, selectors.EVENT_READ, lambda: self._heard(berth))
+
     def refill(self) -> None:
         """Make one more."""
         self._waiting.append(self._made())
@@ -120,12 +144,13 @@ class Berths:
             _lie_in_wait(theirs, self.bwrap)
         theirs.close()
         berth = Berth(pid, ours)
-        self._selector.register(berth, selectors.EVENT_READ, lambda: self._heard(berth))
+        self.listen(berth)
         return berth
 
     def _heard(self, berth: Berth) -> None:
         self._selector.unregister(berth)
         berth.hear()
+        self.listen(berth)
 
 
 def as_a_child() -> None:
@@ -152,9 +177,26 @@ def _lie_in_wait(end: socket.socket, bwrap: str) -> NoReturn:
         data, descriptors = packets.receive(end)
         if not data:
             os._exit(0)
+        order = json.loads(data)
+        if order["group"]:
+            _go_on_in(descriptors.pop(), end)
         packets.placed(descriptors)
-        os.execve(bwrap, json.loads(data)["argv"], {})  # noqa: S606 - what the whole is for
+        os.execve(bwrap, order["argv"], {})  # noqa: S606 - what the whole is for
     except BaseException as error:  # noqa: BLE001 - nothing may go on as a second launcher
         with contextlib.suppress(OSError):
             os.write(2, f"launcher: {error}\n".encode())
     os._exit(127)
+
+
+def _go_on_in(group: int, end: socket.socket) -> None:
+    """Be in the group, by a child that takes this one's place or, where the kernel makes none there, by moving."""
+    try:
+        child = kernel.fork_into(group, sibling=True)
+    except OSError:
+        with open(f"/proc/self/fd/{group}/cgroup.procs", "wb", buffering=0) as file:
+            file.write(b"0")
+        child = os.getpid()
+    if child:
+        packets.send(end, {"became": child})
+        if child != os.getpid():
+            os._exit(0)

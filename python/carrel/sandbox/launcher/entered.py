@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 from carrel.sandbox.launcher import kernel, packets
 from carrel.sandbox.launcher.berths import as_a_child
-from carrel.sandbox.launcher.sandboxes import Sandbox, ending, limit, tree
+from carrel.sandbox.launcher.sandboxes import Sandbox, ending, limit, tree, used
 
 KILL_SECONDS: Final = 1.0
 AGAIN_SECONDS: Final = 0.005
@@ -39,6 +39,7 @@ class Entered:
         self._began_at = (0, 0)
         self._dying_since: float | None = None
         self._heard, self._go = -1, -1
+        self._place = sandbox.place.command(number, spec["group"]) if sandbox.place is not None else None
 
     def start(self, spec: dict[str, Any], descriptors: list[int], filters: list[bytes]) -> None:
         """Send a process in. ``fileno`` tells when it has arrived."""
@@ -47,11 +48,23 @@ class Entered:
         self._heard, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         gone, self._go = os.pipe2(os.O_CLOEXEC)
         try:
-            if os.fork() == 0:
+            if self._forked() == 0:
                 _go_in((self.sandbox.inner_handle, told, gone), spec, descriptors, filters)
         finally:
             os.close(told)
             os.close(gone)
+
+    def _forked(self) -> int:
+        """Fork, into the command's group where there is one."""
+        if self._place is None:
+            return os.fork()
+        try:
+            return kernel.fork_into(self._place.fd)
+        except OSError:
+            child = os.fork()
+            if child == 0:
+                self._place.whole.join()
+            return child
 
     def fileno(self) -> int:
         """Where it says who it is."""
@@ -86,6 +99,12 @@ class Entered:
         self.killed = self.killed or reason
         self._dying_since = self._dying_since or time.monotonic()
 
+    def look_at_its_use(self) -> None:
+        """Kill it where all that it began has used more than it may together."""
+        over = self._place.over() if self._place is not None and not self.dying else None
+        if over is not None:
+            self.kill(over)
+
     @property
     def dying(self) -> bool:
         """Whether it is being killed."""
@@ -94,9 +113,13 @@ class Entered:
     def go_on_killing(self, others: Iterable["Entered"]) -> bool:
         """Kill what is left of it, ``others`` being the live commands beside it; False where nothing was left.
 
-        What its descendants gave up to the namespace's init cannot be told from what an earlier command left there but
-        by when it began: all that began since this command did goes. Where that has no end, the sandbox goes.
+        Its group is killed whole. Without groups, what its descendants gave up to the namespace's init cannot be told
+        from what an earlier command left there but by when it began: all that began since this command did goes. Where
+        that has no end, the sandbox goes.
         """
+        if self._place is not None:
+            self._place.whole.kill()
+            return self._place.whole.populated
         if self.pid is None:
             return self.wait_status is None and self.refused is None
         spared = {pid for other in others if other.pid is not None for pid in tree(other.pid)}
@@ -126,14 +149,17 @@ class Entered:
         code = None
         if status is not None:
             code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
-        killed = self.killed or self.sandbox.killed
-        return ending(code, began=True, killed=killed, since=self.since, usage=self.usage)
+        killed = self.killed or self.sandbox.killed or (self._place.death() if self._place is not None else None)
+        return ending(code, began=True, killed=killed, since=self.since, usage=self.usage) | used(self._place)
 
     def close(self) -> None:
         """Give up what is held of it; a process that still waits to be let go ends by that."""
         for fd in (self._heard, self._go, self._handle if self._handle is not None else -1):
             if fd >= 0:
                 os.close(fd)
+        if self._place is not None:
+            # What it left in the background lives on, and its group with it.
+            self._place.end(kill=False)
 
 
 def _stat(pid: int) -> tuple[str, tuple[int, int]]:

@@ -10,18 +10,25 @@ import time
 from typing import Any, Final
 
 from carrel.sandbox.launcher.berths import Berth
+from carrel.sandbox.launcher.groups import Place
 
 _NICER: Final = 5
 STUCK_SECONDS: Final = 5.0
 
 
 class Sandbox:
-    """``outer`` is bwrap, ``inner`` the first process inside. One without an end of its own has no ``deadline``."""
+    """``outer`` is bwrap, ``inner`` the first process inside. One without an end of its own has no ``deadline``.
 
-    def __init__(self, number: int, berth: Berth, status: socket.socket, spec: dict[str, Any]) -> None:
+    ``place`` is its cgroup, where there are any; ``outer`` is then not known before it is there.
+    """
+
+    def __init__(
+        self, number: int, berth: Berth, status: socket.socket, spec: dict[str, Any], place: Place | None = None
+    ) -> None:
         self.id = number
         self.berth = berth
-        self.outer = berth.pid
+        self.place = place
+        self.outer: int | None = None
         self.status = status
         self.rlimits: dict[str, list[int]] = spec["rlimits"]
         self.since = time.monotonic()
@@ -39,14 +46,16 @@ class Sandbox:
     def kill(self, reason: str | None = None) -> None:
         """Kill the namespace's first process, and with it, by the kernel, all others in there.
 
-        Until bwrap has said who that is, nothing is killed: bwrap alone would leave that process behind, waiting for it
-        for ever. It says so within a millisecond, and is killed then.
+        Until bwrap has said who that is, only a group is killed: bwrap alone would leave that process behind, waiting
+        for it for ever. It says so within a millisecond, and is killed then.
         """
         if reason is not None:
             self.killed = self.killed or reason
         if self.inner_handle is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.inner_handle, signal.SIGKILL)
+        elif self.place is not None:
+            self.place.whole.kill()
 
     def due(self) -> float | None:
         """When it is to be looked at for its time."""
@@ -63,8 +72,15 @@ class Sandbox:
             return
         if self.killed is None:
             self.kill("wall_clock")
-        else:
+        elif self.outer is not None:
             os.kill(self.outer, signal.SIGKILL)
+
+    def look_at_its_use(self) -> None:
+        """Kill it where all that is in it has used more than it may together; what is kept is looked at by command."""
+        if self.place is not None and self.deadline is not None and self.killed is None:
+            over = self.place.over()
+            if over is not None:
+                self.kill(over)
 
     def hear(self) -> bool:
         """Read what bwrap says; the first process is given its limits and then let go. False where no more comes."""
@@ -136,10 +152,14 @@ class Sandbox:
         for line in self.text.splitlines():
             with contextlib.suppress(ValueError):
                 code = json.loads(line).get("exit-code", code)
-        return ending(code, began=self.began, killed=self.killed, since=self.since, usage=self.usage)
+        killed = self.killed or (self.place.death() if self.place is not None else None)
+        told = ending(code, began=self.began, killed=killed, since=self.since, usage=self.usage)
+        return told | used(self.place)
 
     def close(self) -> None:
         """Give up what is held of it."""
+        if self.place is not None:
+            self.place.end(kill=True)
         self.status.close()
         if self.inner_handle is not None:
             os.close(self.inner_handle)
@@ -154,7 +174,15 @@ def ending(code: int | None, *, began: bool, killed: str | None, since: float, u
         "seconds": time.monotonic() - since,
         "cpu_seconds": usage.ru_utime + usage.ru_stime if usage else 0.0,
         "max_rss": usage.ru_maxrss * 1024 if usage else 0,
+        "refused_forks": 0,
     }
+
+
+def used(place: Place | None) -> dict[str, Any]:
+    """What a group knows of all that was in it, as it is told."""
+    if place is None:
+        return {}
+    return {"cpu_seconds": place.whole.cpu_seconds, "refused_forks": place.refused_forks()}
 
 
 def limit(pid: int, rlimits: dict[str, list[int]]) -> None:
