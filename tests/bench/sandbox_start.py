@@ -44,6 +44,9 @@ class OpenGate:
         self.env = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://carrel:secret@127.0.0.1:3128")
         self.files = {"ssl/certs/ca-certificates.crt": b"x" * 220_000}
 
+    async def prepare(self) -> None:
+        """It is ready."""
+
     def follow(self, other: object, /, *, alone: bool) -> None:
         """It is for everybody."""
 

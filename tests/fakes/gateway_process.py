@@ -50,6 +50,7 @@ class GatewayProcess:
     args: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     closure: bool = False
+    program: tuple[str, ...] = (str(CARREL),)
     process: "subprocess.Popen[str] | None" = None
     output: list[str] = field(default_factory=list)
     _readers: list[threading.Thread] = field(default_factory=list)
@@ -83,7 +84,7 @@ class GatewayProcess:
         """Start it and wait until it is ready."""
         self.process = subprocess.Popen(
             [
-                str(CARREL), "gateway", "--listen", f"127.0.0.1:{self.port}",
+                *self.program, "gateway", "--listen", f"127.0.0.1:{self.port}",
                 "--tenants-dir", str(self.tenants_dir), "--state-dir", str(self.state_dir), *self.args,
             ],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from carrel.cli.app import build_app
-from carrel.cli.options import GatewayOptions
+from carrel.cli.gateway_options import GatewayOptions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STUB = Path(__file__).with_name("stub")

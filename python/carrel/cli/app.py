@@ -30,7 +30,8 @@ from carrel.cli import (
 from carrel.cli.completion import completion_command
 from carrel.cli.failures import DONE, FAILED, INTERRUPTED, WRONG, Refused, exit_code
 from carrel.cli.gateway import gateway_command
-from carrel.cli.options import ENVIRONMENT, GatewayOptions, Target
+from carrel.cli.gateway_options import GatewayOptions
+from carrel.cli.options import ENVIRONMENT, Target
 from carrel.errors import CarrelError
 
 Command = Callable[..., int]

@@ -6,16 +6,8 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from carrel.cli.options import (
-    DEFAULT_HOST,
-    DEFAULT_PORT,
-    GatewayOptions,
-    Json,
-    LogLevel,
-    StateDir,
-    Target,
-    parse_listen,
-)
+from carrel.cli.gateway_options import GatewayOptions, LogLevel
+from carrel.cli.options import DEFAULT_HOST, DEFAULT_PORT, Json, StateDir, Target, parse_listen
 
 _STATE_HELP: Final = (
     "Where it keeps its state; it is made where there is none. By default `${XDG_STATE_HOME:-~/.local/state}/carrel`."

@@ -1,10 +1,10 @@
-"""What the command line is told: how to start a gateway, and how to reach one."""
+"""What the command line is told: where to listen, and how to reach a gateway."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from cyclopts import Group, Parameter
 
@@ -12,23 +12,6 @@ from carrel.cli.failures import WrongUsage
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 18789
-LogLevel = Literal["debug", "info", "warning", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayOptions:
-    """Everything that ``carrel gateway`` was told. ``trial`` allows what production settings refuse."""
-
-    host: str
-    port: int
-    tenants_dir: Path
-    state_dir: Path
-    secrets_dir: Path | None
-    log_level: LogLevel
-    log_json: bool
-    trial: bool = True
-
-
 ENVIRONMENT: Final = ("CARREL_STATE_DIR", "CARREL_URL")
 """What options are taken from where the words do not say them."""
 EVERYWHERE: Final = Group("Every command", sort_key=1)

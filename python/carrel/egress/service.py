@@ -8,14 +8,14 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
-from typing import Final, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
 import structlog
 from aiohttp import web
 
 from carrel.clock import Clock
-from carrel.egress.authority import Authority, public_roots
 from carrel.egress.door import Door, Pinned
 from carrel.egress.front import USER, Front, Over
 from carrel.egress.placeholders import Binding, bindings_of, placeholder
@@ -31,6 +31,9 @@ from carrel.secrets import Secret
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Tenant
+
+if TYPE_CHECKING:
+    from carrel.egress.authority import Authority
 
 CERTIFICATES: Final = "ssl/certs/ca-certificates.crt"
 CONNECTIONS: Final = 256
@@ -112,6 +115,7 @@ class Egress:
         self._clients: dict[tuple[TenantId, tuple[Network, ...]], aiohttp.ClientSession] = {}
         self._connections: dict[TenantId, int] = {}
         self._said: OrderedDict[tuple[TenantId, str], float] = OrderedDict()
+        self._prepared = False
         self._lines: dict[TenantId, tuple[float, int, int]] = {}
 
     def gate(
@@ -157,12 +161,20 @@ class Egress:
             self._rules.popitem(last=False)
         return made
 
-    def authority(self, tenant_id: TenantId) -> Authority:
+    def authority(self, tenant_id: TenantId) -> "Authority":
         """The tenant's certificate authority."""
+        from carrel.egress.authority import Authority  # noqa: PLC0415 - loaded by `prepare`, off the loop
+
         known = self._authorities.get(tenant_id)
         if known is None:
             known = self._authorities[tenant_id] = Authority(tenant_id, self.clock)
         return known
+
+    async def prepare(self) -> None:
+        """Load what certificates are made with: megabytes that a gateway does without until a sandbox is started."""
+        if not self._prepared:
+            await asyncio.to_thread(import_module, "carrel.egress.authority")
+            self._prepared = True
 
     def tls(self) -> ssl.SSLContext:
         """How hosts are trusted."""
@@ -263,9 +275,15 @@ class Gate:
             variables[binding.declared.env] = binding.text
         return variables
 
+    async def prepare(self) -> None:
+        """See `sandbox.protocol.EgressGate`."""
+        await self._egress.prepare()
+
     @property
     def files(self) -> Mapping[str, bytes]:
         """The public authorities with the tenant's own among them."""
+        from carrel.egress.authority import public_roots  # noqa: PLC0415 - loaded by `prepare`, off the loop
+
         return {CERTIFICATES: public_roots() + self._egress.authority(self.visitor.tenant_id).certificate}
 
     def follow(self, other: EgressGate, /, *, alone: bool) -> None:

@@ -1,18 +1,24 @@
-"""The console script: the command line, with the start of the gateway handed in."""
+"""The console script: the command line, or the gateway that it has become (see `launch`)."""
 
+import os
 import sys
 
-from carrel.cli.app import build_app, execute
-from carrel.cli.options import GatewayOptions
+from carrel.cli.failures import INTERRUPTED
+from carrel.main.launch import start_gateway, told
 
 
 def run() -> None:
     """The entry point of ``carrel``."""
-    sys.exit(execute(build_app(start_gateway)))
+    options = told(os.environ)
+    if options is None:
+        from carrel.cli.app import build_app, execute  # noqa: PLC0415 - the gateway runs without the command line
 
+        sys.exit(execute(build_app(start_gateway)))
+    # The library of logs imports this one wherever it is, for tracebacks in colour that a log here never holds.
+    sys.modules["rich"] = None  # type: ignore[assignment] # which is how an import is told that there is none
+    try:
+        from carrel.main.gateway import run_gateway  # noqa: PLC0415 - the command line starts without the gateway
 
-def start_gateway(options: GatewayOptions) -> int:
-    """Run the gateway in the foreground and give its exit status; imported only when asked for."""
-    from carrel.main.gateway import run_gateway  # noqa: PLC0415 - the command line starts without the gateway
-
-    return run_gateway(options)
+        sys.exit(run_gateway(options))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

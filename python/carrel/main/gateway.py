@@ -8,7 +8,7 @@ import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from carrel.agents.run import Agents
 from carrel.agents.sessions import Sessions
 from carrel.agents.workspace import remove_workspace
 from carrel.audit.log import Audit
-from carrel.cli.options import GatewayOptions
+from carrel.cli.gateway_options import GatewayOptions
 from carrel.clock import Clock, SystemClock
 from carrel.egress.service import Egress
 from carrel.errors import CarrelError, Conflict
@@ -32,7 +32,9 @@ from carrel.ids import TenantId, new_request_id
 from carrel.main.access import Access
 from carrel.main.announce import Announcement
 from carrel.main.egress import placeholder_key
+from carrel.main.footprint import give_back
 from carrel.main.house import House, own_cgroup
+from carrel.main.launch import CannotStart
 from carrel.main.privilege import Places, drop_root
 from carrel.main.sandboxes import Sandboxes
 from carrel.main.secrets import SecretKeeping, TenantSecrets
@@ -76,25 +78,15 @@ _FOREIGN_ENVIRONMENT: Final = (
 _log = structlog.get_logger(__name__)
 
 
-class CannotStart(CarrelError):
-    """Something that the gateway needs is not there, or not as production settings demand it."""
-
-    code = "cannot_start"
-
-
 def run_gateway(options: GatewayOptions) -> int:
-    """Run the gateway until SIGINT or SIGTERM; 0 where it stopped as asked, 1 where it could not start."""
+    """Run the gateway until SIGINT or SIGTERM; 0 where it stopped as asked, 1 where it could not start.
+
+    ``options`` hold absolute paths, as `launch.start_gateway` hands them on.
+    """
     configure_logging(level=options.log_level, json=options.log_json)
     for name in _FOREIGN_ENVIRONMENT:
         os.environ.pop(name, None)
-    options = replace(
-        options,
-        tenants_dir=options.tenants_dir.absolute(),
-        state_dir=options.state_dir.absolute(),
-        secrets_dir=options.secrets_dir.absolute() if options.secrets_dir is not None else None,
-    )
     try:
-        _refuse_misnamed(options)
         starter = drop_root(Places(options.state_dir, options.tenants_dir, options.secrets_dir))
         require_openat2()
         with StateDir(options.state_dir) as state:
@@ -107,24 +99,6 @@ def run_gateway(options: GatewayOptions) -> int:
         else:
             sys.stderr.write(f"carrel: {error.message}\n")
         return 1
-
-
-def _refuse_misnamed(options: GatewayOptions) -> None:
-    """Raise CannotStart for a path that cannot be what it was named as."""
-    _require_directory(options.tenants_dir, "--tenants-dir says where tenants are declared")
-    if os.path.lexists(options.state_dir):
-        _require_directory(options.state_dir, "--state-dir says where state is kept")
-    if options.secrets_dir is not None:
-        _require_directory(options.secrets_dir, "--secrets-dir says where secrets are files")
-
-
-def _require_directory(path: Path, advice: str) -> None:
-    try:
-        found = path.is_dir()
-    except OSError as error:
-        raise CannotStart(f"{path} cannot be looked at ({error.strerror}): {advice}.") from error
-    if not found:
-        raise CannotStart(f"{path} is not a directory: {advice}.")
 
 
 @dataclass(frozen=True)
@@ -178,6 +152,7 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
         await rooms.server.start(options.host, port, state.socket)
         gc.collect()
         gc.freeze()
+        await asyncio.to_thread(give_back)
         await stop.wait()
         _log.info("stopping", drain_seconds=DRAIN_SECONDS)
     _log.info("stopped")

@@ -15,7 +15,7 @@ from carrel.ids import TenantId, parse_tenant_id
 from carrel.reconcile.declarations import Declarations, Settles
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.tenancy.tokens import DEFAULT_TOKEN, TokenRecord, TokenStore
-from carrel.vcs.yaml_edit import DELETE
+from carrel.vcs.edits import DELETE
 from carrel.wire import control
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from typing import Final, Protocol
 from carrel.declare.load import load_tree
 from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound, StorageFull
 from carrel.ids import TenantId
+from carrel.vcs.edits import edited
 from carrel.vcs.git import Git
-from carrel.vcs.yaml_edit import edit
 from carrel.wire.control import Actor
 
 HEADER: Final = "# yaml-language-server: $schema=../docs/reference/schema/tenant.json\n"
@@ -46,7 +46,8 @@ class Declarations:
         async with self._lock:
             if await asyncio.to_thread(self.file(tenant).exists):
                 raise Conflict(f"{tenant}.yaml is there already: edit it, or choose another id.")
-            text = edit(HEADER, {(key,): value for key, value in values.items() if value is not None})
+            given: dict[tuple[str, ...], object] = {(key,): value for key, value in values.items() if value is not None}
+            text = await edited(HEADER, given)
             return await self._change(tenant, None, text, f"Add the tenant {tenant}", by)
 
     async def update(
@@ -55,7 +56,7 @@ class Declarations:
         """Change keys of a tenant's file in place, comments and order kept. ``what`` begins the commit's message."""
         async with self._lock:
             before = await asyncio.to_thread(self._read, tenant)
-            text = edit(before, changes)
+            text = await edited(before, changes)
             if text == before:
                 await self._reconciler.settled()
                 return None

@@ -9,7 +9,7 @@ from carrel.errors import InvalidRequest
 from carrel.ids import TenantId
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.tenancy.overlay import StateOverlays
-from carrel.vcs.yaml_edit import edit
+from carrel.vcs.edits import edited
 from carrel.wire.control import Actor
 
 
@@ -49,7 +49,7 @@ class OwnSettings:
         lock = self._locks.setdefault(tenant_id, asyncio.Lock())
         async with lock:
             before = await asyncio.to_thread(self._overlays.read, tenant_id)
-            text = edit((before or b"").decode(), changes)
+            text = await edited((before or b"").decode(), changes)
             shown = {".".join(path): value for path, value in changes.items()}
             await self._note(tenant_id, action, by, shown, "ok")
             await asyncio.to_thread(self._overlays.write, tenant_id, text.encode())

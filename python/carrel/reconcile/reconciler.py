@@ -193,17 +193,23 @@ class Reconciler:
             self._watched, self._moved = _identity(self._tenants_dir), threading.Event()
             try:
                 self._watching = "inotify"
-                async for found in watchfiles.awatch(
+                changes = watchfiles.watch(
                     self._tenants_dir,
                     watch_filter=None,
                     debounce=10,
                     step=1,
                     recursive=False,
                     stop_event=self._moved,
-                ):
+                    raise_interrupt=False,
+                )
+                # `awatch` does the same, and loads another library's loop, streams and sockets for it.
+                while (found := await asyncio.to_thread(next, changes, None)) is not None:
                     self._noticed.update(name for _, path in found if counts(name := Path(path).name))
                     if self._noticed:
                         self._wake.set()
+            except asyncio.CancelledError:
+                self._moved.set()
+                raise
             except (OSError, RuntimeError) as error:
                 _log.warning("files are not watched, only compared", reason=str(error))
             if not self._moved.is_set():

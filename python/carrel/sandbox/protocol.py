@@ -32,6 +32,10 @@ class EgressGate(Protocol):
     @property
     def files(self) -> Mapping[str, bytes]: ...
 
+    async def prepare(self) -> None:
+        """Do off the loop what the first of ``files`` costs; called before each sandbox."""
+        ...
+
     def follow(self, other: "EgressGate", /, *, alone: bool) -> None:
         """Be for whom ``other`` is too: a kept sandbox goes on with a command of theirs.
 

@@ -88,6 +88,8 @@ class BwrapSandbox:
 
     async def _run(self, tenant: Tenant, job: Job, on_output: Callable[[bytes], None] | None) -> Outcome:
         own = job.limits
+        if job.gate is not None:
+            await job.gate.prepare()
         async with self._slots.taken(
             tenant.id, own.concurrent, wait=WAIT_SECONDS, weight=own.weight, queued=own.queued
         ):

@@ -4,9 +4,8 @@ import difflib
 import io
 from collections.abc import Mapping, MutableMapping
 from decimal import Decimal
-from enum import Enum
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -14,21 +13,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
 from carrel.declare.document import Unreadable, plain, read
-from carrel.errors import InvalidRequest
-
-
-class _Delete(Enum):
-    DELETE = "delete"
-
-
-DELETE: Final = _Delete.DELETE
-"""The value that takes a key out."""
-
-
-class NotEditable(InvalidRequest):
-    """The text cannot be edited so; it is as it was."""
-
-    code = "not_editable"
+from carrel.vcs.edits import DELETE, NotEditable
 
 
 def edit(text: str, changes: Mapping[tuple[str, ...], object]) -> str:

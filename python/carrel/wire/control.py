@@ -24,13 +24,13 @@ class Actor:
 class Order(BaseModel):
     """Base of what comes in: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Answer(BaseModel):
     """Base of what goes out. Clients take keys that they do not know."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class TenantView(Answer):

@@ -19,8 +19,9 @@ class Params(BaseModel):
     """Base of parameters: strict, frozen, unknown names refused."""
 
     model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False
-    )
+        frozen=True, strict=True, extra="forbid", alias_generator=to_camel, populate_by_name=True,
+        allow_inf_nan=False, defer_build=True,
+    )  # fmt: skip
 
 
 class OwnTenant(Params):
@@ -34,7 +35,7 @@ class OwnTenant(Params):
 class Result(BaseModel):
     """Base of results."""
 
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, defer_build=True)
 
 
 class NoParams(Params):

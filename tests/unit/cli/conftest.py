@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from carrel.cli.app import build_app, execute
-from carrel.cli.options import GatewayOptions
+from carrel.cli.gateway_options import GatewayOptions
 from carrel.telemetry import configure_logging
 from tests.fakes.edge import Edge, running_edge
 

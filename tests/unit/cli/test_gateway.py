@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from carrel.cli.options import GatewayOptions
+from carrel.cli.gateway_options import GatewayOptions
 from tests.unit.cli.conftest import CommandLine
 
 

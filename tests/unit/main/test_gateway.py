@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from carrel.cli.options import GatewayOptions
+from carrel.cli.gateway_options import GatewayOptions
 from carrel.main import gateway
+from carrel.main.launch import CannotStart
 from tests.fakes.gateway_process import carrel
 
 
@@ -44,7 +45,7 @@ def test_declarations_that_are_not_right_are_told_with_their_directory(tmp_path:
 def test_a_taken_port_is_refused_before_a_token_is_issued(options: GatewayOptions) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(gateway.CannotStart, match=str(port)):
+        with pytest.raises(CannotStart, match=str(port)):
             gateway._free_port(replace(options, port=port))
 
 
@@ -53,5 +54,5 @@ def test_port_0_is_any_free_one(options: GatewayOptions) -> None:
 
 
 def test_a_host_that_is_none_is_named(options: GatewayOptions) -> None:
-    with pytest.raises(gateway.CannotStart, match=r"nowhere\.invalid"):
+    with pytest.raises(CannotStart, match=r"nowhere\.invalid"):
         gateway._free_port(replace(options, host="nowhere.invalid"))

@@ -230,6 +230,9 @@ class Greeting:
         self.text = text
         self.cancelled = asyncio.Event()
 
+    async def prepare(self) -> None:
+        """It is ready."""
+
     def follow(self, other: object, /, *, alone: bool) -> None:
         """It is for everybody."""
 

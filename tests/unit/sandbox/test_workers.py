@@ -242,6 +242,9 @@ class Told:
         self.name = name
         self.told: list[tuple[str, bool]] = []
 
+    async def prepare(self) -> None:
+        """It is ready."""
+
     def follow(self, other: object, /, *, alone: bool) -> None:
         assert isinstance(other, Told)
         self.told.append((other.name, alone))

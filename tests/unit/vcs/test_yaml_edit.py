@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrel.declare.document import read
-from carrel.vcs.yaml_edit import DELETE, NotEditable, edit
+from carrel.vcs.edits import DELETE, NotEditable
+from carrel.vcs.yaml_edit import edit
 
 SAMPLES = sorted((Path(__file__).resolve().parents[3] / "tenants.d").glob("*.yaml"))
 TEXT = """\

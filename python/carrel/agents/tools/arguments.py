@@ -1,22 +1,27 @@
-"""A tool call's arguments: from the model's text to checked values, or to a sentence that names the wrong place."""
+"""A tool call's arguments: from the model's text to checked values, or to a sentence that names the wrong place.
+
+The validator is imported with the first check, which the toolbox makes in a thread.
+"""
 
 import json
-from typing import Any, Final
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any, Final
 
 from carrel.errors import InvalidRequest
 from carrel.wire.conversation import ToolSpec
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 MAX_SHOWN: Final = 5
 _MAX_MESSAGE: Final = 300
 
 
 class ArgumentCheck:
-    """The arguments of one tool, by its JSON Schema."""
+    """The arguments of one tool, by its JSON Schema. Making the first one is slow: do it in a thread."""
 
     def __init__(self, spec: ToolSpec) -> None:
+        from jsonschema import Draft202012Validator  # noqa: PLC0415 - see the module's docstring
+
         Draft202012Validator.check_schema(spec.parameters)
         self._name = spec.name
         self._validator = Draft202012Validator(
@@ -50,7 +55,7 @@ class ArgumentCheck:
         return value
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: "ValidationError") -> str:
     message = error.message if len(error.message) <= _MAX_MESSAGE else f"{error.message[:_MAX_MESSAGE]}…"
     return f"{error.json_path}: {message}"
 

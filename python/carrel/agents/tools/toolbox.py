@@ -1,5 +1,6 @@
 """The tools that there are, and the one way to call one: checked, run, and its failure a result to read."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -17,11 +18,11 @@ ALL: Final[tuple[Tool, ...]] = (Shell(), FileRead(), FileWrite(), FileEdit(), Fi
 
 
 class Toolbox:
-    """Some tools, with their arguments' checks made once."""
+    """Some tools, with their arguments' checks made once: at a tool's first call."""
 
     def __init__(self, tools: Iterable[Tool] = ALL) -> None:
         self._tools: Mapping[str, Tool] = {tool.name: tool for tool in tools}
-        self._checks = {name: ArgumentCheck(tool.spec) for name, tool in self._tools.items()}
+        self._checks: dict[str, ArgumentCheck] = {}
 
     def specs(self, names: Iterable[str]) -> tuple[ToolSpec, ...]:
         """The declarations of those of ``names`` that there are, in their order."""
@@ -35,6 +36,12 @@ class Toolbox:
             have = ", ".join(names) or "none"
             return ToolOutcome(f"There is no tool {call.name[:64]!r}. Tools at hand: {have}.", is_error=True)
         try:
-            return await tool.run(self._checks[tool.name].parse(call.arguments), setting)
+            check = await self._check(tool)
+            return await tool.run(check.parse(call.arguments), setting)
         except CarrelError as error:
             return ToolOutcome(error.message, is_error=True)
+
+    async def _check(self, tool: Tool) -> ArgumentCheck:
+        if tool.name not in self._checks:
+            self._checks[tool.name] = await asyncio.to_thread(ArgumentCheck, tool.spec)
+        return self._checks[tool.name]

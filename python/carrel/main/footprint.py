@@ -1,0 +1,47 @@
+"""Gives back memory that only the start needed: the pages of programs and libraries that it ran through once."""
+
+import ctypes
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+_MADV_DONTNEED: Final = 4
+_HEAD: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ (\d+)")
+
+
+def give_back() -> int:
+    """Let go of every mapped page that is still what its file holds; how many bytes of them were resident.
+
+    Nothing is lost by it: the kernel keeps such pages in its cache, and maps one again where it is next touched. So
+    what stays in memory is what a running gateway uses, not what starting one did. A mapping in which a page was
+    changed (by the linker, say) is left alone, for its changes would be.
+    """
+    libc = ctypes.CDLL(None)
+    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    given = 0
+    for start, end, resident in list(_unchanged()):
+        if libc.madvise(start, end - start, _MADV_DONTNEED) == 0:
+            given += resident
+    return given
+
+
+def _unchanged() -> Iterator[tuple[int, int, int]]:
+    """Mappings of files that cannot be written and hold no page of our own: start, end, resident bytes."""
+    head: re.Match[str] | None = None
+    sizes: dict[str, int] = {}
+    text = Path("/proc/self/smaps").read_text(encoding="utf-8", errors="replace")
+    for line in [*text.splitlines(), "0-0 ---- 0 0 0"]:
+        found = _HEAD.match(line)
+        if found is None:
+            name, _, rest = line.partition(":")
+            number = rest.split()[:1]
+            sizes[name] = int(number[0]) << 10 if number and number[0].isdecimal() else 0
+            continue
+        if head is not None and _of_a_file(head) and sizes.get("Rss", 0) and sizes.get("Anonymous") == 0:
+            yield int(head[1], 16), int(head[2], 16), sizes["Rss"]
+        head, sizes = found, {}
+
+
+def _of_a_file(head: re.Match[str]) -> bool:
+    return head[3] in ("r-xp", "r--p") and head[4] != "0"

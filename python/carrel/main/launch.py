@@ -1,0 +1,67 @@
+"""From the command line to a process that is the gateway and nothing else.
+
+What `carrel gateway` was told is parsed by the whole command line, which a gateway that runs for months should not keep
+in memory. So the command, once understood and no longer root, executes itself anew in the same process, and finds there
+what it was told. Here is what both sides of that need, and nothing that either would not want.
+"""
+
+import os
+import sys
+from collections.abc import MutableMapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from carrel.cli.gateway_options import GatewayOptions
+from carrel.errors import CarrelError
+from carrel.main.privilege import Places, drop_root
+
+TOLD: Final = "CARREL_GATEWAY"
+"""Set for the process that executes itself anew: ``PID:OPTIONS``, and in which process that holds."""
+
+
+class CannotStart(CarrelError):
+    """Something that the gateway needs is not there, or not as production settings demand it."""
+
+    code = "cannot_start"
+
+
+def start_gateway(options: GatewayOptions) -> int:
+    """Become the gateway: this command executed anew, as an unprivileged uid. Raises CannotStart, CannotDropRoot."""
+    options = replace(
+        options,
+        tenants_dir=options.tenants_dir.absolute(),
+        state_dir=options.state_dir.absolute(),
+        secrets_dir=options.secrets_dir.absolute() if options.secrets_dir is not None else None,
+    )
+    _refuse_misnamed(options)
+    os.environ[TOLD] = f"{os.getpid()}:{options.text()}"
+    drop_root(Places(options.state_dir, options.tenants_dir, options.secrets_dir))
+    # Not root: nothing had to be given up, and nobody else started this.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the very command that was started
+
+
+def told(environ: MutableMapping[str, str]) -> GatewayOptions | None:
+    """What this process was executed anew for; taken out of ``environ``, so that no child is told."""
+    pid, _, text = environ.pop(TOLD, "").partition(":")
+    return GatewayOptions.from_text(text) if pid == str(os.getpid()) else None
+
+
+def _refuse_misnamed(options: GatewayOptions) -> None:
+    """Raise CannotStart for a path that cannot be what it was named as."""
+    _require_directory(options.tenants_dir, "--tenants-dir says where tenants are declared")
+    if os.path.lexists(options.state_dir):
+        _require_directory(options.state_dir, "--state-dir says where state is kept")
+    if options.secrets_dir is not None:
+        _require_directory(options.secrets_dir, "--secrets-dir says where secrets are files")
+
+
+def _require_directory(path: Path, advice: str) -> None:
+    try:
+        found = path.is_dir()
+    except OSError as error:
+        raise CannotStart(f"{path} cannot be looked at ({error.strerror}): {advice}.") from error
+    if not found:
+        raise CannotStart(f"{path} is not a directory: {advice}.")

@@ -1,0 +1,53 @@
+"""What an idle gateway holds in memory: nothing that only a command line, or a first use of something, needs."""
+
+import os
+import signal
+import sys
+import time
+
+from tests.fakes.gateway_process import GatewayProcess
+from tests.system.conftest import StartGateway
+
+PROGRAM = """
+import signal, sys
+def tell(*_):
+    sys.stdout.write("loaded: " + " ".join(sorted(name for name, module in sys.modules.items() if module)) + "\\n")
+    sys.stdout.flush()
+signal.signal(signal.SIGUSR1, tell)
+sys.argv[0] = "carrel"
+from carrel.main.console import run
+run()
+"""
+"""The console script, which besides tells what it has imported."""
+
+LATER = {"jsonschema": "a tool's first call", "cryptography": "a sandbox's first start", "ruamel": "a first edit"}
+NEVER = ("openai", "anthropic", "httpx", "httpx2", "cyclopts", "rich", "pygments", "anyio.streams", "carrel.cli.app")
+
+
+def loaded(gateway: GatewayProcess) -> set[str]:
+    """The names of the modules that the gateway has imported by now."""
+    assert gateway.process is not None
+    before = len(gateway.output)
+    os.kill(gateway.process.pid, signal.SIGUSR1)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for line in gateway.output[before:]:
+            if line.startswith("loaded: "):
+                return set(line.split()[1:])
+        time.sleep(0.05)
+    raise AssertionError(f"it did not tell what it has imported:\n{gateway.text}")
+
+
+def test_an_idle_gateway_holds_no_command_line_no_sdk_and_nothing_for_later(new_gateway: StartGateway) -> None:
+    gateway = new_gateway(program=(sys.executable, "-c", PROGRAM)).start()
+    idle = loaded(gateway)
+    assert {"carrel.main.gateway", "aiohttp.web", "structlog"} <= idle
+    assert not {name for name in (*NEVER, *LATER) if name in idle}
+
+    answer = gateway.rpc("sessions.send", {"message": "run: echo here"})
+    assert "here" in str(answer)
+    done = gateway.cli("tenants", "create", "widgets")
+    assert done.returncode == 0, done.stderr
+    used = loaded(gateway)
+    assert set(LATER) <= used
+    assert not {name for name in NEVER if name in used}
