@@ -94,6 +94,27 @@ def test_sessions_with_workspaces_of_their_own_have_workers_of_their_own(new_gat
     assert len(kept(gateway)) == 2
 
 
+def test_an_agent_that_bricks_its_environment_is_back_by_one_command(keeping: GatewayProcess) -> None:
+    say(keeping, "run: mkdir -p src && echo precious > src/main.py && (sleep 8128 &)")
+    assert "main.py" in say(keeping, "run: ls src", "two")
+    assert "exit code 0" in say(keeping, "run: rm -rf /workspace/* && sleep 8129 & rm -rf /workspace/*", "two")
+    assert "precious" not in say(keeping, 'tool: file_read {"path": "src/main.py"}', "three")
+    assert running("8128")
+    told = keeping.cli("tenants", "snapshots", "demo").stdout
+    assert "before_turn" in told
+    assert "session two" in told
+    done = keeping.cli("tenants", "rollback", "demo")
+    assert done.returncode == 0, done.stderr
+    assert kept(keeping) == []
+    assert not running("8128")
+    assert "precious" in say(keeping, "run: cat src/main.py", "two")
+    assert "tenants.rollback" in keeping.cli("audit", "tail", "--json").stdout
+    told = keeping.cli("tenants", "snapshots", "demo").stdout
+    assert "before going back to" in told
+    assert keeping.cli("tenants", "rollback", "demo", "--session", "x").returncode == 1
+    assert keeping.cli("tenants", "rollback", "demo", "--session", "x", "--member", "y").returncode == 2
+
+
 def test_without_keep_nothing_lives_on(new_gateway: StartGateway) -> None:
     gateway = new_gateway().start()
     say(gateway, "run: sleep 8126 >/dev/null 2>&1 &")

@@ -47,6 +47,14 @@ class Access(Protocol):
         ...
 
 
+class Precaution(Protocol):
+    """What is done before something is about to change a workspace."""
+
+    async def before(self, tenant: Tenant, workspace: str, /, *, label: str, told: Callable[[str], None]) -> None:
+        """Keep it as it is, where it has changed and that is cheap; ``told`` takes why it was not kept."""
+        ...
+
+
 class Environments(Protocol):
     """Userlands by what is in them."""
 

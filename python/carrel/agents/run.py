@@ -12,7 +12,8 @@ from carrel.agents.compactor import Compacted, Compactor, Place
 from carrel.agents.entries import ErrorEntry
 from carrel.agents.events import AgentEvent, Turn, TurnFinished
 from carrel.agents.model_calls import ModelCalls
-from carrel.agents.ports import Access, Egress, Environments, Providers
+from carrel.agents.ports import Access, Egress, Environments, Precaution, Providers
+from carrel.agents.precaution import TurnPrecaution
 from carrel.agents.session import OpenSession
 from carrel.agents.sessions import Sessions
 from carrel.agents.streams import closing
@@ -52,6 +53,7 @@ class Agents:
         toolbox: Toolbox | None = None,
         egress: Egress | None = None,
         access: Access | None = None,
+        precaution: Precaution | None = None,
     ) -> None:
         self._sessions = sessions
         self._sandbox = sandbox
@@ -62,6 +64,7 @@ class Agents:
         self._toolbox = toolbox or Toolbox()
         self._egress = egress
         self._access = access
+        self._precaution = precaution
         self._calls = ModelCalls(providers=providers, meter=meter, tasks=tasks, clock=clock)
         self._compactor = Compactor(self._calls)
         self._editing = Turnstile("the workspace", max_waiting=10_000, wait_seconds=60)
@@ -97,6 +100,7 @@ class Agents:
                 workers=self._sessions.workers,
                 editing=self._editing.passing,
                 gate=self._gate(tenant, turn),
+                precaution=TurnPrecaution(self._precaution, tenant, workspace, label=f"session {turn.session_id}"),
             )
             parts = Parts(self._calls, self._compactor, bench, self._tasks, self._clock)
             run = TurnRun(parts, snapshot, turn, agent)

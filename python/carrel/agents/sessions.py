@@ -35,6 +35,8 @@ from carrel.wire.conversation import Image, Message, Text
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _Whose = tuple[TenantId, str | None]
+Forgets = Callable[[Tenant, str], None]
+"""Removes what is kept of a workspace that is gone. Blocking."""
 MAX_PAGE: Final = 1000
 MAX_KEY: Final = 512
 SHELVES_KEPT: Final = 512
@@ -68,12 +70,14 @@ class Sessions:
         workers: Workers | None = None,
         turns: Turnstile | None = None,
         sync: Sync = os.fdatasync,
+        forgets: Forgets = lambda tenant, workspace: None,
     ) -> None:
         self._clock = clock
         self._workers = workers if workers is not None else Workers()
         self._turns = turns if turns is not None else Turnstile("this session")
         self._makers = Turnstile("the list of sessions", max_waiting=10_000, wait_seconds=60)
         self._sync = sync
+        self._forgets = forgets
         self._tasks = Tasks("sessions")
         self._places: OrderedDict[_Whose, _Place] = OrderedDict()
 
@@ -179,7 +183,11 @@ class Sessions:
             shelf.drop(session_id)
             await self._note(tenant, shelf, session_id)
         if tenant.own is None:
-            await self._workers.run(lambda: remove_workspace(tenant.root, session_workspace(session_id)))
+            await self._workers.run(lambda: self._remove_workspace(tenant, session_workspace(session_id)))
+
+    def _remove_workspace(self, tenant: Tenant, workspace: str) -> None:
+        remove_workspace(tenant.root, workspace)
+        self._forgets(tenant, workspace)
 
     @asynccontextmanager
     async def open(

@@ -11,6 +11,7 @@ import structlog
 
 from carrel.agents.entries import ToolResultEntry
 from carrel.agents.events import AgentEvent, Notice, ToolFinished, ToolOutput, ToolStarted
+from carrel.agents.precaution import TurnPrecaution
 from carrel.agents.session import OpenSession
 from carrel.agents.tools.output import safe_text
 from carrel.agents.tools.protocol import ToolOutcome, ToolSetting
@@ -46,6 +47,7 @@ class Bench:
     userland: TurnUserland
     workers: Workers
     editing: Callable[[Hashable], AbstractAsyncContextManager[None]]
+    precaution: TurnPrecaution
     gate: EgressGate | None = None
     access: Asking | None = None
 
@@ -123,6 +125,8 @@ class _Round:
         limit = QUEUE_SECONDS + bench.tenant.config.sandbox.wall_seconds
         try:
             async with asyncio.timeout(limit):
+                if call.name in bench.offered:
+                    await bench.precaution.take(call.name, self._notice)
                 return await bench.toolbox.call(call, setting, offered=bench.offered)
         except TimeoutError:
             return ToolOutcome(f"The call did not end within {limit:g} s and was given up.", is_error=True)

@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from carrel.cli import screen
 from carrel.cli.client import request, understand
-from carrel.cli.failures import DONE
+from carrel.cli.failures import DONE, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import order, tenant_path
 from carrel.cli.tenants import TenantArgument
@@ -50,8 +50,8 @@ def snapshots(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
     if not found:
         screen.note(f"There is no snapshot of {tenant}.")
         return DONE
-    rows = [(one.id, one.workspace, screen.moment(one.made), str(one.files), one.label) for one in found]
-    screen.table(("SNAPSHOT", "WORKSPACE", "MADE", "ENTRIES", "LABEL"), rows)
+    rows = [(one.id, one.workspace, screen.moment(one.made), str(one.files), one.why, one.label) for one in found]
+    screen.table(("SNAPSHOT", "WORKSPACE", "MADE", "ENTRIES", "WHY", "LABEL"), rows)
     return DONE
 
 
@@ -62,14 +62,20 @@ def rollback(
     ] = None,
     /,
     *,
+    session: Annotated[str | None, Parameter(help="The newest of this session's own workspace.")] = None,
+    member: Annotated[str | None, Parameter(help="The newest of this member's own workspace.")] = None,
     target: Target = HERE,
 ) -> int:
-    """Put a snapshot in its workspace's place; what was there is kept as a snapshot."""
+    """Put a snapshot in its workspace's place; what was there is kept as a snapshot, and a second time undoes it."""
+    if sum(one is not None for one in (snapshot_id, session, member)) > 1:
+        raise WrongUsage("Name a snapshot, a session or a member: one of them says which workspace it is.")
     if snapshot_id is None:
         listed = understand(control.SnapshotList, request(target, "GET", tenant_path(tenant, "snapshots")))
-        own = [one for one in listed.snapshots if one.workspace == "sandbox"]
+        place = f"sandbox.d/session-{session}" if session is not None else "sandbox"
+        place = f"sandbox.d/member-{member}" if member is not None else place
+        own = [one for one in listed.snapshots if one.workspace == place]
         if not own:
-            screen.complain(f"There is no snapshot of {tenant}.")
+            screen.complain(f"There is no snapshot of {tenant} ({place}).")
             return 1
         snapshot_id = own[-1].id
     path = tenant_path(tenant, "snapshots", snapshot_id, "rollback")

@@ -81,7 +81,18 @@ class SandboxConfig(Declared):
     keep: bool = Field(
         False, description="Keep the sandbox between commands, so that what they start in the background lives on."
     )
+    snapshot: Literal["off", "before_turn"] = Field(
+        "before_turn",
+        description="`before_turn`: a workspace that changed is snapshotted before a message's first command or edit.",
+    )
     snapshots: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="Snapshots that are kept of one workspace.")
+    snapshots_automatic: Annotated[int, Field(ge=1, le=1000)] = Field(
+        5, description="Snapshots that were made before a message and are kept of one workspace, beside those."
+    )
+    snapshot_copy_bytes: Bytes = Field(
+        64 << 20,
+        description="Where the file system cannot share content: the most that is copied before a message.",
+    )
     snapshot_bytes: Bytes = Field(10 << 30, description="The largest workspace that a snapshot is made of.")
     keep_idle_seconds: Seconds = Field(
         600.0, description="A kept sandbox that is not used so long is stopped; the next command starts it anew."

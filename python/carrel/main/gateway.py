@@ -35,6 +35,7 @@ from carrel.main.egress import placeholder_key
 from carrel.main.footprint import give_back
 from carrel.main.house import House, own_cgroup
 from carrel.main.launch import CannotStart
+from carrel.main.precaution import Precautions
 from carrel.main.privilege import Places, drop_root
 from carrel.main.sandboxes import Sandboxes
 from carrel.main.secrets import SecretKeeping, TenantSecrets
@@ -250,11 +251,13 @@ def _build(
         models=ModelHosts(directory=ground.directory, relay=relay, meter=ground.meter), grants=grants,
     )  # fmt: skip
     stack.push_async_callback(egress.close)
-    sessions = Sessions(clock=ground.clock)
+    snapshots = Snapshots(clock=ground.clock, removes=remove_workspace)
+    sessions = Sessions(clock=ground.clock, forgets=snapshots.forget)
     stack.push_async_callback(sessions.close)
     agents = Agents(
         sessions=sessions, providers=providers, meter=ground.meter, sandbox=sandbox, environments=ground.environments,
         clock=ground.clock, tasks=_tasks("agents", stack), metrics=ground.metrics, egress=egress, access=access,
+        precaution=Precautions(snapshots=snapshots, sandbox=sandbox),
     )  # fmt: skip
     administration = Administration(
         directory=ground.directory, tokens=ground.tokens, audit=ground.audit, reconciler=ground.reconciler,
@@ -272,9 +275,7 @@ def _build(
         house=house, sandboxes=Sandboxes(sandbox=sandbox, audit=ground.audit),
         secrets=SecretKeeping(vault=ground.vault, audit=ground.audit),
         packages=packages, access=access,
-        snapshots=SnapshotKeeping(
-            snapshots=Snapshots(clock=ground.clock, removes=remove_workspace), sandbox=sandbox, audit=ground.audit
-        ),
+        snapshots=SnapshotKeeping(snapshots=snapshots, sandbox=sandbox, audit=ground.audit),
     )  # fmt: skip
     server = Server(services)
     stack.push_async_callback(server.stop, DRAIN_SECONDS)

@@ -1,20 +1,24 @@
 """Snapshots of workspaces as an operator has them: made, listed, gone back to; each change in the audit log."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from carrel.agents.workspace import TENANT_WORKSPACE, member_workspace, session_workspace
 from carrel.audit.log import Audit
-from carrel.errors import CarrelError, Conflict, InvalidRequest
+from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
 from carrel.ids import SessionId
 from carrel.sandbox.protocol import Sandbox
 from carrel.sandbox.snapshots import Snapshot, Snapshots
+from carrel.sandbox.tree import Limits
 from carrel.tenancy.handle import Tenant
 from carrel.wire import control
 
 T = TypeVar("T")
+SETTLE_SECONDS: Final = 5.0
+"""How long commands that were stopped have to be gone."""
 
 
 class SnapshotKeeping:
@@ -36,15 +40,16 @@ class SnapshotKeeping:
         limits = tenant.config.sandbox
 
         def work() -> Snapshot:
-            self._snapshots.tidy(tenant)
-            return self._snapshots.make(
-                tenant, workspace, label=order.label, keep=limits.snapshots, most_bytes=limits.snapshot_bytes
-            )
+            most = Limits(limits.snapshot_bytes)
+            return self._snapshots.make(tenant, workspace, most, label=order.label, keep=limits.snapshots)
 
         return _view(await self._noted("tenants.snapshot", tenant, workspace, by, work))
 
     async def roll_back(self, tenant: Tenant, snapshot_id: str, *, by: control.Actor) -> control.RolledBack:
-        """Put a snapshot in its workspace's place. Kept sandboxes there are stopped; Conflict where one works."""
+        """Put a snapshot in its workspace's place. Kept sandboxes there are stopped, with the commands in them.
+
+        Raises Conflict where a command runs there in a sandbox of its own.
+        """
         chosen = next(
             (one for one in await asyncio.to_thread(self._snapshots.list, tenant) if one.id == snapshot_id), None
         )
@@ -53,12 +58,13 @@ class SnapshotKeeping:
         limits = tenant.config.sandbox
 
         def work() -> tuple[Snapshot, Snapshot]:
-            self._snapshots.tidy(tenant)
             return self._snapshots.roll_back(
                 tenant, snapshot_id, keep=limits.snapshots, most_bytes=limits.snapshot_bytes
             )
 
         to, before = await self._noted("tenants.rollback", tenant, snapshot_id, by, work)
+        # One that began meanwhile is in the directory that was the workspace: its next command is to be in this one.
+        await self._stopped(tenant, to.workspace)
         return control.RolledBack(to=_view(to), before=_view(before))
 
     async def remove(self, tenant: Tenant, snapshot_id: str, *, by: control.Actor) -> None:
@@ -68,13 +74,18 @@ class SnapshotKeeping:
         )
 
     async def _cleared(self, tenant: Tenant, workspace: str) -> None:
-        if self._sandbox.busy(tenant.id, workspace):
-            raise Conflict(
-                "A command runs in that workspace now: wait for its end, or stop its sandbox, and try again."
-            )
+        await self._stopped(tenant, workspace)
+        deadline = asyncio.get_running_loop().time() + SETTLE_SECONDS
+        while self._sandbox.busy(tenant.id, workspace):
+            if asyncio.get_running_loop().time() > deadline:
+                raise Conflict("A command runs in that workspace now: wait for its end, and try again.")
+            await asyncio.sleep(0.05)
+
+    async def _stopped(self, tenant: Tenant, workspace: str) -> None:
         for one in self._sandbox.kept():
             if one.tenant == tenant.id and one.name.partition(":")[2] == workspace:
-                await self._sandbox.stop(one.id)
+                with contextlib.suppress(NotFound):
+                    await self._sandbox.stop(one.id)
 
     async def _noted(
         self, action: str, tenant: Tenant, target: str, by: control.Actor, work: Callable[[], T]
@@ -107,5 +118,5 @@ def _view(snapshot: Snapshot) -> control.SnapshotView:
     return control.SnapshotView(
         id=snapshot.id, workspace=snapshot.workspace, label=snapshot.label,
         made=datetime.fromisoformat(snapshot.made), files=snapshot.files,
-        bytes=snapshot.bytes, left_out=snapshot.left_out,
+        bytes=snapshot.bytes, left_out=snapshot.left_out, why=snapshot.why,
     )  # fmt: skip

@@ -2,27 +2,30 @@
 
 A copy is made under a temporary name and given its own when it is whole, so that a kill at any moment leaves no half of
 one. Going back exchanges the workspace for a copy of the snapshot in one step, and keeps what was there as a snapshot.
+Those that a message makes of itself are counted apart from those that somebody asked for.
 """
 
 import contextlib
 import ctypes
 import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 from uuid import uuid4
 
 from carrel.clock import Clock
-from carrel.errors import CarrelError, NotFound, StorageFull
-from carrel.sandbox.tree import copy_tree
+from carrel.errors import CarrelError, NotFound, StorageFull, TooLarge
+from carrel.ids import TenantId
+from carrel.sandbox.tree import Copied, Limits, copy_tree, state_of
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.paths import TenantRoot
 
 PLACE: Final = "snapshots"
 FILES: Final = "files"
 FACTS: Final = "snapshot.json"
+CUT_SHORT: Final = "the workspace as it was, or is to be, from a way back that was cut short"
 _HALF: Final = ".making-"
 _RENAME_EXCHANGE: Final = 2
 _MOST_FACTS: Final = 64 << 10
@@ -32,9 +35,16 @@ Removes = Callable[[TenantRoot, str], None]
 """Removes a directory beneath a root with all that hostile programs may have left in it."""
 
 
+Why = Literal["asked", "before_turn", "rollback"]
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One copy. ``workspace`` is the directory that it is of; ``left_out`` counts what could not be copied."""
+    """One copy. ``workspace`` is the directory that it is of; ``left_out`` counts what could not be copied.
+
+    ``why`` it was made: somebody asked, a message was about to change something, or it is what a way back replaced.
+    ``state`` is the digest of the workspace as it was copied, empty where it was not taken.
+    """
 
     id: str
     workspace: str
@@ -43,6 +53,8 @@ class Snapshot:
     files: int
     bytes: int
     left_out: int
+    why: Why = "asked"
+    state: str = ""
 
 
 class Snapshots:
@@ -51,40 +63,48 @@ class Snapshots:
     def __init__(self, *, clock: Clock, removes: Removes) -> None:
         self._clock = clock
         self._removes = removes
+        self._making: set[tuple[TenantId, str]] = set()
 
     def make(
-        self, tenant: Tenant, workspace: str, *, label: str = "", keep: int, most_bytes: int,
-        going: Callable[[], bool] = lambda: True,
+        self, tenant: Tenant, workspace: str, limits: Limits, *, keep: int, label: str = "", why: Why = "asked",
     ) -> Snapshot:  # fmt: skip
-        """Copy ``workspace``; the oldest of it beyond ``keep`` go. Raises NotFound, TooLarge, StorageFull."""
-        snapshot_id = _new_id(self._clock.now())
-        half = f"{PLACE}/{_HALF}{snapshot_id}"
-        source = tenant.root.directory(workspace)
-        try:
-            target = tenant.root.directory(f"{half}/{FILES}", create=True)
+        """Copy ``workspace``; the oldest of it beyond ``keep`` that were made likewise go.
+
+        Raises NotFound, TooLarge, StorageFull.
+        """
+        with self._half(tenant) as (snapshot_id, half):
+            source = tenant.root.directory(workspace)
             try:
-                copied = copy_tree(source.fd, target.fd, most_bytes=most_bytes, going=going)
+                state = _state(source.fd, limits)
+                copied = self._copied(tenant, source.fd, half, limits)
+            except OSError as error:
+                raise StorageFull(f"The workspace could not be copied: {error.strerror}.") from error
             finally:
-                target.close()
-            made = self._clock.now().isoformat()
+                source.close()
             snapshot = Snapshot(
-                snapshot_id, workspace, label[:200], made, copied.files, copied.bytes, copied.left_out
+                snapshot_id, workspace, label[:200], self._clock.now().isoformat(), copied.files, copied.bytes,
+                copied.left_out, why, state,
             )  # fmt: skip
             self._name(tenant, half, snapshot)
-        except BaseException as error:
-            with contextlib.suppress(CarrelError, OSError):
-                self._removes(tenant.root, half)
-            if isinstance(error, OSError):
-                raise StorageFull(f"The workspace could not be copied: {error.strerror}.") from error
-            raise
-        finally:
-            source.close()
-        for old in self.list(tenant, workspace)[:-keep]:
-            self.remove(tenant, old.id)
+        self._keep(tenant, workspace, keep, automatic=why == "before_turn")
         return snapshot
 
+    def changed(self, tenant: Tenant, workspace: str, limits: Limits) -> bool:
+        """Whether there is something in ``workspace`` that its newest snapshot does not have; raises TooLarge."""
+        try:
+            source = tenant.root.directory(workspace)
+        except NotFound:
+            return False
+        try:
+            if not os.listdir(source.fd):
+                return False
+            made = self.list(tenant, workspace)
+            return not made or not made[-1].state or made[-1].state != state_of(source.fd, limits)
+        finally:
+            source.close()
+
     def list(self, tenant: Tenant, workspace: str | None = None) -> list[Snapshot]:
-        """Those that there are, oldest first; halves of a start that was killed are removed on the way."""
+        """Those that there are, oldest first."""
         try:
             names = sorted(name for name, _ in tenant.root.entries(PLACE))
         except NotFound:
@@ -101,10 +121,10 @@ class Snapshots:
         return found
 
     def tidy(self, tenant: Tenant) -> None:
-        """Remove what a kill left half made."""
+        """Remove what a kill left half made; what is being made now stays."""
         with contextlib.suppress(NotFound):
             for name, _ in list(tenant.root.entries(PLACE)):
-                if name.startswith(_HALF):
+                if name.startswith(_HALF) and (tenant.id, name) not in self._making:
                     self._removes(tenant.root, f"{PLACE}/{name}")
 
     def remove(self, tenant: Tenant, snapshot_id: str) -> None:
@@ -112,36 +132,74 @@ class Snapshots:
         self._of(tenant, snapshot_id)
         self._removes(tenant.root, f"{PLACE}/{snapshot_id}")
 
+    def forget(self, tenant: Tenant, workspace: str) -> None:
+        """Remove all of a workspace that is no more."""
+        for one in self.list(tenant, workspace):
+            self.remove(tenant, one.id)
+
     def roll_back(self, tenant: Tenant, snapshot_id: str, *, keep: int, most_bytes: int) -> tuple[Snapshot, Snapshot]:
-        """Put a copy of a snapshot in its workspace's place; it, and the snapshot of what was there before."""
+        """Put a copy of a snapshot in its workspace's place; it, and the snapshot of what was there before.
+
+        A kill at any moment leaves the workspace whole, as it was or as it is to be, and nothing of the other is lost.
+        """
         chosen = self._of(tenant, snapshot_id)
-        kept_id = _new_id(self._clock.now())
-        half = f"{PLACE}/{_HALF}{kept_id}"
-        source = tenant.root.directory(f"{PLACE}/{snapshot_id}/{FILES}")
-        try:
-            target = tenant.root.directory(f"{half}/{FILES}", create=True)
+        with self._half(tenant) as (kept_id, half):
+            source = tenant.root.directory(f"{PLACE}/{snapshot_id}/{FILES}")
             try:
-                copy_tree(source.fd, target.fd, most_bytes=max(most_bytes, 2 * chosen.bytes + (1 << 20)))
-                os.fchmod(target.fd, 0o700)
+                limits = Limits(max(most_bytes, 2 * chosen.bytes + (1 << 20)))
+                copied = self._copied(tenant, source.fd, half, limits)
+            except OSError as error:
+                raise StorageFull(f"The snapshot could not be copied: {error.strerror}.") from error
             finally:
-                target.close()
+                source.close()
             tenant.root.directory(chosen.workspace, create=True).close()
-            _exchange(tenant.root, f"{half}/{FILES}", chosen.workspace)
+            before = Snapshot(
+                kept_id, chosen.workspace, f"{CUT_SHORT} to {snapshot_id}", self._clock.now().isoformat(),
+                copied.files, copied.bytes, copied.left_out, "rollback",
+            )  # fmt: skip
+            # It has its name before the exchange: what was there until now is kept from its very first moment on.
+            self._name(tenant, half, before)
+        try:
+            _exchange(tenant.root, f"{PLACE}/{kept_id}/{FILES}", chosen.workspace)
+        except OSError as error:
+            self.remove(tenant, kept_id)
+            raise StorageFull(f"The workspace could not be exchanged: {error.strerror}.") from error
+        before = replace(before, label=f"before going back to {snapshot_id}", files=0, bytes=0, left_out=0)
+        tenant.root.replace(f"{PLACE}/{kept_id}/{FACTS}", json.dumps(asdict(before)).encode())
+        self._keep(tenant, chosen.workspace, keep, automatic=False, but=snapshot_id)
+        return chosen, before
+
+    @contextlib.contextmanager
+    def _half(self, tenant: Tenant) -> Iterator[tuple[str, str]]:
+        """An id, and the directory that what gets it is made in; that is removed where it does not get its name."""
+        self.tidy(tenant)
+        snapshot_id = _new_id(self._clock.now())
+        name = f"{_HALF}{snapshot_id}"
+        self._making.add((tenant.id, name))
+        try:
+            yield snapshot_id, f"{PLACE}/{name}"
         except BaseException:
             with contextlib.suppress(CarrelError, OSError):
-                self._removes(tenant.root, half)
+                self._removes(tenant.root, f"{PLACE}/{name}")
             raise
         finally:
-            source.close()
-        # From here on the workspace is the snapshot's; what was there is in the half, and is given its name.
-        before = Snapshot(
-            kept_id, chosen.workspace, f"before going back to {snapshot_id}", self._clock.now().isoformat(), 0, 0, 0
-        )
-        self._name(tenant, half, before)
-        for old in self.list(tenant, chosen.workspace)[:-keep]:
-            if old.id not in (kept_id, snapshot_id):
+            self._making.discard((tenant.id, name))
+
+    def _copied(self, tenant: Tenant, source: int, half: str, limits: Limits) -> Copied:
+        target = tenant.root.directory(f"{half}/{FILES}", create=True)
+        try:
+            copied = copy_tree(source, target.fd, limits)
+            os.fchmod(target.fd, 0o700)
+        finally:
+            target.close()
+        return copied
+
+    def _keep(self, tenant: Tenant, workspace: str, most: int, *, automatic: bool, but: str = "") -> None:
+        """Forget the oldest beyond ``most`` of those that were made of themselves, or of the others."""
+        alike = [one for one in self.list(tenant, workspace) if (one.why == "before_turn") == automatic]
+        for old in alike[:-most]:
+            if old.id != but:
                 self.remove(tenant, old.id)
-        return chosen, before
 
     def _of(self, tenant: Tenant, snapshot_id: str) -> Snapshot:
         found = next((one for one in self.list(tenant) if one.id == snapshot_id), None)
@@ -157,6 +215,13 @@ class Snapshots:
             os.fsync(place.fd)
         finally:
             place.close()
+
+
+def _state(source: int, limits: Limits) -> str:
+    try:
+        return state_of(source, limits)
+    except TooLarge:
+        return ""
 
 
 def _new_id(now: datetime) -> str:

@@ -7,6 +7,7 @@ is neither file, directory nor link is left out and counted.
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -36,32 +37,73 @@ class Copied:
     files: int = 0
     bytes: int = 0
     left_out: int = 0
-
-
-def copy_tree(source: int, target: int, *, most_bytes: int, going: Callable[[], bool] = lambda: True) -> Copied:
-    """Copy what is in the directory ``source`` into ``target``, both descriptors. Blocking.
-
-    File systems that can share content do (reflinks); hard links are never made. ``going`` is asked at each file, and
-    where it is False the copy ends with Stopped. Raises TooLarge over ``most_bytes`` or too many entries.
-    """
-    copied = Copied()
-    _copy_into(source, target, copied, _Limits(most_bytes, going), 0)
-    return copied
+    unshared: int = 0
+    """Bytes of files whose content the file system could not share."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Limits:
+class Limits:
+    """What a copy may come to; ``most_unshared`` bounds what of it is really written, None where all may be.
+
+    ``going`` is asked at each file, and where it is False the copy ends with Stopped.
+    """
+
     most_bytes: int
-    going: Callable[[], bool]
+    most_unshared: int | None = None
+    most_entries: int = MOST_ENTRIES
+    going: Callable[[], bool] = lambda: True
 
 
-def _copy_into(source: int, target: int, copied: Copied, limits: _Limits, depth: int) -> None:
+def copy_tree(source: int, target: int, limits: Limits) -> Copied:
+    """Copy what is in the directory ``source`` into ``target``, both descriptors. Blocking.
+
+    File systems that can share content do (reflinks); hard links are never made. Raises TooLarge, Stopped.
+    """
+    copied = Copied()
+    _copy_into(source, target, copied, limits, 0)
+    return copied
+
+
+def state_of(source: int, limits: Limits) -> str:
+    """A digest that changes with anything in the directory ``source``: names, kinds, and the kernel's times of change.
+
+    Raises TooLarge over so many entries, Stopped. Blocking.
+    """
+    digest, seen = hashlib.blake2b(digest_size=16), [0]
+    _note_into(source, digest.update, seen, limits, 0)
+    return digest.hexdigest()
+
+
+def _note_into(source: int, update: Callable[[bytes], None], seen: list[int], limits: Limits, depth: int) -> None:
+    for name in sorted(os.listdir(source)):
+        if not limits.going():
+            raise Stopped
+        seen[0] += 1
+        if seen[0] > limits.most_entries:
+            raise TooLarge(f"The workspace has over {limits.most_entries} entries.")
+        try:
+            found = os.stat(name, dir_fd=source, follow_symlinks=False)
+            facts = (found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, depth)
+            update(os.fsencode(name) + repr(facts).encode() + b"\n")
+            if stat.S_ISDIR(found.st_mode) and depth < MOST_DEPTH:
+                inner = open_beneath(source, name, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    _note_into(inner, update, seen, limits, depth + 1)
+                finally:
+                    os.close(inner)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            update(b"?")
+
+
+def _copy_into(source: int, target: int, copied: Copied, limits: Limits, depth: int) -> None:
     for name in sorted(os.listdir(source)):
         if not limits.going():
             raise Stopped
         copied.files += 1
-        if copied.files > MOST_ENTRIES:
-            raise TooLarge(f"A workspace of over {MOST_ENTRIES} entries is not copied.")
+        if copied.files > limits.most_entries:
+            raise TooLarge(f"A workspace of over {limits.most_entries} entries is not copied.")
         try:
             kind = os.stat(name, dir_fd=source, follow_symlinks=False)
             if stat.S_ISLNK(kind.st_mode):
@@ -79,7 +121,7 @@ def _copy_into(source: int, target: int, copied: Copied, limits: _Limits, depth:
             copied.left_out += 1
 
 
-def _copy_directory(ends: tuple[int, int], name: str, copied: Copied, limits: _Limits, depth: int) -> None:
+def _copy_directory(ends: tuple[int, int], name: str, copied: Copied, limits: Limits, depth: int) -> None:
     source, target = ends
     inner = _directory(source, name)
     try:
@@ -108,7 +150,7 @@ def _directory(source: int, name: str) -> int:
         return open_beneath(source, name, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def _copy_file(source: int, target: int, name: str, copied: Copied, limits: _Limits) -> None:
+def _copy_file(source: int, target: int, name: str, copied: Copied, limits: Limits) -> None:
     opened = open_beneath(source, name, os.O_RDONLY | os.O_NONBLOCK)
     try:
         found = os.fstat(opened)
@@ -119,7 +161,12 @@ def _copy_file(source: int, target: int, name: str, copied: Copied, limits: _Lim
             raise TooLarge(f"The workspace is over {limits.most_bytes} bytes, which is the most that is kept of one.")
         made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
         try:
-            _clone(opened, made, found.st_size)
+            if not _shared(opened, made):
+                copied.unshared += found.st_blocks * 512
+                if limits.most_unshared is not None and copied.unshared > limits.most_unshared:
+                    most = limits.most_unshared
+                    raise TooLarge(f"The workspace is over {most} bytes, and this file system cannot share content.")
+                _copy_content(opened, made, found.st_size)
             os.fchmod(made, stat.S_IMODE(found.st_mode) & 0o777)
             os.utime(made, ns=(found.st_atime_ns, found.st_mtime_ns))
         finally:
@@ -129,15 +176,19 @@ def _copy_file(source: int, target: int, name: str, copied: Copied, limits: _Lim
         os.close(opened)
 
 
-def _clone(source: int, target: int, size: int) -> None:
-    """Share the content where the file system can; else copy what there is of it, holes as holes."""
+def _shared(source: int, target: int) -> bool:
+    """Share the content where the file system can; whether it could."""
     try:
         fcntl.ioctl(target, FICLONE, source)
     except OSError as error:
         if error.errno not in _NO_CLONE:
             raise
-    else:
-        return
+        return False
+    return True
+
+
+def _copy_content(source: int, target: int, size: int) -> None:
+    """Copy what there is of it, holes as holes."""
     at = 0
     while at < size:
         try:

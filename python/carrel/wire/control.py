@@ -384,6 +384,9 @@ class SnapshotView(Answer):
     files: int = Field(0, description="Entries of every kind; 0 where they were not counted.")
     bytes: int = 0
     left_out: int = Field(0, description="What could not be copied: sockets, pipes, and what changed meanwhile.")
+    why: str = Field(
+        "asked", description="`asked`; `before_turn`, made of itself before a message; `rollback`, what one replaced."
+    )
 
 
 class SnapshotList(Answer):

@@ -149,6 +149,15 @@ async def test_a_reset_begins_anew_and_keeps_the_transcript(sessions: Sessions, 
         assert not session.begun
 
 
+async def test_what_was_kept_of_a_workspace_goes_with_it(tenant: Tenant) -> None:
+    gone: list[tuple[str, str]] = []
+    made = Sessions(clock=FakeClock(), forgets=lambda whose, workspace: gone.append((whose.id, workspace)))
+    await made.create(tenant, "main", session_id=S1)
+    await made.delete(tenant, S1)
+    assert gone == [("acme", f"sandbox.d/session-{S1}")]
+    await made.close()
+
+
 async def test_deleted_is_gone_with_its_workspace(sessions: Sessions, tenant: Tenant, tmp_path: Path) -> None:
     await say(sessions, tenant, "s1", "x")
     own = tmp_path / "tenants/acme/sandbox.d/session-s1/deep"

@@ -1,6 +1,8 @@
 """Snapshots beside real sandboxes: a command that runs is not pulled from under its feet."""
 
 import asyncio
+import contextlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +11,10 @@ import pytest
 
 from carrel.agents.workspace import remove_workspace
 from carrel.clock import SystemClock
-from carrel.errors import Conflict, NotFound
+from carrel.declare.tenant import Member
+from carrel.errors import Conflict, InvalidRequest, NotFound, SandboxUnavailable
 from carrel.ids import RequestId
+from carrel.main import snapshots
 from carrel.main.snapshots import SnapshotKeeping
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.sandbox.snapshots import Snapshots
@@ -53,19 +57,53 @@ async def test_there_and_back_with_a_line_for_each(rig: Rig) -> None:
     ]  # fmt: skip
 
 
-async def test_while_a_command_runs_nothing_is_exchanged(rig: Rig) -> None:
+async def test_a_kept_sandbox_is_stopped_with_its_command_and_begins_anew_in_what_is_there_now(rig: Rig) -> None:
     keeping, sandbox, tenant, _, workspace = rig
     (workspace / "file").write_text("good")
     made = await keeping.make(tenant, control.SnapshotOrder(), by=BY)
-    running = asyncio.ensure_future(sandbox.run(tenant, replace(shell("sleep 60"), keep="main:sandbox")))
+    bricks = "rm -rf /workspace/*; sleep 60"
+    running = asyncio.ensure_future(sandbox.run(tenant, replace(shell(bricks), keep="main:sandbox")))
     async with asyncio.timeout(60):
-        while not any(one.running for one in sandbox.kept()):
+        while (workspace / "file").exists():
+            await asyncio.sleep(0.01)
+    await keeping.roll_back(tenant, made.id, by=BY)
+    assert sandbox.kept() == ()
+    with contextlib.suppress(SandboxUnavailable):
+        assert (await running).exit_code != 0
+    assert (workspace / "file").read_text() == "good"
+    if LAUNCH_UID is not None:
+        os.chown(workspace, LAUNCH_UID, LAUNCH_UID)
+    done = await sandbox.run(tenant, replace(shell("ls"), keep="main:sandbox"))
+    assert done.stdout == b"file\n"
+
+
+async def test_while_a_command_runs_in_a_sandbox_of_its_own_nothing_is_exchanged(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "SETTLE_SECONDS", 0.2)
+    keeping, sandbox, tenant, _, workspace = rig
+    (workspace / "file").write_text("good")
+    made = await keeping.make(tenant, control.SnapshotOrder(), by=BY)
+    running = asyncio.ensure_future(sandbox.run(tenant, shell("touch mark; sleep 60")))
+    async with asyncio.timeout(60):
+        while not (workspace / "mark").exists():
             await asyncio.sleep(0.01)
     with pytest.raises(Conflict):
         await keeping.roll_back(tenant, made.id, by=BY)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert len(sandbox.kept()) == 1
     await keeping.roll_back(tenant, made.id, by=BY)
-    assert sandbox.kept() == (), "a kept sandbox would go on in the workspace that was"
+    assert [path.name for path in workspace.iterdir()] == ["file"]
+
+
+async def test_of_whom_a_snapshot_is(rig: Rig) -> None:
+    keeping, _, tenant, _, _ = rig
+    people = tenant.config.model_copy(update={"members": (Member(name="ada"),)})
+    tenant = replace(tenant, config=people)
+    tenant.root.directory("sandbox.d/member-ada", create=True).close()
+    made = await keeping.make(tenant, control.SnapshotOrder(member="ada"), by=BY)
+    assert (made.workspace, made.why) == ("sandbox.d/member-ada", "asked")
+    for wrong in (control.SnapshotOrder(member="adda"), control.SnapshotOrder(member="ada", session="s")):
+        with pytest.raises(InvalidRequest):
+            await keeping.make(tenant, wrong, by=BY)

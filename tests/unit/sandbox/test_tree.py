@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from carrel.errors import TooLarge
-from carrel.sandbox.tree import Copied, Stopped, copy_tree
+from carrel.sandbox.tree import Copied, Limits, Stopped, copy_tree, state_of
 
 
 def copied(source: Path, target: Path, *, most: int = 1 << 30) -> Copied:
     target.mkdir(exist_ok=True)
     a, b = os.open(source, os.O_RDONLY), os.open(target, os.O_RDONLY)
     try:
-        return copy_tree(a, b, most_bytes=most)
+        return copy_tree(a, b, Limits(most))
     finally:
         os.close(a)
         os.close(b)
@@ -118,7 +118,7 @@ def test_it_is_over_where_it_is_too_large_or_not_wanted_any_more(tmp_path: Path)
     (tmp_path / "c").mkdir()
     a, b = os.open(source, os.O_RDONLY), os.open(tmp_path / "c", os.O_RDONLY)
     with pytest.raises(Stopped):
-        copy_tree(a, b, most_bytes=1 << 30, going=lambda: False)
+        copy_tree(a, b, Limits(1 << 30, going=lambda: False))
     os.close(a)
     os.close(b)
 
@@ -163,3 +163,39 @@ def test_a_link_that_takes_a_files_place_meanwhile_leads_nowhere(tmp_path: Path)
     finally:
         stop.set()
         thread.join()
+
+
+def test_where_content_cannot_be_shared_so_much_is_written_and_no_more(tmp_path: Path) -> None:
+    source = tmp_path / "a"
+    source.mkdir()
+    (source / "file").write_bytes(b"x" * 1_000_000)
+    shares = copied(source, tmp_path / "b").unshared == 0
+    (tmp_path / "c").mkdir()
+    a, b = os.open(source, os.O_RDONLY), os.open(tmp_path / "c", os.O_RDONLY)
+    try:
+        if shares:
+            assert copy_tree(a, b, Limits(1 << 30, most_unshared=0)).unshared == 0
+        else:
+            with pytest.raises(TooLarge, match="cannot share content"):
+                copy_tree(a, b, Limits(1 << 30, most_unshared=999_999))
+            (tmp_path / "c/file").unlink()
+            assert copy_tree(a, b, Limits(1 << 30, most_unshared=2_000_000)).unshared >= 1_000_000
+    finally:
+        os.close(a)
+        os.close(b)
+
+
+def test_a_state_is_that_of_a_tree_nobody_changes(tmp_path: Path) -> None:
+    source = tmp_path / "a"
+    (source / "deep").mkdir(parents=True)
+    (source / "link").symlink_to("nowhere")
+    fd = os.open(source, os.O_RDONLY)
+    first = state_of(fd, Limits(0))
+    assert state_of(fd, Limits(0)) == first
+    (source / "deep/file").touch()
+    assert state_of(fd, Limits(0)) != first
+    with pytest.raises(TooLarge):
+        state_of(fd, Limits(0, most_entries=2))
+    with pytest.raises(Stopped):
+        state_of(fd, Limits(0, going=lambda: False))
+    os.close(fd)

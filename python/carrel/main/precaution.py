@@ -1,0 +1,72 @@
+"""Snapshots that a message makes of itself, before its first change: cheap ones, or none and the reason."""
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from carrel.errors import CarrelError
+from carrel.ids import TenantId
+from carrel.sandbox.protocol import Sandbox
+from carrel.sandbox.snapshots import Snapshots
+from carrel.sandbox.tree import Limits, Stopped
+from carrel.tenancy.handle import Tenant
+
+SECONDS: Final = 5.0
+"""How long a message waits for one."""
+ENTRIES: Final = 20_000
+_MOST_TOLD: Final = 4096
+_log = structlog.get_logger(__name__)
+
+
+class Precautions:
+    """See `agents.ports.Precaution`."""
+
+    def __init__(self, *, snapshots: Snapshots, sandbox: Sandbox) -> None:
+        self._snapshots = snapshots
+        self._sandbox = sandbox
+        self._told: OrderedDict[tuple[TenantId, str], str] = OrderedDict()
+
+    async def before(self, tenant: Tenant, workspace: str, /, *, label: str, told: Callable[[str], None]) -> None:
+        """Snapshot ``workspace`` where it has changed since it last was, and nothing else works in it."""
+        if self._sandbox.busy(tenant.id, workspace):
+            return
+        over = threading.Event()
+        clock = asyncio.get_running_loop().call_later(SECONDS, over.set)
+        try:
+            await asyncio.to_thread(self._made, tenant, workspace, label, lambda: not over.is_set())
+        except (CarrelError, OSError, Stopped) as error:
+            self._tell(tenant, workspace, told, _reason(error))
+        else:
+            self._told.pop((tenant.id, workspace), None)
+        finally:
+            over.set()
+            clock.cancel()
+
+    def _made(self, tenant: Tenant, workspace: str, label: str, going: Callable[[], bool]) -> None:
+        sandbox = tenant.config.sandbox
+        limits = Limits(sandbox.snapshot_bytes, sandbox.snapshot_copy_bytes, ENTRIES, going)
+        if self._snapshots.changed(tenant, workspace, limits):
+            self._snapshots.make(
+                tenant, workspace, limits, keep=sandbox.snapshots_automatic, label=label, why="before_turn"
+            )
+
+    def _tell(self, tenant: Tenant, workspace: str, told: Callable[[str], None], reason: str) -> None:
+        """Say it once, and again when there is another reason."""
+        key = (tenant.id, workspace)
+        if self._told.get(key) == reason:
+            return
+        self._told[key] = reason
+        while len(self._told) > _MOST_TOLD:
+            self._told.popitem(last=False)
+        _log.info("a workspace was not snapshotted before a message", tenant=tenant.id, reason=reason)
+        told(f"The workspace was not snapshotted before this message: {reason}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, CarrelError):
+        return error.message
+    return f"it took over {SECONDS:g} s." if isinstance(error, Stopped) else "it could not be read."
