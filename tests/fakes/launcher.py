@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from carrel.sandbox.launcher import packets
+from carrel.sandbox.launcher import BLOCK_FD, STATUS_FD, packets
 from carrel.sandbox.launcher.packets import memory
 from carrel.sandbox.link import archive
 from carrel.sandbox.seccomp import filters
@@ -22,7 +22,7 @@ MINIMAL = [
     "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--disable-userns", "--die-with-parent",
     "--cap-drop", "ALL", "--uid", "1000", "--gid", "1000", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib",
     "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/bin", "/bin", "--proc", "/proc", "--dev", "/dev",
-    "--tmpfs", "/tmp", "--remount-ro", "/", "--json-status-fd", "5", "--block-fd", "5",
+    "--tmpfs", "/tmp", "--remount-ro", "/", "--json-status-fd", str(STATUS_FD), "--block-fd", str(BLOCK_FD),
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ an option: its command stands behind ``--``, its text in standard input.
 from dataclasses import dataclass
 from typing import Final
 
-from carrel.sandbox.launcher import FIRST_FILE, STATUS_FD, WORKSPACE_FD
+from carrel.sandbox.launcher import BLOCK_FD, FIRST_FILE, STATUS_FD, WORKSPACE_FD
 from carrel.sandbox.protocol import Job
 
 UID: Final = 1000
@@ -80,7 +80,7 @@ def arguments(job: Job, files: Files) -> list[str]:
     options += ["--remount-ro", "/"]
     for fd in files.filter_fds():
         options += ["--add-seccomp-fd", str(fd)]
-    return [*options, "--json-status-fd", str(STATUS_FD), "--block-fd", str(STATUS_FD)]
+    return [*options, "--json-status-fd", str(STATUS_FD), "--block-fd", str(BLOCK_FD)]
 
 
 def environment(job: Job) -> dict[str, str]:

@@ -30,7 +30,9 @@ from typing import Final
 WORKSPACE_FD: Final = 3
 ARGUMENTS_FD: Final = 4
 STATUS_FD: Final = 5
-FIRST_FILE: Final = 6
+BLOCK_FD: Final = 6
+"""The same socket once more: bwrap closes its status in the process that then waits to be let go."""
+FIRST_FILE: Final = 7
 """The files of ``setup`` and then those of ``run`` are at FIRST_FILE and on while bwrap reads them."""
 
 GATE_PORT: Final = 3128

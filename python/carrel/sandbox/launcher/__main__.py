@@ -170,7 +170,7 @@ class Launcher:
             made += [os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC) for fd in (*self._files, *more)]
             argv = ["bwrap", "--args", str(ARGUMENTS_FD), "--", *spec["argv"]]
             sandbox = Sandbox(order["id"], berth, mine, spec, place)
-            handed = [stdin, stdout, stderr, workspace, arguments, theirs.fileno(), *made[1:]]
+            handed = [stdin, stdout, stderr, workspace, arguments, theirs.fileno(), theirs.fileno(), *made[1:]]
             berth.go(argv, handed, place.fd if place is not None else None)
         except BaseException:
             mine.close()

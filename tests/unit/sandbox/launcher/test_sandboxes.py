@@ -1,9 +1,14 @@
 """Sandboxes of a launcher by itself: what it holds, and what it does when its gateway is gone."""
 
+import json
 import os
+import socket
+import subprocess
 from pathlib import Path
 
-from tests.fakes.launcher import LauncherProcess, ended, running, until
+from carrel.sandbox.launcher import BLOCK_FD, STATUS_FD
+from tests.fakes.launcher import MINIMAL, LauncherProcess, ended, running, until
+from tests.fakes.sandboxed import LAUNCH_UID
 
 
 def test_it_holds_its_socket_and_nothing_of_who_started_it(started: LauncherProcess) -> None:
@@ -46,6 +51,29 @@ def test_a_gateway_that_goes_at_once_leaves_nobody_half_started(started: Launche
     started.socket.close()
     assert started.process.wait(20) == 0
     assert not running(mark)
+
+
+def test_S3_06_nothing_begins_before_its_limits_are_set_however_long_that_takes() -> None:
+    """bwrap as the launcher starts it: until it is let go, who becomes the command stands and has made nobody."""
+    ours, theirs = socket.socketpair()
+    placed = f'exec bwrap "$@" {STATUS_FD}<&{theirs.fileno()} {BLOCK_FD}<&{theirs.fileno()} {theirs.fileno()}<&-'
+    with ours, theirs:
+        process = subprocess.Popen(
+            ["/bin/bash", "-c", placed, "bwrap", *MINIMAL, "--", "/usr/bin/echo", "begun"],
+            pass_fds=(theirs.fileno(),), stdout=subprocess.PIPE, user=LAUNCH_UID, group=LAUNCH_UID, cwd="/",
+        )  # fmt: skip
+        theirs.close()
+        inner = Path("/proc", str(json.loads(ours.makefile().readline())["child-pid"]))
+
+        def waits() -> bool:
+            words = (inner / "syscall").read_text().split()
+            return len(words) > 1 and words[1] == hex(BLOCK_FD)
+
+        assert until(waits)
+        assert (inner / "task" / inner.name / "children").read_text() == ""
+        ours.send(b"1")
+        assert process.communicate()[0] == b"begun\n"
+        assert process.returncode == 0
 
 
 def test_a_limit_that_cannot_be_set_runs_nothing(started: LauncherProcess) -> None:
