@@ -1,8 +1,5 @@
 """`carrel doctor`: the common faults of a machine and an installation, each with what mends it."""
 
-import os
-import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from carrel.cli import machine, screen
+from carrel.cli import screen
 from carrel.cli.client import request
 from carrel.cli.declared import DEFAULT_DIR
 from carrel.cli.failures import DONE, FAILED
@@ -50,38 +47,17 @@ def examine(
     directory: Path | None, secrets_dir: Path | None, target: Target, address: tuple[str, int]
 ) -> Iterator[Finding]:
     """Every finding, in the order in which one rests on another."""
+    from carrel.cli import installation, looks  # noqa: PLC0415 - all that they look at, which other commands do without
+
     answer = _status(target)
     if target.url is None:
-        yield from _here(directory, secrets_dir, target, answer)
-    from carrel.cli import installation  # noqa: PLC0415 - all that it looks at, which other commands do without
-
+        place = directory or (Path(answer["tenants_dir"]) if _names_its_own(answer) else DEFAULT_DIR)
+        seen = looks.Seen(answer, target.state, place, secrets_dir)
+        for look in looks.LOOKS:
+            yield from look(seen)
     yield installation.reached(answer, target, address)
     if not isinstance(answer, CarrelError):
         yield from installation.serving(answer)
-
-
-def _here(directory: Path | None, secrets_dir: Path | None, target: Target, answer: Any) -> Iterator[Finding]:
-    """What there is to see on the gateway's own machine."""
-    from carrel.cli import installation  # noqa: PLC0415 - as above
-
-    yield machine.kernel(os.uname().release)
-    yield machine.opening()
-    told = isinstance(answer, dict) and "sandbox" in answer and shutil.which("bwrap") is not None
-    sandbox = None if told else machine.tried()
-    holds = answer["sandbox"] == "bwrap" if told else sandbox is not None and sandbox.state == "ok"
-    yield from machine.namespaces(Path("/proc/sys"), holds=holds)
-    if sandbox is not None:
-        yield sandbox
-    yield from machine.state(target.state)
-    yield machine.clock(time.time(), machine.newest(target.state / "audit"))
-    place = directory or (Path(answer["tenants_dir"]) if _names_its_own(answer) else DEFAULT_DIR)
-    tree = installation.read(place)
-    yield from installation.declarations(place, tree)
-    if isinstance(tree, CarrelError):
-        return
-    yield installation.history(place, os.geteuid())
-    yield from installation.secrets(tree, secrets_dir)
-    yield installation.packages(tree, target.state)
 
 
 def _names_its_own(answer: Any) -> bool:

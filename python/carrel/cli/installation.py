@@ -62,6 +62,58 @@ def secrets(tree: Tree, secrets_dir: Path | None) -> Iterator[Finding]:
             yield Finding(f"provider {name}", "ok", f"Its secret {provider.api_key.secret!r} is there.")
 
 
+def own_secrets(tree: Tree, secrets_dir: Path | None, state_dir: Path) -> Iterator[Finding]:
+    """Which secrets tenants name that are neither in their vault nor the operator's."""
+    from carrel.vault.vault import PLACE, SUFFIX  # noqa: PLC0415 - as in `packages`
+
+    if not os.access(state_dir, os.R_OK | os.X_OK):
+        return
+    store = SecretStore.from_environment(secrets_dir=secrets_dir)
+    for tenant, judged in tree.tenants.items():
+        if judged.config is None:
+            continue
+        named = {binding.secret: f"egress.inject, as {binding.env}" for binding in judged.config.egress.inject}
+        named |= {own.api_key.secret: f"providers.{name}" for name, own in judged.config.providers.items()}
+        for secret, use in sorted(named.items()):
+            if (state_dir / "tenants" / tenant / PLACE / f"{secret}{SUFFIX}").exists():
+                continue
+            try:
+                store.get(secret)
+            except CarrelError:
+                yield Finding(
+                    f"secret of {tenant}", "warning", f"{secret!r} ({use}) is in neither its vault nor the operator's "
+                    "secrets, as this user sees them.", f"carrel secrets set {tenant} {secret}",
+                )  # fmt: skip
+
+
+def vault(state_dir: Path, secrets_dir: Path | None, *, serves: bool) -> Iterator[Finding]:
+    """Whether the master key is there that secrets are sealed with. One that ``serves`` may have another way to it."""
+    from carrel.vault.ring import KeyRing  # noqa: PLC0415 - as in `packages`
+
+    if state_dir.exists() and not os.access(state_dir, os.R_OK | os.X_OK):
+        return
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    ring = KeyRing(
+        credentials_dir=Path(credentials) if credentials else None,
+        secrets_dir=secrets_dir, state_dir=state_dir, makes=False,
+        # Root looks at another's house: the gateway is whoever its state belongs to.
+        gateway=state_dir.stat().st_uid if state_dir.exists() else None,
+    )  # fmt: skip
+    try:
+        source = ring.source()
+    except CarrelError as error:
+        hidden = " A gateway under systemd has credentials that are not seen here." if serves else ""
+        yield Finding(
+            "vault", "warning" if serves else "fault", f"Tenants' secrets do not open: {error.message}",
+            f"Put back the key that they were sealed with, or say --secrets-dir.{hidden}",
+        )  # fmt: skip
+        return
+    if source is None:
+        yield Finding("vault", "ok", "No secret was sealed yet; a trial makes the master key with the first.")
+    else:
+        yield Finding("vault", "ok", f"The master key is in {source}.")
+
+
 def history(directory: Path, uid: int) -> Finding:
     """Whether changes of what is declared are kept by git, and ``uid`` may make them."""
     if shutil.which("git") is None:

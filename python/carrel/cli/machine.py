@@ -23,6 +23,8 @@ _FORBIDDING: Final[tuple[tuple[str, str, State], ...]] = (
     ("kernel/apparmor_restrict_unprivileged_userns", "1", "warning"),
 )
 """Settings that forbid user namespaces: each with the value that does, and how sure that is."""
+_ACTIONS: Final = frozenset({"allow", "errno", "kill_process"})
+"""What our filters do with a call."""
 
 
 def kernel(release: str) -> Finding:
@@ -68,6 +70,40 @@ def namespaces(settings: Path, *, holds: bool) -> Iterator[Finding]:
         )  # fmt: skip
     if not wrong:
         yield Finding("user namespaces", "ok", "An unprivileged user may make them.")
+
+
+def filters(settings: Path, *, holds: bool) -> Finding:
+    """Whether the kernel can filter system calls. Where a sandbox ``holds``, it does."""
+    try:
+        known = set((settings / "kernel/seccomp/actions_avail").read_text(encoding="ascii").split())
+    except (OSError, UnicodeDecodeError):
+        known = set()
+    missing = sorted(_ACTIONS - known)
+    if holds or not missing:
+        return Finding("seccomp", "ok", "System calls can be filtered.")
+    return Finding(
+        "seccomp", "fault", f"This kernel cannot filter system calls (it lacks {', '.join(missing)}).",
+        "Run a kernel with CONFIG_SECCOMP_FILTER; a container's runtime may hide it.",
+    )  # fmt: skip
+
+
+def cgroups(process: Path = Path("/proc/self")) -> Finding:
+    """Whether a gateway started from here could limit a sandbox as a whole."""
+    from carrel.sandbox import delegation  # noqa: PLC0415 - as in `opening`
+
+    try:
+        found = delegation.found(process)
+    except delegation.NotDelegated as error:
+        reason, _, mend = str(error).partition(": ")
+        text = f"Memory, processors and processes would be limited for each process, not for a sandbox: {reason}."
+        return Finding("cgroups", "warning", text, _sentence(mend) or "Mount a cgroup v2 hierarchy (systemd does).")
+    except OSError as error:
+        return Finding("cgroups", "warning", f"They cannot be looked at: {error.strerror}.", "Mount /proc.")
+    return Finding("cgroups", "ok", f"{found} is delegated to whoever starts a gateway from here.")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def tried() -> Finding:

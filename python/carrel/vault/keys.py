@@ -67,11 +67,12 @@ class MasterKeys:
         return f"MasterKeys({sorted(self._keys)})"
 
 
-def read(path: Path, *, ours: bool) -> MasterKeys | None:
+def read(path: Path, *, ours: bool, gateway: int | None = None) -> MasterKeys | None:
     """The keys in ``path``, None where there is no such file; raises MasterKeyUnusable. Blocking.
 
     ``ours``: the gateway made it, so that it is a file of its own that nobody else may read. Another may be a link,
-    belong to root or to whoever keeps its directory, and be read by a group; never by everyone.
+    belong to root or to whoever keeps its directory, and be read by a group; never by everyone. ``gateway`` is the
+    gateway's uid, by default this process's.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if ours else 0))
@@ -80,7 +81,7 @@ def read(path: Path, *, ours: bool) -> MasterKeys | None:
     except OSError as error:
         raise MasterKeyUnusable(f"{path} cannot be read: {error.strerror}.") from error
     with os.fdopen(fd, "rb") as file:
-        _judge(path, os.fstat(file.fileno()), ours=ours)
+        _judge(path, os.fstat(file.fileno()), ours=ours, gateway=os.geteuid() if gateway is None else gateway)
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise MasterKeyUnusable(f"{path} is no key file: it is over {MOST_BYTES} bytes.")
@@ -113,12 +114,12 @@ def make(path: Path) -> None:
         raise MasterKeyUnusable(f"{path} cannot be made: {error.strerror}.") from error
 
 
-def _judge(path: Path, found: os.stat_result, *, ours: bool) -> None:
+def _judge(path: Path, found: os.stat_result, *, ours: bool, gateway: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise MasterKeyUnusable(f"{path} is no file.")
     if found.st_mode & (0o077 if ours else 0o027):
         raise MasterKeyUnusable(f"{path} is open to others (mode {found.st_mode & 0o777:04o}): `chmod 600` it.")
-    owners = {os.geteuid()} if ours else {os.geteuid(), 0, path.parent.stat().st_uid}
+    owners = {gateway} if ours else {gateway, 0, path.parent.stat().st_uid}
     if found.st_uid not in owners:
         raise MasterKeyUnusable(f"{path} belongs to uid {found.st_uid}, which could put another key there.")
 

@@ -28,14 +28,19 @@ class KeyRing:
     """The keys of one gateway. All of it blocks; threads may use it at a time.
 
     ``makes``: whether a key is made where there is none. Keys that were good once open secrets until the gateway ends,
-    whatever becomes of their file meanwhile; nothing is sealed with them then.
+    whatever becomes of their file meanwhile; nothing is sealed with them then. ``gateway`` is its uid, where
+    another asks.
     """
 
-    def __init__(self, *, credentials_dir: Path | None, secrets_dir: Path | None, state_dir: Path, makes: bool) -> None:
+    def __init__(
+        self, *, credentials_dir: Path | None, secrets_dir: Path | None, state_dir: Path, makes: bool,
+        gateway: int | None = None,
+    ) -> None:  # fmt: skip
         self._given = [place / MASTER_KEY for place in (credentials_dir, secrets_dir) if place is not None]
         self._own = state_dir / OWN
         self._marks = state_dir / MARKS
         self._makes = makes
+        self._gateway = gateway
         self._lock = threading.Lock()
         self._seen: _Signature = ()
         self._keys: MasterKeys | None = None
@@ -69,7 +74,7 @@ class KeyRing:
             self._keys = None
             found: MasterKeys | None = None
             for path in (*self._given, self._own):
-                found = read(path, ours=path is self._own)
+                found = read(path, ours=path is self._own, gateway=self._gateway)
                 if found is not None:
                     break
             if found is not None:

@@ -9,8 +9,8 @@ from tests.unit.cli.conftest import CommandLine, Serve
 from tests.unit.cli.test_installation import STATUS
 
 SAMPLE = Path(__file__).resolve().parents[3] / "tenants.d"
-MACHINE = {"kernel", "openat2", "user namespaces", "state", "disk", "clock"}
-INSTALLATION = {"declarations", "git", "packages", "gateway"}
+MACHINE = {"kernel", "openat2", "seccomp", "user namespaces", "state", "disk", "clock"}
+INSTALLATION = {"vault", "declarations", "git", "packages", "gateway"}
 
 
 class Told(FakeReconciler):

@@ -14,6 +14,7 @@ from carrel.cli.failures import GatewayUnreachable, Refused
 from carrel.cli.findings import Finding
 from carrel.cli.options import Target
 from carrel.declare.load import Tree
+from carrel.vault.ring import KeyRing
 
 SAMPLE = Path(__file__).resolve().parents[3] / "tenants.d"
 STATUS: dict[str, Any] = {
@@ -56,6 +57,47 @@ def test_a_secret_that_is_named_and_not_there(tmp_path: Path) -> None:
     (tmp_path / "secrets" / "XKEY").write_text("k")
     found = list(installation.secrets(tree(tmp_path), tmp_path / "secrets"))
     assert [(f.what, f.state) for f in found] == [("provider x", "ok")]
+
+
+def test_a_tenant_s_secret_that_is_named_and_kept_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("gateway", "rate-card", "plans", "allowlists"):
+        shutil.copy(SAMPLE / f"_{name}.yaml", tmp_path)
+    (tmp_path / "acme.yaml").write_text(
+        "egress:\n  allow: [api.github.com]\n"
+        "  inject: [{secret: GH, env: GITHUB_TOKEN, hosts: [api.github.com], header: Authorization}]\n"
+    )
+
+    def found() -> list[Finding]:
+        return list(installation.own_secrets(tree(tmp_path), None, tmp_path))
+
+    assert [(f.what, f.state, f.mend) for f in found()] == [("secret of acme", "warning", "carrel secrets set acme GH")]
+    assert "egress.inject, as GITHUB_TOKEN" in found()[0].text
+    monkeypatch.setenv("CARREL_SECRET_GH", "k")
+    assert not found()
+    monkeypatch.delenv("CARREL_SECRET_GH")
+    kept = tmp_path / "tenants" / "acme" / "credentials" / "vault"
+    kept.mkdir(parents=True)
+    (kept / "GH.sealed").touch()
+    assert not found()
+
+
+def test_the_master_key_and_one_that_went_missing(tmp_path: Path) -> None:
+    def found(*, serves: bool = False) -> Finding:
+        return next(installation.vault(tmp_path, None, serves=serves))
+
+    assert (found().state, "No secret was sealed yet" in found().text) == ("ok", True)
+    ring = KeyRing(credentials_dir=None, secrets_dir=None, state_dir=tmp_path, makes=True)
+    ring.current(to_seal=True)
+    assert (found().state, found().text) == ("ok", f"The master key is in {tmp_path}/master.key.")
+    if os.geteuid() == 0:
+        for place in (tmp_path, tmp_path / "master.key"):
+            os.chown(place, 60987, 60987)
+        assert found().state == "ok", "root looks at what is another uid's"
+        os.chown(tmp_path / "master.key", 60901, 60901)
+        assert (found().state, "belongs to uid 60901" in found().text) == ("fault", True)
+    (tmp_path / "master.key").unlink()
+    assert (found().state, "is gone" in found().text) == ("fault", True)
+    assert found(serves=True).state == "warning"
 
 
 def test_the_work_tree_and_whose_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

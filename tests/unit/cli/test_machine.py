@@ -43,6 +43,30 @@ def test_namespaces_that_the_system_forbids(tmp_path: Path) -> None:
     assert [finding.state for finding in found(holds=True)] == ["ok"]
 
 
+def test_a_kernel_that_cannot_filter_system_calls(tmp_path: Path) -> None:
+    missing = machine.filters(tmp_path, holds=False)
+    assert (missing.state, "allow, errno, kill_process" in missing.text) == ("fault", True)
+    assert "CONFIG_SECCOMP_FILTER" in missing.mend
+    (tmp_path / "kernel" / "seccomp").mkdir(parents=True)
+    (tmp_path / "kernel" / "seccomp" / "actions_avail").write_text("kill_process kill_thread errno allow\n")
+    assert machine.filters(tmp_path, holds=False).state == "ok"
+    assert machine.filters(tmp_path / "none", holds=True).state == "ok"
+
+
+def test_cgroups_that_are_delegated_and_that_are_not(tmp_path: Path) -> None:
+    group = tmp_path / "tree" / "ours"
+    group.mkdir(parents=True)
+    (tmp_path / "cgroup").write_text("0::/ours\n")
+    (tmp_path / "mountinfo").write_text(f"1 1 0:1 / {tmp_path}/tree rw - cgroup2 cgroup2 rw\n")
+    found = machine.cgroups(tmp_path)
+    assert found.state == "warning"
+    assert "this process's cgroup is not delegated to it." in found.text
+    assert "Delegate=yes" in found.mend
+    (tmp_path / "cgroup").write_text("3:memory:/old\n")
+    assert "no cgroup v2 hierarchy" in machine.cgroups(tmp_path).text
+    assert machine.cgroups(tmp_path / "none").state == "warning"
+
+
 def test_no_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     found = machine.tried()
