@@ -5,6 +5,7 @@ Standard library only: it is fed to a bare interpreter through standard input.
 
 import json
 import os
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -28,6 +29,12 @@ def findings() -> list[str]:
     wrong += [
         f"The sandbox can write {path}." for path in ("/", "/proc/sys/kernel/core_pattern", "/usr") if writable(path)
     ]
+    endless = [
+        name for name in ("CPU", "DATA", "NPROC", "FSIZE", "CORE")
+        if resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1] == resource.RLIM_INFINITY
+    ]  # fmt: skip
+    if endless:
+        wrong.append(f"The sandbox has no limit of {', '.join(endless)}.")
     if sum(name.isdigit() for name in os.listdir("/proc")) > 3:
         wrong.append("The sandbox sees processes of the host.")
     return wrong
