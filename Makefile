@@ -22,7 +22,7 @@ test-long: $(VENV)/.dev system-packages userland ## The same, with the long runs
 	cd python && CARREL_TEST_LONG=1 .venv/bin/python -m pytest -c pyproject.toml --rootdir .. -p no:cacheprovider ../tests $(ARGS)
 
 bench: $(VENV)/.dev system-packages ## Run the benchmarks, side by side with their references.
-	cd python && for b in gateway_overhead sandbox_start egress reconcile; do PYTHONPATH=.. .venv/bin/python -m "tests.bench.$$b"; done
+	cd python && for b in gateway_overhead sandbox_start egress reconcile idle_workers; do PYTHONPATH=.. .venv/bin/python -m "tests.bench.$$b"; done
 
 docs: $(VENV)/.dev ## Write the generated reference pages anew.
 	cd python && PYTHONPATH=.. .venv/bin/python -m tests.house.generate_docs

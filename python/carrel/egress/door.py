@@ -30,7 +30,7 @@ from carrel.egress.placeholders import (
 from carrel.egress.refusal import refusal_body
 from carrel.egress.resolve import AddressRefused, Dialler, Unreachable
 from carrel.egress.scrub import Scrubber, decoder_of
-from carrel.egress.upgrade import upgraded
+from carrel.egress.upgrade import is_websocket, upgraded
 from carrel.errors import CarrelError, InvalidRequest, TooLarge, UpstreamError
 from carrel.policy.egress.addresses import Network
 from carrel.policy.egress.rules import Asked, Decision
@@ -177,7 +177,7 @@ class Door:
             if not decision.allowed:
                 raise Denied(f"{asked} is not open to this sandbox: {decision.reason}.", rule=decision.rule)
             passage = await self._let_through(request, asked, decision, path, connection)
-            if request.headers.get("Upgrade"):
+            if is_websocket(request):
                 self._keeper.note("upgrade")
                 return await self._upgrade(request, passage)
             return await self._pass(request, passage)
@@ -232,7 +232,7 @@ class Door:
         bare, _, query = path.partition("?")
         bindings = self._keeper.bindings()
         mine = [binding for binding in bindings if binding.is_for(asked)]
-        outgoing = Outgoing(headers, query, None, [])
+        outgoing = Outgoing(headers, query, None, [], path=bare)
         if any(binding.declared.body is not None for binding in mine) and request.can_read_body:
             outgoing.body = await _whole(request)
         secrets = await self._keeper.secrets({binding.declared.secret for binding in mine})
@@ -267,6 +267,8 @@ class Door:
     async def _back(
         self, request: web.BaseRequest, answer: aiohttp.ClientResponse, passage: _Passage, sent: int
     ) -> web.StreamResponse:
+        if answer.status == 101:
+            raise UpstreamError("The host changes to a protocol that it was not asked for.")
         scrubber, scrubs = passage.scrubber(), bool(passage.bound)
         listed = {
             name.strip().lower() for value in answer.headers.getall("Connection", []) for name in value.split(",")
@@ -275,19 +277,27 @@ class Door:
         headers = CIMultiDict(
             (name, scrubber.text(value)) for name, value in answer.headers.items() if name.lower() not in drop
         )
-        decoder = decoder_of(answer.headers.get("Content-Encoding", "")) if scrubs else None
+        decoder = decoder_of(answer.headers.getall("Content-Encoding", [])) if scrubs else None
         passed = Passed(answer.status, answer.reason, headers)
         await passed.prepare(request)
         received = 0
-        async for piece in answer.content.iter_any():
-            received += len(piece)
-            out = scrubber.feed(decoder.decompress(piece)) if decoder is not None else piece
-            if out:
-                await passed.write(out)
-        if decoder is not None:
-            rest = scrubber.feed(decoder.flush()) + scrubber.finish()
-            if rest:
-                await passed.write(rest)
+        try:
+            async for piece in answer.content.iter_any():
+                received += len(piece)
+                for part in decoder.decoded(piece) if decoder is not None else (piece,):
+                    out = scrubber.feed(part)
+                    if out:
+                        await passed.write(out)
+            if decoder is not None and received:
+                rest = scrubber.feed(decoder.rest()) + scrubber.finish()
+                if rest:
+                    await passed.write(rest)
+        except (CarrelError, aiohttp.ClientError, TimeoutError, OSError):
+            # It has begun: whoever reads it learns by its missing end that it was cut, and by nothing put after it.
+            self._keeper.note("cut", sent, received)
+            if request.transport is not None:
+                request.transport.abort()
+            return passed
         await passed.write_eof()
         self._keeper.note("request", sent, received)
         return passed
@@ -297,7 +307,7 @@ class Door:
             passage.asked.host, passage.asked.port, permitted=passage.decision.permitted
         )
         fields = passage.outgoing.headers
-        fields["Connection"], fields["Upgrade"] = "Upgrade", request.headers["Upgrade"]
+        fields["Connection"], fields["Upgrade"] = "Upgrade", "websocket"
         if passage.bound:
             # Compressed frames could not be searched.
             fields.popall("Sec-WebSocket-Extensions", None)

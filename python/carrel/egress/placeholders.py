@@ -73,6 +73,7 @@ class Outgoing:
     query: str
     body: bytes | None
     used: list[tuple[Binding, str]]
+    path: str = ""
 
 
 def swapped(
@@ -166,7 +167,7 @@ def _put_body(outgoing: Outgoing, field: str, text: str, value: str) -> bool:
 
 def _left(outgoing: Outgoing) -> set[bytes]:
     """Every placeholder that stands somewhere in a request still, in whatever common form it is written."""
-    texts = [outgoing.query, *outgoing.headers.values()]
+    texts = [outgoing.path, outgoing.query, *outgoing.headers.values()]
     for value in outgoing.headers.getall("Authorization", []):
         found = _USER_PASSWORD.fullmatch(value.strip())
         if found is not None:

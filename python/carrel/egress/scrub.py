@@ -2,13 +2,16 @@
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from carrel.errors import UpstreamError
 
 MAY_SHOW: Final = 3
 """Bytes of a secret's beginning that are not held back: a frame that ends in such a letter would wait for the next."""
+
+PIECE: Final = 256 << 10
+"""Bytes of a decompressed answer that are held at a time."""
 
 
 class Scrubber:
@@ -74,27 +77,53 @@ class Scrubber:
 
 
 class Decoder(Protocol):
-    """Undoes an encoding piece by piece."""
+    """Undoes an encoding piece by piece. Both raise UpstreamError for what is not encoded so."""
 
-    def decompress(self, data: bytes, /) -> bytes: ...
-    def flush(self) -> bytes: ...
+    def decoded(self, data: bytes, /) -> Iterator[bytes]:
+        """What ``data`` comes to, in pieces of a bounded size however small it was."""
+        ...
+
+    def rest(self) -> bytes:
+        """What was held back, when nothing more comes."""
+        ...
 
 
 class _Plain:
-    def decompress(self, data: bytes, /) -> bytes:
-        return data
+    def decoded(self, data: bytes, /) -> Iterator[bytes]:
+        yield data
 
-    def flush(self) -> bytes:
+    def rest(self) -> bytes:
         return b""
 
 
-def decoder_of(encoding: str) -> Decoder:
-    """What undoes a Content-Encoding; raises UpstreamError for one that was not asked for and is not known."""
-    match encoding.strip().lower():
-        case "" | "identity":
+class _Inflated:
+    def __init__(self, wbits: int) -> None:
+        self._inner = zlib.decompressobj(wbits)
+
+    def decoded(self, data: bytes, /) -> Iterator[bytes]:
+        while data:
+            try:
+                piece = self._inner.decompress(data, PIECE)
+            except zlib.error as error:
+                raise UpstreamError("The host's answer is not compressed as it says.") from error
+            data = self._inner.unconsumed_tail
+            if piece:
+                yield piece
+
+    def rest(self) -> bytes:
+        if not self._inner.eof:
+            raise UpstreamError("The host's compressed answer has no end.")
+        return b""
+
+
+def decoder_of(encodings: Sequence[str]) -> Decoder:
+    """What undoes the Content-Encoding of an answer; raises UpstreamError for one that is not known."""
+    named = [name.strip().lower() for field in encodings for name in field.split(",")]
+    match [name for name in named if name not in ("", "identity")]:
+        case []:
             return _Plain()
-        case "gzip" | "x-gzip":
-            return zlib.decompressobj(16 + zlib.MAX_WBITS)
-        case "deflate":
-            return zlib.decompressobj()
+        case ["gzip" | "x-gzip"]:
+            return _Inflated(16 + zlib.MAX_WBITS)
+        case ["deflate"]:
+            return _Inflated(zlib.MAX_WBITS)
     raise UpstreamError("The host compressed its answer in a way that it was not asked for.")

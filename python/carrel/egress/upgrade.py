@@ -1,7 +1,13 @@
-"""A request that changes to another protocol (a WebSocket): once both sides agree, its bytes are passed on unread."""
+"""A request that becomes a WebSocket (RFC 6455): once both sides have agreed on one, its bytes are passed on unread.
+
+No other protocol is agreed on. What HTTP could go on as (`h2c`) would carry requests that nobody judges.
+"""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
+import hmac
 import re
 import socket
 import ssl
@@ -16,6 +22,27 @@ from carrel.errors import UpstreamError
 AGREE_SECONDS: Final = 30.0
 MOST_HEAD: Final = 64 << 10
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: [^\r\n]*)?\r\n")
+
+
+_ACCEPT: Final = re.compile(rb"\r\nSec-WebSocket-Accept:[ \t]*([A-Za-z0-9+/=]+)[ \t]*\r\n", re.IGNORECASE)
+_GUID: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def is_websocket(request: web.BaseRequest) -> bool:
+    """Whether a WebSocket is asked for; any other Upgrade is a wish, which a proxy need not pass on."""
+    return (
+        request.method == "GET"
+        and not request.can_read_body
+        and request.headers.get("Upgrade", "").strip().lower() == "websocket"
+        and len(request.headers.getall("Sec-WebSocket-Key", [])) == 1
+    )
+
+
+def _agrees(answer: bytes, key: str) -> bool:
+    """Whether a host's answer proves that it speaks WebSocket, and took this very request for one."""
+    found = _ACCEPT.findall(answer)
+    wanted = base64.b64encode(hashlib.sha1((key.strip() + _GUID).encode()).digest())  # noqa: S324 - the protocol's own
+    return len(found) == 1 and hmac.compare_digest(found[0], wanted)
 
 
 class _Incoming:
@@ -62,6 +89,8 @@ async def upgraded(
         transport = request.transport
         if found is None or transport is None:
             raise UpstreamError("The host's answer is not HTTP.")
+        if found[1] == b"101" and not _agrees(answer, request.headers["Sec-WebSocket-Key"]):
+            raise UpstreamError("The host's answer is not that of a WebSocket.")
         agreed = _Agreed(status=int(found[1]))
         if found[1] != b"101":
             # A refusal is passed on with its end, which is the connection's.

@@ -252,12 +252,14 @@ def _build(
     )  # fmt: skip
     stack.push_async_callback(egress.close)
     snapshots = Snapshots(clock=ground.clock, removes=remove_workspace)
+    precautions = Precautions(snapshots=snapshots, sandbox=sandbox)
+    stack.callback(precautions.close)
     sessions = Sessions(clock=ground.clock, forgets=snapshots.forget)
     stack.push_async_callback(sessions.close)
     agents = Agents(
         sessions=sessions, providers=providers, meter=ground.meter, sandbox=sandbox, environments=ground.environments,
         clock=ground.clock, tasks=_tasks("agents", stack), metrics=ground.metrics, egress=egress, access=access,
-        precaution=Precautions(snapshots=snapshots, sandbox=sandbox),
+        precaution=precautions,
     )  # fmt: skip
     administration = Administration(
         directory=ground.directory, tokens=ground.tokens, audit=ground.audit, reconciler=ground.reconciler,

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
@@ -18,6 +19,7 @@ from carrel.tenancy.handle import Tenant
 SECONDS: Final = 5.0
 """How long a message waits for one."""
 ENTRIES: Final = 20_000
+THREADS: Final = 4
 _MOST_TOLD: Final = 4096
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +30,13 @@ class Precautions:
     def __init__(self, *, snapshots: Snapshots, sandbox: Sandbox) -> None:
         self._snapshots = snapshots
         self._sandbox = sandbox
+        # Of their own: what tenants have copied here holds up nothing else.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="carrel-snapshots")
         self._told: OrderedDict[tuple[TenantId, str], str] = OrderedDict()
+
+    def close(self) -> None:
+        """Stop the threads, after what they do now."""
+        self._threads.shutdown(wait=True)
 
     async def before(self, tenant: Tenant, workspace: str, /, *, label: str, told: Callable[[str], None]) -> None:
         """Snapshot ``workspace`` where it has changed since it last was, and nothing else works in it."""
@@ -37,7 +45,9 @@ class Precautions:
         over = threading.Event()
         clock = asyncio.get_running_loop().call_later(SECONDS, over.set)
         try:
-            await asyncio.to_thread(self._made, tenant, workspace, label, lambda: not over.is_set())
+            await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._made, tenant, workspace, label, lambda: not over.is_set()
+            )
         except (CarrelError, OSError, Stopped) as error:
             self._tell(tenant, workspace, told, _reason(error))
         else:

@@ -96,8 +96,9 @@ class Snapshots:
         except NotFound:
             return False
         try:
-            if not os.listdir(source.fd):
-                return False
+            with os.scandir(source.fd) as entries:
+                if next(entries, None) is None:
+                    return False
             made = self.list(tenant, workspace)
             return not made or not made[-1].state or made[-1].state != state_of(source.fd, limits)
         finally:

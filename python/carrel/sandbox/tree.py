@@ -75,7 +75,7 @@ def state_of(source: int, limits: Limits) -> str:
 
 
 def _note_into(source: int, update: Callable[[bytes], None], seen: list[int], limits: Limits, depth: int) -> None:
-    for name in sorted(os.listdir(source)):
+    for name in _names(source, limits, seen[0]):
         if not limits.going():
             raise Stopped
         seen[0] += 1
@@ -98,7 +98,7 @@ def _note_into(source: int, update: Callable[[bytes], None], seen: list[int], li
 
 
 def _copy_into(source: int, target: int, copied: Copied, limits: Limits, depth: int) -> None:
-    for name in sorted(os.listdir(source)):
+    for name in _names(source, limits, copied.files):
         if not limits.going():
             raise Stopped
         copied.files += 1
@@ -119,6 +119,19 @@ def _copy_into(source: int, target: int, copied: Copied, limits: Limits, depth: 
                 raise
             # It went, or became something else, between one look and the next.
             copied.left_out += 1
+
+
+def _names(directory: int, limits: Limits, seen: int) -> list[str]:
+    """The names in a directory, of which strangers may have made any number; raises TooLarge, Stopped."""
+    names: list[str] = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if len(names) + seen > limits.most_entries:
+                raise TooLarge(f"A workspace of over {limits.most_entries} entries is not copied.")
+            if len(names) % 1024 == 0 and not limits.going():
+                raise Stopped
+    return sorted(names)
 
 
 def _copy_directory(ends: tuple[int, int], name: str, copied: Copied, limits: Limits, depth: int) -> None:

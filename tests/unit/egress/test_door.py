@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
+from carrel.declare.hosts import canonical
 from tests.fakes.egress import EgressHouse, curl, local
 from tests.unit.egress.test_front import password, said
 
@@ -261,3 +262,60 @@ async def test_a_suspended_tenant_reaches_nothing(house: EgressHouse) -> None:
     current = house.directory.current
     house.directory.publish(replace(current, tenants={house.tenant.id: replace(house.tenant, suspended=True)}))
     assert (await curl(proxy, f"{url}/", ca=ca)).code != 0
+
+
+@pytest.mark.parametrize(("length", "bound"), [("Content-Length: 100000", False), ("Transfer-Encoding: chunked", False),
+                                               ("Content-Length: 100000", True)])  # fmt: skip
+async def test_an_answer_that_is_cut_is_cut_for_the_client_too(house: EgressHouse, length: str, bound: bool) -> None:
+    """Nothing of the gateway's own stands where the rest of it would."""
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        chunk = b"3e8\r\n" if "chunked" in length else b""
+        writer.write(f"HTTP/1.1 200 OK\r\n{length}\r\n\r\n".encode() + chunk + b"x" * 1000 + b"\r\n" * bool(chunk))
+        await writer.drain()
+        writer.close()
+
+    tls = house.public.context(canonical("cut.test")) if bound else None
+    server = await asyncio.start_server(cut, "127.0.0.1", 0, ssl=tls)
+    house.stack.callback(server.close)
+    house.names.known["cut.test"] = [["127.0.0.1"]]
+    port = int(server.sockets[0].getsockname()[1])
+    declared: dict[str, object] = {"allow": [local("cut.test", port, tls=bound)]}
+    if bound:
+        secret = {"secret": "TOK", "env": "TOK", "hosts": [f"cut.test:{port}"], "header": "X-Key"}
+        house.secrets.values["TOK"] = VALUE
+        declared["inject"] = [secret]
+    house.declare(declared)
+    scheme = "https" if bound else "http"
+    done = await curl(await house.serve(house.gate()), f"{scheme}://cut.test:{port}/", ca=_ca(house))
+    assert done.code in (18, 56), done.err
+    assert set(done.body) <= {"x"}
+
+
+@pytest.mark.parametrize("path", ["/{mark}/send", "/x/{mark}"])
+async def test_S5_01_a_placeholder_in_a_path_is_misplaced(house: EgressHouse, path: str) -> None:
+    proxy, url, mark = await injected(house)
+    done = await curl(proxy, url + path.replace("{mark}", mark), ca=_ca(house))
+    assert (done.status, json.loads(done.body)["error"]["code"]) == (403, "placeholder_misplaced")
+    assert SEEN == []
+    assert (await curl(proxy, f"{url}/x", "-H", f"X-Key: {mark}", ca=_ca(house))).status == 200
+
+
+async def test_S5_02_an_answer_in_two_encodings_is_not_passed(house: EgressHouse) -> None:
+    async def twice(request: web.BaseRequest) -> web.StreamResponse:
+        body = gzip.compress(request.headers.get("X-Key", "").encode())
+        answer = web.Response(body=body)
+        answer.headers.add("Content-Encoding", "identity")
+        answer.headers.add("Content-Encoding", "gzip" if request.path == "/known" else "br")
+        return answer
+
+    port = await house.host("api.example.test", twice)
+    declared = {"secret": "TOK", "env": "TOK", "hosts": [f"api.example.test:{port}"], "header": "X-Key"}
+    house.declare({"allow": [local("api.example.test", port)], "inject": [declared]})
+    house.secrets.values["TOK"] = VALUE
+    gate = house.gate()
+    proxy, url, ask = await house.serve(gate), f"https://api.example.test:{port}", f"X-Key: {gate.env['TOK']}"
+    assert (await curl(proxy, f"{url}/other", "-H", ask, ca=_ca(house))).status == 502
+    known = await curl(proxy, f"{url}/known", "-H", ask, ca=_ca(house))
+    assert (known.status, known.body) == (200, gate.env["TOK"])

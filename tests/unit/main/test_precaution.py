@@ -42,6 +42,7 @@ class Rig:
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     made = Rig(tmp_path)
     yield made
+    made.precautions.close()
     made.tenant.root.close()
 
 
