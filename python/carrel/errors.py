@@ -155,6 +155,12 @@ class StorageFull(CarrelError):
     retryable = True
 
 
+class DiskQuotaExceeded(CarrelError):
+    """The tenant's workspaces take as much of the disk as they may: nothing was written. Says how much that is."""
+
+    code = "disk_quota_exceeded"
+
+
 class UnsafePath(InvalidRequest):
     """A path leaves its root, passes through a link, or is not a plain file of ours."""
 

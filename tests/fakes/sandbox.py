@@ -43,6 +43,7 @@ class FakeSandbox:
     """Runs jobs as processes of this one's own; remembers them, and fails with ``error`` where one is set."""
 
     error: CarrelError | None = None
+    full: CarrelError | None = None
     jobs: list[tuple[str, Job]] = field(default_factory=list)
     running: set[int] = field(default_factory=set)
 
@@ -83,6 +84,10 @@ class FakeSandbox:
 
     async def stop_tenant(self, tenant: TenantId) -> None:
         return
+
+    async def room(self, tenant: Tenant, size: int) -> None:
+        if self.full is not None:
+            raise self.full
 
     def mechanisms(self) -> tuple[Mechanism, ...]:
         return (Mechanism("wall_clock", "a thread", "process"),)

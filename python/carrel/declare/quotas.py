@@ -39,6 +39,12 @@ class Quotas(Declared):
     )
     requests_per_minute: Count | CountLimit | None = Field(None, description="Requests in a sliding minute.")
     requests_per_hour: Count | CountLimit | None = Field(None, description="Requests in a sliding hour.")
+    disk_bytes: Count | CountLimit | None = Field(
+        None, description="Bytes on the disk of all workspaces of the tenant together."
+    )
+    disk_files: Count | CountLimit | None = Field(
+        None, description="Files, directories and links of all workspaces of the tenant together."
+    )
 
     def count(self, name: str) -> CountLimit:
         """The limit of a counted quota, as a CountLimit."""

@@ -57,6 +57,7 @@ STATUS: Final[Mapping[str, int]] = {
     "package_error": 503,
     "process_failed": 500,
     "storage_full": 507,
+    "disk_quota_exceeded": 507,
     "internal_error": 500,
 }
 _UPSTREAM_PASSED_ON: Final = frozenset({400, 404, 413, 422, 429})

@@ -45,12 +45,32 @@ class _Pipes:
         os.close(self.stderr)
 
 
+class Stop:
+    """A way to end a command for a reason, also before it has begun."""
+
+    def __init__(self) -> None:
+        self.why: KillReason | None = None
+        self.on_call: Callable[[KillReason], None] | None = None
+
+    def __call__(self, why: KillReason) -> None:
+        self.why = self.why or why
+        if self.on_call is not None:
+            self.on_call(self.why)
+
+
 class Command:
     """One run of ``job`` in the directory ``workspace``, which stays the caller's. Used once."""
 
     def __init__(
-        self, link: Link, workspace: int, job: Job, *, on_output: Callable[[bytes], None] | None = None
+        self,
+        link: Link,
+        workspace: int,
+        job: Job,
+        *,
+        on_output: Callable[[bytes], None] | None = None,
+        stop: Stop | None = None,
     ) -> None:
+        self._from_outside = stop or Stop()
         self._link = link
         self._workspace = workspace
         self._job = job
@@ -81,12 +101,16 @@ class Command:
             finally:
                 pipes.close_handed()
             disk.start()
+            self._from_outside.on_call = self._stop
+            if self._from_outside.why is not None:
+                self._stop(self._from_outside.why)
             ended = await self._to_the_end(ending)
             if stays is None:
                 await self._output.wait(PIPE_SECONDS)
             else:
                 stays(self._output.release())
         finally:
+            self._from_outside.on_call = None
             disk.stop()
             self._output.close()
         return _outcome(self._job, ended, self._output, self._reason)

@@ -62,5 +62,6 @@ def mechanisms(controllers: frozenset[str] | None) -> tuple[Mechanism, ...]:
         Mechanism("wall_clock", "launcher", "sandbox"),
         Mechanism("output", "gateway", "sandbox"),
         Mechanism("disk", "gateway, which keeps a part of it free", "tenant"),
+        Mechanism("disk_quota", "gateway, which measures the workspaces", "tenant"),
         Mechanism("concurrent", "gateway, in fair shares where the machine is full", "tenant"),
     )

@@ -15,8 +15,8 @@ from carrel.tenancy.userland import Userland
 __all__ = ["GATE_PORT", "EgressGate", "Job", "KeptSandbox", "KillReason", "Mechanism", "Outcome", "Sandbox"]
 
 KillReason = Literal[
-    "wall_clock", "cpu", "memory", "tenant_memory", "machine_memory", "file_size", "output", "disk", "cancelled",
-    "launcher_lost",
+    "wall_clock", "cpu", "memory", "tenant_memory", "machine_memory", "file_size", "output", "disk", "disk_quota",
+    "inode_quota", "cancelled", "launcher_lost",
 ]  # fmt: skip
 
 
@@ -122,6 +122,10 @@ class Sandbox(Protocol):
 
         Raises SandboxUnavailable where the sandbox cannot be given whole: nothing is ever run with less.
         """
+        ...
+
+    async def room(self, tenant: Tenant, size: int) -> None:
+        """Raise DiskQuotaExceeded where a new file of ``size`` bytes is more than the tenant's workspaces may hold."""
         ...
 
     def mechanisms(self) -> tuple[Mechanism, ...]:

@@ -13,16 +13,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from carrel.clock import Clock, SystemClock
 from carrel.declare.tenant import SandboxConfig
 from carrel.errors import SandboxBusy, SandboxUnavailable
 from carrel.ids import TenantId
 from carrel.sandbox import bwrap, limits, probe
-from carrel.sandbox.command import Command, judge, kept
+from carrel.sandbox.command import Command, Stop, judge, kept
 from carrel.sandbox.delegation import Delegation
 from carrel.sandbox.launcher.packets import memory
 from carrel.sandbox.link import Ending, Link
 from carrel.sandbox.protocol import EgressGate, Job, KeptSandbox, Mechanism, Outcome
+from carrel.sandbox.quota import DiskQuotas, tidying, told
 from carrel.sandbox.seccomp import filters
 from carrel.sandbox.slots import Slots
 from carrel.sandbox.workers import Workers
@@ -36,6 +39,9 @@ AT_ONCE: Final = 64
 WAIT_SECONDS: Final = 60.0
 _PROBE: Final = "_probe"
 """Whose group the probe is in: no tenant's."""
+
+
+_log = structlog.get_logger(__name__)
 
 
 class BwrapSandbox:
@@ -64,6 +70,7 @@ class BwrapSandbox:
         )
         self._tasks = Tasks("sandbox")
         self._slots = Slots(at_once)
+        self._disk = DiskQuotas(tasks=self._tasks, lives_on=self._lives_on, end=self._end_what_lives_on)
         self._busy: Counter[tuple[TenantId, str]] = Counter()
         self._workers = Workers(link=self._link, clock=clock or SystemClock(), start=self._start_worker)
         self._metrics = metrics
@@ -84,6 +91,8 @@ class BwrapSandbox:
             self._count(tenant, "cancelled")
             raise
         self._count(tenant, outcome.killed or ("ok" if outcome.exit_code == 0 else "failed"))
+        if outcome.killed is not None:
+            _log.warning("a limit ended a command", tenant=tenant.id, ending=outcome.killed, seconds=outcome.seconds)
         return outcome
 
     async def _run(self, tenant: Tenant, job: Job, on_output: Callable[[bytes], None] | None) -> Outcome:
@@ -93,12 +102,18 @@ class BwrapSandbox:
         async with self._slots.taken(
             tenant.id, own.concurrent, wait=WAIT_SECONDS, weight=own.weight, queued=own.queued
         ):
+            standing = await self._disk.admit(tenant)
+            job = tidying(job) if standing.over else job
             root = await kept(lambda: tenant.root.directory(job.workspace), TenantRoot.close)
             self._busy[tenant.id, job.workspace] += 1
             try:
-                if job.keep is not None:
-                    return await self._workers.run(tenant, job, root, on_output=on_output)
-                return await self._run_in(tenant.id, root.fd, job, on_output)
+                stop = Stop()
+                with self._disk.watching(tenant, job.workspace, stop):
+                    if job.keep is not None:
+                        outcome = await self._workers.run(tenant, job, root, stop=stop, on_output=on_output)
+                    else:
+                        outcome = await self._run_in(tenant.id, root.fd, job, on_output, stop=stop)
+                return told(outcome, standing)
             finally:
                 root.close()
                 self._busy[tenant.id, job.workspace] -= 1
@@ -128,6 +143,10 @@ class BwrapSandbox:
     async def stop_tenant(self, tenant: TenantId) -> None:
         """See ``Sandbox.stop_tenant``."""
         await self._workers.stop_tenant(tenant)
+
+    async def room(self, tenant: Tenant, size: int) -> None:
+        """See ``Sandbox.room``."""
+        await self._disk.room(tenant, size)
 
     def mechanisms(self) -> tuple[Mechanism, ...]:
         """See ``Sandbox.mechanisms``."""
@@ -160,7 +179,13 @@ class BwrapSandbox:
         await self._tasks.close()
 
     async def _run_in(
-        self, tenant: str, workspace: int, job: Job, on_output: Callable[[bytes], None] | None
+        self,
+        tenant: str,
+        workspace: int,
+        job: Job,
+        on_output: Callable[[bytes], None] | None,
+        *,
+        stop: "Stop | None" = None,
     ) -> Outcome:
         gates: list[Callable[[], None]] = []
 
@@ -171,7 +196,7 @@ class BwrapSandbox:
 
         try:
             order = self._order(tenant, job, wall_seconds=job.limits.wall_seconds)
-            return await Command(self._link, workspace, job, on_output=on_output).run(begin, order)
+            return await Command(self._link, workspace, job, on_output=on_output, stop=stop).run(begin, order)
         finally:
             for end_gate in gates:
                 end_gate()
@@ -219,6 +244,12 @@ class BwrapSandbox:
                 [*handed, workspace, *more], on_gate=opened if gate is not None else None
             )
         return number, ending, end_gate
+
+    def _lives_on(self, tenant: TenantId) -> bool:
+        return any(one.tenant == tenant for one in self._workers.all())
+
+    def _end_what_lives_on(self, tenant: TenantId) -> None:
+        self._tasks.start(self._workers.stop_tenant(tenant), name="over quota")
 
     def _count(self, tenant: Tenant, ending: str) -> None:
         if self._metrics is not None:

@@ -20,7 +20,7 @@ from carrel.clock import Clock
 from carrel.errors import NotFound, SandboxBusy, SandboxUnavailable
 from carrel.ids import TenantId
 from carrel.sandbox import bwrap, limits
-from carrel.sandbox.command import PIPE_SECONDS, Command
+from carrel.sandbox.command import PIPE_SECONDS, Command, Stop
 from carrel.sandbox.link import Ending, Link
 from carrel.sandbox.protocol import Job, KeptSandbox, Outcome
 from carrel.tenancy.handle import Tenant
@@ -115,7 +115,7 @@ class Workers:
         self._locks: dict[tuple[TenantId, str], asyncio.Lock] = {}
 
     async def run(
-        self, tenant: Tenant, job: Job, root: TenantRoot, *, on_output: Callable[[bytes], None] | None
+        self, tenant: Tenant, job: Job, root: TenantRoot, *, stop: Stop, on_output: Callable[[bytes], None] | None
     ) -> Outcome:
         """Run one job in the worker called ``job.keep``, which is started where it does not run."""
         key = (tenant.id, job.keep or "")
@@ -128,7 +128,7 @@ class Workers:
             if worker.timer is not None:
                 worker.timer.cancel()
         try:
-            outcome = await self._run_in(worker, job, root, on_output)
+            outcome = await self._run_in(worker, job, root, stop, on_output)
         finally:
             worker.running -= 1
             worker.used = self._clock.now()
@@ -271,7 +271,7 @@ class Workers:
             )
 
     async def _run_in(
-        self, worker: Worker, job: Job, root: TenantRoot, on_output: Callable[[bytes], None] | None
+        self, worker: Worker, job: Job, root: TenantRoot, stop: Stop, on_output: Callable[[bytes], None] | None
     ) -> Outcome:
         order = {
             "argv": job.argv,
@@ -281,7 +281,7 @@ class Workers:
             "wall_seconds": job.limits.wall_seconds,
             "group": limits.group(worker.tenant, job),
         }
-        command = Command(self._link, root.fd, job, on_output=on_output)
+        command = Command(self._link, root.fd, job, on_output=on_output, stop=stop)
         return await command.run(lambda handed: self._link.enter(worker.number, handed), order, stays=worker.log.take)
 
     async def _followed(self, worker: Worker, job: Job) -> None:

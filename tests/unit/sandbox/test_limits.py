@@ -7,7 +7,7 @@ from tests.fakes.sandboxed import USR, shell
 
 LIMITS = {
     "memory", "cpu", "pids", "cpus", "tenant_memory", "tenant_cpus", "weight", "open_files", "file_size", "tmp",
-    "wall_clock", "output", "disk", "concurrent",
+    "wall_clock", "output", "disk", "disk_quota", "concurrent",
 }  # fmt: skip
 
 

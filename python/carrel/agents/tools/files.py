@@ -85,6 +85,7 @@ class FileWrite:
         path = _file_path(arguments["path"])
         data = arguments["content"].encode()
         async with setting.editing((setting.tenant.id, setting.workspace)):
+            await setting.sandbox.room(setting.tenant, len(data))
             existed = await _with_workspace(setting, lambda workspace: _write(workspace, path, data))
         return ToolOutcome(f"{'Replaced' if existed else 'Wrote'} {shown(path)}: {len(data)} bytes.")
 
@@ -115,13 +116,13 @@ class FileEdit:
         old, new = arguments["old"].encode(), arguments["new"].encode()
         everywhere = bool(arguments.get("replace_all", False))
 
-        def edit(workspace: TenantRoot) -> int:
-            changed, count = _edited(_read(workspace, path), old, new, everywhere=everywhere, path=path)
-            _write(workspace, path, changed)
-            return count
+        def edited(workspace: TenantRoot) -> tuple[bytes, int]:
+            return _edited(_read(workspace, path), old, new, everywhere=everywhere, path=path)
 
         async with setting.editing((setting.tenant.id, setting.workspace)):
-            count = await _with_workspace(setting, edit)
+            changed, count = await _with_workspace(setting, edited)
+            await setting.sandbox.room(setting.tenant, max(0, (len(new) - len(old)) * count))
+            await _with_workspace(setting, lambda workspace: _write(workspace, path, changed))
         return ToolOutcome(f"Edited {shown(path)}: replaced {count} time{'s' if count != 1 else ''}.")
 
 

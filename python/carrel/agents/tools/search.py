@@ -4,9 +4,10 @@ from typing import Any, Final
 
 from carrel.agents.tools.output import fitted
 from carrel.agents.tools.protocol import ToolOutcome, ToolSetting
-from carrel.agents.tools.shell import ending, run_in_sandbox
+from carrel.agents.tools.shell import run_in_sandbox
 from carrel.agents.workspace import beneath
 from carrel.declare.tenant import ToolName
+from carrel.sandbox.reasons import ending
 from carrel.wire.conversation import ToolSpec
 
 MAX_RESULTS: Final = 1000
@@ -50,18 +51,18 @@ class FileSearch:
         path = beneath(arguments.get("path", "."))
         where = path if path == "." else f"./{path}"
         call = ("-c", _SCRIPT, "file_search", arguments["pattern"], where)
-        outcome, limit = await run_in_sandbox(call, setting, show=False)
+        outcome, limits = await run_in_sandbox(call, setting, show=False)
         lines = [line.removeprefix(b"./") for line in outcome.stdout.split(b"\n") if line]
         if not lines and (outcome.stderr or outcome.killed):
             said = await fitted(outcome.stderr, setting)
-            return ToolOutcome(f"The search failed: {said.strip()} [{ending(outcome, limit)}]".strip(), is_error=True)
+            return ToolOutcome(f"The search failed: {said.strip()} [{ending(outcome, limits)}]".strip(), is_error=True)
         if not lines:
             return ToolOutcome("No line matches.")
         content = await fitted(b"\n".join(_short(line) for line in lines[:most]), setting)
         if len(lines) > most:
             content += f"\n[The first {most} results; there are more. Narrow the pattern or the path.]"
         if outcome.killed:
-            content += f"\n[{ending(outcome, limit)}]"
+            content += f"\n[{ending(outcome, limits)}]"
         return ToolOutcome(content)
 
 

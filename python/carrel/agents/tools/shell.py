@@ -1,22 +1,13 @@
 """`shell`: one command of the agent's in the tenant's sandbox."""
 
-from typing import Any, Final
+from typing import Any
 
 from carrel.agents.tools.output import fitted
 from carrel.agents.tools.protocol import ToolOutcome, ToolSetting
-from carrel.declare.tenant import ToolName
-from carrel.sandbox.protocol import Job, KillReason, Outcome
+from carrel.declare.tenant import SandboxConfig, ToolName
+from carrel.sandbox.protocol import Job, Outcome
+from carrel.sandbox.reasons import ending
 from carrel.wire.conversation import ToolSpec
-
-_KILLED: Final[dict[KillReason, str]] = {
-    "wall_clock": "it was over its time",
-    "cpu": "it was over its processor time",
-    "memory": "it was over its memory",
-    "output": "it wrote more than is allowed",
-    "cancelled": "it was cancelled",
-    "disk": "the disk is nearly full",
-    "launcher_lost": "the sandbox was lost",
-}
 
 
 class Shell:
@@ -44,12 +35,12 @@ class Shell:
 
     async def run(self, arguments: dict[str, Any], setting: ToolSetting) -> ToolOutcome:
         seconds = min(float(arguments.get("timeout_seconds", setting.limits.wall_seconds)), setting.limits.wall_seconds)
-        outcome, limit = await run_in_sandbox(("-c", arguments["command"]), setting, seconds=seconds, kept=True)
+        outcome, limits = await run_in_sandbox(("-c", arguments["command"]), setting, seconds=seconds, kept=True)
         content = await fitted(combined(outcome), setting, dropped=outcome.output_dropped)
         line_end = "" if not content or content.endswith("\n") else "\n"
         note = f"[{outcome.note}]\n" if outcome.note else ""
         return ToolOutcome(
-            f"{content}{line_end}{note}[{ending(outcome, limit)}]",
+            f"{content}{line_end}{note}[{ending(outcome, limits)}]",
             is_error=outcome.killed is not None or outcome.exit_code != 0,
         )
 
@@ -61,8 +52,8 @@ async def run_in_sandbox(
     seconds: float | None = None,
     show: bool = True,
     kept: bool = False,
-) -> tuple[Outcome, float]:
-    """Run the userland's shell with ``arguments``; returns how it ended, and the time it had. ``show``: live output.
+) -> tuple[Outcome, SandboxConfig]:
+    """Run the userland's shell with ``arguments``; returns how it ended, and with which limits. ``show``: live output.
 
     ``kept``: in the agent's worker, where the tenant has its sandboxes kept.
     """
@@ -74,7 +65,7 @@ async def run_in_sandbox(
         keep=f"{setting.agent}:{setting.workspace}" if kept and setting.limits.keep else None, gate=setting.gate,
     )  # fmt: skip
     outcome = await setting.sandbox.run(setting.tenant, job, on_output=setting.show if show else None)
-    return outcome, limits.wall_seconds
+    return outcome, limits
 
 
 def combined(outcome: Outcome) -> bytes:
@@ -85,15 +76,3 @@ def combined(outcome: Outcome) -> bytes:
         return outcome.stderr
     between = b"" if outcome.stdout.endswith(b"\n") else b"\n"
     return outcome.stdout + between + b"[standard error]\n" + outcome.stderr
-
-
-def ending(outcome: Outcome, limit: float) -> str:
-    """How the command ended, in words."""
-    if outcome.killed is not None:
-        reason = _KILLED[outcome.killed]
-        if outcome.killed == "wall_clock":
-            reason += f" of {limit:g} s"
-        return f"killed: {reason}; everything it had started was ended"
-    if outcome.exit_code is None:
-        return f"ended by signal {outcome.signal}"
-    return f"exit code {outcome.exit_code}"

@@ -156,7 +156,8 @@ class Berths:
 def as_a_child() -> None:
     """Undo, in a fork of the launcher, what is the launcher's alone about signals."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # The interpreter ignores two of them from its start, and so would every program that it becomes.
+    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 

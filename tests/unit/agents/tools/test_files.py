@@ -6,7 +6,7 @@ import os
 import pytest
 
 from carrel.agents.tools.files import MAX_FILE_BYTES, FileEdit, FileRead, FileWrite
-from carrel.errors import CarrelError, InvalidRequest, NotFound, UnsafePath
+from carrel.errors import CarrelError, DiskQuotaExceeded, InvalidRequest, NotFound, UnsafePath
 from tests.unit.agents.tools.conftest import Rig
 
 
@@ -108,3 +108,19 @@ async def test_what_is_not_there_is_said_so(rig: Rig) -> None:
     with pytest.raises(NotFound):
         await rig.run(FileEdit(), path="nothing", old="a", new="b")
     assert os.listdir(rig.path) == []
+
+
+async def test_over_the_quota_nothing_is_written_and_within_it_all_is(rig: Rig) -> None:
+    await rig.run(FileWrite(), path="f", content="as it was")
+    rig.sandbox.full = DiskQuotaExceeded("The workspace takes 9 bytes of 9.")
+    for tool, arguments in (
+        (FileWrite(), {"path": "g", "content": "more"}),
+        (FileEdit(), {"path": "f", "old": "was", "new": "was, and more"}),
+    ):
+        with pytest.raises(DiskQuotaExceeded, match="9 bytes of 9"):
+            await rig.run(tool, **arguments)
+    assert (rig.path / "f").read_text() == "as it was"
+    assert not (rig.path / "g").exists()
+    rig.sandbox.full = None
+    await rig.run(FileEdit(), path="f", old="was", new="is")
+    assert (rig.path / "f").read_text() == "as it is"

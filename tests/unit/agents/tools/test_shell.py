@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from carrel.agents.tools.shell import Shell, combined, ending
+from carrel.agents.tools.shell import Shell, combined
 from carrel.errors import SandboxUnavailable
-from carrel.sandbox.protocol import KillReason, Outcome
+from carrel.sandbox.protocol import Outcome
 from tests.unit.agents.tools.conftest import Rig
 
 
@@ -59,19 +59,6 @@ async def test_a_missing_sandbox_is_an_error(rig: Rig) -> None:
     rig.sandbox.error = SandboxUnavailable("no bwrap")
     with pytest.raises(SandboxUnavailable):
         await rig.run(Shell(), command="true")
-
-
-@pytest.mark.parametrize(
-    ("killed", "said"),
-    [("wall_clock", "its time of 5 s"), ("cpu", "processor time"), ("memory", "memory"), ("output", "wrote more"),
-     ("cancelled", "cancelled"), ("launcher_lost", "was lost")],
-)  # fmt: skip
-def test_every_killing_is_named(killed: KillReason, said: str) -> None:
-    assert said in ending(Outcome(None, 9, b"", b"", 0, killed, 1.0), 5.0)
-
-
-def test_a_signal_is_named() -> None:
-    assert ending(Outcome(None, 11, b"", b"", 0, None, 1.0), 5.0) == "ended by signal 11"
 
 
 def test_one_stream_needs_no_heading() -> None:

@@ -1,0 +1,141 @@
+"""A tenant's quota of the disk, with real commands: what goes over it is ended, and who is over may delete."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from carrel.declare.quotas import Quotas
+from carrel.errors import DiskQuotaExceeded
+from carrel.sandbox import quota
+from carrel.sandbox.runner import BwrapSandbox
+from carrel.tenancy.handle import Tenant
+from tests.fakes.sandboxed import LAUNCH_UID, InWorker, reachable, shell, workspace_tenant
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+async def runner() -> AsyncIterator[BwrapSandbox]:
+    made = BwrapSandbox(launch_uid=LAUNCH_UID)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    with reachable() as path:
+        yield path
+
+
+def tenant_of(state: Path, name: str = "acme", **quotas: object) -> Tenant:
+    made = workspace_tenant(state, name)
+    config = made.config.model_copy(update={"quotas": Quotas.model_validate(quotas)})
+    return replace(made, config=config)
+
+
+async def test_who_goes_over_is_ended_and_another_is_not(runner: BwrapSandbox, state: Path) -> None:
+    greedy, quiet = tenant_of(state, disk_bytes=8 * MIB), tenant_of(state, "quiet", disk_bytes=8 * MIB)
+    fill = "i=0; while :; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); sleep 0.02; done"
+    filling = asyncio.ensure_future(runner.run(greedy, shell(fill, wall_seconds=60)))
+    while not filling.done():
+        done = await runner.run(quiet, shell("head -c 1000000 /dev/zero > f; echo fine"))
+        assert (done.stdout, done.killed) == (b"fine\n", None)
+    assert (await filling).killed == "disk_quota"
+    for tenant in (greedy, quiet):
+        tenant.root.close()
+
+
+async def test_within_it_nothing_is_noticed(runner: BwrapSandbox, state: Path) -> None:
+    tenant = tenant_of(state, disk_bytes=8 * MIB, disk_files=100)
+    done = await runner.run(tenant, shell("head -c 7000000 /dev/zero > f; sleep 1; for i in 1 2 3; do : > g$i; done"))
+    assert (done.exit_code, done.killed, done.note) == (0, None, "")
+    # Names of one file, and holes, are not counted again.
+    done = await runner.run(tenant, shell("for i in 1 2 3 4 5 6 7; do ln f h$i; done; truncate -s 1G hole; sleep 1"))
+    assert (done.exit_code, done.killed, done.note) == (0, None, "")
+    tenant.root.close()
+
+
+async def test_files_are_counted_too(runner: BwrapSandbox, state: Path) -> None:
+    tenant = tenant_of(state, disk_files=200)
+    many = "i=0; while :; do : > f$i; i=$((i+1)); [ $((i % 20)) != 0 ] || sleep 0.05; done"
+    done = await runner.run(tenant, shell(many, wall_seconds=60))
+    assert done.killed == "inode_quota"
+    tidied = await runner.run(tenant, shell("rm -f f*; ls | wc -l"))
+    assert (tidied.stdout, tidied.exit_code) == (b"0\n", 0)
+    assert "quotas.disk_files" in tidied.note
+    assert (await runner.run(tenant, shell("echo more > f; cat f"))).note == ""
+    tenant.root.close()
+
+
+async def test_who_is_over_may_delete_and_not_write(runner: BwrapSandbox, state: Path) -> None:
+    tenant = tenant_of(state, disk_bytes=4 * MIB)
+    (state / "tenants" / "acme" / "sandbox" / "big").write_bytes(bytes(6 * MIB))
+    if LAUNCH_UID is not None:
+        os.chown(state / "tenants" / "acme" / "sandbox" / "big", LAUNCH_UID, LAUNCH_UID)
+    refused = await runner.run(tenant, shell("echo x > f"))
+    assert refused.killed == "disk_quota"
+    assert "of 4194304 (quotas.disk_bytes)" in refused.note
+    read = await runner.run(tenant, shell("wc -c < big; sleep 1; echo still here"))
+    assert read.stdout == b"6291456\nstill here\n", "reading is no matter of the quota"
+    deleted = await runner.run(tenant, shell("rm big && echo gone"))
+    assert (deleted.stdout, deleted.exit_code) == (b"gone\n", 0)
+    assert (await runner.run(tenant, shell("echo x > f; cat f"))).stdout == b"x\n"
+    tenant.root.close()
+
+
+async def test_what_the_gateway_writes_itself_is_counted(runner: BwrapSandbox, state: Path) -> None:
+    tenant = tenant_of(state, disk_bytes=4 * MIB)
+    await runner.room(tenant, 3 * MIB)
+    (state / "tenants" / "acme" / "sandbox" / "f").write_bytes(bytes(3 * MIB))
+    with pytest.raises(DiskQuotaExceeded, match=r"2097152 bytes more do not fit.*`rm` in the shell"):
+        await runner.room(tenant, 2 * MIB)
+    await runner.room(replace(tenant, config=tenant.config.model_copy(update={"quotas": Quotas()})), 1 << 40)
+    tenant.root.close()
+
+
+async def test_a_soft_quota_is_told_and_ends_nothing(runner: BwrapSandbox, state: Path) -> None:
+    tenant = tenant_of(state, disk_bytes={"soft": MIB})
+    done = await runner.run(tenant, shell("head -c 3000000 /dev/zero > f; sleep 1; echo done"))
+    assert done.stdout == b"done\n"
+    after = await runner.run(tenant, shell("echo more >> f && echo fine"))
+    assert (after.stdout, after.killed) == (b"fine\n", None)
+    assert "of 1048576 (quotas.disk_bytes)" in after.note
+    tenant.root.close()
+
+
+async def test_only_the_workspace_that_grew_loses_its_command(runner: BwrapSandbox, state: Path) -> None:
+    tenant = tenant_of(state, disk_bytes=6 * MIB)
+    own = tenant.root.directory("sandbox.d/member-ann", create=True)
+    if LAUNCH_UID is not None:
+        os.fchown(own.fd, LAUNCH_UID, LAUNCH_UID)
+        (state / "tenants" / "acme" / "sandbox.d").chmod(0o711)
+    own.close()
+    shown = asyncio.Event()
+    quiet = replace(shell("echo begun; read -r _ < <(sleep 20); echo lived", wall_seconds=60),
+                    workspace="sandbox.d/member-ann")  # fmt: skip
+    waiting = asyncio.ensure_future(runner.run(tenant, quiet, on_output=lambda _: shown.set()))
+    await asyncio.wait_for(shown.wait(), 60)
+    fill = "i=0; while :; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); sleep 0.02; done"
+    assert (await runner.run(tenant, shell(fill, wall_seconds=60))).killed == "disk_quota"
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    tenant.root.close()
+
+
+async def test_between_commands_a_kept_sandbox_is_looked_at_too(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quota, "IDLE_SECONDS", 0.3)
+    runner = InWorker(launch_uid=LAUNCH_UID)
+    tenant = tenant_of(state, disk_bytes=6 * MIB)
+    fill = "(sleep 1; while :; do head -c 500000 /dev/zero >> f; sleep 0.1; done) > /dev/null 2>&1 &"
+    assert (await runner.run(tenant, shell(fill))).exit_code == 0
+    async with asyncio.timeout(60):
+        while runner.kept():
+            await asyncio.sleep(0.05)
+    assert (state / "tenants" / "acme" / "sandbox" / "f").stat().st_size < 40 * MIB
+    await runner.close()
+    tenant.root.close()
