@@ -149,10 +149,12 @@ class FakePackages:
     def list(self, tenant: Tenant) -> rpc.PackageSet:
         return rpc.PackageSet(packages=("jq",), state="ready", log="built\n")
 
-    def search(self, snapshot: Snapshot, tenant: Tenant, query: str, *, after: str, limit: int) -> rpc.PackageNames:
+    async def search(
+        self, snapshot: Snapshot, tenant: Tenant, query: str, *, after: str, limit: int
+    ) -> rpc.PackageNames:
         if query == "nothing":
             return rpc.PackageNames(packages=(), total=0, nearest="noting")
-        return rpc.PackageNames(packages=(rpc.PackageName(name="jq", chosen=True),), total=2, next="jq")
+        return rpc.PackageNames(packages=(rpc.PackageName(name="jq", chosen=True, version="1.7"),), total=2, next="jq")
 
     async def add(
         self, snapshot: Snapshot, tenant: Tenant, names: Sequence[str], *, by: control.Actor

@@ -19,6 +19,12 @@ from tests.fakes.sandboxed import reachable
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 SET: Final = debian_set(REPOSITORY)
+HOSTILE: Final = (
+    '"; builtins.exec ["id"]; "', "${builtins.abort 1}", "''${x}", "../jq", "/etc/passwd", "jq\n", "\njq", "jq git",
+    "jq;id", "$(id)", "`id`", "-e", "--option", "_jq", "", ".", "jq\0", "\x1b[31mjq", "\uff4a\uff51", "j\u0445",
+    "jq\u202e", "jq" * 100,
+)  # fmt: skip
+"""What somebody might say in place of a package's name."""
 PACKAGES: Final = frozenset({"git", "jq", "python3", "ripgrep"})
 
 

@@ -230,8 +230,9 @@ def test_every_option_is_described_and_has_an_example(nix: Nix) -> None:
 def test_an_expression_of_tenants_packages_finds_names_and_refuses_others(nix: Nix) -> None:
     expression = nix.flake / EXPRESSIONS / "nixpkgs.nix"
     words = ["--json", "--impure", "--expr"]
+    given = f'nixpkgs = {STUB}; system = "x86_64-linux";'
     asked = '"[\\"git\\",\\"bash\\"]"'
-    good = nix("eval", *words, f"(import {expression} {{ packages = {asked}; nixpkgs = {STUB}; }}).drvPath")
+    good = nix("eval", *words, f"(import {expression} {{ packages = {asked}; {given} }}).drvPath")
     assert good.returncode == 0, good.stderr
-    bad = nix("eval", *words, f'(import {expression} {{ packages = "[\\"gti\\"]"; nixpkgs = {STUB}; }}).drvPath')
+    bad = nix("eval", *words, f'(import {expression} {{ packages = "[\\"gti\\"]"; {given} }}).drvPath')
     assert "no package gti" in refusal(bad)

@@ -1,5 +1,7 @@
 import asyncio
 import os
+import resource
+import signal
 import time
 
 import pytest
@@ -74,3 +76,49 @@ def test_check_shows_the_end_of_standard_error() -> None:
 
 def test_this_process_is_not_its_childs_group() -> None:
     assert os.getpgid(0) == os.getpgrp()
+
+
+async def test_descendants_die_whatever_group_they_have_gone_to() -> None:
+    with pytest.raises(ProcessFailed, match="was over its"):
+        await run(
+            ["sh", "-c", "trap '' TERM; setsid sh -c 'sleep 337.3; :' & while :; do wait; done"],
+            env=ENV, timeout=1, gentle=0.2,
+        )  # fmt: skip
+    left = await run(["sh", "-c", "ps -eo args | grep -c '[s]leep 337.3' || true"], env=ENV, timeout=10)
+    assert left.stdout.strip() == b"0"
+
+
+async def test_limits_hold_in_the_program() -> None:
+    # It waits for its input, which is written after the limits are set.
+    done = await run(
+        ["sh", "-c", "read -r _; ulimit -t; ulimit -v"], env=ENV, timeout=10, stdin=b"\n",
+        limits={resource.RLIMIT_CPU: 77, resource.RLIMIT_AS: 1 << 30},
+    )  # fmt: skip
+    assert done.stdout.split() == [b"77", str(1 << 20).encode()]
+
+
+async def test_standard_error_is_handed_on_as_it_comes() -> None:
+    pieces: list[bytes] = []
+    first = asyncio.Event()
+
+    def hear(piece: bytes) -> None:
+        pieces.append(piece)
+        first.set()
+
+    task = asyncio.ensure_future(
+        run(["sh", "-c", "echo one >&2; sleep 0.5; echo two >&2; echo out"], env=ENV, timeout=30, on_error=hear)
+    )
+    await first.wait()
+    assert not task.done()
+    done = await task
+    assert (done.stdout, done.stderr, b"".join(pieces)) == (b"out\n", b"", b"one\ntwo\n")
+
+
+async def test_a_stray_child_that_holds_standard_error_is_not_waited_for() -> None:
+    pieces: list[bytes] = []
+    done = await run(
+        ["sh", "-c", "setsid sleep 341.9 < /dev/null > /dev/null & echo $!; echo said >&2"],
+        env=ENV, timeout=30, on_error=pieces.append,
+    )  # fmt: skip
+    os.kill(int(done.stdout), signal.SIGKILL)
+    assert pieces == [b"said\n"]

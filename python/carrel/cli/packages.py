@@ -37,8 +37,15 @@ def search(
     if not found.packages:
         hint = f"; did you mean {found.nearest}?" if found.nearest else "."
         screen.note(f"No package that is allowed has {query!r} in its name{hint}")
+    if found.note:
+        screen.note(found.note)
+    if not found.packages:
         return DONE
-    screen.table(("PACKAGE", "CHOSEN"), [(one.name, "yes" if one.chosen else None) for one in found.packages])
+    rows = [
+        (one.name, "yes" if one.chosen else None, one.version or None, screen.one_line(one.description)[:60] or None)
+        for one in found.packages
+    ]
+    screen.table(("PACKAGE", "CHOSEN", "VERSION", "DESCRIPTION"), rows)
     if found.total > len(found.packages):
         screen.note(f"{len(found.packages)} of {found.total}; --limit shows more.")
     return DONE

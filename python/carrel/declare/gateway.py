@@ -69,7 +69,15 @@ class PackagesConfig(Declared):
     trusted_public_keys: tuple[Annotated[str, Field(pattern=r"^[^\s:]+:[A-Za-z0-9+/=]+$", max_length=500)], ...] = (
         Field((), description="Whose signatures the binary caches' packages must bear; named with `substituters`.")
     )
+    evaluation_seconds: Seconds = Field(120.0, description="How long Nix may evaluate one environment.")
+    evaluation_memory_bytes: Annotated[int, Field(ge=64 << 20, le=1 << 40)] = Field(
+        2 << 30, description="The memory that evaluating one environment may take."
+    )
     build_timeout_seconds: Seconds = Field(600.0, description="How long one environment may take to build.")
+    build_silent_seconds: Seconds = Field(600.0, description="How long one build may say nothing in its log.")
+    build_log_bytes: Annotated[int, Field(ge=1 << 12, le=1 << 30)] = Field(
+        16 << 20, description="The log that one build may write; it is stopped beyond that."
+    )
 
 
 class Gateway(Declared):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
-from carrel.declare.directory import ALLOWLISTS, GATEWAY, PLANS
+from carrel.declare.directory import GATEWAY, PLANS
 from carrel.declare.explain import findings_of
-from carrel.declare.merge import Layer, effective, overlay_findings, unknown_names
+from carrel.declare.merge import Layer, effective, overlay_findings
 from carrel.declare.operators import Operators, set_findings
 from carrel.declare.problems import Finding, Path, nearest, shown
 from carrel.declare.tenant import Agent, Tenant
@@ -80,9 +80,7 @@ def _findings(operators: Operators, config: Tenant) -> Iterator[Finding]:
     permitted = operators.models_for(config.models)
     for name, agent in config.agents.items():
         yield from _agent_findings(operators, permitted, name, agent)
-    if not operators.packages.issuperset(config.packages):
-        what = f"{ALLOWLISTS} does not have this package"
-        yield from unknown_names(("packages",), config.packages, operators.packages, what)
+    yield from operators.package_findings(("packages",), config.packages)
     for provider in config.providers:
         if provider not in operators.gateway.providers:
             choice = tuple(operators.gateway.providers)

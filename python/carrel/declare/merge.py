@@ -4,11 +4,11 @@ Layers are JSON values of the keys that each really sets. Mappings merge key by 
 The built-in defaults are the models' own and need no layer.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from carrel.declare.egress import OVERLAY_EGRESS_KEYS
-from carrel.declare.problems import Finding, nearest, shown
+from carrel.declare.problems import Finding
 from carrel.declare.tenant import ALL_TOOLS, OVERLAY_AGENT_KEYS, OVERLAY_KEYS, Tenant
 
 Layer = Mapping[str, Any]
@@ -81,13 +81,3 @@ def _agent_findings(name: str, agent: Layer, below: Layer) -> Iterator[Finding]:
     for index, tool in enumerate(agent.get("tools", ())):
         if tool not in tools:
             yield Finding(("agents", name, "tools", index), "the operator does not give this tool", tool, tuple(tools))
-
-
-def unknown_names(path: tuple[str | int, ...], names: Iterable[str], known: Iterable[str], what: str) -> list[Finding]:
-    """A finding for each of ``names`` (a list at ``path``) that is not ``known``."""
-    choice = tuple(sorted(known))
-    return [
-        Finding((*path, index), what, shown(name), choice, nearest(name, choice))
-        for index, name in enumerate(names)
-        if name not in choice
-    ]

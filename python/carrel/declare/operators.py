@@ -11,7 +11,7 @@ from carrel.declare.allowlists import Allowlists
 from carrel.declare.directory import ALLOWLISTS, GATEWAY, OPERATOR_FILES, PLANS, RATE_CARD
 from carrel.declare.egress import Egress, HostSet
 from carrel.declare.gateway import Gateway
-from carrel.declare.merge import Layer, merge, unknown_names
+from carrel.declare.merge import Layer, merge
 from carrel.declare.plans import Plans
 from carrel.declare.problems import Finding, Path, Severity, nearest, shown
 from carrel.declare.rate_card import RateCard
@@ -35,8 +35,22 @@ class Operators:
 
     @cached_property
     def packages(self) -> frozenset[str]:
-        """Every package that may be named."""
+        """Every package that is allowed by its name. More may be by a pattern."""
         return self.allowlists.packages.all_names()
+
+    def package_findings(self, path: Path, names: tuple[str, ...]) -> Iterator[Finding]:
+        """A finding for each of ``names``, which are at ``path``, that no tenant may name.
+
+        Whether the source has it is found out when it is built.
+        """
+        if self.packages.issuperset(names):
+            return
+        refused = self.allowlists.packages.refused(names)
+        choice = (*sorted(self.packages), *self.allowlists.packages.patterns)
+        for index, name in enumerate(names):
+            if name in refused:
+                close = nearest(name, tuple(self.packages))
+                yield Finding((*path, index), f"{ALLOWLISTS} does not have this package", shown(name), choice, close)
 
     @cached_property
     def rate_card_hash(self) -> str:
@@ -149,10 +163,7 @@ def operator_findings(operators: Operators) -> Iterator[tuple[str, Finding]]:
 
 
 def _defaults_findings(operators: Operators) -> Iterator[Finding]:
-    packages = operators.gateway.defaults.packages
-    yield from unknown_names(
-        ("defaults", "packages"), packages, operators.packages, f"{ALLOWLISTS} does not have this package"
-    )
+    yield from operators.package_findings(("defaults", "packages"), operators.gateway.defaults.packages)
     yield from set_findings(operators, ("defaults", "egress"), operators.gateway.defaults.egress)
     seen: dict[str, str] = {}
     for index, key in enumerate(operators.gateway.admin_keys):

@@ -266,7 +266,7 @@ def _may_be_opened(snapshot: Snapshot, grant: Grant) -> bool:
     lists = snapshot.allowlists
     match grant.kind:
         case "package":
-            return grant.what in lists.packages.all_names()
+            return lists.packages.allows(grant.what)
         case "host":
             rule = rule_of(grant.what)
             port = next(iter(rule.ports))

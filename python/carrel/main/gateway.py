@@ -44,6 +44,7 @@ from carrel.main.statedir import StateDir
 from carrel.metering.service import Metering
 from carrel.packages import sources
 from carrel.packages.environments import Environments
+from carrel.packages.known import KnownPackages
 from carrel.providers.registry import Providers
 from carrel.reconcile.administration import Administration
 from carrel.reconcile.own_settings import OwnSettings
@@ -114,6 +115,7 @@ class _Ground:
     audit: Audit
     tokens: TokenStore
     environments: Environments
+    known: KnownPackages
     reconciler: Reconciler
     sandbox: BwrapSandbox
     cgroup: str
@@ -176,12 +178,14 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
         lambda: directory.current.gateway.packages,
         state_dir=options.state_dir,
         pinned=Path(pinned) if pinned else None,
+        allowed=lambda: directory.current.allowlists.packages,
     )
+    building = _tasks("environments", stack)
     environments = Environments(
         source=source,
         require_closure=lambda: not options.trial or directory.current.gateway.require_closure,
         clock=clock,
-        tasks=_tasks("environments", stack),
+        tasks=building,
         wanted=lambda: _package_sets(directory.current),
     )
 
@@ -215,8 +219,8 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     vault = Vault(keys=ring, clock=clock)
     own = TenantSecrets(vault=vault, store=secrets)
     return _Ground(
-        clock, metrics, secrets, directory, meter, audit, tokens, environments, reconciler, sandbox, cgroup, vault, own,
-        ring,
+        clock, metrics, secrets, directory, meter, audit, tokens, environments,
+        KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault, own, ring,
     )  # fmt: skip
 
 
@@ -268,7 +272,7 @@ def _build(
     settings = OwnSettings(
         state_dir=options.state_dir, directory=ground.directory, reconciler=ground.reconciler, audit=ground.audit
     )
-    grants.packages = packages = PackageChoice(settings=settings, environments=ground.environments)
+    grants.packages = packages = PackageChoice(settings=settings, environments=ground.environments, known=ground.known)
     house = House(ground.environments, sandbox, cgroup=ground.cgroup)
     services = Services(
         directory=ground.directory, tokens=ground.tokens, agents=agents, sessions=sessions, meter=ground.meter,

@@ -74,6 +74,10 @@ class Closures:
         """Where Nix makes the link that keeps the environment ``key`` from its garbage collector."""
         return self._envs / f"{key}.root"
 
+    def plan(self, key: str) -> Path:
+        """Where Nix makes the link to the derivation of the environment ``key`` while that is built."""
+        return self._envs / f"{key}.plan"
+
     def found(self, key: str) -> Userland | None:
         """The userland ``key`` where all of it is still there; it counts as used now."""
         file = self._envs / f"{key}.json"

@@ -1,62 +1,55 @@
 """Closures by the Nix program: an expression of ours, a list of names as its argument, a store of the gateway's own.
 
 A tenant's packages are never text in an expression: they are a JSON list that a fixed expression reads, and names that
-it does not know are its error.
+it does not know are its error. It is evaluated first, within limits of its own, and what comes of it is built then.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import json
-import os
+import platform
 import shutil
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from carrel import processes
+from carrel.packages import catalogue, refusals
 from carrel.packages.closures import STORE_PATH, Closures
 from carrel.packages.farm import remove
-from carrel.packages.protocol import BuildFailed, PackageError
-from carrel.packages.refusals import refusal
+from carrel.packages.nix_program import DAEMON, Caches, Limits, Lines, NixProgram
+from carrel.packages.protocol import About, BuildFailed, PackageError, UnknownPackage, fits
 from carrel.tenancy.userland import Userland
 
-DAEMON: Final = "daemon"
-EVALUATION_BYTES: Final = 2 << 30
 _FORMAT: Final = 1
 """Changes where a record or a farm of an older version must not be used any more."""
 
-_GENTLE_SECONDS: Final = 2.0
 _SMALL: Final = (".nix", ".sh", ".json", ".lock")
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """What is built: ``file`` takes ``packages`` (JSON) and ``arguments``; it may read ``reads`` and nothing else.
-
-    ``substitute`` allows binary caches: ``substituters`` with ``trusted_public_keys``, Nix's own where they are empty.
-    A daemon has its own caches and heeds neither.
+    """What is built: ``file`` takes ``packages`` (JSON), ``system`` and ``arguments``; it may read ``reads`` and
+    nothing else. ``names`` gives the packages that there are: an expression, or a JSON file with a list ``packages``.
     """
 
     name: str
     file: Path
     arguments: Mapping[str, str]
     reads: tuple[Path, ...]
-    substitute: bool = False
-    substituters: tuple[str, ...] = ()
-    trusted_public_keys: tuple[str, ...] = ()
+    names: Path | None = None
+    caches: Caches = field(default_factory=Caches)
 
 
 class NixSource:
-    """Builds environments with ``nix-build``. ``store`` is as ``--store`` takes it; by default one in ``state_dir``.
+    """Builds environments with Nix. ``store`` is as ``--store`` takes it; by default one in ``state_dir``.
 
-    ``store`` "daemon" builds through the machine's Nix daemon into its own store. ``timeout_seconds`` is for one
-    environment, ``evaluation_bytes`` the heap that evaluating may take.
+    ``store`` "daemon" builds through the machine's Nix daemon into its own store.
     """
 
     def __init__(
@@ -65,16 +58,15 @@ class NixSource:
         *,
         state_dir: Path,
         store: str | None = None,
-        timeout_seconds: float = 600.0,
-        evaluation_bytes: int = EVALUATION_BYTES,
+        limits: Limits | None = None,
         copies: bool = True,
     ) -> None:
         self._expression = expression
         self._envs = state_dir / "envs"
         self._home = state_dir / "nix-home"
         self._store = store or str(state_dir / "nix")
-        self._timeout = timeout_seconds
-        self._evaluation_bytes = evaluation_bytes
+        self._limits = limits or Limits()
+        self._nix = NixProgram(self._store, self._home, expression.caches, self._limits)
         self._closures = Closures(self._envs, self._physical, copies=copies)
 
     async def available(self) -> str | None:
@@ -83,7 +75,7 @@ class NixSource:
 
     async def identity(self) -> str:
         """See ``PackageSource.identity``."""
-        return await asyncio.to_thread(lambda: f"{self._key(())} {self._missing() or ''}")
+        return await asyncio.to_thread(lambda: f"{self._key(())} {self._missing() or ''} {self._limits}")
 
     async def found(self, packages: frozenset[str]) -> Userland | None:
         """See ``PackageSource.found``."""
@@ -92,11 +84,20 @@ class NixSource:
     async def build(self, packages: frozenset[str], *, log: Callable[[str], None]) -> Userland:
         """See ``PackageSource.build``."""
         names = tuple(sorted(packages))
-        reason = await self.available()
-        if reason is not None:
-            raise PackageError(f"No closure can be built: {reason}.")
+        for name in names:
+            if not fits(name):
+                raise refusals.unknown(self._expression.name, name, ())
+        await self._must_be_available()
         key = await asyncio.to_thread(self._key, names)
-        environment = await self._run_nix(names, key, log)
+        plan = self._closures.plan(key)
+        try:
+            try:
+                await self._evaluate(names, plan, log)
+            except UnknownPackage as error:
+                raise await self._with_the_nearest(names, error) from error
+            environment = await self._realise(plan, key, log)
+        finally:
+            await asyncio.to_thread(remove, plan)
         return await asyncio.to_thread(lambda: self._closures.keep(key, names, self._closures.described(environment)))
 
     async def prune(self, keys: Collection[str], *, before: datetime) -> bool:
@@ -108,89 +109,89 @@ class NixSource:
         """See ``PackageSource.collect``. A store that others use too is theirs to collect."""
         if self._store == DAEMON or shutil.which("nix-store") is None:
             return
-        command = ["nix-store", "--store", self._store, "--gc", *self._settings()]
+        lines = Lines(lambda _: None)
         try:
-            done = await processes.run(command, env=self._environment(), timeout=self._timeout, gentle=_GENTLE_SECONDS)
-            done.check("Collecting garbage")
-        except processes.ProcessFailed as error:
-            _log.warning("the store's garbage cannot be collected", reason=error.message)
+            done = await self._nix.build(["nix-store", "--gc"], lines)
+            failure = "" if done.returncode == 0 else "\n".join(lines.kept)[-2000:]
+        except BuildFailed as error:
+            failure = error.message
+        if failure:
+            _log.warning("the store's garbage cannot be collected", reason=failure)
+
+    async def catalogue(self) -> Mapping[str, About]:
+        """See ``PackageSource.catalogue``. Evaluating all of nixpkgs takes a while: what came of it is kept."""
+        file = self._expression.names
+        if file is None:
+            return {}
+        if file.suffix == ".json":
+            return dict.fromkeys(await asyncio.to_thread(catalogue.listed, file), About())
+        key = await asyncio.to_thread(self._key, ())
+        names = await asyncio.to_thread(catalogue.kept, self._envs, key)
+        if names is None:
+            names = await self._evaluated_names(file)
+            await asyncio.to_thread(catalogue.keep, self._envs, key, names)
+        return dict.fromkeys(names, About())
 
     # --- Nix ---
 
-    async def _run_nix(self, names: tuple[str, ...], key: str, log: Callable[[str], None]) -> str:
-        await asyncio.to_thread(self._make_directories)
-        command = [
-            *_politely(), "nix-build", str(self._expression.file), "--out-link", str(self._closures.root(key)),
-            # What builders print would be held in memory whole; the end of a failing one is shown all the same.
-            "--no-build-output", "--argstr", "packages", json.dumps(names), *self._settings(),
-        ]  # fmt: skip
-        for name, value in self._expression.arguments.items():
-            command += ["--argstr", name, value]
-        for number, path in enumerate((self._expression.file.parent, *self._expression.reads)):
-            command += ["-I", f"part{number}={path}"]
+    async def _evaluated_names(self, file: Path) -> tuple[str, ...]:
+        await self._must_be_available()
+        lines = Lines(lambda _: None)
+        command = ["nix-instantiate", "--eval", "--strict", "--json", str(file), *self._given()]
+        done = await self._nix.evaluate(command, lines)
+        if done.returncode != 0:
+            raise refusals.not_evaluated(tuple(lines.kept))
+        return catalogue.understood(done.stdout)
+
+    async def _with_the_nearest(self, names: tuple[str, ...], error: UnknownPackage) -> UnknownPackage:
+        """The same error with what was probably meant, where that can be known."""
         try:
-            # A builder leads a group of its own and outlives a Nix that is killed at once.
-            done = await processes.run(command, env=self._environment(), timeout=self._timeout, gentle=_GENTLE_SECONDS)
-        except processes.ProcessFailed as error:
-            raise BuildFailed(f"The environment cannot be built: {error.message}") from error
-        lines = done.stderr.decode("utf-8", "replace").splitlines()
-        for line in lines:
-            log(line)
-        printed = done.stdout.decode("utf-8", "replace").strip()
-        if done.returncode == 0 and STORE_PATH.fullmatch(printed):
-            return printed
-        raise refusal(lines)
+            known = await self.catalogue()
+        except PackageError:
+            return error
+        name = next((name for name in names if name not in known), None)
+        return error if name is None or not known else refusals.unknown(self._expression.name, name, known)
 
-    def _settings(self) -> list[str]:
-        options = ["--store", self._store] if self._store != DAEMON else []
-        settings = {
-            "restrict-eval": "true",
-            "allow-import-from-derivation": "false",
-            "sandbox": "true",
-            "sandbox-fallback": "false",
-            "log-lines": "50",
-            # For a builder that a killed gateway has left behind.
-            "timeout": str(int(self._timeout)),
-        }
-        expression = self._expression
-        if not expression.substitute:
-            # Without this each build waits on a name that may not resolve.
-            settings |= {"substitute": "false", "substituters": ""}
-        elif expression.substituters and self._store != DAEMON:
-            settings |= {
-                "substituters": " ".join(expression.substituters),
-                "trusted-public-keys": " ".join(expression.trusted_public_keys),
-            }
-        if self._store != DAEMON:
-            settings |= {"build-users-group": "", "sandbox-paths": "", "auto-optimise-store": "false"}
-        for name, value in settings.items():
-            options += ["--option", name, value]
-        return options
+    async def _must_be_available(self) -> None:
+        reason = await self.available()
+        if reason is not None:
+            raise PackageError(f"No closure can be built: {reason}.")
+        await asyncio.to_thread(self._make_directories)
 
-    def _environment(self) -> dict[str, str]:
-        environment = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(self._home),
-            "USER": "carrel",
-            "TMPDIR": str(self._home / "tmp"),
-            "GC_MAXIMUM_HEAP_SIZE": str(self._evaluation_bytes),
-        }
-        if self._expression.substitute:
-            certificates = os.environ.get("NIX_SSL_CERT_FILE") or os.environ.get("SSL_CERT_FILE")
-            environment |= {"NIX_SSL_CERT_FILE": certificates} if certificates else {}
-        if self._store != DAEMON:
-            # A configuration for many users names a group of builders, which a store of our own has not.
-            environment |= {"NIX_CONF_DIR": str(self._home), "NIX_USER_CONF_FILES": "", "NIX_REMOTE": ""}
-        return environment
+    async def _evaluate(self, names: tuple[str, ...], plan: Path, log: Callable[[str], None]) -> None:
+        """Make ``plan`` the link, and root, of the derivation that is to be built."""
+        lines = Lines(log)
+        command = ["nix-instantiate", str(self._expression.file), "--add-root", str(plan), *self._given()]
+        command += ["--argstr", "packages", json.dumps(names)]
+        done = await self._nix.evaluate(command, lines)
+        if done.returncode != 0:
+            raise refusals.not_evaluated(tuple(lines.kept))
+
+    async def _realise(self, plan: Path, key: str, log: Callable[[str], None]) -> str:
+        lines = Lines(log)
+        root = self._closures.root(key)
+        derivation = await asyncio.to_thread(_led_to, plan)
+        done = await self._nix.build(["nix-store", "--realise", derivation, "--add-root", str(root)], lines)
+        if done.returncode == 0:
+            return await asyncio.to_thread(_led_to, root)
+        raise refusals.not_built(tuple(lines.kept))
+
+    def _given(self) -> list[str]:
+        given = ["--argstr", "system", f"{platform.machine()}-linux"]
+        for name, value in self._expression.arguments.items():
+            given += ["--argstr", name, value]
+        for number, path in enumerate((self._expression.file.parent, *self._expression.reads)):
+            given += ["-I", f"part{number}={path}"]
+        return given
 
     # --- places ---
 
     def _missing(self) -> str | None:
-        if shutil.which("nix-build") is None:
+        if shutil.which("nix-instantiate") is None:
             return "Nix is missing: install `nix-bin` (Debian, Ubuntu), or Nix from nixos.org, and start again"
         missing = [path for path in (self._expression.file, *self._expression.reads) if not path.exists()]
         if missing:
-            return f"the {self._expression.name} is not there: {missing[0].name} is missing; `make userland` fetches it"
+            return f"{self._expression.name} is not there: {missing[0].name} is missing; `make userland` fetches it"
         return None
 
     def _key(self, names: tuple[str, ...]) -> str:
@@ -224,6 +225,12 @@ class NixSource:
                     remove(path)
 
 
-def _politely() -> list[str]:
-    """A build must not slow the gateway that waits for it."""
-    return ["nice", "-n", "10"] if shutil.which("nice") is not None else []
+def _led_to(root: Path) -> str:
+    """The store path that Nix has made ``root`` a link to."""
+    try:
+        path = str(root.readlink())
+    except OSError as error:
+        raise BuildFailed("The environment cannot be built: Nix did not say what came of it.") from error
+    if not STORE_PATH.fullmatch(path):
+        raise BuildFailed("The environment cannot be built: what came of it is no store path.")
+    return path

@@ -4,20 +4,19 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from carrel.declare.problems import nearest
 from carrel.packages.closures import Closures, Made
 from carrel.packages.index import IndexedPackage, PackageIndex, read
-from carrel.packages.protocol import BuildFailed, PackageError
+from carrel.packages.protocol import About, BuildFailed, PackageError
+from carrel.packages.refusals import unknown
 from carrel.tenancy.userland import Userland
 
 _FORMAT: Final = 1
 """Changes where what an older version kept must not be used any more."""
-_TOLD: Final = 40
 
 
 class IndexSource:
@@ -44,6 +43,11 @@ class IndexSource:
     async def identity(self) -> str:
         """See ``PackageSource.identity``."""
         return await asyncio.to_thread(self._identity)
+
+    async def catalogue(self) -> Mapping[str, About]:
+        """See ``PackageSource.catalogue``."""
+        index = await asyncio.to_thread(self._index)
+        return {name: About(one.version, one.description) for name, one in index.packages.items()}
 
     async def found(self, packages: frozenset[str]) -> Userland | None:
         """See ``PackageSource.found``."""
@@ -113,14 +117,7 @@ class IndexSource:
         index = self._index()
         for name in names:
             if name not in index.packages:
-                close = nearest(name, index.packages)
-                hint = f" Did you mean `{close}`?" if close else ""
-                offered = ", ".join(sorted(index.packages)[:_TOLD])
-                more = len(index.packages) - _TOLD
-                raise PackageError(
-                    f"The package index has no package `{name}`.{hint} It has {offered}"
-                    f"{f' and {more} more' if more > 0 else ''}."
-                )
+                raise unknown("the package index", name, index.packages)
         return {name: index.packages[name] for name in dict.fromkeys((*names, *index.base))}
 
     def _key(self, chosen: dict[str, IndexedPackage]) -> str:

@@ -1,18 +1,28 @@
 """What gives tenants their userland."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+from carrel.declare.base import PACKAGE_NAME
 from carrel.errors import CarrelError
 from carrel.tenancy.userland import Userland
+
+
+def fits(name: str) -> bool:
+    """Whether a package can be called so at all. No source is asked for one that cannot."""
+    return PACKAGE_NAME.fullmatch(name) is not None
 
 
 class PackageError(CarrelError):
     """A closure cannot be had: no Nix, an unknown package, a build that failed. The message ends with what to do."""
 
     code = "package_error"
+
+
+class UnknownPackage(PackageError):
+    """The source has no such package."""
 
 
 class BuildFailed(PackageError):
@@ -33,6 +43,14 @@ class EnvironmentState:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a source tells of a package beside its name, where it does."""
+
+    version: str = ""
+    description: str = ""
+
+
 class PackageSource(Protocol):
     """Builds a closure. One adapter for each place that packages come from."""
 
@@ -42,6 +60,10 @@ class PackageSource(Protocol):
 
     async def identity(self) -> str:
         """What a build depends on, the packages apart: where it changes, another build may come out otherwise."""
+        ...
+
+    async def catalogue(self) -> Mapping[str, About]:
+        """The names that there are; raises PackageError where that cannot be known now. It may take a minute."""
         ...
 
     async def found(self, packages: frozenset[str]) -> Userland | None:

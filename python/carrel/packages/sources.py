@@ -1,20 +1,24 @@
 """Which expression is built, by what `_gateway.yaml` says under `packages`, or none."""
 
-from collections.abc import Callable, Collection
+import json
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import carrel
+from carrel.declare.allowlists import PackageAllowlist
 from carrel.declare.gateway import PackagesConfig
 from carrel.packages import index
-from carrel.packages.nix import DAEMON, Expression, NixSource
+from carrel.packages.nix import Expression, NixSource
+from carrel.packages.nix_program import DAEMON, Caches, Limits
 from carrel.packages.prebuilt import IndexSource
-from carrel.packages.protocol import PackageError, PackageSource
+from carrel.packages.protocol import About, PackageError, PackageSource
 from carrel.tenancy.userland import Userland
 
 _CHECKOUT: Final = Path(carrel.__file__).resolve().parents[2]
-_NIXPKGS: Final = Path(__file__).resolve().with_name("expressions") / "nixpkgs.nix"
+_EXPRESSIONS: Final = Path(__file__).resolve().with_name("expressions")
+_NOTHING_MORE: Final = PackageAllowlist()
 SYSTEM: Final = "CARREL_NIXPKGS"
 """Names the pinned nixpkgs, where the package that Nix builds of Carrel is what runs."""
 
@@ -32,6 +36,10 @@ class NoSource:
     async def identity(self) -> str:
         """See ``PackageSource.identity``."""
         return self._reason
+
+    async def catalogue(self) -> Mapping[str, About]:
+        """See ``PackageSource.catalogue``."""
+        raise PackageError(f"There are no packages: {self._reason}.")
 
     async def found(self, packages: frozenset[str]) -> Userland | None:
         """See ``PackageSource.found``."""
@@ -54,25 +62,32 @@ def debian_set(checkout: Path) -> Expression:
     # Nix reads where a link leads, and judges what it may read by that.
     top = checkout.resolve()
     here, debs = top / "tests" / "packageset", top / ".cache" / "packageset"
-    return Expression("test package set", here / "default.nix", {"debs": str(debs)}, (debs,))
+    return Expression("the test set", here / "default.nix", {"debs": str(debs)}, (debs,), here / "packages.json")
 
 
-def nixpkgs(path: Path, config: PackagesConfig) -> Expression:
-    """The pinned nixpkgs at ``path``; what binary caches have is not built again."""
+def nixpkgs(path: Path, config: PackagesConfig, allowed: PackageAllowlist = _NOTHING_MORE) -> Expression:
+    """The pinned nixpkgs at ``path``; what binary caches have is not built again.
+
+    Of what is unfree or insecure only what is ``allowed`` by its name can be built.
+    """
     return Expression(
         "nixpkgs",
-        _NIXPKGS,
-        {"nixpkgs": str(path.resolve())},
+        _EXPRESSIONS / "nixpkgs.nix",
+        {
+            "nixpkgs": str(path.resolve()),
+            "unfree": json.dumps(sorted(allowed.unfree)),
+            "insecure": json.dumps(sorted(allowed.insecure)),
+        },
         (path.resolve(),),
-        substitute=True,
-        substituters=config.substituters,
-        trusted_public_keys=config.trusted_public_keys,
+        _EXPRESSIONS / "names.nix",
+        Caches(True, config.substituters, config.trusted_public_keys),
     )
 
 
 class DeclaredSource:
     """The source that is declared at the time of a build: a change of it needs no restart.
 
+    ``allowed`` gives the operator's allowlist: what it says of unfree and insecure packages.
     ``pinned`` is the nixpkgs that this installation was made with. A trial's `test-set` is replaced by it where Carrel
     does not run from a checkout.
     """
@@ -83,9 +98,11 @@ class DeclaredSource:
         *,
         state_dir: Path,
         pinned: Path | None,
+        allowed: Callable[[], PackageAllowlist] = PackageAllowlist,
         checkout: Path = _CHECKOUT,
     ) -> None:
         self._declared = declared
+        self._allowed = allowed
         self._state_dir = state_dir
         self._pinned = pinned
         self._checkout = checkout
@@ -98,6 +115,10 @@ class DeclaredSource:
     async def identity(self) -> str:
         """See ``PackageSource.identity``."""
         return await self._source().identity()
+
+    async def catalogue(self) -> Mapping[str, About]:
+        """See ``PackageSource.catalogue``."""
+        return await self._source().catalogue()
 
     async def found(self, packages: frozenset[str]) -> Userland | None:
         """See ``PackageSource.found``."""
@@ -128,12 +149,18 @@ class DeclaredSource:
             pinned = (path if config.source == "nixpkgs" else None) or self._pinned
             if pinned is None:
                 return NoSource("packages.source is nixpkgs, and packages.path does not say where it is")
-            expression = nixpkgs(pinned, config)
+            expression = nixpkgs(pinned, config, self._allowed())
         return NixSource(
             expression,
             state_dir=self._state_dir,
             store=config.store,
-            timeout_seconds=config.build_timeout_seconds,
+            limits=Limits(
+                evaluation_seconds=config.evaluation_seconds,
+                evaluation_bytes=config.evaluation_memory_bytes,
+                build_seconds=config.build_timeout_seconds,
+                silent_seconds=config.build_silent_seconds,
+                log_bytes=config.build_log_bytes,
+            ),
             copies=config.copy_closures,
         )
 

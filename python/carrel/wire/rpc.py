@@ -366,10 +366,12 @@ class PackageSet(Result):
 
 
 class PackageName(Result):
-    """A package that may be chosen."""
+    """A package that may be chosen; ``version`` and ``description`` where the source tells them."""
 
     name: str
     chosen: bool
+    version: str = ""
+    description: str = ""
 
 
 class PackageNames(Result):
@@ -379,6 +381,7 @@ class PackageNames(Result):
     total: int
     next: str | None = None
     nearest: str | None = None
+    note: str = Field("", description="Why it is not known yet what packages there are; names of patterns lack then.")
 
 
 class GrantDecision(Params):

@@ -12,7 +12,7 @@ async def test_what_there_is(carrel: CommandLine, edge: Edge) -> None:
 
 async def test_what_there_may_be(carrel: CommandLine, edge: Edge) -> None:
     done = await carrel("packages", "search", "j", "--tenant", "acme")
-    assert done.out.splitlines()[1].split() == ["jq", "yes"]
+    assert done.out.splitlines()[1].split() == ["jq", "yes", "1.7", "-"]
     assert "1 of 2" in done.err
     assert "did you mean noting" in (await carrel("packages", "search", "nothing", "--tenant", "acme")).err
     assert (await carrel("packages", "search", "--tenant", "acme", "--json")).json()["total"] == 2

@@ -1,6 +1,6 @@
 import pytest
 
-from carrel.declare.merge import effective, merge, overlay_findings, unknown_names
+from carrel.declare.merge import effective, merge, overlay_findings
 
 
 def test_mappings_merge_and_lists_replace() -> None:
@@ -80,8 +80,3 @@ def test_an_overlay_may_say_what_is_the_tenants() -> None:
         "agents": {"main": {"model": "m", "tools": ["file_read"]}, "own": {"system_prompt": "x"}},
     }  # fmt: skip
     assert list(overlay_findings(overlay, below)) == []
-
-
-def test_unknown_names_have_their_nearest() -> None:
-    (finding,) = unknown_names(("packages",), ["jq", "ripgrp"], ["jq", "ripgrep"], "no")
-    assert (finding.path, finding.nearest) == (("packages", 1), "ripgrep")

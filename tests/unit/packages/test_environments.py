@@ -1,7 +1,7 @@
 """One environment a set, built once; a trial is lent the host's, and only a trial."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,7 +10,7 @@ from carrel.clock import SystemClock
 from carrel.errors import Unavailable
 from carrel.packages import environments
 from carrel.packages.environments import Environments
-from carrel.packages.protocol import BuildFailed, PackageError
+from carrel.packages.protocol import About, BuildFailed, PackageError
 from carrel.tasks import Tasks
 from carrel.tenancy.userland import Userland
 from tests.fakes.clock import FakeClock
@@ -35,6 +35,9 @@ class Source:
 
     async def identity(self) -> str:
         return self.version
+
+    async def catalogue(self) -> Mapping[str, About]:
+        return {"jq": About(), "git": About()}
 
     async def found(self, packages: frozenset[str]) -> Userland | None:
         return self.userland(packages) if packages in self.before else None

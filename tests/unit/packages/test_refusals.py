@@ -2,7 +2,7 @@
 
 import pytest
 
-from carrel.packages.refusals import refusal
+from carrel.packages.refusals import not_built, not_evaluated
 
 
 @pytest.mark.parametrize(
@@ -10,10 +10,37 @@ from carrel.packages.refusals import refusal
     [
         (
             ["error: the test set has no package jqq; it has bash, jq, git"],
-            "The test set has no package `jqq`. Did you mean `jq`? It has bash, jq, git.",
+            "The test set has no package `jqq`. Did you mean `jq`? It has bash, git, jq.",
             False,
         ),
         (["error: nixpkgs has no package zzz"], "Nixpkgs has no package `zzz`.", False),
+        (
+            ["error: Package \u2018vscode-1.99.0\u2019 in /nix/store/x/y.nix:5 has an unfree license"],
+            "The package vscode-1.99.0 is unfree, and the operator does not permit it: packages.unfree of "
+            "_allowlists.yaml would have to name vscode.",
+            False,
+        ),
+        (
+            ["error: Package \u2018x-1\u2019 in /nix/store/x/y.nix:5 is marked as broken, refusing to evaluate."],
+            "The package x-1 is marked as broken.",
+            False,
+        ),
+        (
+            ["error: getting status of '/home/x/.cache/packageset/jq.deb': No such file or directory"],
+            "The environment cannot be built: getting status of 'jq.deb': No such file or directory",
+            True,
+        ),
+        ([], "The environment cannot be built: no reason given", True),
+    ],
+)
+def test_what_an_evaluation_says(lines: list[str], message: str, *, retryable: bool) -> None:
+    error = not_evaluated(lines)
+    assert (error.message, error.retryable) == (message, retryable)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message", "retryable"),
+    [
         (
             ["error: writing to file: No space left on device"],
             "The disk is full: the environment cannot be built.",
@@ -32,17 +59,23 @@ from carrel.packages.refusals import refusal
             True,
         ),
         (
-            ["error: getting status of '/home/x/.cache/packageset/jq.deb': No such file or directory"],
-            "The environment cannot be built: getting status of 'jq.deb': No such file or directory",
+            [
+                "this derivation will be built:",
+                "  /nix/store/abc-git.drv",
+                "building '/nix/store/abc-git.drv'...",
+                "compiling",
+                "error: nixpkgs has no package zzz",
+                "error: builder for '/nix/store/abc-git.drv' failed with exit code 2",
+            ],
+            "The environment cannot be built: git failed with exit code 2: compiling.",
             True,
         ),
-        ([], "The environment cannot be built: no reason given", True),
     ],
 )
-def test_what_nix_says(lines: list[str], message: str, *, retryable: bool) -> None:
-    error = refusal(lines)
+def test_what_a_build_says(lines: list[str], message: str, *, retryable: bool) -> None:
+    error = not_built(lines)
     assert (error.message, error.retryable) == (message, retryable)
 
 
 def test_a_message_has_an_end() -> None:
-    assert len(refusal([f"error: {'x' * 10_000}"]).message) < 400
+    assert len(not_evaluated([f"error: {'x' * 10_000}"]).message) < 400

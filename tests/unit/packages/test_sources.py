@@ -36,7 +36,7 @@ def test_the_test_set_is_the_checkouts(tmp_path: Path) -> None:
     assert isinstance(made, NixSource)
     assert made._expression == debian_set(REPOSITORY)
     assert made._expression.file.is_file()
-    assert not made._expression.substitute
+    assert not made._expression.caches.allowed
 
 
 def test_an_installed_carrel_has_its_pinned_nixpkgs_instead(tmp_path: Path) -> None:
@@ -62,12 +62,12 @@ def test_binary_caches_are_the_operators(tmp_path: Path) -> None:
     )
     made = source(config, tmp_path)._source()
     assert isinstance(made, NixSource)
-    settings = made._settings()
+    settings = made._nix.settings()
     assert settings[settings.index("substituters") + 1] == "https://cache.example"
     assert settings[settings.index("trusted-public-keys") + 1] == "a:b="
     plain = source(PackagesConfig(source="nixpkgs", path="/somewhere"), tmp_path)._source()
     assert isinstance(plain, NixSource)
-    assert "substituters" not in plain._settings()
+    assert "substituters" not in plain._nix.settings()
 
 
 async def test_an_index_is_where_the_module_puts_it_or_where_it_is_said_to_be(tmp_path: Path) -> None:

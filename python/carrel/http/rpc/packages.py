@@ -22,7 +22,7 @@ async def list_(context: Context, params: rpc.NoParams) -> rpc.PackageSet:
 
 async def search(context: Context, params: rpc.PackageSearch) -> rpc.PackageNames:
     """Packages that the operator allows, by a part of their names."""
-    return _packages(context).search(
+    return await _packages(context).search(
         context.snapshot, context.tenant, params.query, after=params.after, limit=params.limit
     )
 

@@ -1,8 +1,14 @@
 # An environment of some packages of a pinned nixpkgs, and the base set. `packages` is a JSON list of attribute names; a name
-# is looked up and never evaluated as text. Unfree and insecure packages are refused by nixpkgs itself.
-{ packages, nixpkgs, system ? builtins.currentSystem }:
+# is looked up and never evaluated as text. `unfree` and `insecure` are JSON lists too, of what the operator permits all the
+# same: names without, and with, their version. nixpkgs itself refuses the others.
+{ packages, nixpkgs, system, unfree ? "[]", insecure ? "[]" }:
 let
-  pkgs = import nixpkgs { inherit system; config = { }; overlays = [ ]; };
+  permitted = builtins.fromJSON unfree;
+  config = {
+    allowUnfreePredicate = package: builtins.elem (package.pname or (builtins.parseDrvName package.name).name) permitted;
+    permittedInsecurePackages = builtins.fromJSON insecure;
+  };
+  pkgs = import nixpkgs { inherit system config; overlays = [ ]; };
   base = import ./base.nix;
   named = name:
     let attribute = base.alias.${name} or name; in

@@ -8,7 +8,10 @@ from tests.unit.http.rpc.conftest import Rpc
 async def test_what_there_is_and_what_there_may_be(rpc: Rpc) -> None:
     assert (await rpc("packages.list"))["state"] == "ready"
     found = await rpc("packages.search", {"query": "j", "limit": 1})
-    assert (found["packages"], found["next"]) == ([{"name": "jq", "chosen": True}], "jq")
+    assert ([(one["name"], one["chosen"], one["version"]) for one in found["packages"]], found["next"]) == (
+        [("jq", True, "1.7")],
+        "jq",
+    )
 
 
 async def test_changes_are_the_callers_own(rpc: Rpc) -> None:
