@@ -30,7 +30,8 @@ from carrel.policy.periods import Period
 from carrel.providers.demo import DemoProvider
 from carrel.providers.protocol import Provider
 from carrel.relay.answer import Answer, Caller
-from carrel.relay.fields import ChatFields, read_fields
+from carrel.relay.dialects.chat import ChatFields
+from carrel.relay.dialects.protocol import CallFields
 from carrel.relay.response import Relayed
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
@@ -229,20 +230,22 @@ class FakeRelay:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.callers: list[str] = []
+        self.paths: list[str] = []
         self.error: CarrelError | None = None
 
     async def handle(self, request: web.BaseRequest, tenant: Tenant, snapshot: Snapshot, request_id: RequestId,
-                     body: bytes) -> web.StreamResponse:  # fmt: skip
+                     body: bytes, *, dialect: type[CallFields] = ChatFields) -> web.StreamResponse:  # fmt: skip
         relayed = Relayed(request)
         await relayed.introduce()
-        answer = await self.pass_on(relayed, tenant, snapshot, request_id, body, fields=read_fields(body))
+        answer = await self.pass_on(relayed, tenant, snapshot, request_id, body, fields=dialect.read(body))
         relayed.set_status(answer.status)
         return relayed
 
     async def pass_on(self, caller: Caller, tenant: Tenant, snapshot: Snapshot, request_id: RequestId,
-                      body: bytes, *, fields: ChatFields) -> Answer:  # fmt: skip
+                      body: bytes, *, fields: CallFields) -> Answer:  # fmt: skip
         self.bodies.append(body)
         self.callers.append(type(caller).__name__)
+        self.paths.append(fields.path)
         if self.error is not None:
             raise self.error
         said = json.dumps({"id": "x", "object": "chat.completion", "size": len(body)}).encode()

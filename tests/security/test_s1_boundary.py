@@ -48,6 +48,11 @@ PATH_IDS = {
     "secret": "secret",
     "snapshot": "snapshot",
 }
+MODEL_PATHS = ("/v1/messages", "/v1/messages/count_tokens", "/v1/responses", "/v1/embeddings")
+MODEL_CALL: dict[str, Any] = {
+    "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}], "input": "hello",
+    "previous_response_id": "resp_bravos",
+}  # fmt: skip
 METHODS_OF_HTTP = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
@@ -119,6 +124,8 @@ async def test_S1_05_every_route_with_the_ids_of_another_tenant(house: House, ro
         sent: Any = filled(body, ids)
         if route.path == "/v1/chat/completions":
             sent = chat_body("hello", model=f"agent:{ids['agent']}", user=ids["tenant"])
+        elif route.path in MODEL_PATHS:
+            sent = {**MODEL_CALL, "model": f"agent:{ids['agent']}", "user": ids["tenant"]}
         elif route.path == "/rpc":
             sent = {"jsonrpc": "2.0", "id": 1, "method": "tenants.get", "params": {"tenantId": ids["tenant"]}}
         answer = await house.ask(route.method, f"{path}?tenant={ids['tenant']}&period=today", sent, headers)

@@ -14,6 +14,7 @@ from carrel.http import (
     health,
     models,
     openapi,
+    pass_through,
     rpc_endpoint,
     tenant_chat,
 )
@@ -28,6 +29,7 @@ def all_routes(readiness: Readiness) -> tuple[Route, ...]:
     routes = (
         *health.routes(readiness),
         *chat.ROUTES,
+        *pass_through.ROUTES,
         *models.ROUTES,
         *rpc_endpoint.ROUTES,
         *control_tenants.ROUTES,

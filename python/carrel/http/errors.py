@@ -9,10 +9,10 @@ from aiohttp import web
 
 from carrel.errors import CarrelError, InternalError, InvalidRequest, QuotaExceeded, RateLimited, UpstreamError
 from carrel.ids import RequestId
-from carrel.wire import jsonrpc
+from carrel.wire import anthropic_answer, jsonrpc
 from carrel.wire.openai_answer import error_body
 
-Dialect = Literal["problem", "openai", "jsonrpc"]
+Dialect = Literal["problem", "openai", "anthropic", "jsonrpc"]
 
 STATUS: Final[Mapping[str, int]] = {
     "unauthorized": 401,
@@ -65,6 +65,14 @@ _OPENAI_TYPE: Final[Mapping[int, str]] = {
     401: "authentication_error",
     403: "permission_error",
     429: "rate_limit_error",
+}
+_ANTHROPIC_TYPE: Final[Mapping[int, str]] = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
 }
 _RPC_CODE: Final[Mapping[int, int]] = {400: jsonrpc.INVALID_PARAMS, 500: jsonrpc.INTERNAL_ERROR}
 _SDK_RETRY_CEILING: Final = 60.0
@@ -152,6 +160,8 @@ def render(error: CarrelError, *, dialect: Dialect, request_id: RequestId, rpc_i
     status = status_of(error)
     if dialect == "openai":
         body: dict[str, Any] = openai_error(error)
+    elif dialect == "anthropic":
+        body = anthropic_error(error, request_id=request_id)
     elif dialect == "jsonrpc":
         body = jsonrpc.failure(rpc_id, rpc_error(error, request_id=request_id))
     else:
@@ -168,6 +178,17 @@ def openai_error(error: CarrelError) -> dict[str, Any]:
     kind = _OPENAI_TYPE.get(status, "invalid_request_error" if status < 500 else "server_error")
     body = error_body(error.code, error.message, error.param if isinstance(error, InvalidRequest) else None, kind)
     body["error"].update({k: v for k, v in error.details.items() if k not in body["error"]})
+    return body
+
+
+def anthropic_error(error: CarrelError, *, request_id: RequestId) -> dict[str, Any]:
+    """The body that Anthropic's clients read."""
+    status = status_of(error)
+    kind = _ANTHROPIC_TYPE.get(status, "invalid_request_error" if status < 500 else "api_error")
+    body = anthropic_answer.error_body(error.code, error.message, kind, request_id)
+    body["error"].update({k: v for k, v in error.details.items() if k not in body["error"]})
+    if isinstance(error, InvalidRequest) and error.param:
+        body["error"]["param"] = error.param
     return body
 
 

@@ -19,11 +19,16 @@ from carrel.egress.visitor import Standing, Visitor
 from carrel.errors import CarrelError, InternalError, InvalidRequest, ModelNotFound, NotFound, TooLarge, Unauthorized
 from carrel.http.chat import model_in
 from carrel.http.errors import render
-from carrel.http.models import model_entry
+from carrel.http.models import Vendor, listed, shown
 from carrel.http.services import Metering, Relay
 from carrel.ids import new_request_id
 from carrel.policy.egress.rules import Asked
-from carrel.policy.models import allowed, allowed_models
+from carrel.policy.models import allowed
+from carrel.relay.dialects.chat import ChatFields
+from carrel.relay.dialects.embeddings import EmbeddingsFields
+from carrel.relay.dialects.messages import CountFields, MessagesFields
+from carrel.relay.dialects.protocol import CallFields
+from carrel.relay.dialects.responses import ResponsesFields
 from carrel.tenancy.handle import Directory, Tenant
 
 _USUAL: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -31,6 +36,15 @@ _USUAL: Final[Mapping[str, tuple[str, str, str]]] = {
     "anthropic": ("api.anthropic.com", "ANTHROPIC_API_KEY", "sk-ant-api03-"),
 }
 """For each kind of provider: its host, the variable that programs read a key from, and what a key begins with."""
+_DIALECTS: Final[Mapping[str, type[CallFields]]] = {
+    "/v1/chat/completions": ChatFields,
+    "/v1/responses": ResponsesFields,
+    "/v1/embeddings": EmbeddingsFields,
+    "/v1/messages": MessagesFields,
+    "/v1/messages/count_tokens": CountFields,
+}
+"""What is served. Whatever else a vendor has (files, batches, assistants) would be shared by all who use its key."""
+_MODELS: Final = "/v1/models"
 HTTPS: Final = 443
 BODY_SECONDS: Final = 60.0
 _log = structlog.get_logger(__name__)
@@ -62,26 +76,32 @@ class ModelHosts:
     ) -> web.StreamResponse:
         """Answer one request, or say in the vendor's own form why not."""
         request_id = new_request_id()
+        vendor = _vendor_of(request)
         try:
             _require_mark(request, marks)
-            match request.method, request.path:
-                case "POST", "/v1/chat/completions":
-                    return await self._completion(request, standing)
-                case "GET", "/v1/models":
-                    names = allowed_models(standing.snapshot, standing.tenant)
-                    entries = [model_entry(standing.snapshot, name) for name in names]
-                    return web.json_response({"object": "list", "data": entries})
-            raise NotFound(
-                "This API is not served to sandboxes here: POST /v1/chat/completions and GET /v1/models are."
-            )
+            return await self._answer(request, standing, vendor)
         except CarrelError as error:
-            return render(error, dialect="openai", request_id=request_id)
+            return render(error, dialect=vendor, request_id=request_id)
         except Exception:  # noqa: BLE001 - the root of a call that a sandbox made
             _log.exception("a sandbox's model call failed", tenant=visitor.tenant_id)
             failure = InternalError("The gateway failed; its operator finds it in the log.")
-            return render(failure, dialect="openai", request_id=request_id)
+            return render(failure, dialect=vendor, request_id=request_id)
 
-    async def _completion(self, request: web.BaseRequest, standing: Standing) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, standing: Standing, vendor: Vendor) -> web.StreamResponse:
+        path = request.path.rstrip("/")
+        dialect = _DIALECTS.get(path)
+        if request.method == "POST" and dialect is not None:
+            return await self._pass_on(request, standing, dialect)
+        if request.method == "GET" and path == _MODELS:
+            return web.json_response(listed(standing.snapshot, standing.tenant, vendor))
+        if request.method == "GET" and path.startswith(f"{_MODELS}/"):
+            name = path.removeprefix(f"{_MODELS}/")
+            return web.json_response(shown(standing.snapshot, standing.tenant, vendor, name))
+        raise NotFound(f"This is not served to sandboxes: POST {', '.join(_DIALECTS)} and GET {_MODELS} are.")
+
+    async def _pass_on(
+        self, request: web.BaseRequest, standing: Standing, dialect: type[CallFields]
+    ) -> web.StreamResponse:
         tenant, snapshot = standing.tenant, standing.snapshot
         await self._meter.admit_request(tenant)
         body = await _body(request, snapshot.gateway.max_body_bytes)
@@ -89,7 +109,17 @@ class ModelHosts:
         if name not in snapshot.gateway.models:
             raise ModelNotFound(f"There is no model {name[:80]!r}; GET /v1/models lists what there is.")
         allowed(snapshot, tenant, name)
-        return await self._relay.handle(request, tenant, snapshot, new_request_id(), body)
+        return await self._relay.handle(request, tenant, snapshot, new_request_id(), body, dialect=dialect)
+
+
+def _vendor_of(request: web.BaseRequest) -> Vendor:
+    """In whose form the caller wants its answer."""
+    anthropic = (
+        request.path.startswith("/v1/messages")
+        or "anthropic-version" in request.headers
+        or request.host.partition(":")[0] == _USUAL["anthropic"][0]
+    )
+    return "anthropic" if anthropic else "openai"
 
 
 def _places(gateway: Gateway) -> frozenset[tuple[Host, int]]:

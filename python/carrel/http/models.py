@@ -1,6 +1,9 @@
-"""`GET /v1/models`: the tenant's agents and the models that it may use, as OpenAI lists them."""
+"""`GET /v1/models`: the tenant's agents and the models that it may use, as OpenAI lists them.
 
-from typing import Any, Final
+A caller that names a version of Anthropic's API gets the models that `POST /v1/messages` serves, as Anthropic does.
+"""
+
+from typing import Any, Final, Literal
 
 from aiohttp import web
 
@@ -10,11 +13,16 @@ from carrel.http.names import agent_named, agents_of, is_agent
 from carrel.http.routes import Route
 from carrel.policy.models import allowed_models
 from carrel.tenancy.handle import Snapshot, Tenant
+from carrel.wire import anthropic_answer
+
+Vendor = Literal["openai", "anthropic"]
 
 
 async def list_models(exchange: Exchange) -> web.StreamResponse:
     """All of them."""
     tenant = exchange.tenant("chat").tenant
+    if exchange.dialect == "anthropic":
+        return web.json_response(listed(exchange.snapshot, tenant, "anthropic"))
     names = [f"agent:{name}" for name in agents_of(tenant)]
     names += allowed_models(exchange.snapshot, tenant)
     return web.json_response({"object": "list", "data": [model_entry(exchange.snapshot, name) for name in names]})
@@ -24,15 +32,46 @@ async def show_model(exchange: Exchange) -> web.StreamResponse:
     """One of them; what a tenant may not use is not there."""
     tenant = exchange.tenant("chat").tenant
     name = exchange.request.match_info["model"]
-    _require_visible(exchange.snapshot, tenant, name)
+    if exchange.dialect == "anthropic":
+        return web.json_response(shown(exchange.snapshot, tenant, "anthropic", name))
+    if is_agent(name):
+        agent_named(tenant, name)
+    else:
+        _require(name, allowed_models(exchange.snapshot, tenant))
     return web.json_response(model_entry(exchange.snapshot, name))
 
 
-def _require_visible(snapshot: Snapshot, tenant: Tenant, name: str) -> None:
-    if is_agent(name):
-        agent_named(tenant, name)
-    elif name not in allowed_models(snapshot, tenant):
+def listed(snapshot: Snapshot, tenant: Tenant, vendor: Vendor) -> dict[str, Any]:
+    """The models of ``vendor``'s dialect that ``tenant`` may use, in its form."""
+    entries = [_entry(snapshot, vendor, name) for name in served_by(snapshot, tenant, vendor)]
+    return anthropic_answer.model_page(entries) if vendor == "anthropic" else {"object": "list", "data": entries}
+
+
+def shown(snapshot: Snapshot, tenant: Tenant, vendor: Vendor, name: str) -> dict[str, Any]:
+    """One of those; raises ModelNotFound."""
+    _require(name, served_by(snapshot, tenant, vendor))
+    return _entry(snapshot, vendor, name)
+
+
+def served_by(snapshot: Snapshot, tenant: Tenant, vendor: Vendor) -> tuple[str, ...]:
+    """The names of the models of ``vendor``'s dialect that ``tenant`` may use."""
+    gateway = snapshot.gateway
+    kinds = {name: config.kind for name, config in gateway.providers.items()}
+    return tuple(
+        name for name in allowed_models(snapshot, tenant) if kinds.get(gateway.models[name].provider) == vendor
+    )  # fmt: skip
+
+
+def _require(name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
         raise ModelNotFound(f"There is no model {name[:80]!r}; GET /v1/models lists what there is.")
+
+
+def _entry(snapshot: Snapshot, vendor: Vendor, name: str) -> dict[str, Any]:
+    if vendor == "openai":
+        return model_entry(snapshot, name)
+    model = snapshot.gateway.models[name]
+    return anthropic_answer.model_entry(name, context_window=model.context_window, max_output=model.max_output)
 
 
 def model_entry(snapshot: Snapshot, name: str) -> dict[str, Any]:
@@ -50,7 +89,8 @@ def model_entry(snapshot: Snapshot, name: str) -> dict[str, Any]:
 
 ROUTES: Final = (
     Route("GET", "/v1/models", list_models, "tenant-chat", "The agents and models that the tenant may use.",
-          dialect="openai"),
+          dialect="openai", by_version=True),
     # A model's name may hold slashes.
-    Route("GET", "/v1/models/{model:.+}", show_model, "tenant-chat", "One agent or model.", dialect="openai"),
+    Route("GET", "/v1/models/{model:.+}", show_model, "tenant-chat", "One agent or model.",
+          dialect="openai", by_version=True),
 )  # fmt: skip

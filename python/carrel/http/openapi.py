@@ -65,6 +65,7 @@ def document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
             "schemas": {**definitions.get("$defs", {}), "Problem": _PROBLEM},
             "securitySchemes": {
                 "tenantToken": {"type": "http", "scheme": "bearer", "description": "`tk_<tenant>_<32 hex>`"},
+                "tenantKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
                 "adminKey": {"type": "http", "scheme": "bearer", "description": "`ak_<name>_<32 hex>`"},
             },
         },
@@ -80,7 +81,7 @@ def _operation(row: Route, names: Any) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": row.summary,
         "operationId": row.handler.__name__,
-        "security": _SECURITY[row.access],
+        "security": _security(row),
         "responses": {str(row.status): answer, "default": _default_answer(row)},
     }
     parameters = [
@@ -95,6 +96,12 @@ def _operation(row: Route, names: Any) -> dict[str, Any]:
     if row.body is not None:
         operation["requestBody"] = {"content": {"application/json": {"schema": names[row.body, "validation"]}}}
     return operation
+
+
+def _security(row: Route) -> list[dict[str, list[str]]]:
+    """Who may; Anthropic's clients send the token in a header of its own."""
+    also: list[dict[str, list[str]]] = [{"tenantKey": []}] if row.dialect == "anthropic" or row.by_version else []
+    return _SECURITY[row.access] + also
 
 
 def _default_answer(row: Route) -> dict[str, Any]:

@@ -41,7 +41,8 @@ root, the gateway's own user or who started it calls. `GET /openapi.json` descri
 - **Bodies**: `max_body_bytes` of `_gateway.yaml` bounds a chat completion, 8 MiB a JSON-RPC request, 1 MiB the
   rest; over it is 413, and the connection closes without reading on. Compressed bodies are 415. A body that stalls
   is 408.
-- **Errors**: RFC 9457 problems, but for the OpenAI endpoints (`{"error": {...}}`) and `/rpc` (a JSON-RPC error).
+- **Errors**: RFC 9457 problems, but for the OpenAI endpoints (`{"error": {...}}`), `/v1/messages` (Anthropic's
+  `{"type": "error", ...}`) and `/rpc` (a JSON-RPC error).
   `code` is what programs should act upon. Over a quota is 429 with `Retry-After` and `reset_at`.
 - **Agents** (`POST /v1/chat/completions` with `agent:<name>`; also `openclaw`, `openclaw/default`,
   `openclaw/<name>`, `openclaw:<name>`): the session is the one in `X-Carrel-Session`, else one that belongs to
@@ -50,6 +51,11 @@ root, the gateway's own user or who started it calls. `GET /openapi.json` descri
   the like are refused by name.
 - **Models** of a provider that speaks OpenAI's dialect pass through as bytes; those of other providers are
   translated, and what their dialect cannot say is refused by name.
+- **`/v1/messages`, `/v1/responses`, `/v1/embeddings`** pass through to a provider of their own dialect. Agents and
+  other providers' models are refused there, with the endpoint that serves them. With the operator's key nothing is
+  stored with the vendor, and what needs that (`previous_response_id`, files by id) or costs more than tokens (tools
+  that the vendor runs) is refused by name. `x-api-key` is taken too; `GET /v1/models` with `anthropic-version` lists
+  as Anthropic does.
 - **`/v1/tenants/{id}/chat`** answers with server-sent events; each is named for its `kind`: `session` first, then
   `text`, `thinking`, `notice`, `tool_started`, `tool_output`, `tool_finished`, at last `finished` or `error`.
 """

@@ -1,6 +1,6 @@
 """What a route is: one row that the router, the OpenAPI document and the boundary tests are all made from."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -27,7 +27,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method on one path. ``body`` and ``result`` are the models of JSON that goes in and comes out."""
+    """One method on one path. ``body`` and ``result`` are the models of JSON that goes in and comes out.
+
+    ``by_version``: a caller that names a version of Anthropic's API is answered in that dialect.
+    """
 
     method: str
     path: str
@@ -40,6 +43,11 @@ class Route:
     query: tuple[Query, ...] = ()
     status: int = 200
     media: str = "application/json"
+    by_version: bool = False
+
+    def dialect_for(self, headers: Mapping[str, str]) -> Dialect:
+        """The dialect of an answer to a request with ``headers``."""
+        return "anthropic" if self.by_version and "anthropic-version" in headers else self.dialect
 
 
 class Endpoint:
@@ -51,7 +59,7 @@ class Endpoint:
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         exchange = request[EXCHANGE]
         exchange.route = self.route.path
-        exchange.dialect = self.route.dialect
+        exchange.dialect = self.route.dialect_for(request.headers)
         admit(exchange, self.route.access)
         return await self.route.handler(exchange)
 

@@ -31,7 +31,8 @@ from carrel.tasks import Tasks
 
 _log = structlog.get_logger(__name__)
 _CLOSING: Final = frozenset({"too_large", "request_timeout"})
-_OPENAI_PATHS: Final = ("/v1/chat/", "/v1/models")
+_MODELS: Final = "/v1/models"
+_OPENAI_PATHS: Final = ("/v1/chat/", _MODELS, "/v1/responses", "/v1/embeddings")
 
 
 class Server:
@@ -239,4 +240,6 @@ class Server:
 def _dialect_of(path: str) -> Any:
     if path.startswith(_OPENAI_PATHS):
         return "openai"
+    if path.startswith("/v1/messages"):
+        return "anthropic"
     return "jsonrpc" if path == "/rpc" else "problem"

@@ -18,7 +18,8 @@ from carrel.policy.periods import Period
 from carrel.providers.protocol import Provider
 from carrel.relay.answer import Answer
 from carrel.relay.answer import Caller as RelayCaller
-from carrel.relay.fields import ChatFields
+from carrel.relay.dialects.chat import ChatFields
+from carrel.relay.dialects.protocol import CallFields
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.wire import control, rpc
@@ -62,9 +63,16 @@ class Relay(Protocol):
     """Passes a call on to a provider that speaks the caller's own dialect."""
 
     async def handle(
-        self, request: web.BaseRequest, tenant: Tenant, snapshot: Snapshot, request_id: RequestId, body: bytes
+        self,
+        request: web.BaseRequest,
+        tenant: Tenant,
+        snapshot: Snapshot,
+        request_id: RequestId,
+        body: bytes,
+        *,
+        dialect: type[CallFields] = ChatFields,
     ) -> web.StreamResponse:
-        """The vendor's answer as it comes, metered."""
+        """The vendor's answer as it comes, metered; ``dialect`` is the endpoint's."""
         ...
 
 
@@ -79,7 +87,7 @@ class DirectRelay(Relay, Protocol):
         request_id: RequestId,
         body: bytes,
         *,
-        fields: ChatFields,
+        fields: CallFields,
     ) -> Answer:
         """As `handle`; ``fields`` are those of ``body``."""
         ...

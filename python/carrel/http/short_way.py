@@ -25,7 +25,7 @@ from carrel.http.services import Services
 from carrel.ids import RequestId, request_id_from
 from carrel.policy.models import allowed
 from carrel.relay.answer import Answer, CallerGone
-from carrel.relay.fields import ChatFields, read_fields
+from carrel.relay.dialects.chat import ChatFields
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Snapshot, Tenant
 
@@ -137,7 +137,7 @@ class ShortChat:
             return None
         tenant_caller = require_tenant(caller, "chat")
         tenant = tenant_caller.tenant
-        fields = read_fields(body)
+        fields = ChatFields.read(body)
         if is_agent(fields.model):
             return None
         allowed(snapshot, tenant, fields.model)

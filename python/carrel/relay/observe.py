@@ -1,30 +1,26 @@
 """What an answer says on its way through: its usage, its tool calls, its end. Bytes pass as they came.
 
 A quotation mark inside JSON text is escaped, so a member's name between bare quotation marks is one: whatever holds
-none of the names looked for passes unparsed.
+none of the names looked for passes unparsed. Which names these are, and what follows from them, each dialect says.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import UpstreamError
 from carrel.policy.estimate import likely
-from carrel.wire.usage import find_openai_usage, usage_from_openai
 
 MAX_EVENT: Final = 16 << 20
-# Searched for as they are, which is many times faster than a pattern; the pattern then looks at what follows.
-_MARKS: Final = (
-    (b'"usage"', re.compile(rb"\s*:\s*\{")),
-    (b"[DONE]", None),
-    (b'"tool_calls"', re.compile(rb"\s*:\s*\[")),
-    (b'"error"', re.compile(rb"\s*:\s*[{\"]")),
-    (b'"finish_reason":"', None),
-    (b'"finish_reason": "', None),
-)
+Mark = tuple[bytes, re.Pattern[bytes] | None]
+"""Searched for as it is, which is many times faster than a pattern; the pattern then looks at what follows."""
+Marks = tuple[Mark, ...]
+USAGE: Final[Mark] = (b'"usage"', re.compile(rb"\s*:\s*\{"))
+ERROR: Final[Mark] = (b'"error"', re.compile(rb"\s*:\s*[{\"]"))
+DONE: Final[Mark] = (b"[DONE]", None)
 _BOUNDARY: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 _LINES: Final = re.compile(r"\r\n|\n|\r")
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*(?=\{)')
@@ -33,38 +29,31 @@ _DECODER: Final = json.JSONDecoder()
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen of an answer. ``counts`` is None where the vendor has not said."""
+    """What was seen of an answer. ``counts`` is None where the vendor has not said.
+
+    ``open_ended``: it has said so for the input, and the output's count is still to come.
+    """
 
     counts: TokenCounts | None = None
     tool_calls: int = 0
     error: bool = False
-
-    def take_usage(self, record: Mapping[str, Any]) -> bool:
-        """Note the usage in ``record``; whether there was one."""
-        usage = find_openai_usage(record)
-        if usage is None:
-            return False
-        self.counts = usage_from_openai(usage)
-        return True
+    open_ended: bool = False
 
 
-class StreamObserver:
-    """Watches a stream of server-sent events. `feed` gives what may be passed on: whole events, all but the end.
+class StreamObserver(ABC):
+    """Watches a stream of server-sent events. `feed` gives what may be passed on: whole events, all but the end."""
 
-    ``hide_usage``: the usage was asked for by us, and the event that holds nothing else is kept back.
-    """
+    marks: ClassVar[Marks]
 
-    def __init__(self, *, hide_usage: bool) -> None:
+    def __init__(self) -> None:
         self.seen = Seen()
         self.done = False
         self.finished = False
         self.held = b""
-        self._hide_usage = hide_usage
         self._tail = b""
         self._events = 0
         self._bytes = 0
         self._shortest = 1 << 30
-        self._calls: set[tuple[int, int, str]] = set()
 
     def feed(self, data: bytes) -> bytes:
         """What of the bytes so far may be passed on now; raises UpstreamError for an event without end."""
@@ -78,7 +67,7 @@ class StreamObserver:
         block, self._tail = data[:end], data[end:]
         if not block:
             return b""
-        marks = _marks(block)
+        marks = _marked_places(block, self.marks)
         return self._marked(block, marks) if marks else self._plain(block)
 
     def finish(self) -> bytes:
@@ -133,13 +122,11 @@ class StreamObserver:
         return b"".join(out)
 
     def _event(self, event: bytes) -> bytes:
-        if not _marks(event):
+        if not _marked_places(event, self.marks):
             return self._plain(event)
         payload = _payload(event)
         if payload.strip() == "[DONE]":
-            self.done = True
-            self.held = event
-            return b""
+            return self._hold(event)
         try:
             record = json.loads(payload)
         except (ValueError, RecursionError):
@@ -148,72 +135,43 @@ class StreamObserver:
             return self._plain(event)
         return self._record(record, event)
 
+    @abstractmethod
     def _record(self, record: dict[str, Any], event: bytes) -> bytes:
-        has_usage = self.seen.take_usage(record)
-        if record.get("error"):
-            self.seen.error = True
-        choices = record.get("choices")
-        if not isinstance(choices, list) or not choices:
-            if has_usage and self._hide_usage and not record.get("error"):
-                return b""
-            return event
-        for choice in choices:
-            if isinstance(choice, dict):
-                self._choice(choice)
-        return self._plain(event)
+        """Note what ``record`` says; what of its ``event`` may be passed on."""
 
-    def _choice(self, choice: dict[str, Any]) -> None:
-        if choice.get("finish_reason"):
-            self.finished = True
-        delta = choice.get("delta")
-        calls = delta.get("tool_calls") if isinstance(delta, dict) else None
-        for position, call in enumerate(calls if isinstance(calls, list) else ()):
-            function = call.get("function") if isinstance(call, dict) else None
-            if isinstance(function, dict) and function.get("name"):
-                place = call.get("index")
-                key = (_number(choice.get("index")), _number(place, position), str(call.get("id") or ""))
-                if key not in self._calls and len(self._calls) < 10_000:
-                    self._calls.add(key)
-        self.seen.tool_calls = len(self._calls)
+    def _hold(self, event: bytes) -> bytes:
+        """The end: kept until the call's row is written."""
+        self.done = True
+        self.held = event
+        return b""
 
 
-def seen_in(body: bytes) -> Seen:
-    """What a whole answer says."""
-    seen = Seen()
+def record_in(body: bytes) -> dict[str, Any]:
+    """A whole answer as an object; empty where it is none."""
     try:
         record = json.loads(body)
     except (ValueError, RecursionError):
-        return seen
-    if not isinstance(record, dict):
-        return seen
-    seen.take_usage(record)
-    seen.error = bool(record.get("error"))
-    choices = record.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        message = choice.get("message") if isinstance(choice, dict) else None
-        calls = message.get("tool_calls") if isinstance(message, dict) else None
-        seen.tool_calls += len(calls) if isinstance(calls, list) else 0
-    return seen
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
-def seen_in_ends(front: bytes, back: bytes) -> Seen:
-    """What the two ends of an answer say that is too long to be read whole: vendors put its usage there."""
-    seen = Seen()
+def usage_in_ends(front: bytes, back: bytes) -> dict[str, Any] | None:
+    """The usage object in the two ends of an answer that is too long to be read whole: vendors put it there."""
     for part in (back, front):
         for match in reversed(list(_USAGE.finditer(part))):
             try:
                 usage, _ = _DECODER.raw_decode(part[match.end() :].decode("utf-8", "replace"))
             except (ValueError, RecursionError):
                 continue
-            if isinstance(usage, dict) and seen.take_usage({"usage": usage}):
-                return seen
-    return seen
+            if isinstance(usage, dict) and usage:
+                return usage
+    return None
 
 
-def _marks(block: bytes) -> list[int]:
+def _marked_places(block: bytes, marks: Marks) -> list[int]:
     """Where ``block`` holds something to look at."""
     found: list[int] = []
-    for literal, then in _MARKS:
+    for literal, then in marks:
         at = block.find(literal)
         while at >= 0:
             end = at + len(literal)
@@ -236,7 +194,3 @@ def _last_boundary(data: bytes) -> int:
 def _payload(event: bytes) -> str:
     lines = _LINES.split(event.decode("utf-8", "replace").removeprefix("\ufeff"))
     return "\n".join(line[5:].removeprefix(" ") for line in lines if line.startswith("data:"))
-
-
-def _number(value: object, otherwise: int = 0) -> int:
-    return value if isinstance(value, int) else otherwise

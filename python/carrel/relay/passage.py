@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -19,10 +19,10 @@ from carrel.providers.failures import status_error
 from carrel.providers.retry import may_retry, with_retries
 from carrel.relay.answer import Answer, Caller, CallerGone
 from carrel.relay.connection import Connection
+from carrel.relay.dialects.protocol import CallFields, Outgoing
 from carrel.relay.framing import Head
-from carrel.relay.observe import Seen, StreamObserver, seen_in, seen_in_ends
+from carrel.relay.observe import Seen
 from carrel.relay.targets import Target
-from carrel.wire.openai_answer import error_body
 
 _log = structlog.get_logger(__name__)
 WHOLE_BYTES: Final = 1 << 20
@@ -38,22 +38,15 @@ class UpstreamAuth(UpstreamError):
 
 
 @dataclass(slots=True)
-class Outgoing:
-    """What goes upstream. ``plain`` is the body without what was spliced in for the stream's usage."""
-
-    body: bytes
-    plain: bytes
-    hides_usage: bool
-
-
-@dataclass(slots=True)
 class Passage:
-    """One call."""
+    """One call. ``more`` are header lines for the vendor."""
 
     caller: Caller
     request_id: RequestId
     target: Target
+    fields: CallFields
     outgoing: Outgoing
+    more: bytes
     reservation: Reservation
     clock: Clock
     stall_seconds: float
@@ -122,7 +115,7 @@ class Passage:
                 connection = await pool.take(deadline=limit, fresh=fresh)
             kept = connection.used
             body = self.outgoing.body
-            head_bytes = b"%b%d\r\n\r\n" % (self.target.head, len(body))
+            head_bytes = b"%b%d\r\n%b\r\n" % (self.target.head, len(body), self.more)
             connection.begin(head_bytes, body, deadline=self.deadline, quiet=quiet)
             try:
                 head = await connection.head()
@@ -181,7 +174,7 @@ class Passage:
                 await self._settle(Seen(), "cut", estimate=likely(size))
             raise
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        seen = seen_in(body)
+        seen = self.fields.seen_in(body)
         await self._settle(seen, "error" if seen.error else "ok", estimate=likely(size))
         answer.begin(length=len(body))
         with contextlib.suppress(CallerGone):
@@ -208,7 +201,7 @@ class Passage:
             raise
         except (UpstreamError, CallerGone) as error:
             outcome = "cut" if isinstance(error, UpstreamError) else "cancelled"
-        seen = seen_in_ends(front[:END_BYTES], held)
+        seen = self.fields.seen_in_ends(front[:END_BYTES], held)
         try:
             await self._settle(seen, outcome, estimate=likely(size))
         except StorageFull:
@@ -222,7 +215,7 @@ class Passage:
 
     async def _stream(self, connection: Connection, answer: Answer) -> Answer:
         """Pass on a stream, its events as they come, its end after the row."""
-        observer = StreamObserver(hide_usage=self.outgoing.hides_usage)
+        observer = self.fields.observer(hide_usage=self.outgoing.hides_usage)
         outcome: Outcome = "ok"
         failure: CarrelError | None = None
         try:
@@ -259,8 +252,7 @@ class Passage:
         with contextlib.suppress(CallerGone):
             if failure is not None:
                 _log.warning("stream cut", request_id=self.request_id, reason=failure.message)
-                body = json.dumps(error_body(failure.code, failure.message, None, "server_error"))
-                answer.cut(f"data: {body}\n\n".encode())
+                answer.cut(self.fields.error_event(failure.code, failure.message))
             elif outcome == "cancelled":
                 answer.cut()
             else:
@@ -269,9 +261,13 @@ class Passage:
 
     async def _settle(self, seen: Seen, outcome: Outcome, *, estimate: int) -> None:
         counts = seen.counts
-        estimated = counts is None
+        estimated = counts is None or seen.open_ended
+        if not self.fields.generates:
+            estimate = 0
         if counts is None:
             counts = TokenCounts(input=likely(len(self.outgoing.plain)), output=estimate)
+        elif seen.open_ended:
+            counts = replace(counts, output=max(counts.output, estimate))
         await self.reservation.settle(
             counts, outcome=outcome, provider_request_id=self.provider_request_id or None,
             tool_calls=seen.tool_calls, estimated=estimated,

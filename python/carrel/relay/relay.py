@@ -1,31 +1,28 @@
-"""The pass-through path: a chat completion to a provider that speaks the caller's own dialect.
+"""The pass-through path: a call to a provider that speaks the caller's own dialect.
 
 Its bytes are passed on as they are. What is read of them is what the meter needs.
 """
 
 from collections.abc import Callable
-from typing import Final
 
 from aiohttp import web
 
 from carrel.clock import Clock
 from carrel.declare.rate_card import TokenCounts
 from carrel.ids import RequestId
-from carrel.policy.calls import Call, Meter
+from carrel.policy.calls import Call, Meter, Outcome, Reservation
 from carrel.policy.estimate import worst_input, worst_output
 from carrel.policy.models import allowed
 from carrel.relay.answer import STALL_SECONDS, Answer, Caller
-from carrel.relay.fields import ChatFields, read_fields
-from carrel.relay.passage import Outgoing, Passage
+from carrel.relay.dialects.chat import ChatFields
+from carrel.relay.dialects.protocol import CallFields
+from carrel.relay.passage import Passage
 from carrel.relay.response import Relayed
-from carrel.relay.splice import add_member, replace_members
 from carrel.relay.targets import Targets
 from carrel.secrets import Secret, SecretStore
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Snapshot, Tenant
-
-_ASK_USAGE: Final = b'"stream_options":{"include_usage":true}'
 
 
 class Relay:
@@ -50,7 +47,14 @@ class Relay:
         self._targets = Targets(secrets=secrets, clock=clock, own=own)
 
     async def handle(
-        self, request: web.BaseRequest, tenant: Tenant, snapshot: Snapshot, request_id: RequestId, body: bytes
+        self,
+        request: web.BaseRequest,
+        tenant: Tenant,
+        snapshot: Snapshot,
+        request_id: RequestId,
+        body: bytes,
+        *,
+        dialect: type[CallFields] = ChatFields,
     ) -> web.StreamResponse:
         """Pass ``body`` on and its answer back, metered. The request was admitted before.
 
@@ -58,7 +62,10 @@ class Relay:
         """
         relayed = Relayed(request)
         await relayed.introduce()
-        answer = await self.pass_on(relayed, tenant, snapshot, request_id, body, fields=read_fields(body))
+        answer = await self.pass_on(
+            relayed, tenant, snapshot, request_id, body, fields=dialect.read(body),
+            more=dialect.forwarded(request.headers),
+        )  # fmt: skip
         relayed.set_status(answer.status)
         return relayed
 
@@ -70,25 +77,34 @@ class Relay:
         request_id: RequestId,
         body: bytes,
         *,
-        fields: ChatFields,
+        fields: CallFields,
+        more: bytes = b"",
     ) -> Answer:
-        """`handle` for a caller of any kind; ``fields`` are those of ``body``."""
+        """`handle` for a caller of any kind; ``fields`` are those of ``body``, ``more`` header lines for the vendor."""
         allowed(snapshot, tenant, fields.model)
         model = snapshot.gateway.models[fields.model]
-        target = self._targets.known(snapshot, tenant, model.provider)
+        target = self._targets.known(snapshot, tenant, model.provider, fields)
         if target is None:
-            target = await self._targets.get(snapshot, tenant, model.provider)
-        outgoing = _outgoing(body, fields, model.upstream, asks_usage=target.takes_stream_options)
+            target = await self._targets.get(snapshot, tenant, model.provider, fields)
+        if fields.own_key_only is not None and not target.byo:
+            raise fields.own_key_only.refusal()
+        outgoing = fields.outgoing(body, model.upstream, asks_usage=target.takes_stream_options, byo=target.byo)
         call = Call(
             request_id,
             fields.model,
-            max_input=worst_input(len(body), images=fields.images, context_window=model.context_window),
-            max_output=worst_output(fields.max_output, max_output=model.max_output, choices=fields.choices),
+            max_input=worst_input(
+                len(body), images=fields.images, context_window=model.context_window * fields.windows
+            ),
+            max_output=worst_output(fields.max_output, max_output=model.max_output, choices=fields.choices)
+            if fields.generates
+            else 0,
             byo=target.byo,
         )
-        reservation = await self._meter.reserve(tenant, snapshot, call)
+        reservation: Reservation = (
+            await self._meter.reserve(tenant, snapshot, call) if fields.metered else _Unmetered()
+        )  # fmt: skip
         passage = Passage(
-            caller, request_id, target, outgoing, reservation, self._clock, self._stall_seconds
+            caller, request_id, target, fields, outgoing, more, reservation, self._clock, self._stall_seconds
         )  # fmt: skip
         try:
             return await passage.run()
@@ -101,13 +117,16 @@ class Relay:
         self._targets.close()
 
 
-def _outgoing(body: bytes, fields: ChatFields, upstream: str | None, *, asks_usage: bool) -> Outgoing:
-    """The body as the vendor gets it: another name for the model, and the stream's usage asked for."""
-    if upstream is not None and upstream != fields.model:
-        body = replace_members(body, {"model": upstream})
-    if not fields.stream or fields.include_usage or not asks_usage:
-        return Outgoing(body, body, hides_usage=False)
-    if fields.adds_options:
-        return Outgoing(add_member(body, _ASK_USAGE), body, hides_usage=True)
-    options = {**(fields.stream_options or {}), "include_usage": True}
-    return Outgoing(replace_members(body, {"stream_options": options}), body, hides_usage=True)
+class _Unmetered:
+    """The reservation of a call that makes no tokens: only its request is counted."""
+
+    async def settle(
+        self,
+        usage: TokenCounts,
+        *,
+        outcome: Outcome,
+        provider_request_id: str | None = None,
+        tool_calls: int = 0,
+        estimated: bool = False,
+    ) -> None:
+        """Nothing was reserved."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -11,11 +11,20 @@ from carrel.clock import Clock
 from carrel.declare.gateway import ProviderConfig
 from carrel.errors import InvalidRequest, NotFound, UpstreamError
 from carrel.providers.connections import shared_tls
+from carrel.relay.dialects.protocol import CallFields
 from carrel.relay.pool import Origin, Pool
 from carrel.secrets import Secret, SecretMissing, SecretStore
 from carrel.tenancy.handle import Snapshot, Tenant
 
-DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
+DEFAULT_BASE_URL: Final[Mapping[str, str]] = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com",
+}
+_ENDPOINTS: Final[Mapping[str, str]] = {
+    "openai": "it is served at POST /v1/chat/completions and POST /v1/responses",
+    "anthropic": "it is served at POST /v1/messages",
+    "demo": "it is served at POST /v1/chat/completions",
+}
 KEY_SECONDS: Final = 5.0
 """How long a key is used before its file is looked at again."""
 MAX_TARGETS: Final = 4096
@@ -50,24 +59,27 @@ class Targets:
         self._own = own
         self._clock = clock
         self._tls = tls
-        self._targets: dict[tuple[str, str], Target] = {}
+        self._targets: dict[tuple[str, str, str], Target] = {}
         self._pools: dict[tuple[str, str, int, bool], Pool] = {}
 
-    def known(self, snapshot: Snapshot, tenant: Tenant, provider: str) -> Target | None:
+    def known(self, snapshot: Snapshot, tenant: Tenant, provider: str, fields: CallFields) -> Target | None:
         """The target where it needs no look-up."""
         owner = tenant.id if provider in tenant.config.providers else ""
-        target = self._targets.get((owner, provider))
+        target = self._targets.get((owner, provider, fields.path))
         if target is None or target.expires <= self._clock.monotonic():
             return None
         return target if target.config is snapshot.gateway.providers.get(provider) else None
 
-    async def get(self, snapshot: Snapshot, tenant: Tenant, provider: str) -> Target:
+    async def get(self, snapshot: Snapshot, tenant: Tenant, provider: str, fields: CallFields) -> Target:
         """The target; raises NotFound, InvalidRequest for a provider of another dialect, UpstreamError with no key."""
         config = snapshot.gateway.providers.get(provider)
         if config is None:
             raise NotFound(f"No provider is called {provider!r}.")
-        if config.kind != "openai":
-            raise InvalidRequest(f"Provider {provider!r} speaks another dialect than this endpoint's.")
+        if config.kind != fields.kind:
+            raise InvalidRequest(
+                f"Model {fields.model!r} speaks another dialect than this endpoint's: {_ENDPOINTS[config.kind]}.",
+                param="model", details={"reason": "other_dialect"},
+            )  # fmt: skip
         own = tenant.config.providers.get(provider)
         reference = own.api_key if own is not None else config.api_key
         secret = ""
@@ -85,9 +97,9 @@ class Targets:
             raise UpstreamError(
                 f"Provider {provider!r} cannot be used: its key is not plain text.", details={"reason": "no_key"}
             )
-        key = (tenant.id if own is not None else "", provider)
+        key = (tenant.id if own is not None else "", provider, fields.path)
         before = self._targets.get(key)
-        target = await self._make(provider, config, secret, byo=own is not None)
+        target = await self._make(provider, config, secret, fields, byo=own is not None)
         if before is not None and before.config is config:
             target.takes_stream_options = before.takes_stream_options
         if len(self._targets) >= MAX_TARGETS:
@@ -102,8 +114,10 @@ class Targets:
         self._pools.clear()
         self._targets.clear()
 
-    async def _make(self, provider: str, config: ProviderConfig, secret: str, *, byo: bool) -> Target:
-        url = urlsplit(config.base_url or DEFAULT_BASE_URL)
+    async def _make(
+        self, provider: str, config: ProviderConfig, secret: str, fields: CallFields, *, byo: bool
+    ) -> Target:
+        url = urlsplit(config.base_url or DEFAULT_BASE_URL[config.kind])
         secure = url.scheme == "https"
         try:
             host = (url.hostname or "").encode("idna").decode("ascii") if not (url.hostname or "").isascii() else ""
@@ -111,7 +125,7 @@ class Targets:
             port = url.port or (443 if secure else 80)
         except ValueError:
             raise UpstreamError(f"Provider {provider!r} cannot be used: its base_url is malformed.") from None
-        path = f"{url.path.rstrip('/')}/chat/completions" + (f"?{url.query}" if url.query else "")
+        path = f"{url.path.rstrip('/')}{fields.path}" + (f"?{url.query}" if url.query else "")
         head = [
             f"POST {path} HTTP/1.1",
             f"Host: {url.netloc.rpartition('@')[2]}",
@@ -119,7 +133,7 @@ class Targets:
             "Accept: application/json, text/event-stream",
             "Accept-Encoding: identity",
             "User-Agent: carrel",
-            *([f"Authorization: Bearer {secret}"] if secret else []),
+            *(_credentials(config, secret) if secret else []),
             "Content-Length: ",
         ]
         text = "\r\n".join(head)
@@ -138,3 +152,11 @@ class Targets:
         pool = self._pools[key]
         pool.limit = config.max_connections
         return pool
+
+
+def _credentials(config: ProviderConfig, secret: str) -> list[str]:
+    """The header lines with the key. Servers that took Anthropic's dialect over look for it in either place."""
+    bearer = f"Authorization: Bearer {secret}"
+    if config.kind != "anthropic":
+        return [bearer]
+    return [f"x-api-key: {secret}", *([bearer] if config.base_url else [])]

@@ -1,6 +1,8 @@
 """The fake vendor's chat completions: whole answers and the frames of streams."""
 
+import base64
 import json
+import struct
 from typing import Any
 
 from tests.fakes.vendor.scripts import FakeCall, Script, pieces, usage_numbers
@@ -41,6 +43,19 @@ def whole(body: Json, script: Script, answer_id: str) -> Json:
     ]
     answer = {"id": answer_id, "object": "chat.completion", "created": 1_772_366_400, "model": body["model"]}
     return answer | {"choices": choices} | ({} if script.usage_at == "none" else {"usage": usage(script)})
+
+
+def vectors(body: Json, script: Script) -> Json:
+    """A list of embeddings: of one text, of several, or of tokens; as base64 where that is asked for, as SDKs do."""
+    given = body["input"]
+    many = given if isinstance(given, list) and not isinstance(given[0], int) else [given]
+    numbers = [0.25, -0.5, 1.0]
+    packed = base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+    vector: Any = packed if body.get("encoding_format") == "base64" else numbers
+    data = [{"object": "embedding", "index": n, "embedding": vector} for n, _ in enumerate(many)]
+    prompt = usage_numbers(script)["prompt"] * len(many)
+    answer: Json = {"object": "list", "data": data, "model": body["model"]}
+    return answer | ({} if script.usage_at == "none" else {"usage": {"prompt_tokens": prompt, "total_tokens": prompt}})
 
 
 def frames(body: Json, script: Script, answer_id: str) -> list[bytes]:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.fakes.vendor import anthropic_side, openai_side
+from tests.fakes.vendor import anthropic_side, openai_side, responses_side
 from tests.fakes.vendor.scripts import BUILT_IN, OK, Script
 
 Json = dict[str, Any]
@@ -61,6 +61,8 @@ class FakeVendor:
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=256 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", self._openai)
+        app.router.add_post("/v1/responses", self._responses)
+        app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_post("/v1/messages", self._anthropic)
         app.router.add_post("/v1/messages/count_tokens", self._count_tokens)
         app.router.add_get("/v1/models", self._models)
@@ -84,7 +86,22 @@ class FakeVendor:
 
     async def _count_tokens(self, request: web.Request) -> web.Response:
         received = await self._note(request)
-        return web.json_response({"input_tokens": len(received.raw) // 4})
+        script = self._next_script(str(received.body.get("model")))
+        headers = {"request-id": f"vendor_req_{len(self.received)}", **script.headers}
+        if script.status != 200:
+            return web.json_response(anthropic_side.error(script), status=script.status, headers=headers)
+        return web.json_response({"input_tokens": len(received.raw) // 4}, headers=headers)
+
+    async def _embeddings(self, request: web.Request) -> web.Response:
+        received = await self._note(request)
+        script = self._next_script(str(received.body.get("model")))
+        headers = {"x-request-id": f"vendor_req_{len(self.received)}", **script.headers}
+        if script.status != 200:
+            return web.json_response(openai_side.error(script), status=script.status, headers=headers)
+        return web.json_response(openai_side.vectors(received.body, script), headers=headers)
+
+    async def _responses(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, responses_side, "x-request-id")
 
     async def _openai(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, openai_side, "x-request-id")

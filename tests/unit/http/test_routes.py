@@ -3,6 +3,7 @@
 from typing import Any, get_args
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from carrel.errors import CarrelError
 from carrel.http.routes import EXCHANGE, Access, Endpoint, Route, admit
@@ -62,8 +63,20 @@ async def test_a_handler_is_not_reached_by_who_may_not() -> None:
 
     exchange: Any = Refusing()
     guarded = Endpoint(Route("GET", "/x", handler, "operator-read", "A test."))
-    request: Any = {EXCHANGE: exchange}
+    request: Any = make_mocked_request("GET", "/x")
+    request[EXCHANGE] = exchange
     with pytest.raises(CarrelError):
         await guarded(request)
     assert not reached
     assert exchange.route == "/x"
+
+
+def test_a_caller_of_anthropics_api_is_answered_in_that_dialect_where_both_are_served() -> None:
+    async def handler(exchange: object) -> Any:
+        raise NotImplementedError
+
+    both = Route("GET", "/x", handler, "tenant-chat", "A test.", dialect="openai", by_version=True)
+    one = Route("GET", "/x", handler, "tenant-chat", "A test.", dialect="openai")
+    assert both.dialect_for({"anthropic-version": "2023-06-01"}) == "anthropic"
+    assert both.dialect_for({}) == "openai"
+    assert one.dialect_for({"anthropic-version": "2023-06-01"}) == "openai"

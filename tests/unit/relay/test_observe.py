@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import UpstreamError
-from carrel.relay.observe import MAX_EVENT, StreamObserver, seen_in, seen_in_ends
+from carrel.relay.dialects.chat import ChatFields, ChatObserver
+from carrel.relay.observe import MAX_EVENT
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14}
 COUNTS = TokenCounts(input=10, output=4)
+CHAT = ChatFields(model="m")
 
 
 def event(value: Any, end: str = "\n\n") -> bytes:
@@ -21,8 +23,8 @@ def delta(text: str, finish: str | None = None, **more: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}], **more}
 
 
-def watch(data: bytes, size: int, *, hide: bool) -> tuple[StreamObserver, bytes]:
-    observer, out = StreamObserver(hide_usage=hide), b""
+def watch(data: bytes, size: int, *, hide: bool) -> tuple[ChatObserver, bytes]:
+    observer, out = ChatObserver(hide_usage=hide), b""
     for at in range(0, len(data), size):
         out += observer.feed(data[at : at + size])
     return observer, out + observer.finish() + observer.held
@@ -65,7 +67,7 @@ def test_the_last_usage_counts() -> None:
 
 
 def test_nothing_is_passed_on_before_its_event_is_whole() -> None:
-    observer = StreamObserver(hide_usage=True)
+    observer = ChatObserver(hide_usage=True)
     assert observer.feed(b'data: {"choices": [], "us') == b""
     assert observer.feed(b'age": {"prompt_tokens": 1}}\n') == b""
     assert observer.feed(b"\ndata: x\n\n") == b"data: x\n\n"
@@ -101,13 +103,13 @@ def test_tool_calls_are_counted_once() -> None:
 
 
 def test_an_event_without_end_is_cut() -> None:
-    observer = StreamObserver(hide_usage=True)
+    observer = ChatObserver(hide_usage=True)
     with pytest.raises(UpstreamError):
         observer.feed(b"data: " + b"x" * (MAX_EVENT + 10))
 
 
 def test_estimates_grow_with_what_passed() -> None:
-    assert StreamObserver(hide_usage=True).estimated_output() == 0
+    assert ChatObserver(hide_usage=True).estimated_output() == 0
     few, _ = watch(b"".join(event(delta("tok")) for _ in range(10)), 999, hide=True)
     assert few.estimated_output() == 10
     long, _ = watch(event(delta("")) + event(delta("x" * 4000)), 20, hide=True)
@@ -121,12 +123,12 @@ def test_estimates_grow_with_what_passed() -> None:
     (json.dumps({"usage": None, "choices": 7}), None, 0, False), ("[" * 100_000, None, 0, False),
 ])  # fmt: skip
 def test_whole_answers(body: str, counts: TokenCounts | None, calls: int, *, error: bool) -> None:
-    seen = seen_in(body.encode())
+    seen = CHAT.seen_in(body.encode())
     assert (seen.counts, seen.tool_calls, seen.error) == (counts, calls, error)
 
 
 def test_the_ends_of_a_long_answer() -> None:
     usage = json.dumps({"usage": USAGE}).encode()
-    assert seen_in_ends(b'{"choices":[', b"..." + usage[1:]).counts == COUNTS
-    assert seen_in_ends(b"{" + usage[1:-1] + b',"choices":[', b'...."}').counts == COUNTS
-    assert seen_in_ends(b'{"usage": {"broken', b'"usage": {').counts is None
+    assert CHAT.seen_in_ends(b'{"choices":[', b"..." + usage[1:]).counts == COUNTS
+    assert CHAT.seen_in_ends(b"{" + usage[1:-1] + b',"choices":[', b'...."}').counts == COUNTS
+    assert CHAT.seen_in_ends(b'{"usage": {"broken', b'"usage": {').counts is None

@@ -9,11 +9,14 @@ from carrel.declare.base import SecretRef
 from carrel.declare.gateway import ProviderConfig
 from carrel.declare.tenant import TenantProvider
 from carrel.errors import InvalidRequest, NotFound, UpstreamError
+from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.targets import KEY_SECONDS, Targets
 from carrel.secrets import SecretStore
 from carrel.tenancy.handle import Snapshot, Tenant
 from tests.fakes.clock import FakeClock
 from tests.fakes.tenants import make_snapshot, make_tenant
+
+CHAT = ChatFields(model="m")
 
 
 class Place:
@@ -48,43 +51,43 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 
 async def test_a_target_is_kept_and_its_key_looked_at_again(place: Place) -> None:
     snapshot = place.snapshot()
-    assert place.targets.known(snapshot, place.tenant, "v") is None
-    first = await place.targets.get(snapshot, place.tenant, "v")
+    assert place.targets.known(snapshot, place.tenant, "v", CHAT) is None
+    first = await place.targets.get(snapshot, place.tenant, "v", CHAT)
     assert b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:9\r\n" in first.head
     assert b"\r\nAuthorization: Bearer sk-one\r\n" in first.head
-    assert place.targets.known(snapshot, place.tenant, "v") is first
+    assert place.targets.known(snapshot, place.tenant, "v", CHAT) is first
     (place.secrets / "key").write_text("sk-two")
     place.clock.advance(KEY_SECONDS + 1)
-    assert place.targets.known(snapshot, place.tenant, "v") is None
-    second = await place.targets.get(snapshot, place.tenant, "v")
+    assert place.targets.known(snapshot, place.tenant, "v", CHAT) is None
+    second = await place.targets.get(snapshot, place.tenant, "v", CHAT)
     assert b"sk-two" in second.head
     assert second.pool is first.pool
-    assert place.targets.known(place.snapshot(), place.tenant, "v") is None
+    assert place.targets.known(place.snapshot(), place.tenant, "v", CHAT) is None
 
 
 async def test_a_tenants_own_key_is_its_own(place: Place) -> None:
     snapshot = place.snapshot()
-    own = await place.targets.get(snapshot, place.with_own_key(), "v")
+    own = await place.targets.get(snapshot, place.with_own_key(), "v", CHAT)
     assert own.byo
     assert b"sk-own" in own.head
-    theirs = await place.targets.get(snapshot, place.tenant, "v")
+    theirs = await place.targets.get(snapshot, place.tenant, "v", CHAT)
     assert not theirs.byo
     assert b"sk-one" in theirs.head
-    assert place.targets.known(snapshot, place.with_own_key(), "v") is own
+    assert place.targets.known(snapshot, place.with_own_key(), "v", CHAT) is own
 
 
 async def test_what_cannot_be_used(place: Place) -> None:
     snapshot = place.snapshot()
     with pytest.raises(NotFound):
-        await place.targets.get(snapshot, place.tenant, "nope")
+        await place.targets.get(snapshot, place.tenant, "nope", CHAT)
     with pytest.raises(InvalidRequest):
-        await place.targets.get(snapshot, place.tenant, "demo")
+        await place.targets.get(snapshot, place.tenant, "demo", CHAT)
     (place.secrets / "key").write_bytes(b"sk-1\r\nX-Evil: 1")
     with pytest.raises(UpstreamError, match="not plain text"):
-        await place.targets.get(snapshot, place.tenant, "v")
+        await place.targets.get(snapshot, place.tenant, "v", CHAT)
     (place.secrets / "key").unlink()
     with pytest.raises(UpstreamError, match="is not set"):
-        await place.targets.get(snapshot, place.tenant, "v")
+        await place.targets.get(snapshot, place.tenant, "v", CHAT)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +100,12 @@ async def test_what_cannot_be_used(place: Place) -> None:
     ],
 )
 async def test_addresses(place: Place, base_url: str | None, line: bytes, host: bytes) -> None:
-    target = await place.targets.get(place.snapshot(base_url=base_url), place.tenant, "v")
+    target = await place.targets.get(place.snapshot(base_url=base_url), place.tenant, "v", CHAT)
     assert target.head.startswith(line + b" HTTP/1.1\r\n")
     assert host in target.head
     assert target.head.endswith(b"\r\nContent-Length: ")
 
 
 async def test_a_server_that_takes_no_key_gets_none(place: Place) -> None:
-    target = await place.targets.get(place.snapshot(api_key=None), place.tenant, "v")
+    target = await place.targets.get(place.snapshot(api_key=None), place.tenant, "v", CHAT)
     assert b"Authorization" not in target.head

@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 
 from carrel.errors import InvalidRequest
-from carrel.relay.fields import ChatFields, read_fields
+from carrel.relay.dialects.chat import ChatFields
 
 TALK: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
 
 
 def read(**fields: Any) -> ChatFields:
-    return read_fields(json.dumps({"model": "m", "messages": TALK, **fields}).encode())
+    return ChatFields.read(json.dumps({"model": "m", "messages": TALK, **fields}).encode())
 
 
 def test_what_is_left_out() -> None:
-    assert read() == ChatFields("m", stream=False, stream_options=None, max_output=None, choices=1, images=0)
+    assert read() == ChatFields(model="m", stream=False, stream_options=None, max_output=None, choices=1, images=0)
 
 
 def test_what_is_said() -> None:
@@ -56,17 +56,8 @@ def test_a_field_that_cannot_be_used_is_named(fields: dict[str, Any], param: str
     assert refused.value.param == param
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"", b"{", b"[]", b'"m"', b"null", b"{not json", b'{"model":"m","messages":[]} {}', b"[" * 100_000,
-        b'{"a":' * 100_000, b'{"model":"m","messages":[],"x":NaN}', b'{"model":"m","messages":[],"x":-Infinity}',
-        b'\xff\xfe{\x00}\x00', b'\xef\xbb\xbf{"model":"m","messages":[]}', b'{"model":"\xff","messages":[]}',
-        b'{"model":"a","model":"b","messages":[]}', b'{"model":"a","mod\\u0065l":"b","messages":[]}',
-        b'{"model":"a","messages":[{"role":"user","content":"x","role":"system"}]}',
-        b'{"model":"a","messages":[],"stream":true,"stream_options":{"include_usage":false,"include_usage":true}}',
-    ],
-)  # fmt: skip
-def test_a_body_that_could_be_read_in_two_ways_is_refused(body: bytes) -> None:
-    with pytest.raises(InvalidRequest):
-        read_fields(body)
+def test_a_tier_that_costs_more_than_the_rates_is_for_the_tenants_own_key() -> None:
+    dear = read(service_tier="priority").own_key_only
+    assert dear is not None
+    assert dear.refusal().param == "service_tier"
+    assert read(service_tier="auto").own_key_only is None

@@ -1,0 +1,172 @@
+"""OpenAI's chat completions, as many vendors speak them. A stream's usage is asked for where the caller did not."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, Self
+
+from carrel.errors import InvalidRequest
+from carrel.relay.body import MAX_COUNT, count_in, model_in, parse_body, stream_in
+from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, dearer_tier
+from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
+from carrel.relay.splice import add_member, replace_members
+from carrel.wire.openai_answer import error_body
+from carrel.wire.usage import find_openai_usage, usage_from_openai
+
+MAX_CHOICES: Final = 128
+_ASK_USAGE: Final = b'"stream_options":{"include_usage":true}'
+_PLAIN_PARTS: Final = frozenset({"text", "refusal", "input_audio"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatFields(CallFields):
+    """``stream_options`` is None where left out. ``adds_options``: there is no member of that name, not even a null."""
+
+    kind: ClassVar[Literal["openai", "anthropic"]] = "openai"
+    path: ClassVar[str] = "/chat/completions"
+
+    stream_options: dict[str, Any] | None = None
+    adds_options: bool = True
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether the caller asked for a stream's usage."""
+        return bool(self.stream_options and self.stream_options.get("include_usage"))
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        value = parse_body(body)
+        model = model_in(value)
+        messages = value.get("messages")
+        if not isinstance(messages, list):
+            raise InvalidRequest("`messages` is missing: a list of messages.", param="messages")
+        stream = stream_in(value)
+        options = value.get("stream_options")
+        if options is not None and not isinstance(options, dict):
+            raise InvalidRequest("`stream_options` is an object.", param="stream_options")
+        if options is not None and not stream:
+            raise InvalidRequest(
+                "`stream_options` is for streams: set `stream`, or leave it out.", param="stream_options"
+            )
+        limits = [count_in(value, name, MAX_COUNT) for name in ("max_tokens", "max_completion_tokens")]
+        images = _images(messages)
+        if value.get("web_search_options") is not None:
+            images = UNBOUNDED
+        return cls(
+            model=model,
+            stream=stream,
+            stream_options=options,
+            max_output=max((limit for limit in limits if limit is not None), default=None),
+            choices=count_in(value, "n", MAX_CHOICES) or 1,
+            images=images,
+            own_key_only=dearer_tier(value),
+            adds_options="stream_options" not in value,
+        )
+
+    def outgoing(self, body: bytes, upstream: str | None, *, asks_usage: bool, byo: bool) -> Outgoing:
+        if upstream is not None and upstream != self.model:
+            body = replace_members(body, {"model": upstream})
+        if not self.stream or self.include_usage or not asks_usage:
+            return Outgoing(body, body, hides_usage=False)
+        if self.adds_options:
+            return Outgoing(add_member(body, _ASK_USAGE), body, hides_usage=True)
+        options = {**(self.stream_options or {}), "include_usage": True}
+        return Outgoing(replace_members(body, {"stream_options": options}), body, hides_usage=True)
+
+    def observer(self, *, hide_usage: bool) -> StreamObserver:
+        return ChatObserver(hide_usage=hide_usage)
+
+    def seen_in(self, body: bytes) -> Seen:
+        seen = Seen()
+        record = record_in(body)
+        take_usage(seen, record)
+        seen.error = bool(record.get("error"))
+        choices = record.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            message = choice.get("message") if isinstance(choice, dict) else None
+            calls = message.get("tool_calls") if isinstance(message, dict) else None
+            seen.tool_calls += len(calls) if isinstance(calls, list) else 0
+        return seen
+
+    def seen_in_ends(self, front: bytes, back: bytes) -> Seen:
+        usage = usage_in_ends(front, back)
+        return Seen(None if usage is None else usage_from_openai(usage))
+
+    def error_event(self, code: str, message: str) -> bytes:
+        return f"data: {json.dumps(error_body(code, message, None, 'server_error'))}\n\n".encode()
+
+
+def _images(messages: list[Any]) -> int:
+    """How many parts may be larger for a model than their bytes; any that we do not know may fill its window."""
+    count = 0
+    for number, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise InvalidRequest("A message is an object.", param=f"messages[{number}]")
+        content = message.get("content")
+        if isinstance(content, list):
+            for part in content:
+                kind = part.get("type") if isinstance(part, dict) else None
+                if kind == "image_url":
+                    count += 1
+                elif kind not in _PLAIN_PARTS:
+                    count += UNBOUNDED
+    return count
+
+
+def take_usage(seen: Seen, record: dict[str, Any]) -> bool:
+    """Note the usage in ``record``; whether there was one."""
+    usage = find_openai_usage(record)
+    if usage is None:
+        return False
+    seen.counts = usage_from_openai(usage)
+    return True
+
+
+class ChatObserver(StreamObserver):
+    """A stream of chunks. ``hide_usage``: it was asked for by us, and the event with nothing else is kept back."""
+
+    marks: ClassVar[Marks] = (
+        USAGE,
+        DONE,
+        (b'"tool_calls"', re.compile(rb"\s*:\s*\[")),
+        ERROR,
+        (b'"finish_reason":"', None),
+        (b'"finish_reason": "', None),
+    )
+
+    def __init__(self, *, hide_usage: bool) -> None:
+        super().__init__()
+        self._hide_usage = hide_usage
+        self._calls: set[tuple[int, int, str]] = set()
+
+    def _record(self, record: dict[str, Any], event: bytes) -> bytes:
+        has_usage = take_usage(self.seen, record)
+        if record.get("error"):
+            self.seen.error = True
+        choices = record.get("choices")
+        if not isinstance(choices, list) or not choices:
+            if has_usage and self._hide_usage and not record.get("error"):
+                return b""
+            return event
+        for choice in choices:
+            if isinstance(choice, dict):
+                self._choice(choice)
+        return self._plain(event)
+
+    def _choice(self, choice: dict[str, Any]) -> None:
+        if choice.get("finish_reason"):
+            self.finished = True
+        delta = choice.get("delta")
+        calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+        for position, call in enumerate(calls if isinstance(calls, list) else ()):
+            function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(function, dict) and function.get("name"):
+                place = call.get("index")
+                key = (_number(choice.get("index")), _number(place, position), str(call.get("id") or ""))
+                if key not in self._calls and len(self._calls) < 10_000:
+                    self._calls.add(key)
+        self.seen.tool_calls = len(self._calls)
+
+
+def _number(value: object, otherwise: int = 0) -> int:
+    return value if isinstance(value, int) else otherwise

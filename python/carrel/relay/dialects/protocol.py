@@ -1,0 +1,108 @@
+"""What a dialect is to the relay: what is read of a request's body, what is put into it, where answers say their usage.
+
+A class of fields is a dialect; an instance of it is one request in that dialect. Its path and kind of provider are the
+class's own, so that whoever passes a call on needs nothing beside its fields.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, Self
+
+from carrel.errors import InvalidRequest
+from carrel.relay.observe import Seen, StreamObserver
+from carrel.relay.splice import replace_members
+
+UNBOUNDED: Final = 1 << 20
+"""So many images that a reservation takes the model's whole window."""
+_DEARER_TIERS: Final = frozenset({"priority", "fast", "scale"})
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """What goes upstream. ``plain`` is the body without what was spliced in for the stream's usage."""
+
+    body: bytes
+    plain: bytes
+    hides_usage: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKeyOnly:
+    """Why a request is served with the tenant's own key alone: with the operator's it would reach what is shared."""
+
+    param: str
+    reason: str
+
+    def refusal(self) -> InvalidRequest:
+        """What the caller is told."""
+        return InvalidRequest(
+            f"`{self.param}` is not served with the operator's key: {self.reason}", param=self.param,
+            details={"reason": "own_key_only"},
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFields(ABC):
+    """The fields of one request that the relay acts upon.
+
+    ``images`` counts what may be larger for a model than its bytes, ``windows`` how often the model's window bounds
+    the input. ``max_output`` is None where the caller named no limit.
+    """
+
+    kind: ClassVar[Literal["openai", "anthropic"]]
+    path: ClassVar[str]
+    """Where the vendor has it, below its base URL."""
+    metered: ClassVar[bool] = True
+    generates: ClassVar[bool] = True
+    """Whether the answer is made of tokens; where it is not, its length says nothing of them."""
+    forwards: ClassVar[tuple[str, ...]] = ()
+    """Headers of the caller's that the vendor gets."""
+
+    model: str
+    stream: bool = False
+    max_output: int | None = None
+    choices: int = 1
+    images: int = 0
+    windows: int = 1
+    own_key_only: OwnKeyOnly | None = None
+
+    @classmethod
+    @abstractmethod
+    def read(cls, body: bytes) -> Self:
+        """The fields of ``body``; raises InvalidRequest that names the one that cannot be used."""
+
+    def outgoing(self, body: bytes, upstream: str | None, *, asks_usage: bool, byo: bool) -> Outgoing:
+        """``body`` as the vendor gets it: ``upstream`` is its name for the model, None where it is the same."""
+        if upstream is not None and upstream != self.model:
+            body = replace_members(body, {"model": upstream})
+        return Outgoing(body, body, hides_usage=False)
+
+    @abstractmethod
+    def observer(self, *, hide_usage: bool) -> StreamObserver:
+        """Watches an answer's stream."""
+
+    @abstractmethod
+    def seen_in(self, body: bytes) -> Seen:
+        """What a whole answer says."""
+
+    @abstractmethod
+    def seen_in_ends(self, front: bytes, back: bytes) -> Seen:
+        """What the two ends of an answer say that is too long to be read whole."""
+
+    @abstractmethod
+    def error_event(self, code: str, message: str) -> bytes:
+        """The event that tells a stream's reader of an error."""
+
+    @classmethod
+    def forwarded(cls, headers: Mapping[str, str]) -> bytes:
+        """The header lines for the vendor that are the caller's own."""
+        return b""
+
+
+def dearer_tier(value: Mapping[str, Any]) -> OwnKeyOnly | None:
+    """Service tiers that cost more than the rate card says."""
+    tier = value.get("service_tier")
+    if isinstance(tier, str) and tier in _DEARER_TIERS:
+        return OwnKeyOnly("service_tier", f"{tier!r} costs more than the model's rates; leave it out.")
+    return None

@@ -1,0 +1,172 @@
+"""OpenAI's Responses. With the operator's key nothing is stored with the vendor, so that no id of one tenant's is
+good for another: a conversation is sent whole, as it is to chat completions."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, Self
+
+from carrel.errors import InvalidRequest
+from carrel.relay.body import MAX_COUNT, count_in, model_in, parse_body, stream_in
+from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly, dearer_tier
+from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
+from carrel.relay.splice import replace_members
+from carrel.wire.usage import usage_from_openai
+
+_ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_IDS: Final = ("previous_response_id", "conversation", "prompt")
+_OWN_TOOLS: Final = frozenset(
+    {"function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview", "tool_search"}
+)
+"""Kinds of tools that the caller runs itself, or that cost nothing but their tokens."""
+_PLAIN_PARTS: Final = frozenset({"input_text", "output_text", "refusal", "input_audio", "text", "summary_text"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponsesFields(CallFields):
+    """A response to be made."""
+
+    kind: ClassVar[Literal["openai", "anthropic"]] = "openai"
+    path: ClassVar[str] = "/responses"
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        value = parse_body(body)
+        model = model_in(value)
+        if value.get("background"):
+            raise InvalidRequest(
+                "`background` is not served: the answer would be made when nobody meters it.", param="background"
+            )
+        own = _own_key_only(value)
+        images = sum(_size(part) for part in _parts(value.get("input")))
+        return cls(
+            model=model, stream=stream_in(value), max_output=count_in(value, "max_output_tokens", MAX_COUNT),
+            own_key_only=own, images=UNBOUNDED if own is not None else images,
+        )  # fmt: skip
+
+    def outgoing(self, body: bytes, upstream: str | None, *, asks_usage: bool, byo: bool) -> Outgoing:
+        values: dict[str, object] = {} if byo else {"store": False}
+        if upstream is not None and upstream != self.model:
+            values["model"] = upstream
+        body = replace_members(body, values) if values else body
+        return Outgoing(body, body, hides_usage=False)
+
+    def observer(self, *, hide_usage: bool) -> StreamObserver:
+        return ResponsesObserver()
+
+    def seen_in(self, body: bytes) -> Seen:
+        return _seen(record_in(body))
+
+    def seen_in_ends(self, front: bytes, back: bytes) -> Seen:
+        usage = usage_in_ends(front, back)
+        return Seen(None if usage is None else usage_from_openai(usage))
+
+    def error_event(self, code: str, message: str) -> bytes:
+        said = {"type": "error", "code": code, "message": message, "param": None, "sequence_number": 0}
+        return f"event: error\ndata: {json.dumps(said)}\n\n".encode()
+
+
+class ResponsesObserver(StreamObserver):
+    """A stream of a response. All is said in its last event, which holds the whole of it."""
+
+    marks: ClassVar[Marks] = (
+        USAGE,
+        DONE,
+        ERROR,
+        *((f'"{end}"'.encode(), None) for end in sorted(_ENDS)),
+        (b'"response.output_item.done"', None),
+        (b'"type":"error"', None),
+        (b'"type": "error"', None),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls = 0
+
+    def _record(self, record: dict[str, Any], event: bytes) -> bytes:
+        kind = record.get("type")
+        if kind in _ENDS:
+            response = record.get("response")
+            self.seen = _seen(response if isinstance(response, dict) else {})
+            self.seen.tool_calls = max(self.seen.tool_calls, self._calls)
+            return self._hold(event)
+        if kind == "error" or (kind is None and record.get("error")):
+            self.seen.error = True
+            return event
+        if kind == "response.output_item.done":
+            self._calls += _is_call(record.get("item"))
+            self.seen.tool_calls = self._calls
+        return self._plain(event)
+
+
+def _seen(response: dict[str, Any]) -> Seen:
+    usage = response.get("usage")
+    output = response.get("output")
+    return Seen(
+        usage_from_openai(usage) if isinstance(usage, dict) else None,
+        sum(_is_call(item) for item in output) if isinstance(output, list) else 0,
+        bool(response.get("error")) or response.get("status") == "failed",
+    )
+
+
+def _is_call(item: object) -> bool:
+    return isinstance(item, dict) and str(item.get("type")).endswith("_call")
+
+
+def _parts(value: object) -> Iterator[dict[str, Any]]:
+    """The items of an input, and the parts of their contents and outputs."""
+    for item in value if isinstance(value, list) else ():
+        if not isinstance(item, dict):
+            raise InvalidRequest("An item of `input` is an object.", param="input")
+        yield item
+        for name in ("content", "output", "summary"):
+            inner = item.get(name)
+            for part in inner if isinstance(inner, list) else [inner] if isinstance(inner, dict) else ():
+                yield part if isinstance(part, dict) else {}
+
+
+def _size(part: dict[str, Any]) -> int:
+    """How many images' worth a part may be beyond its bytes."""
+    kind = part.get("type")
+    if kind in ("input_image", "computer_screenshot"):
+        return 1
+    if kind == "input_file" and not isinstance(part.get("file_data"), str):
+        return UNBOUNDED
+    known = kind is None or kind in _PLAIN_PARTS or kind in ("message", "reasoning", "compaction")
+    return 0 if known or str(kind).endswith(("_call", "_output")) else UNBOUNDED
+
+
+def _own_key_only(value: dict[str, Any]) -> OwnKeyOnly | None:
+    """What of a request would reach what other tenants share with the operator's key, or cost more than tokens."""
+    for name in _IDS:
+        if value.get(name) is not None:
+            return OwnKeyOnly(name, "nothing is stored with it. Send the conversation's items in `input`.")
+    refused = _refused_tool(value.get("tools"), "tools")
+    if refused is not None:
+        return refused
+    for part in _parts(value.get("input")):
+        if part.get("type") == "item_reference":
+            return OwnKeyOnly("input", "nothing is stored with it. Send the item itself, not a reference to it.")
+        if part.get("file_id") is not None:
+            return OwnKeyOnly("input", "a stored file may be anybody's; put its bytes into the item.")
+    return dearer_tier(value)
+
+
+def _refused_tool(tools: object, where: str) -> OwnKeyOnly | None:
+    for number, tool in enumerate(tools if isinstance(tools, list) else ()):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind == "namespace":
+            inner = _refused_tool(tool.get("tools"), f"{where}[{number}].tools")
+            if inner is not None:
+                return inner
+        elif not (kind in _OWN_TOOLS or (kind == "shell" and _is_local(tool))):
+            return OwnKeyOnly(
+                f"{where}[{number}].type",
+                f"{str(kind)[:64]!r} is run by the vendor, at a price that is not by tokens. Leave it out.",
+            )
+    return None
+
+
+def _is_local(tool: dict[str, Any]) -> bool:
+    environment = tool.get("environment")
+    return environment is None or (isinstance(environment, dict) and environment.get("type") == "local")
