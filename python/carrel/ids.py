@@ -1,7 +1,7 @@
 """Identifiers, parsed once at the edge they come in by and trusted ever after."""
 
+import os
 import re
-import secrets
 from typing import Final, NewType
 
 from carrel.errors import InvalidRequest
@@ -48,9 +48,9 @@ def request_id_from(text: str | None) -> RequestId:
 
 def new_request_id() -> RequestId:
     """A new request id: ``req_`` and 24 hex digits."""
-    return RequestId(f"req_{secrets.token_hex(12)}")
+    return RequestId(f"req_{os.urandom(12).hex()}")
 
 
 def new_session_id() -> SessionId:
     """A new session id: ``s_`` and 24 hex digits."""
-    return SessionId(f"s_{secrets.token_hex(12)}")
+    return SessionId(f"s_{os.urandom(12).hex()}")

@@ -3,7 +3,9 @@
 import logging
 import re
 import sys
+import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TextIO
 
 import structlog
@@ -18,7 +20,6 @@ def configure_logging(*, level: str = "info", json: bool = False, stream: TextIO
     out = stream or sys.stderr
     processors: list[structlog.types.Processor] = (
         [
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -26,7 +27,7 @@ def configure_logging(*, level: str = "info", json: bool = False, stream: TextIO
             structlog.processors.JSONRenderer(),
         ]
         if json
-        else [structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, logfmt]
+        else [structlog.processors.format_exc_info, logfmt]
     )
     structlog.configure(
         processors=processors,
@@ -37,6 +38,8 @@ def configure_logging(*, level: str = "info", json: bool = False, stream: TextIO
 
 
 _PLAIN = re.compile(r"[^\s\"=\\]+")
+_BARE = re.compile(r"[A-Za-z0-9/_.:@+*-]+")
+"""What is a value as it stands, with nothing to escape or to quote."""
 _UNSAFE = dict.fromkeys(
     [
         *range(0x20),
@@ -75,10 +78,18 @@ def logfmt(_: object, level: str, event: structlog.types.EventDict) -> str:
 
 
 def _moment() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    second, part = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(second)}.{part // 1000:06d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
 
 
 def _logfmt_value(value: object) -> str:
+    if type(value) is str and _BARE.fullmatch(value) is not None:
+        return masked(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

@@ -4,8 +4,7 @@ No parser of HTTP: whatever is not wholly plain is not read here at all, and goe
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_HEAD: Final = 8 * 1024
 _HEAD: Final = re.compile(
@@ -21,8 +20,7 @@ _ODD: Final = frozenset({
 """What makes a request one of a special kind."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlainHead:
+class PlainHead(NamedTuple):
     """A plain head. ``size`` is its own length, ``length`` its body's, in bytes; what was not given is empty."""
 
     method: str

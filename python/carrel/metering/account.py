@@ -153,7 +153,7 @@ class Account:
                 continue
             decision = judge_total(
                 quota=name, used=used, reserved=held, worst=worst, hard=limit.hard, soft=limit.soft,
-                reset_at=month_reset(wall) if monthly else day_reset(wall), wall=wall,
+                reset=month_reset if monthly else day_reset, wall=wall,
             )  # fmt: skip
             if decision.refusal is not None:
                 return decision.refusal, soft

@@ -5,6 +5,7 @@ until it has passed whole, so that no window of that length ever holds more than
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -38,6 +39,10 @@ class Decision:
 
     refusal: Refusal | None = None
     passed_soft: bool = False
+
+
+_FITS: Final = Decision()
+_PASSES_SOFT: Final = Decision(passed_soft=True)
 
 
 @dataclass(slots=True)
@@ -109,12 +114,12 @@ def judge_window(
 ) -> Decision:
     """Whether one more request fits a sliding window."""
     if hard is None and soft is None:
-        return Decision()
+        return _FITS
     count = window.count(now) + 1
     if hard is not None and count > hard:
         wait = window.wait(now, hard) if hard else window.seconds
         return Decision(_requests(quota, hard, wait, wall))
-    return Decision(passed_soft=soft is not None and count > soft)
+    return _PASSES_SOFT if soft is not None and count > soft else _FITS
 
 
 def judge_bucket(
@@ -123,7 +128,7 @@ def judge_bucket(
     """Whether one more request fits a bucket. A soft limit has no bucket of its own: it warns at the same pace."""
     limit = hard if hard is not None else soft
     if limit is None:
-        return Decision()
+        return _FITS
     if limit == 0:
         return Decision(_requests(quota, 0, 1.0, wall)) if hard is not None else Decision(passed_soft=True)
     wait = bucket.wait(now, limit)
@@ -146,12 +151,16 @@ def judge_total(
     worst: int | Decimal,
     hard: int | Decimal | None,
     soft: int | Decimal | None,
-    reset_at: datetime,
+    reset: Callable[[datetime], datetime],
     wall: datetime,
 ) -> Decision:
-    """Whether ``worst`` more fits a fixed window beside what is ``used`` and what calls in flight have ``reserved``."""
+    """Whether ``worst`` more fits a fixed window beside what is ``used`` and what calls in flight have ``reserved``.
+
+    ``reset`` gives the window's end.
+    """
     total = used + reserved + worst
     if hard is not None and total > hard:
+        reset_at = reset(wall)
         wait = max((reset_at - wall).total_seconds(), 1.0)
         held = f" and {_text(reserved)} held by calls in flight" if reserved else ""
         message = (
@@ -159,7 +168,7 @@ def judge_total(
             f"{_text(worst)}. It opens again at {reset_at.isoformat(timespec='seconds')}; a lower max_tokens may fit."
         )
         return Decision(Refusal(quota, wait, reset_at, message))
-    return Decision(passed_soft=soft is not None and total > soft)
+    return _PASSES_SOFT if soft is not None and total > soft else _FITS
 
 
 def day_reset(wall: datetime) -> datetime:

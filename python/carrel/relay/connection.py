@@ -27,6 +27,8 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._error: UpstreamError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0
+        self._busy = False
         self._deadline = 0.0
         self._quiet = 0.0
         self._heard = 0.0
@@ -61,7 +63,8 @@ class Connection(asyncio.Protocol):
         self._deadline = deadline
         self._quiet = quiet
         self._heard = self._loop.time()
-        self._timer = self._loop.call_at(min(deadline, self._heard + quiet), self._tick)
+        self._busy = True
+        self._look_by(min(deadline, self._heard + quiet))
         if len(body) < HIGH_WATER:
             self._transport.write(request + body)
         else:
@@ -93,9 +96,7 @@ class Connection(asyncio.Protocol):
 
     def end(self) -> None:
         """The exchange is over; what is left of it is dropped."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._busy = False
         self._pieces, self._size = [], 0
         self.used = True
         if not self._reader.complete:
@@ -122,9 +123,20 @@ class Connection(asyncio.Protocol):
             self._error = error
         self._wake()
 
+    def _look_by(self, at: float) -> None:
+        """See to it that `_tick` is called by then. A timer of the exchange before is left where it comes first."""
+        if self._timer is not None:
+            if self._looks_at <= at:
+                return
+            self._timer.cancel()
+        self._looks_at = at
+        self._timer = self._loop.call_at(at, self._tick)
+
     def _tick(self) -> None:
         now = self._loop.time()
         self._timer = None
+        if not self._busy:
+            return
         if now >= self._deadline:
             self._fail(UpstreamTimeout(f"Provider {self.provider!r} did not finish within the call's deadline."))
         elif not self._paused and now >= self._heard + self._quiet:
@@ -132,7 +144,7 @@ class Connection(asyncio.Protocol):
             self._fail(UpstreamTimeout(f"Provider {self.provider!r} {what}: nothing came for {self._quiet:g} seconds."))
         else:
             next_look = max(self._heard + self._quiet, now + 0.05) if not self._paused else now + self._quiet
-            self._timer = self._loop.call_at(min(self._deadline, next_look), self._tick)
+            self._look_by(min(self._deadline, next_look))
             return
         self.abort()
 

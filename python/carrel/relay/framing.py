@@ -6,14 +6,13 @@ the answer's end is beyond doubt.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_HEAD: Final = 64 * 1024
 MAX_CHUNK_LINE: Final = 1024
 MAX_TRAILERS: Final = 16 * 1024
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\r\n\0]*)?")
-_HEADER: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\r\n\0]*?)[ \t]*")
+_HEADERS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\0]*\r\n)*")
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
 _CRLF: Final = b"\r\n"
 
@@ -22,8 +21,7 @@ class FramingError(Exception):
     """What came is not an HTTP/1.1 answer, or not one that can be read in one way only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """Status and headers, names in lower case; of a name that is there twice the values are joined."""
 
     status: int
@@ -112,23 +110,22 @@ def parse_head(text: bytes) -> Head:
     """The head in ``text``, without its empty line; raises FramingError."""
     if len(text) > MAX_HEAD:
         raise FramingError("the head is too long")
-    lines = text.split(_CRLF)
-    status_line = _STATUS.fullmatch(lines[0])
+    first, _, rest = text.partition(_CRLF)
+    status_line = _STATUS.fullmatch(first)
     if status_line is None:
         raise FramingError("the status line is malformed")
+    if _HEADERS.fullmatch(rest + _CRLF if rest else rest) is None:
+        raise FramingError("a header line is malformed")
     headers: dict[str, str] = {}
-    for line in lines[1:]:
-        match = _HEADER.fullmatch(line)
-        if match is None:
-            raise FramingError("a header line is malformed")
-        name, value = match[1].decode("ascii").lower(), match[2].decode("latin-1")
+    for line in rest.decode("latin-1").split("\r\n") if rest else ():
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return _framed(int(status_line[2]), headers, old=status_line[1] == b"0")
 
 
 def _framed(status: int, headers: dict[str, str], *, old: bool) -> Head:
-    connection = {token.strip().lower() for token in headers.get("connection", "").split(",")}
-    keep_alive = "keep-alive" in connection if old else "close" not in connection
+    keep_alive = _keeps(headers.get("connection", ""), old=old)
     if status < 200 or status in (204, 304):
         return Head(status, headers, keep_alive, 0, False)
     encoding, length_text = headers.get("transfer-encoding"), headers.get("content-length")
@@ -138,11 +135,20 @@ def _framed(status: int, headers: dict[str, str], *, old: bool) -> Head:
         return Head(status, headers, keep_alive, None, True)
     if length_text is None:
         return Head(status, headers, False, None, False)
-    lengths = {text.strip() for text in length_text.split(",")}
-    length = lengths.pop()
-    if lengths or not (length.isascii() and length.isdigit() and len(length) < 16):
+    length = length_text
+    if "," in length_text:
+        lengths = {text.strip() for text in length_text.split(",")}
+        length = lengths.pop() if len(lengths) == 1 else ""
+    if not (length.isascii() and length.isdigit() and len(length) < 16):
         raise FramingError("the body's length is malformed")
     return Head(status, headers, keep_alive, int(length), False)
+
+
+def _keeps(connection: str, *, old: bool) -> bool:
+    if connection in ("", "keep-alive", "close"):
+        return connection == "keep-alive" if old else connection != "close"
+    tokens = {token.strip().lower() for token in connection.split(",")}
+    return "keep-alive" in tokens if old else "close" not in tokens
 
 
 class ChunkReader:

@@ -108,9 +108,10 @@ class Relay:
         )  # fmt: skip
         try:
             return await passage.run()
-        finally:
+        except BaseException:
             # Whatever went wrong on the way, nothing stays held. What is settled already stays as it is.
             await reservation.settle(TokenCounts(), outcome="error")
+            raise
 
     async def close(self) -> None:
         """Close every connection; what still runs ends with an error."""

@@ -1,15 +1,20 @@
 """What vendors say a call used, wherever they say it, as disjoint token counts."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final, cast
 
 from carrel.declare.rate_card import TokenCounts
 
 Json = Mapping[str, Any]
+_NOTHING: Final[Json] = {}
 
 
 def count(value: object) -> int:
     """A token count out of JSON; whatever is not a whole number of at least 0 counts as 0."""
+    if value is None:
+        return 0
+    if type(value) is int:
+        return max(value, 0)
     if isinstance(value, bool):
         return 0
     if isinstance(value, float) and value.is_integer():
@@ -20,13 +25,17 @@ def count(value: object) -> int:
 def _inner(usage: Json, *names: str) -> Json:
     for name in names:
         value = usage.get(name)
-        if isinstance(value, Mapping):
-            return value
-    return {}
+        # A dict is the usual case, and far cheaper to know than a Mapping.
+        if value is not None and (type(value) is dict or isinstance(value, Mapping)):
+            return cast(Json, value)
+    return _NOTHING
 
 
 def _first(values: Iterable[object]) -> int:
-    return next((n for n in map(count, values) if n), 0)
+    for value in values:
+        if value is not None and (number := count(value)):
+            return number
+    return 0
 
 
 def usage_from_openai(usage: Json) -> TokenCounts:
@@ -62,7 +71,10 @@ def usage_from_openai(usage: Json) -> TokenCounts:
 
 def find_openai_usage(record: Json) -> Json | None:
     """The usage object of one chunk or completion: at the top, in a choice (Moonshot), or under ``x_groq`` (Groq)."""
-    places: list[object] = [record.get("usage")]
+    usage = record.get("usage")
+    if type(usage) is dict and usage:
+        return usage
+    places: list[object] = [usage]
     choices = record.get("choices")
     if isinstance(choices, list):
         places += [choice.get("usage") for choice in choices if isinstance(choice, Mapping)]

@@ -94,7 +94,7 @@ def test_totals(used: int, reserved: int, worst: int, hard: int | None, *, fits:
     for kind in (int, Decimal):
         decision = judge_total(
             quota="tokens_per_day", used=kind(used), reserved=kind(reserved), worst=kind(worst),
-            hard=None if hard is None else kind(hard), soft=None, reset_at=day_reset(WALL), wall=WALL,
+            hard=None if hard is None else kind(hard), soft=None, reset=day_reset, wall=WALL,
         )  # fmt: skip
         assert (decision.refusal is None) == fits
         if decision.refusal is not None:
@@ -106,7 +106,7 @@ def test_totals(used: int, reserved: int, worst: int, hard: int | None, *, fits:
 
 def test_a_soft_total_warns() -> None:
     decision = judge_total(
-        quota="q", used=9, reserved=0, worst=2, hard=20, soft=10, reset_at=day_reset(WALL), wall=WALL
+        quota="q", used=9, reserved=0, worst=2, hard=20, soft=10, reset=day_reset, wall=WALL
     )  # fmt: skip
     assert decision.refusal is None
     assert decision.passed_soft
