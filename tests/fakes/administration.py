@@ -274,8 +274,9 @@ class FakeSandboxes:
         self, tenant: Tenant, sandbox_id: str, order: control.SandboxExec, *, by: control.Actor
     ) -> control.SandboxExecuted:
         self._require(tenant.id, sandbox_id)
+        code = {"true": 0, "crash": None}.get(order.argv[0], 4)
         return control.SandboxExecuted(
-            exit_code=0 if order.argv[0] == "true" else 4, signal=None, stdout=f"{order.argv}\n", stderr="careful\n",
+            exit_code=code, signal=11 if code is None else None, stdout=f"{order.argv}\n", stderr="careful\n",
             output_dropped=0, killed="wall_clock" if order.timeout_seconds else None, seconds=0.1,
         )  # fmt: skip
 

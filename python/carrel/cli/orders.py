@@ -49,7 +49,9 @@ def _wrong(error: ErrorDetails) -> str:
 
 
 def tenant_path(tenant: str, *below: str) -> str:
-    """The path of a tenant's, or of something below it; raises WrongUsage where that is no tenant id."""
+    """The path of a tenant's, or of something below it; raises WrongUsage where that is no tenant id, or empty."""
+    if not all(below):
+        raise WrongUsage("An id or a name is missing: an empty one names nothing.")
     try:
         return path_of("tenants", parse_tenant_id(tenant), *below)
     except InvalidRequest as error:

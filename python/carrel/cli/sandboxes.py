@@ -81,4 +81,6 @@ def exec_(
             screen.note(line)
         if done.killed is not None:
             screen.complain(f"killed: {done.killed}")
+        elif done.exit_code is None:
+            screen.complain(f"ended by signal {done.signal}")
     return DONE if done.exit_code == 0 else FAILED

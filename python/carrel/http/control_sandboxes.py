@@ -9,14 +9,13 @@ from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Query, Route
 from carrel.http.services import Sandboxes
-from carrel.ids import TenantId
 from carrel.wire import control
 
 
 async def list_sandboxes(exchange: Exchange) -> web.StreamResponse:
     """Those that run, of one tenant or of all."""
     tenant = exchange.request.query.get("tenant")
-    return reply(_rooms(exchange).list(None if tenant is None else TenantId(tenant)))
+    return reply(_rooms(exchange).list(None if tenant is None else exchange.named(tenant).id))
 
 
 async def show_log(exchange: Exchange) -> web.StreamResponse:

@@ -93,7 +93,10 @@ class Exchange:
 
     def subject(self) -> Tenant:
         """The tenant that the path names; raises NotFound, the same for what is no id at all."""
-        text = self.request.match_info["id"]
+        return self.named(self.request.match_info["id"])
+
+    def named(self, text: str) -> Tenant:
+        """The tenant that is called ``text``, whom the request is about; raises NotFound."""
         try:
             tenant = self.snapshot.tenant(parse_tenant_id(text))
         except CarrelError:

@@ -41,7 +41,10 @@ class SnapshotKeeping:
 
         def work() -> Snapshot:
             most = Limits(limits.snapshot_bytes)
-            return self._snapshots.make(tenant, workspace, most, label=order.label, keep=limits.snapshots)
+            try:
+                return self._snapshots.make(tenant, workspace, most, label=order.label, keep=limits.snapshots)
+            except NotFound as error:
+                raise NotFound(f"There is no workspace {workspace} yet: nothing was ever run in it.") from error
 
         return _view(await self._noted("tenants.snapshot", tenant, workspace, by, work))
 

@@ -43,3 +43,16 @@ async def test_an_end(carrel: CommandLine, edge: Edge) -> None:
     done = await carrel("sandboxes", "stop", "acme", "sb_2")
     assert (done.code, done.out) == (1, "")
     assert "No such sandbox" in done.err
+    for words in (("stop", "acme", ""), ("logs", "acme", ""), ("exec", "acme", "", "--", "true")):
+        done = await carrel("sandboxes", *words)
+        assert (done.code, "is missing" in done.err) == (2, True)
+
+
+async def test_how_a_signal_ended_it_is_told(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("sandboxes", "exec", "acme", "sb_1", "--", "crash")
+    assert (done.code, "ended by signal 11" in done.err) == (1, True)
+
+
+async def test_those_of_nobody(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("sandboxes", "list", "--tenant", "acmee")
+    assert (done.code, "did you mean acme?" in done.err) == (1, True)

@@ -104,6 +104,8 @@ async def test_of_whom_a_snapshot_is(rig: Rig) -> None:
     tenant.root.directory("sandbox.d/member-ada", create=True).close()
     made = await keeping.make(tenant, control.SnapshotOrder(member="ada"), by=BY)
     assert (made.workspace, made.why) == ("sandbox.d/member-ada", "asked")
+    with pytest.raises(NotFound, match="session-none yet"):
+        await keeping.make(tenant, control.SnapshotOrder(session="none"), by=BY)
     for wrong in (control.SnapshotOrder(member="adda"), control.SnapshotOrder(member="ada", session="s")):
         with pytest.raises(InvalidRequest):
             await keeping.make(tenant, wrong, by=BY)
