@@ -28,6 +28,7 @@ from carrel.tenancy.paths import TenantRoot
 
 LOG_BYTES: Final = 256 << 10
 START_SECONDS: Final = 30.0
+ENDED_SECONDS: Final = 1.0
 _PIPES: Final = 32
 _PIECE: Final = 1 << 16
 _READY: Final = b"ready\n"
@@ -85,7 +86,10 @@ class Log:
 
 @dataclass(eq=False)
 class Worker:
-    """One that runs. ``made_of`` tells whether another job could use it; ``running`` counts commands in it now."""
+    """One that runs. ``made_of`` tells whether another job could use it; ``running`` counts commands in it now.
+
+    ``over``: it was told to end, and has not yet.
+    """
 
     id: str
     tenant: TenantId
@@ -102,6 +106,7 @@ class Worker:
     running: int = 0
     log: Log = field(default_factory=Log)
     timer: asyncio.TimerHandle | None = None
+    over: bool = False
 
 
 class Workers:
@@ -118,6 +123,24 @@ class Workers:
         self, tenant: Tenant, job: Job, root: TenantRoot, *, stop: Stop, on_output: Callable[[bytes], None] | None
     ) -> Outcome:
         """Run one job in the worker called ``job.keep``, which is started where it does not run."""
+        for _ in range(2):
+            worker, note = await self._taken(tenant, job, root)
+            try:
+                outcome = await self._run_in(worker, job, root, stop, on_output)
+            except SandboxUnavailable:
+                # Nothing was run. It may have ended before it was heard of: then another is begun.
+                if not await self._ends(worker):
+                    raise
+                continue
+            finally:
+                worker.running -= 1
+                worker.used = self._clock.now()
+                self._rest(worker, job.limits.keep_idle_seconds)
+            return replace(outcome, note=note) if note else outcome
+        raise SandboxUnavailable("The kept sandbox ended twice before a command could be run in it. Try again.")
+
+    async def _taken(self, tenant: Tenant, job: Job, root: TenantRoot) -> tuple[Worker, str]:
+        """The worker to run ``job`` in, counted as in use, and what there is to say about it."""
         key = (tenant.id, job.keep or "")
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
@@ -127,13 +150,12 @@ class Workers:
             worker.commands += 1
             if worker.timer is not None:
                 worker.timer.cancel()
-        try:
-            outcome = await self._run_in(worker, job, root, stop, on_output)
-        finally:
-            worker.running -= 1
-            worker.used = self._clock.now()
-            self._rest(worker, job.limits.keep_idle_seconds)
-        return replace(outcome, note=note) if note else outcome
+        return worker, note
+
+    async def _ends(self, worker: Worker) -> bool:
+        """Whether it has ended, or is told to have within a moment."""
+        await asyncio.wait([worker.ending], timeout=ENDED_SECONDS)
+        return worker.ending.done()
 
     def all(self) -> tuple[KeptSandbox, ...]:
         """Those that run."""
@@ -178,6 +200,10 @@ class Workers:
         """The worker to use, and what there is to say about it."""
         worker = self._workers.get(key)
         note = ""
+        if worker is not None and worker.over:
+            await asyncio.wait([worker.ending], timeout=START_SECONDS)
+            self._forget(worker)
+            worker = None
         if worker is not None and worker.made_of != self._made_of(job):
             left = await self._link.count(worker.number) if not worker.running else 1
             if left != 0:
@@ -305,10 +331,15 @@ class Workers:
             return
         if worker.timer is not None:
             worker.timer.cancel()
-        worker.timer = asyncio.get_running_loop().call_later(seconds, self._link.kill, worker.number)
+        worker.timer = asyncio.get_running_loop().call_later(seconds, self._end, worker)
+
+    def _end(self, worker: Worker) -> None:
+        """Tell it to end: from here on no command goes in."""
+        worker.over = True
+        self._link.kill(worker.number)
 
     async def _stopped(self, worker: Worker) -> None:
-        self._link.kill(worker.number)
+        self._end(worker)
         await asyncio.wait([worker.ending], timeout=START_SECONDS)
 
     def _forget(self, worker: Worker) -> None:

@@ -35,6 +35,23 @@ def test_one_that_names_nobody() -> None:
     assert found.server_name is None
 
 
+def test_S4_04_a_hello_with_another_inside_is_judged_by_the_name_that_is_seen() -> None:
+    """Encrypted ClientHello: what is sealed in it is for the host that opened the connection, and names nobody here."""
+    data = bytearray(client_hello("api.example.com"))
+    sealed = b"\xfe\x0d" + (40).to_bytes(2, "big") + b"\x00" + b"evil.example.com".ljust(39, b"\x00")
+    at = 9 + 2 + 32
+    at += 1 + data[at]
+    at += 2 + int.from_bytes(data[at : at + 2], "big")
+    at += 1 + data[at]
+    for place, width in ((at, 2), (6, 3), (3, 2)):
+        size = int.from_bytes(data[place : place + width], "big") + len(sealed)
+        data[place : place + width] = size.to_bytes(width, "big")
+    data[at + 2 : at + 2] = sealed
+    found = hello_in(bytes(data))
+    assert found is not None
+    assert found.server_name == "api.example.com"
+
+
 def test_one_in_several_records() -> None:
     data = client_hello("api.example.com")
     body = data[5:]

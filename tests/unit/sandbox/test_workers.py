@@ -272,3 +272,17 @@ async def test_S4_06_a_gate_is_told_whether_anything_of_anybody_elses_still_runs
     busy.cancel()
     with pytest.raises(asyncio.CancelledError):
         await busy
+
+
+async def test_a_command_that_comes_while_one_is_ending_gets_another(runner: BwrapSandbox, tenant: Tenant) -> None:
+    await runner.run(tenant, kept("echo one > file; touch /tmp/file"))
+    (first,) = runner._workers._workers.values()
+    runner._workers._end(first)
+    assert (await runner.run(tenant, kept("cat file; ls /tmp"))).stdout == b"one\n"
+    (second,) = runner._workers._workers.values()
+    assert second.id != first.id
+    runner._link.kill(second.number)
+    assert (await runner.run(tenant, kept("cat file"))).stdout == b"one\n"
+    (third,) = runner.kept()
+    assert third.id not in (first.id, second.id)
+    assert (third.commands, third.running) == (1, 0)
