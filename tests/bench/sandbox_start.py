@@ -2,8 +2,8 @@
 
 Side by side, in turns: a program by itself, bubblewrap by itself with the flags of a hardened command line, and a job
 through the runner with everything that it adds (launcher, filters, limits, files of /etc, a gate, output read back),
-alone and with the closure of 500 paths; `python -c pass` by a bare fork, and in a worker that runs. Then a hundred at
-once, and how long the event loop was held up while they started.
+alone, with the closure of 500 paths, and in a cgroup (by root); `python -c pass` by a bare fork, and in a worker. Then
+a hundred at once, and how long the event loop was held up while they started.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ from carrel.declare.tenant import SandboxConfig
 from carrel.sandbox.protocol import Job
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.userland import Mount
+from tests.fakes.groups import delegated
 from tests.fakes.sandboxed import LAUNCH_UID, USR, reachable, workspace_tenant
 
 BARE: Final = (
@@ -74,16 +76,17 @@ async def measure(rounds: int) -> dict[str, dict[str, float]]:
     """Milliseconds of each contender: p50 and p95."""
     taken: dict[str, list[float]] = {}
 
-    async def job(name: str, wanted: Job) -> None:
+    async def job(name: str, sandbox: BwrapSandbox, wanted: Job) -> None:
         began = time.perf_counter()
-        outcome = await runner.run(tenant, wanted)
+        outcome = await sandbox.run(tenant, wanted)
         taken.setdefault(name, []).append(time.perf_counter() - began)
         assert outcome.exit_code == 0, outcome
 
     def alone(name: str, argv: tuple[str, ...]) -> None:
         taken.setdefault(name, []).append(timed(lambda: once(argv)))
 
-    with reachable() as path:
+    with ExitStack() as stack:
+        path = stack.enter_context(reachable())
         tenant = workspace_tenant(Path(path))
         runner = BwrapSandbox(launch_uid=LAUNCH_UID, at_once=AT_ONCE)
         plain = Job(("/usr/bin/true",), SandboxConfig(concurrent=AT_ONCE), USR, gate=OpenGate())
@@ -91,18 +94,22 @@ async def measure(rounds: int) -> dict[str, dict[str, float]]:
         python = ("/usr/bin/python3", "-I", "-S", "-c", "pass")
         worker = replace(plain, argv=python, keep="main")
         order = random.Random(1)  # noqa: S311 - that none always comes after the same other
+        grouped = stack.enter_context(delegated()) if os.geteuid() == 0 else None
+        in_group = BwrapSandbox(launch_uid=LAUNCH_UID, groups=grouped)
         names = ["program alone", "bubblewrap alone", "a job with a gate", f"a job, {PATHS} paths", "python alone",
-                 "python in a worker"]  # fmt: skip
+                 "python in a worker", *(["a job in a cgroup", "a worker's, in one"] if grouped else [])]  # fmt: skip
         commands = {names[0]: ("/usr/bin/true",), names[1]: BARE, names[4]: python}
-        jobs = {names[2]: plain, names[3]: large, names[5]: worker}
+        jobs = {names[2]: (runner, plain), names[3]: (runner, large), names[5]: (runner, worker)}
+        jobs |= dict(zip(names[6:], ((in_group, plain), (in_group, worker)), strict=False))
         for _ in range(rounds):
             for name in order.sample(names, len(names)):
                 if name in commands:
                     alone(name, commands[name])
                 else:
-                    await job(name, jobs[name])
+                    await job(name, *jobs[name])
         stalls, seconds = await crowd(runner.run, tenant, plain)
         await runner.close()
+        await in_group.close()
         tenant.root.close()
     found = {
         name: {"p50_ms": statistics.median(times) * 1e3, "p95_ms": statistics.quantiles(times, n=20)[18] * 1e3}
