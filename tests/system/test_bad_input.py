@@ -40,6 +40,7 @@ def test_a_wrong_or_missing_token_is_one_401(gateway: GatewayProcess, path: str,
         (b'"text"', 400),
         (json.dumps({"model": "demo"}).encode(), 400),
         (json.dumps({"model": 7, "messages": []}).encode(), 400),
+        (json.dumps({"model": "demo", "messages": []}).encode(), 400),
         (json.dumps({"model": "demo", "messages": "hello"}).encode(), 400),
         (json.dumps({**HELLO, "max_tokens": "many"}).encode(), 400),
         (json.dumps({**HELLO, "model": "nope"}).encode(), 404),
@@ -54,7 +55,7 @@ def test_a_body_that_cannot_be_used_is_explained(gateway: GatewayProcess, body: 
     error = reply.json()["error"]
     assert error["message"]
     assert error["code"]
-    assert "Traceback" not in reply.body.decode()
+    assert not any(word in reply.body.decode() for word in ("Traceback", "Input should", "Tuple", "pydantic"))
     assert rows(gateway) == before
 
 

@@ -1,6 +1,7 @@
 """A trial's tools run on the closure of the tenant's packages, built by the real Nix, and on nothing else."""
 
 import json
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.gateway_process import GatewayProcess
+from tests.fakes.gateway_process import REPOSITORY, GatewayProcess
 from tests.system.conftest import StartGateway
 
 
@@ -34,6 +35,16 @@ def test_the_first_tool_waits_for_the_closure_and_then_has_it(closure: GatewayPr
     told = ask(closure, "git --version; rg --version | head -1; jq --version; python3 -V; command -v bash")
     for program in ("git version", "ripgrep", "jq-", "Python 3", "/nix/store/"):
         assert program in told
+
+
+def test_each_command_of_the_readme_s_tour_finds_its_programs(closure: GatewayProcess) -> None:
+    lines = (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()
+    tour = [line for line in lines if line.startswith("$ carrel chat demo ")]
+    assert len(tour) == 2
+    for line in tour:
+        done = closure.cli(*shlex.split(line)[2:])
+        assert "shell {" in done.stdout
+        assert "command not found" not in done.stdout
 
 
 def test_nothing_of_the_host_is_there(closure: GatewayProcess) -> None:

@@ -46,6 +46,7 @@ def gateway_command(run_gateway: Callable[[GatewayOptions], int]) -> Callable[..
                 log_level=log_level,
                 log_json=log_json or json,
                 trial=trial,
+                state_named=state_dir is not None,
             )
         )
 

@@ -10,7 +10,10 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """Everything that ``carrel gateway`` was told. ``trial`` allows what production settings refuse."""
+    """Everything that ``carrel gateway`` was told. ``trial`` allows what production settings refuse.
+
+    ``state_named``: the state directory was named, so a command that means this gateway must name it too.
+    """
 
     host: str
     port: int
@@ -20,6 +23,7 @@ class GatewayOptions:
     log_level: LogLevel
     log_json: bool
     trial: bool = True
+    state_named: bool = False
 
     def text(self) -> str:
         """As `from_text` takes it."""

@@ -188,7 +188,7 @@ def serving(answer: object) -> Iterator[Finding]:
         return
     if report.sandbox is not None:
         held = report.sandbox == "bwrap"
-        yield Finding("sandbox", "ok" if held else "fault", f"The gateway says: {report.sandbox}.",
+        yield Finding("sandbox", "ok" if held else "fault", f"The gateway says: {report.sandbox.rstrip('.')}.",
                       "Mend what is above, and start the gateway again.")  # fmt: skip
     if report.userland is not None:
         kind = report.userland.split(",")[0].split(" ")[0].rstrip(":")

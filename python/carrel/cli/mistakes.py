@@ -39,6 +39,10 @@ def mistake(error: CycloptsError, app_name: str, commands: Sequence[tuple[str, .
 
 
 def _unknown(word: str, chain: Sequence[str], commands: Sequence[tuple[str, ...]]) -> str:
+    if word.startswith("-"):
+        return (
+            f"There is no option {word} of `{' '.join(chain)}` itself: options come after the command that takes them."
+        )
     names = sorted(words[-1] for words in commands)
     said = f"There is no command `{' '.join([*chain, word])}`"
     close = nearest(word, names)

@@ -10,6 +10,7 @@ from carrel.cli.client import path_of
 from carrel.cli.failures import WrongUsage
 from carrel.errors import InvalidRequest
 from carrel.ids import parse_session_id, parse_tenant_id
+from carrel.wire.wording import wording
 
 M = TypeVar("M", bound=BaseModel)
 _PARSERS: Final[Mapping[str, Callable[[str], str]]] = {"id": parse_tenant_id, "session": parse_session_id}
@@ -45,7 +46,7 @@ def _wrong(error: ErrorDetails) -> str:
             return f"{name} takes {context['expected']}, not {found!r}."
         case "string_pattern_mismatch":
             return f"{name} takes a name (lower-case letters, digits, `-`, `_`), not {found!r}."
-    return f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}."
+    return f"{name}: {wording(error)}."
 
 
 def tenant_path(tenant: str, *below: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from carrel.errors import InvalidRequest, TooLarge
 from carrel.http.errors import RequestTimeout, UnsupportedEncoding
 from carrel.http.services import Limits
+from carrel.wire.wording import wording
 
 M = TypeVar("M", bound=BaseModel)
 _LINGER_BYTES: Final = 256 * 1024
@@ -66,7 +67,7 @@ def _misframed() -> InvalidRequest:
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is over {limit} bytes.", details={"limit_bytes": limit})
+    return TooLarge(f"The body is over {limit} bytes, the most that is taken here.", details={"limit_bytes": limit})
 
 
 async def answer_and_close(request: web.BaseRequest, response: web.Response) -> web.Response:
@@ -96,13 +97,13 @@ def parse_model(model: type[M], body: bytes) -> M:
 
 def invalid(error: ValidationError) -> InvalidRequest:
     """A failed validation as one sentence and the path of its first problem."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = error.errors(include_url=False)
     first = problems[0]
     if first["type"] == "json_invalid":
         return InvalidRequest(f"The body is not JSON: {first['msg']}.")
     path = path_of(first["loc"])
     rest = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
-    said = f"{path} is missing" if first["type"] == "missing" and path else f"{path or 'body'}: {first['msg']}"
+    said = f"{path} is missing" if first["type"] == "missing" and path else f"{path or 'body'}: {wording(first)}"
     return InvalidRequest(f"{said}{rest}.", param=path or None)
 
 

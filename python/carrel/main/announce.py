@@ -1,5 +1,6 @@
 """What the start prints for a person: where it is, who is there, what holds, and what to try next."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from carrel import __version__
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """The start-up lines. ``token`` is shown where one was just issued, and never again."""
+    """The start-up lines. ``token`` is shown where one was just issued, and never again.
+
+    ``state_named``: commands find this gateway by its state directory only where they are told it.
+    """
 
     url: str
     state_dir: Path
@@ -22,6 +26,7 @@ class Announcement:
     notes: Sequence[str]
     token: str | None
     token_tenant: str | None
+    state_named: bool = False
 
     def write(self, out: TextIO | None = None) -> None:
         """Print and flush, so that whoever waits for readiness has the token already."""
@@ -44,14 +49,15 @@ class Announcement:
         ]
         if self.token_tenant is None:
             return lines
+        where = f" --state-dir {shlex.quote(str(self.state_dir))}" if self.state_named else ""
         if self.token is not None:
             lines += [f"  token for {self.token_tenant}, shown this once:", self.token]
         else:
             lines.append(
-                f"  token     {self.token_tenant} has one already; `carrel tenants token rotate {self.token_tenant}` "
-                "makes another"
+                f"  token     {self.token_tenant} has one already; "
+                f"`{command()} tenants token rotate {self.token_tenant}{where}` makes another"
             )
-        lines += ["Try:", f'  {command()} chat {self.token_tenant} "run: uname -a; ls | wc -l"']
+        lines += ["Try:", f'  {command()} chat {self.token_tenant} "run: uname -a; ls | wc -l"{where}']
         return lines
 
 

@@ -345,6 +345,7 @@ def _announcement(
         notes=notes,
         token=token,
         token_tenant=DEMO if DEMO in snapshot.tenants else None,
+        state_named=options.state_named,
     )
 
 

@@ -16,6 +16,7 @@ from carrel.errors import InvalidRequest
 from carrel.wire.conversation import Block, Image, Message, ModelRequest, Text, Thinking, ToolCall, ToolResult, ToolSpec
 from carrel.wire.openai_answer import ChatStream, completion, error_body
 from carrel.wire.usage import usage_from_anthropic, usage_from_openai
+from carrel.wire.wording import wording
 
 __all__ = [
     "AgentRequest",
@@ -164,11 +165,11 @@ def parse(body: bytes) -> ChatRequest:
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
-        problem = max(error.errors(include_url=False, include_context=False), key=lambda e: len(e["loc"]))
+        problem = max(error.errors(include_url=False), key=lambda e: len(e["loc"]))
         if problem["type"] == "json_invalid":
             raise InvalidRequest(f"The body is not JSON: {problem['msg']}.") from None
         param = _path(problem["loc"])
-        raise InvalidRequest(f"`{param or 'body'}`: {problem['msg']}.", param=param) from None
+        raise InvalidRequest(f"`{param or 'body'}`: {wording(problem)}.", param=param) from None
 
 
 def _path(loc: tuple[int | str, ...]) -> str | None:

@@ -7,14 +7,14 @@ from tests.unit.cli.conftest import CommandLine
 def test_the_defaults(carrel: CommandLine) -> None:
     assert carrel.run("gateway").code == 0
     assert carrel.started == [
-        GatewayOptions("127.0.0.1", 18789, Path("tenants.d"), carrel.state, None, "info", False, True)
+        GatewayOptions("127.0.0.1", 18789, Path("tenants.d"), carrel.state, None, "info", False, True, True)
     ]
 
 
 def test_everything_said(carrel: CommandLine) -> None:
     words = "gateway --listen [::1]:9 --tenants-dir /t --state-dir /s --secrets-dir /k --log-level debug --log-json"
     assert carrel.run(*words.split(), "--no-trial").code == 0
-    assert carrel.started == [GatewayOptions("::1", 9, Path("/t"), Path("/s"), Path("/k"), "debug", True, False)]
+    assert carrel.started == [GatewayOptions("::1", 9, Path("/t"), Path("/s"), Path("/k"), "debug", True, False, True)]
 
 
 def test_its_exit_code_is_the_gateways(carrel: CommandLine) -> None:

@@ -158,3 +158,8 @@ def test_what_the_gateway_says_of_itself(change: dict[str, Any], what: str, stat
     assert {finding.state for finding in installation.serving(STATUS)} == {"ok"}
     found = {finding.what: finding.state for finding in installation.serving(STATUS | change)}
     assert found[what] == state
+
+
+def test_a_sentence_of_the_gateway_ends_once() -> None:
+    (found,) = [f for f in installation.serving(STATUS | {"sandbox": "none: it is missing."}) if f.what == "sandbox"]
+    assert found.text == "The gateway says: none: it is missing."

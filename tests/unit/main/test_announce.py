@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from carrel.main.announce import Announcement
@@ -28,6 +29,13 @@ def test_a_new_token_stands_on_a_line_of_its_own() -> None:
 def test_a_token_issued_before_is_not_shown() -> None:
     text = "\n".join(announcement(None).lines())
     assert "token rotate demo" in text
+
+
+def test_a_state_directory_that_was_named_is_named_in_what_to_try() -> None:
+    assert "--state-dir" not in "\n".join(announcement(None).lines())
+    lines = replace(announcement(None), state_dir=Path("/srv/my state"), state_named=True).lines()
+    assert [line.endswith(" --state-dir '/srv/my state'") for line in lines[-3:]] == [False, False, True]
+    assert "token rotate demo --state-dir '/srv/my state'` makes another" in lines[-3]
 
 
 def test_without_a_demo_tenant_nothing_is_said_of_tokens() -> None:

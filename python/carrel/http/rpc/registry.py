@@ -19,6 +19,7 @@ from carrel.ids import RequestId
 from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.wire import jsonrpc
 from carrel.wire.rpc import OwnTenant
+from carrel.wire.wording import wording
 
 _log = structlog.get_logger(__name__)
 ALL_SCOPES: Final[frozenset[str]] = frozenset({"chat", "rpc", "admin"})
@@ -119,8 +120,8 @@ def _parse(method: Method, call: jsonrpc.Call) -> BaseModel:
     try:
         return method.params.model_validate(given)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        problems = [{"path": path_of(p["loc"]), "problem": p["msg"]} for p in found]
+        found = error.errors(include_url=False)
+        problems = [{"path": path_of(p["loc"]), "problem": wording(p)} for p in found]
         first = problems[0]
         missing = found[0]["type"] == "missing"
         said = f"`{first['path']}` is missing." if missing else f"{first['path'] or 'params'}: {first['problem']}."
