@@ -3,9 +3,10 @@
 import logging
 import re
 import sys
+import threading
 import time
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TextIO
 
 import structlog
@@ -32,9 +33,25 @@ def configure_logging(*, level: str = "info", json: bool = False, stream: TextIO
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=partial(_Lines, out),
         cache_logger_on_first_use=False,
     )
+
+
+class _Lines:
+    """Writes log lines, each in one piece: printing them would write their ends apart."""
+
+    def __init__(self, out: TextIO, *_: object) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+
+    def msg(self, line: str) -> None:
+        """Write ``line``."""
+        with self._lock:
+            self._out.write(line + "\n")
+            self._out.flush()
+
+    debug = info = warning = error = critical = exception = msg
 
 
 _PLAIN = re.compile(r"[^\s\"=\\]+")

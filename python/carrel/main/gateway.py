@@ -68,6 +68,8 @@ from carrel.wire.control import Actor, TokenIssue
 DEMO: Final = TenantId("demo")
 DRAIN_SECONDS: Final = 2.0
 SWEEP_SECONDS: Final = 60.0
+GC_YOUNG: Final = 10_000
+"""New objects before cycles are looked for: a call makes hundreds, and hardly one of them is in a cycle."""
 _THREADS: Final = 32
 _FOREIGN_ENVIRONMENT: Final = (
     "OPENAI_CUSTOM_HEADERS",
@@ -155,6 +157,7 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
         await rooms.server.start(options.host, port, state.socket)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_YOUNG, 10, 10)
         await asyncio.to_thread(give_back)
         await stop.wait()
         _log.info("stopping", drain_seconds=DRAIN_SECONDS)

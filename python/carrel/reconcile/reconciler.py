@@ -197,7 +197,8 @@ class Reconciler:
                     self._tenants_dir,
                     watch_filter=None,
                     debounce=10,
-                    step=1,
+                    # Between two looks it sleeps so long: each look takes the interpreter's lock from the event loop.
+                    step=5,
                     recursive=False,
                     stop_event=self._moved,
                     raise_interrupt=False,
