@@ -14,7 +14,7 @@ from typing import IO
 
 from carrel.errors import CarrelError, NotFound
 from carrel.ids import TenantId
-from carrel.sandbox.protocol import Job, KeptSandbox, KillReason, Mechanism, Outcome
+from carrel.sandbox.protocol import Confinement, Job, KeptSandbox, KillReason, Mechanism, Outcome
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.userland import Userland
 
@@ -92,7 +92,7 @@ class FakeSandbox:
     def mechanisms(self) -> tuple[Mechanism, ...]:
         return (Mechanism("wall_clock", "a thread", "process"),)
 
-    async def check(self) -> str | None:
+    async def check(self, confinement: Confinement | None = None) -> str | None:
         return "This is no sandbox."
 
     async def close(self) -> None:

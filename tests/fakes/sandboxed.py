@@ -58,6 +58,28 @@ class InWorker(BwrapSandbox):
         return await super().run(tenant, replace(job, keep="main"), on_output=on_output)
 
 
+class InContainer(BwrapSandbox):
+    """The real runner, with every job in a container by crun."""
+
+    runtime_class = "crun"
+    uid = 1000
+
+    async def run(self, tenant: Tenant, job: Job, *, on_output: Callable[[bytes], None] | None = None) -> Outcome:
+        confinement = replace(job.confinement, runtime="oci", runtime_class=self.runtime_class)
+        return await super().run(tenant, replace(job, confinement=confinement), on_output=on_output)
+
+
+class InRuncContainer(InContainer):
+    """The same by runc."""
+
+    runtime_class = "runc"
+    uid = 0
+
+
+EVERY: Final = (BwrapSandbox, InWorker, InContainer, InRuncContainer)
+"""All ways in which the real runner runs a command."""
+
+
 def shell(command: str, *, stdin: bytes = b"", **limits: object) -> Job:
     """A job that hands ``command`` to bash, with ``limits`` as fields of SandboxConfig."""
     declared = SandboxConfig().model_copy(update=limits)

@@ -17,7 +17,7 @@ import pytest
 from carrel.declare.tenant import SandboxConfig
 from carrel.sandbox.protocol import Job
 from carrel.sandbox.runner import BwrapSandbox
-from tests.fakes.sandboxed import LAUNCH_UID, USR, InWorker, reachable, shell, workspace_tenant
+from tests.fakes.sandboxed import EVERY, LAUNCH_UID, USR, reachable, shell, workspace_tenant
 from tests.house import generate_filters
 
 NUMBERS = 600
@@ -33,7 +33,7 @@ def read(text: str) -> Answers:
     return dict(line.split(" ", 1) for line in text.splitlines())
 
 
-@pytest.fixture(scope="module", params=[BwrapSandbox, InWorker])
+@pytest.fixture(scope="module", params=EVERY)
 def both(request: pytest.FixtureRequest) -> Iterator[tuple[Answers, Answers]]:
     """What the calls answer inside a sandbox, and outside of one as the same uid."""
     with reachable() as state:

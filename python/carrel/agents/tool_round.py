@@ -19,6 +19,7 @@ from carrel.agents.tools.toolbox import Toolbox
 from carrel.agents.userland import TurnUserland
 from carrel.agents.workers import Workers
 from carrel.clock import Clock
+from carrel.sandbox.modes import longest
 from carrel.sandbox.protocol import EgressGate, Sandbox
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Tenant
@@ -122,7 +123,7 @@ class _Round:
             gate=bench.gate,
             access=self._access,
         )
-        limit = QUEUE_SECONDS + bench.tenant.config.sandbox.wall_seconds
+        limit = QUEUE_SECONDS + longest(bench.tenant.config.sandbox)
         try:
             async with asyncio.timeout(limit):
                 if call.name in bench.offered:

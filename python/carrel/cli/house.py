@@ -55,6 +55,8 @@ def show_status(document: Any) -> None:
     for environment in report.environments:
         reason = f": {environment.reason}" if environment.reason else ""
         _line("environment", f"{' '.join(environment.packages) or 'the base set'}: {environment.state}{reason}")
+    for runtime in report.runtimes:
+        _line("runtime", f"{runtime.name}: {runtime.problem or 'works'}")
     for text in _held(report.limits):
         _line("limits", text)
     _line("declared", report.state)

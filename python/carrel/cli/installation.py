@@ -141,6 +141,13 @@ def history(directory: Path, uid: int) -> Finding:
     return Finding("git", "ok", f"Changes are committed in {top}.")
 
 
+def runtime_classes(tree: Tree) -> tuple[str, ...]:
+    """The OCI runtimes that modes of tenants' sandboxes name."""
+    from carrel.sandbox.modes import runtime_classes as named  # noqa: PLC0415 - as in `declarations`
+
+    return named(tenant.config.sandbox for tenant in tree.tenants.values() if tenant.config is not None)
+
+
 def packages(tree: Tree, state_dir: Path) -> Finding:
     """Whether closures of tenants' packages can be built here."""
     from carrel.packages import sources  # noqa: PLC0415 - as in `declarations`

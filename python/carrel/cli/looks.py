@@ -6,7 +6,7 @@ A row is a function of what is known by then. Another thing to look at is anothe
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,12 @@ class Seen:
             return self.sandbox.state == "ok"
         return isinstance(self.answer, dict) and self.answer["sandbox"] == "bwrap"
 
+    @property
+    def runtimes(self) -> Mapping[str, str | None]:
+        """What the gateway has said of the OCI runtimes that it tried."""
+        tried = self.answer.get("runtimes", ()) if isinstance(self.answer, dict) else ()
+        return {one["name"]: one["problem"] for one in tried if isinstance(one, dict)}
+
     @cached_property
     def read(self) -> Tree | CarrelError:
         """What is declared, or why it cannot be read."""
@@ -73,4 +79,5 @@ LOOKS: Final[tuple[Look, ...]] = (
     lambda seen: [] if seen.tree is None else installation.secrets(seen.tree, seen.secrets_dir),
     lambda seen: [] if seen.tree is None else installation.own_secrets(seen.tree, seen.secrets_dir, seen.state_dir),
     lambda seen: [] if seen.tree is None else [installation.packages(seen.tree, seen.state_dir)],
+    lambda seen: [] if seen.tree is None else machine.runtimes(installation.runtime_classes(seen.tree), seen.runtimes),
 )

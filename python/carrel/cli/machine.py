@@ -4,12 +4,15 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from carrel.cli.findings import Finding, State
 from carrel.errors import CarrelError
+
+if TYPE_CHECKING:
+    from carrel.sandbox.protocol import Confinement
 
 LEAST_BYTES: Final = 64 << 20
 FEW_BYTES: Final = 1 << 30
@@ -125,12 +128,37 @@ def tried() -> Finding:
     return Finding("sandbox", "fault", found, "Update bubblewrap to 0.8 or later, and mend what is above.")
 
 
-async def _check(uid: int | None) -> str | None:
+def runtimes(wanted: Collection[str], told: Mapping[str, str | None]) -> Iterator[Finding]:
+    """Which OCI runtimes work here, each tried with a real container. One that is ``wanted`` and does not is a fault.
+
+    ``told`` is what a gateway that runs has found already.
+    """
+    from carrel.sandbox.oci.runtimes import WELL_KNOWN  # noqa: PLC0415 - as in `opening`
+    from carrel.sandbox.protocol import Confinement  # noqa: PLC0415 - as in `opening`
+
+    uid = _NOBODY if os.geteuid() == 0 else None
+    for name in dict.fromkeys((*wanted, *WELL_KNOWN)):
+        found = told[name] if name in told else asyncio.run(_check(uid, Confinement("oci", name)))
+        if found is None:
+            yield Finding(f"runtime {name}", "ok", "A real container was started and holds.")
+        elif name not in wanted:
+            yield Finding(f"runtime {name}", "ok", f"No mode names it, and it would run nothing: {found}")
+        elif uid is not None and "Permission denied" in found:
+            yield Finding(
+                f"runtime {name}", "warning", f"It could not be tried as another user than root: {found}",
+                "Start a gateway, which shows that user what it needs, and ask again.",
+            )  # fmt: skip
+        else:
+            mend = "Mend that, or name another in `runtime_class` of the modes of the sandbox."
+            yield Finding(f"runtime {name}", "fault", f"Commands of its modes are refused: {found}", mend)
+
+
+async def _check(uid: int | None, confinement: "Confinement | None" = None) -> str | None:
     from carrel.sandbox.runner import BwrapSandbox  # noqa: PLC0415 - as in `opening`
 
     runner = BwrapSandbox(launch_uid=uid)
     try:
-        return await runner.check()
+        return await runner.check(confinement)
     except CarrelError as error:
         return error.message
     finally:

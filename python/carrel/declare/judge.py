@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from carrel.declare.directory import GATEWAY, PLANS
 from carrel.declare.explain import findings_of
 from carrel.declare.merge import Layer, effective, overlay_findings
+from carrel.declare.modes import call_findings, mode_findings
 from carrel.declare.operators import Operators, set_findings
 from carrel.declare.problems import Finding, Path, nearest, shown
 from carrel.declare.tenant import Agent, Tenant
@@ -87,6 +88,8 @@ def _findings(operators: Operators, config: Tenant) -> Iterator[Finding]:
             close = nearest(provider, choice)
             yield Finding(("providers", provider), f"{GATEWAY} has no such provider", None, choice, close, at_key=True)
     yield from set_findings(operators, ("egress",), config.egress)
+    yield from call_findings(("sandbox",), config.sandbox)
+    yield from mode_findings(("sandbox",), config.sandbox)
     yield from _doubled(("tokens",), [token.name for token in config.tokens], "name")
     yield from _doubled(("tokens",), [token.sha256 for token in config.tokens], "sha256")
     yield from _doubled(("members",), [member.name for member in config.members], "name")

@@ -12,9 +12,11 @@ from carrel.declare.directory import ALLOWLISTS, GATEWAY, OPERATOR_FILES, PLANS,
 from carrel.declare.egress import Egress, HostSet
 from carrel.declare.gateway import Gateway
 from carrel.declare.merge import Layer, merge
+from carrel.declare.modes import call_findings, mode_findings
 from carrel.declare.plans import Plans
 from carrel.declare.problems import Finding, Path, Severity, nearest, shown
 from carrel.declare.rate_card import RateCard
+from carrel.declare.tenant import SandboxConfig
 
 OPERATOR_MODELS: Mapping[str, type[Gateway] | type[RateCard] | type[Plans] | type[Allowlists]] = {
     GATEWAY: Gateway,
@@ -153,18 +155,27 @@ def operator_findings(operators: Operators) -> Iterator[tuple[str, Finding]]:
         yield GATEWAY, Finding(("default_model",), f"{ALLOWLISTS} does not allow this model", shown(default))
     for finding in _defaults_findings(operators):
         yield GATEWAY, finding
-    for name, plan in operators.plans.plans.items():
-        for finding in set_findings(operators, ("plans", name, "egress"), plan.egress):
-            yield PLANS, finding
+    for finding in _plans_findings(operators):
+        yield PLANS, finding
     for file, path, patterns in _pattern_lists(operators):
         for index, pattern in enumerate(patterns):
             if pattern != "*" and not any(matches((pattern,), model) for model in gateway.models):
                 yield file, Finding((*path, index), "no model is called so", shown(pattern), severity="warning")
 
 
+def _plans_findings(operators: Operators) -> Iterator[Finding]:
+    for name, plan in operators.plans.plans.items():
+        yield from set_findings(operators, ("plans", name, "egress"), plan.egress)
+        yield from call_findings(("plans", name, "sandbox"), plan.sandbox)
+        whole = SandboxConfig.model_validate_json(json.dumps(operators.base(name).get("sandbox", {})))
+        yield from mode_findings(("plans", name, "sandbox"), whole)
+
+
 def _defaults_findings(operators: Operators) -> Iterator[Finding]:
     yield from operators.package_findings(("defaults", "packages"), operators.gateway.defaults.packages)
     yield from set_findings(operators, ("defaults", "egress"), operators.gateway.defaults.egress)
+    yield from call_findings(("defaults", "sandbox"), operators.gateway.defaults.sandbox)
+    yield from mode_findings(("defaults", "sandbox"), operators.gateway.defaults.sandbox)
     seen: dict[str, str] = {}
     for index, key in enumerate(operators.gateway.admin_keys):
         for attribute, value in (("name", key.name), ("sha256", key.sha256)):

@@ -24,6 +24,10 @@ ALL_TOOLS: Final[tuple[ToolName, ...]] = (
 )  # fmt: skip
 ModelPattern = Annotated[str, Field(min_length=1, max_length=129)]
 """A model's name, or a prefix of one that ends in `*`."""
+BWRAP_MODE: Final = "bwrap"
+"""The mode that is always there."""
+RuntimeClass = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+CallName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
 Label = Annotated[str, Field(max_length=200)]
 
 
@@ -48,11 +52,51 @@ class Agent(Declared):
     )
 
 
+class SandboxMode(Declared):
+    """A way to run commands, chosen by a tool's annotation or name. Its limits hold instead of the tenant's."""
+
+    runtime: Literal["bwrap", "oci"] = Field(
+        "bwrap",
+        description="`bwrap`: bubblewrap. `oci`: a rootless container by an OCI runtime.",
+    )
+    runtime_class: RuntimeClass = Field(
+        "crun", description="For `oci`: the runtime's program, as `crun`, `runc`, `runsc` (gVisor) or another's name."
+    )
+    deny_calls: tuple[CallName, ...] = Field(
+        (), description="System calls that are refused besides: a filter more, which can only refuse."
+    )
+    memory_bytes: Bytes | None = Field(None, description="Memory, instead of the tenant's.")
+    cpu_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = Field(
+        None, description="Processor time, instead of the tenant's."
+    )
+    pids: Annotated[int, Field(ge=2, le=32_768)] | None = Field(
+        None, description="Processes and threads at a time, instead of the tenant's."
+    )
+    open_files: Annotated[int, Field(ge=16, le=1 << 20)] | None = Field(
+        None, description="Descriptors of one process, instead of the tenant's."
+    )
+    file_size_bytes: Bytes | None = Field(None, description="The largest file, instead of the tenant's.")
+    tmp_bytes: Bytes | None = Field(None, description="Size of `/tmp`, instead of the tenant's.")
+    wall_seconds: Seconds | None = Field(None, description="Time from start to end, instead of the tenant's.")
+    output_bytes: Bytes | None = Field(None, description="What is kept of one run's output, instead of the tenant's.")
+
+
 class SandboxConfig(Declared):
     """The limits of one run of a tool; each says in `carrel status` by which mechanism it is held."""
 
     scope: Literal["tenant", "member", "session"] = Field(
         "tenant", description="Whose workspace a run sees: the whole tenant's, one person's, or one session's."
+    )
+    default_mode: Name = Field(
+        BWRAP_MODE, description="The mode of tools for which no other is named: `bwrap`, or one of `modes`."
+    )
+    modes: dict[Name, SandboxMode] = Field(
+        default_factory=dict,
+        description="Modes by name. A tool's annotation is the name of its mode where there is one: the shell's is "
+        "`untrusted_code`.",
+    )
+    tool_modes: dict[ToolName, Name] = Field(
+        default_factory=dict, description="The mode of a tool, whatever its annotation is."
     )
     memory_bytes: Bytes = Field(1 << 30, description="Memory.")
     cpu_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(120, description="Processor time.")

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ from carrel.reconcile.package_choice import PackageChoice
 from carrel.reconcile.reconciler import Reconciler
 from carrel.reconcile.status import Applied
 from carrel.relay.relay import Relay
+from carrel.sandbox.modes import runtime_classes
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.sandbox.snapshots import Snapshots
 from carrel.secrets import SecretStore
@@ -151,8 +153,10 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
             _log.error("no tool can run", reason=rooms.house.problem)
             if not options.trial:
                 raise CannotStart(f"the sandbox does not hold here: {rooms.house.problem}")
+        configs = [tenant.config.sandbox for tenant in ground.directory.current.tenants.values()]
+        await rooms.house.try_runtimes(runtime_classes(configs))
         token = await _first_token(ground, rooms.administration) if options.trial else None
-        notes = await asyncio.to_thread(_notes, ground.ring)
+        notes = (*await asyncio.to_thread(_notes, ground.ring), *_runtime_notes(rooms.house))
         _announcement(options, port, ground, rooms.house, token=token, notes=notes).write()
         await rooms.server.start(options.host, port, state.socket)
         gc.collect()
@@ -331,6 +335,14 @@ def _notes(ring: KeyRing) -> tuple[str, ...]:
         _log.error("secrets in the vault do not open", reason=error.message)
         return (f"secrets in the vault do not open: {error.message}",)
     return ()
+
+
+def _runtime_notes(house: House) -> Iterator[str]:
+    """Which OCI runtimes work. A mode whose runtime does not is refused at each run, and nothing else is."""
+    for name, problem in house.runtimes.items():
+        if problem is not None:
+            _log.error("modes of this runtime run nothing", runtime=name, reason=problem)
+        yield f"runtime {name} works" if problem is None else f"runtime {name} runs nothing: {problem}"
 
 
 def _announcement(

@@ -1,12 +1,12 @@
 """What the gateway stands on, told to whoever asks how it stands."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 
 from carrel.packages.environments import Environments
 from carrel.sandbox import delegation
-from carrel.sandbox.protocol import Sandbox
+from carrel.sandbox.protocol import Confinement, Sandbox
 
 _log = structlog.get_logger(__name__)
 
@@ -22,13 +22,23 @@ def own_cgroup() -> tuple[delegation.Delegation | None, str]:
 
 
 class House:
-    """Userland, environments, sandbox, and what holds each limit. ``problem`` is what the sandbox's check found."""
+    """Userland, environments, sandbox, runtimes, and what holds each limit. ``problem`` is what the check found."""
 
     def __init__(self, environments: Environments, sandbox: Sandbox, *, cgroup: str = "") -> None:
         self._environments = environments
         self._sandbox = sandbox
         self._cgroup = cgroup
         self.problem: str | None = None
+        self._runtimes: Mapping[str, str | None] = {}
+
+    async def try_runtimes(self, names: Iterable[str]) -> None:
+        """Try the OCI runtimes that modes name: each in a real sandbox, as the first one is."""
+        self._runtimes = {name: await self._sandbox.check(Confinement("oci", name)) for name in names}
+
+    @property
+    def runtimes(self) -> Mapping[str, str | None]:
+        """The OCI runtimes that were tried, and what is wrong with each."""
+        return self._runtimes
 
     def report(self) -> Mapping[str, object]:
         """As `/v1/status` tells it."""
@@ -46,6 +56,7 @@ class House:
             ],
             "sandbox": self.sandbox,
             "cgroup": self._cgroup,
+            "runtimes": [{"name": name, "problem": problem} for name, problem in self._runtimes.items()],
             "limits": [
                 {"limit": held.limit, "by": held.by, "scope": held.scope} for held in self._sandbox.mechanisms()
             ],

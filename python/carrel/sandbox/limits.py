@@ -5,6 +5,8 @@ from typing import Final
 from carrel.sandbox.protocol import Job, Mechanism
 
 CPU_PERIOD: Final = 100_000
+RUNTIME_PIDS: Final = 64
+"""What an OCI runtime needs for itself; in a container it is the rlimit that refuses first."""
 
 
 def group(tenant: str, job: Job) -> dict[str, object]:
@@ -27,7 +29,7 @@ def group(tenant: str, job: Job) -> dict[str, object]:
             "memory.oom.group": "1",
             # One fewer than the rlimit lets through, for bubblewrap outside is counted: it is the group that refuses
             # first, and tells that it did.
-            "pids.max": str(limits.pids),
+            "pids.max": str(limits.pids + (RUNTIME_PIDS if job.confinement.runtime == "oci" else 0)),
         },
         "cpu_seconds": limits.cpu_seconds,
     }

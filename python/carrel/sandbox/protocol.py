@@ -12,7 +12,9 @@ from carrel.sandbox.launcher import GATE_PORT
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.userland import Userland
 
-__all__ = ["GATE_PORT", "EgressGate", "Job", "KeptSandbox", "KillReason", "Mechanism", "Outcome", "Sandbox"]
+__all__ = [
+    "GATE_PORT", "Confinement", "EgressGate", "Job", "KeptSandbox", "KillReason", "Mechanism", "Outcome", "Sandbox",
+]  # fmt: skip
 
 KillReason = Literal[
     "wall_clock", "cpu", "memory", "tenant_memory", "machine_memory", "file_size", "output", "disk", "disk_quota",
@@ -52,13 +54,23 @@ class EgressGate(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Confinement:
+    """What a job is run by: a runner, for ``oci`` the class of its runtime, and what calls are refused besides."""
+
+    runtime: Literal["bwrap", "oci"] = "bwrap"
+    runtime_class: str = "crun"
+    deny_calls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One command to run. ``argv[0]`` is an absolute path inside or a name looked up on the userland's PATH.
 
     ``workspace`` is the path beneath the tenant's root that is mounted read-write at /workspace. ``env`` is added to
     the fixed minimal environment. ``limits`` are the tenant's. Without a ``gate`` nothing at all is reachable.
     ``keep`` names the worker of this tenant that it is run in; equal names share processes, ``/tmp`` and the gate that
-    the worker was started with. Without one, nothing that the command starts lives on.
+    the worker was started with. Without one, nothing that the command starts lives on. ``confinement`` is the
+    declared mode's, see ``modes``.
     """
 
     argv: tuple[str, ...]
@@ -70,6 +82,7 @@ class Job:
     env: Mapping[str, str] = field(default_factory=dict)
     gate: EgressGate | None = None
     keep: str | None = None
+    confinement: Confinement = Confinement()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +145,7 @@ class Sandbox(Protocol):
         """How each limit is held here."""
         ...
 
-    async def check(self) -> str | None:
+    async def check(self, confinement: Confinement | None = None) -> str | None:
         """None where a sandbox really starts here and is tight, else what is wrong and what mends it."""
         ...
 

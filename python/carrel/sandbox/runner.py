@@ -1,4 +1,7 @@
-"""The `bwrap` runner: one command in fresh namespaces or in a worker's, with limits, filters and a clean end."""
+"""The runner: one command in fresh namespaces or in a worker's, with limits, filters and a clean end.
+
+It is bubblewrap that makes them, or for a mode that says so an OCI runtime; launcher, places and limits are the same.
+"""
 
 import asyncio
 import json
@@ -10,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +28,10 @@ from carrel.sandbox.command import Command, Stop, judge, kept
 from carrel.sandbox.delegation import Delegation
 from carrel.sandbox.launcher.packets import memory
 from carrel.sandbox.link import Ending, Link
-from carrel.sandbox.protocol import EgressGate, Job, KeptSandbox, Mechanism, Outcome
+from carrel.sandbox.oci import bundle, runtimes
+from carrel.sandbox.protocol import Confinement, EgressGate, Job, KeptSandbox, Mechanism, Outcome
 from carrel.sandbox.quota import DiskQuotas, tidying, told
-from carrel.sandbox.seccomp import filters
+from carrel.sandbox.seccomp import denying, filters
 from carrel.sandbox.slots import Slots
 from carrel.sandbox.workers import Workers
 from carrel.tasks import Tasks
@@ -39,6 +44,7 @@ AT_ONCE: Final = 64
 WAIT_SECONDS: Final = 60.0
 _PROBE: Final = "_probe"
 """Whose group the probe is in: no tenant's."""
+NOT_KEPT: Final = "This mode's sandboxes are not kept: what the command left in the background has ended."
 
 
 _log = structlog.get_logger(__name__)
@@ -109,10 +115,12 @@ class BwrapSandbox:
             try:
                 stop = Stop()
                 with self._disk.watching(tenant, job.workspace, stop):
-                    if job.keep is not None:
+                    if job.keep is not None and job.confinement.runtime == "bwrap":
                         outcome = await self._workers.run(tenant, job, root, stop=stop, on_output=on_output)
                     else:
                         outcome = await self._run_in(tenant.id, root.fd, job, on_output, stop=stop)
+                    if job.keep is not None and job.confinement.runtime == "oci":
+                        outcome = replace(outcome, note=NOT_KEPT)
                 return told(outcome, standing)
             finally:
                 root.close()
@@ -152,14 +160,14 @@ class BwrapSandbox:
         """See ``Sandbox.mechanisms``."""
         return limits.mechanisms(self._link.controllers)
 
-    async def check(self) -> str | None:
+    async def check(self, confinement: Confinement | None = None) -> str | None:
         """See ``Sandbox.check``: a probe of our own is run in a real sandbox and tells what it found there."""
         try:
             path, workspace = await asyncio.to_thread(_empty_directory, self._launch_uid)
         except OSError as error:
             return f"No directory can be made to try the sandbox in: {error.strerror}."
         try:
-            outcome = await self._run_in(_PROBE, workspace, _probe_job(), None)
+            outcome = await self._run_in(_PROBE, workspace, _probe_job(confinement or Confinement()), None)
         except SandboxUnavailable as error:
             return error.message
         finally:
@@ -211,6 +219,17 @@ class BwrapSandbox:
             os.close(order)
 
     def _order(self, tenant: str, job: Job, *, wall_seconds: float | None) -> dict[str, object]:
+        if job.confinement.runtime == "oci":
+            runtime = runtimes.find(job.confinement.runtime_class)
+            uid = self._launch_uid if self._launch_uid is not None else os.geteuid()
+            return {
+                "oci": bundle.order(job, self._layout, runtime, uid=uid),
+                # The runtime sets them, on what is inside alone.
+                "rlimits": {},
+                "wall_seconds": wall_seconds,
+                "gate": job.gate is not None,
+                "group": limits.group(tenant, job),
+            }
         return {
             "args": bwrap.arguments(job, self._layout),
             "argv": job.argv,
@@ -237,7 +256,10 @@ class BwrapSandbox:
 
         with ExitStack() as files:
             more = []
-            for content in gate.files.values() if gate is not None else ():
+            own = [*(gate.files.values() if gate is not None else ())]
+            if job.confinement.runtime == "bwrap" and job.confinement.deny_calls:
+                own.append(denying(job.confinement.deny_calls))
+            for content in own:
                 more.append(memory("file", content))
                 files.callback(os.close, more[-1])
             number, ending = await self._link.run(
@@ -270,12 +292,18 @@ def _empty_directory(uid: int | None) -> tuple[str, int]:
     return path, fd
 
 
-def _probe_job() -> Job:
+def _probe_job(confinement: Confinement) -> Job:
     """Our own probe, run by this interpreter: only trusted code sees what it is given of the host."""
     wanted = ["/usr", "/lib", "/lib64", "/nix/store", sys.base_prefix]
     found = [path for path in dict.fromkeys(wanted) if Path(path).is_dir()]
     top = [path for path in found if not any(path != other and Path(path).is_relative_to(other) for other in found)]
     python = os.path.realpath(sys.executable)
-    userland = Userland("host", "probe", tuple(Mount(path, path) for path in top), "/usr/bin", python)
-    code = Path(probe.__file__).read_bytes()
-    return Job((python, "-I", "-S", "-B", "-"), SandboxConfig(wall_seconds=20.0), userland, stdin=code)
+    userland = Userland(
+        "host", "probe", tuple(Mount(path, path) for path in top), "/usr/bin", os.path.realpath("/bin/sh")
+    )
+    # An OCI runtime puts all rules into one filter.
+    expected = (str(runtimes.find(confinement.runtime_class).uid), "1") if confinement.runtime == "oci" else ()
+    return Job(
+        (python, "-I", "-S", "-B", "-", *expected), SandboxConfig(wall_seconds=20.0), userland,
+        stdin=Path(probe.__file__).read_bytes(), confinement=confinement,
+    )  # fmt: skip

@@ -1,6 +1,9 @@
-"""The two seccomp programs of this machine's architecture, made beforehand and committed beside their policy."""
+"""The seccomp programs of this machine's architecture: two made beforehand, and one of what a mode refuses besides."""
 
+import errno
 import platform
+import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +13,35 @@ FOLDER: Final = Path(__file__).with_name("filters")
 _INSTRUCTION: Final = 8
 _DAMAGED: Final = "The seccomp filters of this installation are damaged: install Carrel anew."
 _NAMES: Final = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+
+
+_LOAD: Final = 0x20
+_JUMP_EQUAL: Final = 0x15
+_RETURN: Final = 0x06
+_REFUSE: Final = 0x00050000 | errno.EPERM
+_ALLOW: Final = 0x7FFF0000
+
+
+def denying(calls: Collection[str], machine: str | None = None) -> bytes:
+    """A program that refuses ``calls`` with EPERM and lets all else through, to be stacked upon the two.
+
+    A call that the architecture does not have is refused by the first of them already, and so is a foreign one's.
+    """
+    numbers = sorted(number for name, number in _numbers(machine).items() if name in calls)
+    code = [struct.pack("=HBBI", _LOAD, 0, 0, 0)]
+    for number in numbers:
+        code += [struct.pack("=HBBI", _JUMP_EQUAL, 0, 1, number), struct.pack("=HBBI", _RETURN, 0, 0, _REFUSE)]
+    return b"".join([*code, struct.pack("=HBBI", _RETURN, 0, 0, _ALLOW)])
+
+
+def _numbers(machine: str | None) -> dict[str, int]:
+    """The calls of an architecture that the policy speaks of, by name."""
+    name = _NAMES.get((machine or platform.machine()).lower(), "")
+    try:
+        text = (FOLDER / f"a-{name}.txt").read_text(encoding="ascii")
+    except OSError as error:
+        raise SandboxUnavailable(_DAMAGED) from error
+    return {words[1]: int(words[0]) for line in text.splitlines() if (words := line.split()) and words[0].isdigit()}
 
 
 def filters(machine: str | None = None) -> tuple[bytes, bytes]:

@@ -268,6 +268,13 @@ class HeldLimit(Answer):
     scope: str = Field(description="`process`, `sandbox` or `tenant`.")
 
 
+class SandboxRuntime(Answer):
+    """An OCI runtime that a mode of the sandbox names, as it was tried at the start."""
+
+    name: str
+    problem: str | None = Field(None, description="Why no command of such a mode is run; null where it works.")
+
+
 class StatusReport(Report):
     """What runs, and how what is declared took effect. Fields that are not named here may be added."""
 
@@ -277,6 +284,7 @@ class StatusReport(Report):
     sandbox: str | None = Field(None, description="`bwrap`, or why no tool runs.")
     cgroup: str | None = Field(None, description="The controllers of cgroup v2 that limit sandboxes, or why none do.")
     environments: tuple[EnvironmentStatus, ...] = ()
+    runtimes: tuple[SandboxRuntime, ...] = ()
     limits: tuple[HeldLimit, ...] = ()
     problems: tuple[str, ...] = Field((), description="Those that are no one tenant's.")
     tenants: tuple[TenantStatus, ...] = ()

@@ -7,6 +7,7 @@ import pytest
 
 from carrel.cli import machine
 from carrel.cli.findings import Finding
+from carrel.sandbox.protocol import Confinement
 from carrel.sandbox.runner import BwrapSandbox
 
 
@@ -86,12 +87,25 @@ def test_no_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_the_sandbox_itself_found(
     monkeypatch: pytest.MonkeyPatch, uid: int, check: str | None, state: str
 ) -> None:
-    async def checked(self: BwrapSandbox) -> str | None:
+    async def checked(self: BwrapSandbox, confinement: Confinement | None = None) -> str | None:
         return check
 
     monkeypatch.setattr(BwrapSandbox, "check", checked)
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     assert machine.tried().state == state
+
+
+def test_runtimes_that_modes_name_and_that_do_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def checked(self: BwrapSandbox, confinement: Confinement | None = None) -> str | None:
+        return None if confinement == Confinement("oci", "crun") else "it is not installed"
+
+    monkeypatch.setattr(BwrapSandbox, "check", checked)
+    found = {one.what: one for one in machine.runtimes(("kata", "runsc"), {"runsc": None})}
+    assert {what: one.state for what, one in found.items()} == {
+        "runtime kata": "fault", "runtime runsc": "ok", "runtime crun": "ok", "runtime runc": "ok",
+    }  # fmt: skip
+    assert "would run nothing: it is not installed" in found["runtime runc"].text
+    assert "`runtime_class`" in found["runtime kata"].mend
 
 
 def test_a_state_directory_that_is_open_or_not_there(tmp_path: Path) -> None:

@@ -40,3 +40,16 @@ async def test_it_names_userland_sandbox_and_limits() -> None:
     house.problem = "bubblewrap is missing."
     assert house.report()["sandbox"] == "none, so no tool runs: bubblewrap is missing."
     await tasks.close()
+
+
+async def test_each_runtime_that_a_mode_names_is_tried() -> None:
+    tasks = Tasks("test")
+    environments = Environments(source=NoSource(), require_closure=False, clock=SystemClock(), tasks=tasks)
+    sandbox = BwrapSandbox()
+    house = House(environments, sandbox)
+    assert house.report()["runtimes"] == []
+    await house.try_runtimes(("no-such-runtime",))
+    (told,) = list(house.report()["runtimes"])  # type: ignore[call-overload] # a list of mappings
+    assert (told["name"], "is not installed" in told["problem"]) == ("no-such-runtime", True)
+    await sandbox.close()
+    await tasks.close()

@@ -103,6 +103,16 @@ def test_sockets_are_of_four_families(arch: str) -> None:
             assert {p for p, answer in answers.items() if answer == ALLOW} == set(POLICY.inet_protocols)
 
 
+def test_a_modes_own_filter_refuses_what_it_names_and_nothing_else(arch: str) -> None:
+    refused = frozenset({"socket", "symlink", "symlinkat", "fork"})
+    program = instructions(seccomp.denying(refused, arch))
+    named = dict(numbers(arch, refused)).values()
+    assert {verdict(program, AUDIT[arch], n) for n in named} == {EPERM}
+    assert {verdict(program, AUDIT[arch], n) for n in range(1024) if n not in named} == {ALLOW}
+    every = instructions(seccomp.denying(POLICY.allow, arch))
+    assert {verdict(every, AUDIT[arch], n) for n in dict(numbers(arch, POLICY.allow)).values()} == {EPERM}
+
+
 def test_keys_cannot_be_pressed_for_another_whatever_the_upper_half_says(arch: str) -> None:
     program = instructions(seccomp.filters(arch)[1])
     ((_, ioctl),) = numbers(arch, frozenset({"ioctl"}))

@@ -11,6 +11,7 @@ class RequestAccess:
     """Asks, waits some time, and says how it was decided."""
 
     name: ToolName = "request_access"
+    annotation: str | None = None
     spec = ToolSpec(
         "request_access",
         "Ask a person to open a host to the sandbox, to add a package to it, or to allow another tool. Say why. The "

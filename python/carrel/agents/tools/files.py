@@ -27,6 +27,7 @@ class FileRead:
     """Reads a text file, all of it or some lines."""
 
     name: ToolName = "file_read"
+    annotation: str | None = None
     spec = ToolSpec(
         "file_read",
         "Read a text file of the workspace.",
@@ -67,6 +68,7 @@ class FileWrite:
     """Writes a whole file."""
 
     name: ToolName = "file_write"
+    annotation: str | None = None
     spec = ToolSpec(
         "file_write",
         "Write a whole file of the workspace. Directories that are missing are made; a file that is there is replaced.",
@@ -94,6 +96,7 @@ class FileEdit:
     """Replaces a piece of a file."""
 
     name: ToolName = "file_edit"
+    annotation: str | None = None
     spec = ToolSpec(
         "file_edit",
         "Replace a text in a file of the workspace. The text must be in the file as it is given, white space and all, "

@@ -23,6 +23,7 @@ class FileList:
     """Lists a directory."""
 
     name: ToolName = "file_list"
+    annotation: str | None = None
     spec = ToolSpec(
         "file_list",
         "List a directory of the workspace: directories end in `/`, links in `@`, and files have their size in bytes.",

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from carrel.agents.workers import Workers
 from carrel.declare.tenant import SandboxConfig, ToolName
-from carrel.sandbox.protocol import EgressGate, Sandbox
+from carrel.sandbox.modes import confinement_in, limits_in
+from carrel.sandbox.protocol import Confinement, EgressGate, Sandbox
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.paths import TenantRoot
 from carrel.tenancy.userland import Userland
@@ -20,7 +21,8 @@ class ToolSetting:
 
     ``userland`` waits for the tenant's environment; ``show`` takes pieces of output while it runs; ``editing`` lets one
     change of files through at a time. ``gate`` is the way out of what it runs, None where there is none.
-    ``access`` asks a person for something, by kind, what and reason, and gives the decision in words.
+    ``access`` asks a person for something, by kind, what and reason, and gives the decision in words. ``mode`` is the
+    sandbox's mode for the tool, the tenant's default one where it is empty.
     """
 
     tenant: Tenant
@@ -34,11 +36,17 @@ class ToolSetting:
     editing: Callable[[Hashable], AbstractAsyncContextManager[None]]
     gate: EgressGate | None = None
     access: Callable[[str, str, str], Awaitable[str]] | None = None
+    mode: str = ""
 
     @property
     def limits(self) -> SandboxConfig:
-        """The tenant's limits for a run."""
-        return self.tenant.config.sandbox
+        """The tenant's limits for a run, in the tool's mode."""
+        return limits_in(self.tenant.config.sandbox, self.mode)
+
+    @property
+    def confinement(self) -> Confinement:
+        """What a run is done by, in the tool's mode; raises SandboxUnavailable."""
+        return confinement_in(self.tenant.config.sandbox, self.mode)
 
     def directory(self) -> TenantRoot:
         """The workspace, made where it is missing; the caller closes it. Blocking."""
@@ -59,6 +67,11 @@ class Tool(Protocol):
     @property
     def name(self) -> ToolName:
         """What it is called."""
+        ...
+
+    @property
+    def annotation(self) -> str | None:
+        """What it is marked as, by which the operator may give it a mode of the sandbox; None where as nothing."""
         ...
 
     @property

@@ -27,6 +27,7 @@ class FileSearch:
     """Finds lines by a regular expression."""
 
     name: ToolName = "file_search"
+    annotation: str | None = None
     spec = ToolSpec(
         "file_search",
         "Find the lines that match an extended regular expression, in all text files beneath a path. Each result is "

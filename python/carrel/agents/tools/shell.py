@@ -5,6 +5,7 @@ from typing import Any
 from carrel.agents.tools.output import fitted
 from carrel.agents.tools.protocol import ToolOutcome, ToolSetting
 from carrel.declare.tenant import SandboxConfig, ToolName
+from carrel.sandbox.modes import UNTRUSTED_CODE
 from carrel.sandbox.protocol import Job, Outcome
 from carrel.sandbox.reasons import ending
 from carrel.wire.conversation import ToolSpec
@@ -14,6 +15,7 @@ class Shell:
     """Runs `sh -c COMMAND` in /workspace."""
 
     name: ToolName = "shell"
+    annotation: str | None = UNTRUSTED_CODE
     spec = ToolSpec(
         "shell",
         "Run a command with the shell, in /workspace. Output and errors come back with the exit code. What it leaves "
@@ -63,6 +65,7 @@ async def run_in_sandbox(
     job = Job(
         argv=(userland.shell, *arguments), limits=limits, userland=userland, workspace=setting.workspace,
         keep=f"{setting.agent}:{setting.workspace}" if kept and setting.limits.keep else None, gate=setting.gate,
+        confinement=setting.confinement,
     )  # fmt: skip
     outcome = await setting.sandbox.run(setting.tenant, job, on_output=setting.show if show else None)
     return outcome, limits

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from carrel.agents.tools.access import RequestAccess
@@ -12,6 +13,7 @@ from carrel.agents.tools.protocol import Tool, ToolOutcome, ToolSetting
 from carrel.agents.tools.search import FileSearch
 from carrel.agents.tools.shell import Shell
 from carrel.errors import CarrelError
+from carrel.sandbox.modes import mode_of
 from carrel.wire.conversation import ToolCall, ToolSpec
 
 ALL: Final[tuple[Tool, ...]] = (Shell(), FileRead(), FileWrite(), FileEdit(), FileList(), FileSearch(), RequestAccess())
@@ -37,7 +39,8 @@ class Toolbox:
             return ToolOutcome(f"There is no tool {call.name[:64]!r}. Tools at hand: {have}.", is_error=True)
         try:
             check = await self._check(tool)
-            return await tool.run(check.parse(call.arguments), setting)
+            mode = mode_of(setting.tenant.config.sandbox, tool.name, tool.annotation)
+            return await tool.run(check.parse(call.arguments), replace(setting, mode=mode))
         except CarrelError as error:
             return ToolOutcome(error.message, is_error=True)
 

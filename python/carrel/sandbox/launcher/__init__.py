@@ -12,9 +12,11 @@ The socket carries JSON packets (SOCK_SEQPACKET) with descriptors beside them (S
   first F are seccomp programs;
 - ``{"do": "run", "id": I}`` with [order, stdin, stdout, stderr, workspace, more files ...], the order a JSON file of
   ``{"args": [...], "argv": [...], "rlimits": {NAME: [SOFT, HARD]}, "wall_seconds": S or null, "gate": BOOL, "group":
-  {"tenant": T, "tenant_files": {FILE: TEXT}, "files": {FILE: TEXT}, "cpu_seconds": S}}``;
+  {"tenant": T, "tenant_files": {FILE: TEXT}, "files": {FILE: TEXT}, "cpu_seconds": S}}``, with ``"oci"``
+  in place of ``"args"`` and ``"argv"`` where an OCI runtime is to run it (see ``cradle``);
 - ``{"do": "enter", "id": I, "in": J}`` with [order, stdin, stdout, stderr]: one more command in sandbox J, the order
-  ``{"argv": [...], "env": {...}, "cwd": PATH, "rlimits": ..., "wall_seconds": S, "group": ...}``;
+  ``{"argv": [...], "env": {...}, "cwd": PATH, "rlimits": ..., "wall_seconds": S, "group": ...,
+  "filters": [HEX, ...]}``, the last being seccomp programs besides;
 - ``{"do": "count", "id": I, "of": J}``; ``{"do": "kill", "id": I}``.
 
 From it: ``{"ready": PID, "controllers": [...] or null, "no_groups": TEXT}``; ``{"id": I, "gate": true}`` with the

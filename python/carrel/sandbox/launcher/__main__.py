@@ -164,14 +164,17 @@ class Launcher:
             if self._groups is not None:
                 place = self._groups.begin(order["id"], spec["group"], kept=spec["wall_seconds"] is None)
                 self._next_look = self._next_look or time.monotonic() + _LOOK_SECONDS
-            arguments = packets.memory("arguments", packets.nul_ended(spec["args"]))
+            oci = spec.get("oci")
+            told = packets.nul_ended(spec["args"]) if oci is None else json.dumps(oci).encode()
+            arguments = packets.memory("arguments", told)
             made.append(arguments)
             # Opened anew, for the offset of a descriptor is shared by all who read through it.
             made += [os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC) for fd in (*self._files, *more)]
-            argv = ["bwrap", "--args", str(ARGUMENTS_FD), "--", *spec["argv"]]
+            argv = ["bwrap", "--args", str(ARGUMENTS_FD), "--", *spec.get("argv", ())]
             sandbox = Sandbox(order["id"], berth, mine, spec, place)
             handed = [stdin, stdout, stderr, workspace, arguments, theirs.fileno(), theirs.fileno(), *made[1:]]
-            berth.go(argv, handed, place.fd if place is not None else None)
+            going = {"argv": argv} if oci is None else {"oci": True}
+            berth.go(going, handed, place.fd if place is not None else None)
         except BaseException:
             mine.close()
             if place is not None:

@@ -11,9 +11,9 @@ import selectors
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
-from carrel.sandbox.launcher import GATE_PORT, kernel, packets
+from carrel.sandbox.launcher import GATE_PORT, cradle, kernel, packets
 
 READY: Final = 4
 """How many wait."""
@@ -48,15 +48,16 @@ class Berth:
         """Whether it is to be listened to: until its gate is known, and who has gone on."""
         return not self.known or (self._in_group and self.became is None and self.problem is None)
 
-    def go(self, argv: Sequence[str], descriptors: Sequence[int], group: int | None = None) -> None:
-        """Let it become ``argv``, with ``descriptors`` as its 0, 1, 2 and on; raises OSError where it is gone.
+    def go(self, order: dict[str, Any], descriptors: Sequence[int], group: int | None = None) -> None:
+        """Let it go on, with ``descriptors`` as its 0, 1, 2 and on; raises OSError where it is gone.
 
-        With a ``group`` a child of the launcher's in that group becomes it, which is `heard` of.
+        ``{"argv": [...]}`` is what it becomes bubblewrap with; ``{"oci": true}`` makes it the cradle of a container.
+        With a ``group`` a child of the launcher's in that group goes on, which is `heard` of.
         """
         more = [] if group is None else [group]
         self._in_group = group is not None
         try:
-            packets.send(self._end, {"argv": argv, "group": group is not None}, [*descriptors, *more])
+            packets.send(self._end, {**order, "group": group is not None}, [*descriptors, *more])
             if group is None:
                 self.became = self.pid
         except ConnectionError as error:
@@ -182,6 +183,8 @@ def _lie_in_wait(end: socket.socket, bwrap: str) -> NoReturn:
         if order["group"]:
             _go_on_in(descriptors.pop(), end)
         packets.placed(descriptors)
+        if "oci" in order:
+            cradle.become(len(descriptors))
         os.execve(bwrap, order["argv"], {})  # noqa: S606 - what the whole is for
     except BaseException as error:  # noqa: BLE001 - nothing may go on as a second launcher
         with contextlib.suppress(OSError):

@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NoReturn
 
-from carrel.sandbox.launcher import kernel, packets
+from carrel.sandbox.launcher import kernel, limits, packets
 from carrel.sandbox.launcher.berths import as_a_child
-from carrel.sandbox.launcher.sandboxes import Sandbox, ending, limit, tree, used
+from carrel.sandbox.launcher.sandboxes import Sandbox, ending, tree, used
 
 KILL_SECONDS: Final = 1.0
 AGAIN_SECONDS: Final = 0.005
@@ -83,7 +83,7 @@ class Entered:
         try:
             self._handle = os.pidfd_open(told["pid"])
             self._began_at = _stat(told["pid"])[1]
-            limit(told["pid"], self.rlimits)
+            limits.set_on(told["pid"], self.rlimits)
         except ProcessLookupError:
             return
         except (OSError, ValueError) as error:
@@ -224,7 +224,7 @@ def _become(spec: dict[str, Any], filters: list[bytes]) -> NoReturn:
         os.write(2, f"{argv[0]}: command not found\n".encode())
         os._exit(127)
     kernel.give_up_privileges()
-    for code in filters:
+    for code in (*filters, *map(bytes.fromhex, spec.get("filters", ()))):
         kernel.filter_calls(code)
     os.execve(program, argv, spec["env"])  # noqa: S606 - what the whole is for
 

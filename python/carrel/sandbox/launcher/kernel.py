@@ -22,6 +22,7 @@ _CLONE_INTO_CGROUP: Final = 0x200000000
 _SYS_CLONE3: Final = 435
 _CLONE_ARGS: Final = struct.Struct("11Q")
 
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_SECCOMP: Final = 22
 _PR_CAPBSET_DROP: Final = 24
@@ -35,6 +36,15 @@ _CAPABILITIES: Final = 64
 _INSTRUCTION: Final = 8
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP_AND_RUNNING: Final = 0x41
+
+_MS_PRIVATE_AND_BELOW: Final = 0x44000
+_MS_BIND_AND_BELOW: Final = 0x5000
+_AT_EMPTY_PATH: Final = 0x1000
+_AT_RECURSIVE: Final = 0x8000
+_SYS_MOUNT_SETATTR: Final = 442
+_ATTR_RDONLY: Final = 1
+_ATTR_NOSUID_NODEV: Final = 6
+_MS_NOSUID_NODEV: Final = 6
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _locked = ctypes.PyDLL(None, use_errno=True)
@@ -100,6 +110,43 @@ def fork_into(group: int, *, sibling: bool = False) -> int:
         number = ctypes.get_errno()
         raise OSError(number, f"clone3: {os.strerror(number)}")
     return child
+
+
+def leave_mounts_and_processes() -> None:
+    """Mount from now on for oneself alone; the next child is the first process of a PID namespace."""
+    _asked(_libc.unshare(CLONE_NEWNS | CLONE_NEWPID), "unshare")
+    _mount(None, "/", None, _MS_PRIVATE_AND_BELOW, None)
+
+
+def mount_new(kind: str, target: str, options: str | None = None) -> None:
+    """Mount a new file system of a kind that has no device, without set-uid programs and devices."""
+    _mount(kind, target, kind, _MS_NOSUID_NODEV, options)
+
+
+def mount_held(fd: int, target: str, *, writable: bool = False) -> None:
+    """Mount what the descriptor ``fd`` is of, with all mounts beneath; no link can come between.
+
+    It was opened in this mount namespace. Needs Linux 5.12 for flags that reach the mounts beneath too.
+    """
+    _mount(f"/proc/self/fd/{fd}", target, None, _MS_BIND_AND_BELOW, None)
+    attributes = struct.pack("QQQQ", _ATTR_NOSUID_NODEV | (0 if writable else _ATTR_RDONLY), 0, 0, 0)
+    made = os.open(target, os.O_PATH | os.O_CLOEXEC)
+    try:
+        flags = ctypes.c_uint(_AT_EMPTY_PATH | _AT_RECURSIVE)
+        done = _libc.syscall(ctypes.c_long(_SYS_MOUNT_SETATTR), made, b"", flags, attributes, ctypes.c_size_t(32))
+        _asked(done, "mount_setattr")
+    finally:
+        os.close(made)
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None) -> None:
+    texts = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
+    _asked(_libc.mount(*texts[:3], ctypes.c_ulong(flags), texts[3]), f"mount on {target}")
+
+
+def die_with_parent() -> None:
+    """Be killed when the thread that forked this process ends."""
+    _asked(_prctl(_PR_SET_PDEATHSIG, 9), "prctl")
 
 
 def readable_by_others(*, yes: bool) -> None:

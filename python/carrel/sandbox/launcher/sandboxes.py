@@ -3,16 +3,15 @@
 import contextlib
 import json
 import os
-import resource
 import signal
 import socket
 import time
 from typing import Any, Final
 
+from carrel.sandbox.launcher import limits
 from carrel.sandbox.launcher.berths import Berth
 from carrel.sandbox.launcher.groups import Place
 
-_NICER: Final = 5
 STUCK_SECONDS: Final = 5.0
 
 
@@ -100,7 +99,7 @@ class Sandbox:
             self.kill()
             return
         try:
-            limit(self.inner, self.rlimits)
+            limits.set_on(self.inner, self.rlimits)
         except ProcessLookupError:
             return
         except (OSError, ValueError) as error:
@@ -183,18 +182,6 @@ def used(place: Place | None) -> dict[str, Any]:
     if place is None:
         return {}
     return {"cpu_seconds": place.whole.cpu_seconds, "refused_forks": place.refused_forks()}
-
-
-def limit(pid: int, rlimits: dict[str, list[int]]) -> None:
-    """Set the limits of a process, which all that it starts inherit; none of them can raise them."""
-    for name, wanted in rlimits.items():
-        number = getattr(resource, f"RLIMIT_{name}")
-        most = resource.prlimit(pid, number)[1]
-        soft, hard = (value if most == resource.RLIM_INFINITY else min(value, most) for value in wanted)
-        resource.prlimit(pid, number, (soft, hard))
-    os.setpriority(os.PRIO_PROCESS, pid, _NICER)
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "wb", buffering=0) as file:
-        file.write(b"1000")
 
 
 def tree(root: int) -> list[int]:

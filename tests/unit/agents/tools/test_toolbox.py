@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from carrel.agents.tools.toolbox import ALL, Toolbox
-from carrel.declare.tenant import ALL_TOOLS
+from carrel.declare.tenant import ALL_TOOLS, SandboxMode
 from carrel.errors import SandboxUnavailable, Unavailable
 from carrel.tenancy.userland import Userland
 from carrel.wire.conversation import ToolCall
@@ -30,6 +30,28 @@ def test_every_schema_is_closed_and_describes_each_argument(tool: object) -> Non
 async def test_a_call_is_checked_and_run(rig: Rig) -> None:
     outcome = await Toolbox().call(ToolCall("c", "shell", '{"command": "echo hi"}'), rig.setting, offered=["shell"])
     assert (outcome.content, outcome.is_error) == ("hi\n[exit code 0]", False)
+
+
+async def test_a_tool_is_run_in_the_mode_that_the_operator_gives_it(rig: Rig) -> None:
+    strict = SandboxMode(runtime="oci", runtime_class="runsc", pids=33)
+    shell, search = ToolCall("c", "shell", '{"command": "true"}'), ToolCall("c", "file_search", '{"pattern": "x"}')
+    for modes, wanted in (
+        ({"modes": {"untrusted_code": strict}}, [("oci", 33), ("bwrap", 256)]),
+        ({"modes": {"strict": strict}, "default_mode": "strict"}, [("oci", 33), ("oci", 33)]),
+        ({"modes": {"untrusted_code": strict}, "tool_modes": {"shell": "bwrap"}}, [("bwrap", 256), ("bwrap", 256)]),
+    ):
+        rig.sandbox.jobs.clear()
+        rig.limited(**({"default_mode": "bwrap", "tool_modes": {}} | modes))
+        for call in (shell, search):
+            await Toolbox().call(call, rig.setting, offered=["shell", "file_search"])
+        assert [(job.confinement.runtime, job.limits.pids) for _, job in rig.sandbox.jobs] == wanted
+
+
+async def test_no_argument_of_a_models_chooses_a_mode(rig: Rig) -> None:
+    rig.limited(modes={"untrusted_code": SandboxMode(runtime="oci")})
+    call = ToolCall("c", "shell", '{"command": "true", "mode": "bwrap"}')
+    outcome = await Toolbox().call(call, rig.setting, offered=["shell"])
+    assert (outcome.is_error, rig.sandbox.jobs) == (True, [])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""What must agree about the modes of a sandbox: their names, and the system calls that they refuse."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from carrel.declare.problems import Finding, Path, nearest, shown
+from carrel.declare.tenant import BWRAP_MODE, SandboxConfig
+
+CALLS: Final = frozenset(
+    {
+        "accept", "accept4", "access", "alarm", "arch_prctl", "bind", "brk", "capget", "capset", "chdir", "chmod",
+        "chown", "clock_getres", "clock_gettime", "clock_nanosleep", "clone", "close", "close_range", "connect",
+        "copy_file_range", "creat", "dup", "dup2", "dup3", "epoll_create", "epoll_create1", "epoll_ctl",
+        "epoll_pwait", "epoll_pwait2", "epoll_wait", "eventfd", "eventfd2", "execve", "execveat", "exit",
+        "exit_group", "faccessat", "faccessat2", "fadvise64", "fallocate", "fchdir", "fchmod", "fchmodat", "fchown",
+        "fchownat", "fcntl", "fdatasync", "fgetxattr", "flistxattr", "flock", "fork", "fremovexattr", "fsetxattr",
+        "fstat", "fstatfs", "fsync", "ftruncate", "futex", "futimesat", "get_robust_list", "get_thread_area",
+        "getcpu", "getcwd", "getdents", "getdents64", "getegid", "geteuid", "getgid", "getgroups", "getitimer",
+        "getpeername", "getpgid", "getpgrp", "getpid", "getppid", "getpriority", "getrandom", "getresgid",
+        "getresuid", "getrlimit", "getrusage", "getsid", "getsockname", "getsockopt", "gettid", "gettimeofday",
+        "getuid", "getxattr", "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch", "io_cancel",
+        "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit", "ioctl", "ioprio_get", "ioprio_set",
+        "kill", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "lchown", "lgetxattr",
+        "link", "linkat", "listen", "listxattr", "llistxattr", "lremovexattr", "lseek", "lsetxattr", "lstat",
+        "madvise", "membarrier", "memfd_create", "mincore", "mkdir", "mkdirat", "mlock", "mlock2", "mlockall",
+        "mmap", "mprotect", "mq_getsetattr", "mq_notify", "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink",
+        "mremap", "msgctl", "msgget", "msgrcv", "msgsnd", "msync", "munlock", "munlockall", "munmap", "nanosleep",
+        "newfstatat", "open", "openat", "openat2", "pause", "pidfd_open", "pidfd_send_signal", "pipe", "pipe2",
+        "pkey_alloc", "pkey_free", "pkey_mprotect", "poll", "ppoll", "prctl", "pread64", "preadv", "preadv2",
+        "prlimit64", "process_mrelease", "pselect6", "pwrite64", "pwritev", "pwritev2", "read", "readahead",
+        "readlink", "readlinkat", "readv", "recvfrom", "recvmmsg", "recvmsg", "remap_file_pages", "removexattr",
+        "rename", "renameat", "renameat2", "restart_syscall", "rmdir", "rseq", "rt_sigaction", "rt_sigpending",
+        "rt_sigprocmask", "rt_sigqueueinfo", "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait",
+        "rt_tgsigqueueinfo", "sched_get_priority_max", "sched_get_priority_min", "sched_getaffinity",
+        "sched_getattr", "sched_getparam", "sched_getscheduler", "sched_rr_get_interval", "sched_setaffinity",
+        "sched_setattr", "sched_setparam", "sched_setscheduler", "sched_yield", "seccomp", "select", "semctl",
+        "semget", "semop", "semtimedop", "sendfile", "sendmmsg", "sendmsg", "sendto", "set_robust_list",
+        "set_thread_area", "set_tid_address", "setfsgid", "setfsuid", "setgid", "setgroups", "setitimer", "setpgid",
+        "setpriority", "setregid", "setresgid", "setresuid", "setreuid", "setrlimit", "setsid", "setsockopt",
+        "setuid", "setxattr", "shmat", "shmctl", "shmdt", "shmget", "shutdown", "sigaltstack", "signalfd",
+        "signalfd4", "socket", "socketpair", "splice", "stat", "statfs", "statx", "symlink", "symlinkat", "sync",
+        "sync_file_range", "syncfs", "sysinfo", "tee", "tgkill", "time", "timer_create", "timer_delete",
+        "timer_getoverrun", "timer_gettime", "timer_settime", "timerfd_create", "timerfd_gettime",
+        "timerfd_settime", "times", "tkill", "truncate", "umask", "uname", "unlink", "unlinkat", "utime",
+        "utimensat", "utimes", "vfork", "wait4", "waitid", "write", "writev",
+    }
+)  # fmt: skip
+"""The system calls that a sandbox has, and that a mode may refuse: those that its filters let through."""
+
+
+def call_findings(path: Path, sandbox: SandboxConfig) -> Iterator[Finding]:
+    """A finding for each mode of ``sandbox``, which is at ``path``, that may not be called or refuse as it does."""
+    for name, mode in sandbox.modes.items():
+        if name == BWRAP_MODE:
+            message = "`bwrap` is the mode without anything of its own: name this one otherwise"
+            yield Finding((*path, "modes", name), message, at_key=True)
+        for index, call in enumerate(mode.deny_calls):
+            if call not in CALLS:
+                where = (*path, "modes", name, "deny_calls", index)
+                message = "the sandbox lets no system call of this name through: there is nothing to refuse"
+                yield Finding(where, message, shown(call), nearest=nearest(call, CALLS))
+
+
+def mode_findings(path: Path, sandbox: SandboxConfig) -> Iterator[Finding]:
+    """A finding for each mode that ``sandbox`` names and nobody declares."""
+    choice = (BWRAP_MODE, *sandbox.modes)
+    named: dict[Path, str] = {("default_mode",): sandbox.default_mode}
+    named |= {("tool_modes", tool): mode for tool, mode in sandbox.tool_modes.items()}
+    for where, mode in named.items():
+        if mode not in choice:
+            yield Finding((*path, *where), "no such mode is declared", shown(mode), choice, nearest(mode, choice))

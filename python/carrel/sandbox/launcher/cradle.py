@@ -1,0 +1,157 @@
+"""What stands between the launcher and an OCI runtime: namespaces in which nothing of a container can be left behind.
+
+A berth that is to hold a container makes a mount and a PID namespace beside its network and forks a supervisor, which
+is the first process in there. Container, runtime and whatever else the runtime starts (gVisor's kernel, a shim) are the
+supervisor's, so that killing it ends them all, by the kernel. The bundle, the runtime's own state and the root file
+system are in memory that only this mount namespace knows: there is nothing to sweep afterwards.
+
+To the launcher it behaves as bubblewrap does: it says who the first process is, waits to be let go, and says the exit
+code. The order, JSON at ``ARGUMENTS_FD``, is ``{"runtime": PATH, "options": [...], "config": {...}, "mounts":
+[[SOURCE, TARGET], ...], "links": [[TARGET, LINK], ...], "etc": {NAME: TEXT}, "files": [NAME, ...], "skip": N,
+"rlimits": {NAME: [SOFT, HARD]}, "hide_cgroups": BOOL}``: the files are further ones of /etc, at descriptor N and on;
+``config`` is the bundle's, without where its root is.
+"""
+
+import contextlib
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from carrel.sandbox.launcher import ARGUMENTS_FD, STATUS_FD, WORKSPACE_FD, kernel, limits, packets
+
+PLACE: Final = "/tmp"  # noqa: S108 - there everywhere, and hidden by a mount of our own before anything is put in it
+BUNDLE: Final = f"{PLACE}/bundle"
+ROOT: Final = f"{BUNDLE}/root"
+STATE: Final = f"{BUNDLE}/state"
+LOG: Final = f"{BUNDLE}/log"
+NAME: Final = "sandbox"
+CGROUPS: Final = "/sys/fs/cgroup"
+_TEMPORARY: Final = "tmp"
+_DIRECTORIES: Final = ("etc", "proc", "dev", _TEMPORARY, "workspace")
+_BYTES: Final = 16 << 20
+_TEXT: Final = 2000
+_NO_REASON: Final = "the runtime gave no reason"
+
+
+def become(descriptors: int) -> NoReturn:
+    """Go on as the cradle of a container, with the descriptors 0 to ``descriptors`` - 1; it never comes back."""
+    kernel.die_with_parent()
+    order = json.loads(packets.content(ARGUMENTS_FD))
+    kernel.leave_mounts_and_processes()
+    child = os.fork()
+    if child == 0:
+        _supervise(order, descriptors)
+    os.write(STATUS_FD, json.dumps({"child-pid": child}).encode() + b"\n")
+    os.closerange(0, STATUS_FD)
+    # It is left for the launcher to wait for, which learns from that what it used.
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    os._exit(0)
+
+
+def _supervise(order: dict[str, Any], descriptors: int) -> NoReturn:
+    try:
+        kernel.die_with_parent()
+        os.umask(0o022)
+        with socket.socket(fileno=os.dup(STATUS_FD)) as status:
+            if not status.recv(1):
+                os._exit(1)
+            _lay_out(order)
+            code = _contained(order, descriptors)
+            status.send(json.dumps({"exit-code": code}).encode() + b"\n")
+        os._exit(0)
+    except BaseException as error:  # noqa: BLE001 - nothing may go on as a second launcher
+        with contextlib.suppress(OSError):
+            os.write(2, f"{error}\n".encode())
+    os._exit(1)
+
+
+def _lay_out(order: dict[str, Any]) -> None:
+    """Make the bundle. All that is mounted is opened first, for the bundle's place hides what was there."""
+    kernel.mount_new("proc", "/proc")
+    workspace = _again(WORKSPACE_FD)
+    sources = [(os.open(source, os.O_PATH | os.O_CLOEXEC), target) for source, target in order["mounts"]]
+    kernel.mount_new("tmpfs", PLACE, f"mode=0700,size={_BYTES}")
+    root = Path(ROOT)
+    for directory in (Path(BUNDLE), Path(STATE), root, *(root / name for name in _DIRECTORIES)):
+        directory.mkdir(0o755)
+    # Some runtimes give what they mount the mode of what it is mounted on.
+    (root / _TEMPORARY).chmod(0o1777)
+    files = {name: text.encode() for name, text in order["etc"].items()}
+    files |= {name: packets.content(order["skip"] + place) for place, name in enumerate(order["files"])}
+    for name, content in files.items():
+        file = root / "etc" / name
+        file.parent.mkdir(0o755, parents=True, exist_ok=True)
+        file.write_bytes(content)
+        file.chmod(0o444)
+    for fd, target in sources:
+        Path(ROOT + target).mkdir(0o755, parents=True, exist_ok=True)
+        kernel.mount_held(fd, ROOT + target)
+        os.close(fd)
+    for target, link in order["links"]:
+        Path(ROOT + link).parent.mkdir(0o755, parents=True, exist_ok=True)
+        Path(ROOT + link).symlink_to(target)
+    kernel.mount_held(workspace, f"{ROOT}/workspace", writable=True)
+    os.close(workspace)
+    config = {**order["config"], "root": {"path": ROOT, "readonly": True}}
+    Path(BUNDLE, "config.json").write_bytes(json.dumps(config).encode())
+    if order["hide_cgroups"] and Path(CGROUPS).is_dir():
+        # The runtime is to make none, and some end where they do not know what they find.
+        kernel.mount_new("tmpfs", CGROUPS, "mode=0555,size=4096")
+
+
+def _again(fd: int) -> int:
+    """The directory behind ``fd``, opened in this mount namespace: found by its name, and known to be the same one."""
+    name = Path(f"/proc/self/fd/{fd}").readlink()
+    again = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not os.path.samestat(os.fstat(fd), os.fstat(again)):
+        raise OSError("the workspace was moved while its sandbox began")
+    return again
+
+
+def _contained(order: dict[str, Any], descriptors: int) -> int:
+    """Run the container to its end and give its exit code; a death by signal N is 128 + N."""
+    os.closerange(3, descriptors)
+    ended: dict[int, int] = {}
+    create = ["create", "--bundle", BUNDLE, "--pid-file", f"{BUNDLE}/pid", NAME]
+    if _wait(_runtime(order, create, as_container=True), ended) != 0:
+        raise OSError(_said())
+    first = int(Path(BUNDLE, "pid").read_bytes())
+    limits.set_on(first, order["rlimits"])
+    if _wait(_runtime(order, ["start", NAME]), ended) != 0:
+        raise OSError(_said())
+    code = _wait(first, ended)
+    return code if code >= 0 else 128 - code
+
+
+def _wait(pid: int, ended: dict[int, int]) -> int:
+    """Wait for a child, or one that was left to this process; the ends of others on the way are put by."""
+    while pid not in ended:
+        other, status = os.waitpid(-1, 0)
+        ended[other] = os.waitstatus_to_exitcode(status)
+    return ended.pop(pid)
+
+
+def _runtime(order: dict[str, Any], arguments: list[str], *, as_container: bool = False) -> int:
+    """Start the runtime. What it creates has the three streams; what it has to say itself goes into its log."""
+    program = order["runtime"]
+    argv = [Path(program).name, "--root", STATE, "--log", LOG, *order["options"], *arguments]
+    child = os.fork()
+    if child == 0:
+        try:
+            if not as_container:
+                nothing = os.open("/dev/null", os.O_RDWR)
+                for stream in (0, 1, 2):
+                    os.dup2(nothing, stream)
+            os.execve(program, argv, {"HOME": STATE, "XDG_RUNTIME_DIR": STATE})  # noqa: S606 - what the whole is for
+        finally:
+            os._exit(127)
+    return child
+
+
+def _said() -> str:
+    """The last of what the runtime wrote into its log."""
+    with contextlib.suppress(OSError):
+        return Path(LOG).read_bytes()[-_TEXT:].decode("utf-8", "replace").strip() or _NO_REASON
+    return _NO_REASON

@@ -1,0 +1,56 @@
+"""Which mode a tool's command is run in, and with what limits: pure, from what the operator declares alone.
+
+A mode is named for a tool, else for what the tool is annotated with, else it is the default one. Nothing that a model
+says comes in.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from carrel.declare.tenant import BWRAP_MODE, SandboxConfig, SandboxMode, ToolName
+from carrel.errors import SandboxUnavailable
+from carrel.sandbox.protocol import Confinement
+
+UNTRUSTED_CODE: Final = "untrusted_code"
+"""The annotation of a tool that runs what a model has written."""
+
+_OWN: Final = frozenset({"runtime", "runtime_class", "deny_calls"})
+
+
+def mode_of(config: SandboxConfig, tool: ToolName, annotation: str | None) -> str:
+    """The mode of a tool's commands."""
+    named = config.tool_modes.get(tool)
+    if named is not None:
+        return named
+    return annotation if annotation is not None and annotation in config.modes else config.default_mode
+
+
+def limits_in(config: SandboxConfig, mode: str) -> SandboxConfig:
+    """The tenant's limits with the mode's own over them."""
+    declared = config.modes.get(mode or config.default_mode)
+    if declared is None:
+        return config
+    own = {name: getattr(declared, name) for name in SandboxMode.model_fields if name not in _OWN}
+    return config.model_copy(update={name: value for name, value in own.items() if value is not None})
+
+
+def confinement_in(config: SandboxConfig, mode: str) -> Confinement:
+    """What a mode says about runtime and filters. Raises SandboxUnavailable for one that is not declared."""
+    name = mode or config.default_mode
+    declared = config.modes.get(name)
+    if declared is not None:
+        return Confinement(declared.runtime, declared.runtime_class, declared.deny_calls)
+    if name != BWRAP_MODE:
+        raise SandboxUnavailable(f"No mode {name!r} of the sandbox is declared, so nothing is run.")
+    return Confinement()
+
+
+def longest(config: SandboxConfig) -> float:
+    """The most seconds that a run may take in any of the modes."""
+    return max(config.wall_seconds, *(mode.wall_seconds or 0.0 for mode in config.modes.values()), 0.0)
+
+
+def runtime_classes(configs: Iterable[SandboxConfig]) -> tuple[str, ...]:
+    """The classes of OCI runtimes that modes name."""
+    modes = (mode for config in configs for mode in config.modes.values())
+    return tuple(sorted({mode.runtime_class for mode in modes if mode.runtime == "oci"}))

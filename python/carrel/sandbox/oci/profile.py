@@ -1,0 +1,123 @@
+"""The seccomp policy in the form that OCI runtimes take: pure, from the same ``policy.toml`` as the two programs.
+
+An OCI profile is one filter, in which a call has no rules that contradict each other. So where an argument decides,
+what is let through and what is refused are written as two sets of values that do not meet.
+"""
+
+import errno
+import platform
+import tomllib
+from collections.abc import Collection, Iterable, Iterator
+from functools import cache
+from typing import Any, Final
+
+from carrel.errors import SandboxUnavailable
+from carrel.sandbox.seccomp import FOLDER
+
+Rule = dict[str, Any]
+Prefix = tuple[int, int]
+"""Values whose bits under the mask (first) are the second."""
+
+_BITS: Final = 32
+_ALL: Final = (1 << _BITS) - 1
+_INET: Final = (2, 10)
+_NETLINK: Final = 16
+_ARCHITECTURES: Final = {
+    "x86_64": "SCMP_ARCH_X86_64", "amd64": "SCMP_ARCH_X86_64",
+    "aarch64": "SCMP_ARCH_AARCH64", "arm64": "SCMP_ARCH_AARCH64",
+}  # fmt: skip
+_BY_ARGUMENT: Final = ("clone", "ioctl", "socket", "socketpair")
+
+
+def profile(denied: Collection[str] = (), *, machine: str | None = None) -> dict[str, Any]:
+    """``linux.seccomp`` of a bundle; ``denied`` are refused beside what the policy refuses."""
+    name = (machine or platform.machine()).lower()
+    if name not in _ARCHITECTURES:
+        raise SandboxUnavailable(f"There are no seccomp filters for {name}: the sandbox runs on aarch64 and x86_64.")
+    policy = _policy()
+    allowed = sorted(_names(policy["allow"]) - set(denied) - set(_BY_ARGUMENT))
+    refused = sorted(_names(policy["deny"]) | set(denied))
+    rules = [_rule(allowed), _rule(refused, errno.EPERM), _rule(sorted(_names(policy["absent"])), errno.ENOSYS)]
+    for call in _BY_ARGUMENT:
+        if call not in denied:
+            rules += _judged(call, policy["second"])
+    return {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": errno.ENOSYS,
+        "architectures": [_ARCHITECTURES[name]],
+        "syscalls": rules,
+    }
+
+
+def calls() -> frozenset[str]:
+    """Every call that the policy lets through: those that can be denied besides."""
+    return frozenset(_names(_policy()["allow"]))
+
+
+@cache
+def _policy() -> dict[str, Any]:
+    return tomllib.loads((FOLDER / "policy.toml").read_text(encoding="utf-8"))
+
+
+def _names(groups: dict[str, list[str]]) -> set[str]:
+    return {name for group in groups.values() for name in group}
+
+
+def _judged(call: str, second: dict[str, Any]) -> Iterator[Rule]:
+    """The rules of a call of which an argument decides."""
+    if call == "clone":
+        every = 0
+        for flag in second["namespaces"]:
+            every |= flag
+            yield _rule([call], errno.EPERM, [(0, (flag, flag))])
+        yield _rule([call], arguments=[(0, (every, 0))])
+    elif call == "ioctl":
+        for value in second["ioctls"]:
+            yield _rule([call], errno.EPERM, [(1, (_ALL, value))])
+        for others in complement(second["ioctls"]):
+            yield _rule([call], arguments=[(1, others)])
+    else:
+        yield from _sockets(call, second)
+
+
+def _sockets(call: str, second: dict[str, Any]) -> Iterator[Rule]:
+    for others in complement(second["families"]):
+        yield _rule([call], errno.EPERM, [(0, others)])
+    for family in second["families"]:
+        of_it = (0, (_ALL, family))
+        protocols = second["inet_protocols"] if family in _INET else second["netlink_protocols"]
+        if family not in (*_INET, _NETLINK):
+            yield _rule([call], arguments=[of_it])
+            continue
+        for protocol in protocols:
+            yield _rule([call], arguments=[of_it, (2, (_ALL, protocol))])
+        for others in complement(protocols):
+            yield _rule([call], errno.EPERM, [of_it, (2, others)])
+
+
+def complement(values: Iterable[int]) -> list[Prefix]:
+    """All 32-bit values but ``values``, as few prefixes."""
+    found: list[Prefix] = []
+
+    def split(bits: int, value: int, within: frozenset[int]) -> None:
+        mask = _ALL ^ ((1 << (_BITS - bits)) - 1)
+        if not within:
+            found.append((mask, value))
+        elif bits < _BITS:
+            half = 1 << (_BITS - bits - 1)
+            split(bits + 1, value, frozenset(one for one in within if not one & half))
+            split(bits + 1, value | half, frozenset(one for one in within if one & half))
+
+    split(0, 0, frozenset(values))
+    return found
+
+
+def _rule(names: Collection[str], refusal: int | None = None, arguments: Iterable[tuple[int, Prefix]] = ()) -> Rule:
+    rule: Rule = {"names": list(names), "action": "SCMP_ACT_ALLOW" if refusal is None else "SCMP_ACT_ERRNO"}
+    if refusal is not None:
+        rule["errnoRet"] = refusal
+    compared = [
+        {"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
+        for index, (mask, value) in arguments
+    ]
+    return rule | ({"args": compared} if compared else {})

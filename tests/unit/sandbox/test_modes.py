@@ -1,0 +1,40 @@
+"""A mode is chosen by what is declared, and none that is not declared is ever run by something else."""
+
+import pytest
+
+from carrel.declare.tenant import SandboxConfig, SandboxMode
+from carrel.errors import SandboxUnavailable
+from carrel.sandbox import modes
+from carrel.sandbox.protocol import Confinement
+
+STRICT = SandboxMode(runtime="oci", runtime_class="runsc", memory_bytes=1 << 28, deny_calls=("socket",))
+CONFIG = SandboxConfig(modes={"untrusted_code": STRICT, "calm": SandboxMode(wall_seconds=900.0)})
+
+
+def test_a_tools_name_goes_before_its_annotation_and_that_before_the_default() -> None:
+    assert modes.mode_of(CONFIG, "shell", modes.UNTRUSTED_CODE) == "untrusted_code"
+    assert modes.mode_of(CONFIG, "file_search", None) == "bwrap"
+    named = CONFIG.model_copy(update={"tool_modes": {"shell": "calm"}, "default_mode": "untrusted_code"})
+    assert modes.mode_of(named, "shell", modes.UNTRUSTED_CODE) == "calm"
+    assert modes.mode_of(named, "file_search", None) == "untrusted_code"
+    assert modes.mode_of(SandboxConfig(), "shell", modes.UNTRUSTED_CODE) == "bwrap"
+
+
+def test_a_modes_limits_are_over_the_tenants() -> None:
+    limits = modes.limits_in(CONFIG, "untrusted_code")
+    assert (limits.memory_bytes, limits.pids, limits.wall_seconds) == (1 << 28, CONFIG.pids, CONFIG.wall_seconds)
+    assert modes.limits_in(CONFIG, "bwrap") == modes.limits_in(CONFIG, "") == CONFIG
+    by_default = CONFIG.model_copy(update={"default_mode": "calm"})
+    assert modes.limits_in(by_default, "").wall_seconds == modes.longest(CONFIG) == 900.0
+
+
+def test_what_a_mode_is_run_by() -> None:
+    assert modes.confinement_in(CONFIG, "untrusted_code") == Confinement("oci", "runsc", ("socket",))
+    assert modes.confinement_in(CONFIG, "calm").runtime == "bwrap"
+    assert modes.confinement_in(CONFIG, "") == Confinement()
+    with pytest.raises(SandboxUnavailable, match="nothing is run"):
+        modes.confinement_in(CONFIG, "gone")
+
+
+def test_the_runtimes_that_are_to_be_tried() -> None:
+    assert modes.runtime_classes([CONFIG, SandboxConfig()]) == ("runsc",)
