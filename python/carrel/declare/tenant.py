@@ -131,7 +131,9 @@ class SandboxConfig(Declared):
     )
     snapshots: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="Snapshots that are kept of one workspace.")
     snapshots_automatic: Annotated[int, Field(ge=1, le=1000)] = Field(
-        5, description="Snapshots that were made before a message and are kept of one workspace, beside those."
+        5,
+        description="Snapshots that were made before a message and are kept of one workspace, beside those; all of a "
+        "tenant's take at most so many times `snapshot_copy_bytes`, but for the newest.",
     )
     snapshot_copy_bytes: Bytes = Field(
         64 << 20,

@@ -11,6 +11,7 @@ import structlog
 
 from carrel.errors import CarrelError
 from carrel.ids import TenantId
+from carrel.sandbox.disk import Room
 from carrel.sandbox.protocol import Sandbox
 from carrel.sandbox.snapshots import Snapshots
 from carrel.sandbox.tree import Limits, Stopped
@@ -60,8 +61,10 @@ class Precautions:
         sandbox = tenant.config.sandbox
         limits = Limits(sandbox.snapshot_bytes, sandbox.snapshot_copy_bytes, ENTRIES, going)
         if self._snapshots.changed(tenant, workspace, limits):
+            keep = sandbox.snapshots_automatic
+            together = Room(keep * sandbox.snapshot_copy_bytes, keep * ENTRIES)
             self._snapshots.make(
-                tenant, workspace, limits, keep=sandbox.snapshots_automatic, label=label, why="before_turn"
+                tenant, workspace, limits, keep=keep, label=label, why="before_turn", together=together
             )
 
     def _tell(self, tenant: Tenant, workspace: str, told: Callable[[str], None], reason: str) -> None:

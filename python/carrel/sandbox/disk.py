@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 RESERVE_BYTES: Final = 256 << 20
@@ -10,6 +11,22 @@ RESERVE_PART: Final = 0.05
 SLACK_BYTES: Final = 1 << 20
 SLACK_INODES: Final = 256
 LOOK_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What may be taken of a file system without touching what is kept free."""
+
+    bytes: int
+    files: int
+
+
+def room_at(directory: int) -> Room:
+    """The room of the file system that ``directory``, a descriptor, is on; negative where it is short already."""
+    found = os.fstatvfs(directory)
+    kept = min(RESERVE_BYTES, int(found.f_frsize * found.f_blocks * RESERVE_PART))
+    files = found.f_favail - int(found.f_files * RESERVE_PART) if found.f_files else 1 << 62
+    return Room(found.f_bavail * found.f_frsize - kept, files)
 
 
 class DiskWatch:

@@ -18,6 +18,7 @@ from uuid import uuid4
 from carrel.clock import Clock
 from carrel.errors import CarrelError, NotFound, StorageFull, TooLarge
 from carrel.ids import TenantId
+from carrel.sandbox.disk import Room, room_at
 from carrel.sandbox.tree import Copied, Limits, copy_tree, state_of
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.paths import TenantRoot
@@ -67,14 +68,17 @@ class Snapshots:
 
     def make(
         self, tenant: Tenant, workspace: str, limits: Limits, *, keep: int, label: str = "", why: Why = "asked",
+        together: Room | None = None,
     ) -> Snapshot:  # fmt: skip
         """Copy ``workspace``; the oldest of it beyond ``keep`` that were made likewise go.
 
-        Raises NotFound, TooLarge, StorageFull.
+        ``together`` bounds what all that messages made take of one tenant; the newest stays. Raises NotFound, TooLarge,
+        StorageFull, also where what is kept free of the disk would be needed.
         """
         with self._half(tenant) as (snapshot_id, half):
             source = tenant.root.directory(workspace)
             try:
+                limits = _within_the_disk(source.fd, limits)
                 state = _state(source.fd, limits)
                 copied = self._copied(tenant, source.fd, half, limits)
             except OSError as error:
@@ -87,6 +91,8 @@ class Snapshots:
             )  # fmt: skip
             self._name(tenant, half, snapshot)
         self._keep(tenant, workspace, keep, automatic=why == "before_turn")
+        if together is not None:
+            self._keep_within(tenant, together)
         return snapshot
 
     def changed(self, tenant: Tenant, workspace: str, limits: Limits) -> bool:
@@ -202,6 +208,14 @@ class Snapshots:
             if old.id != but:
                 self.remove(tenant, old.id)
 
+    def _keep_within(self, tenant: Tenant, together: Room) -> None:
+        """Forget the oldest that messages made, of whatever workspace, until the rest is within ``together``."""
+        size = files = 0
+        for number, one in enumerate(reversed([one for one in self.list(tenant) if one.why == "before_turn"])):
+            size, files = size + one.bytes, files + one.files
+            if number and (size > together.bytes or files > together.files):
+                self.remove(tenant, one.id)
+
     def _of(self, tenant: Tenant, snapshot_id: str) -> Snapshot:
         found = next((one for one in self.list(tenant) if one.id == snapshot_id), None)
         if found is None:
@@ -216,6 +230,15 @@ class Snapshots:
             os.fsync(place.fd)
         finally:
             place.close()
+
+
+def _within_the_disk(source: int, limits: Limits) -> Limits:
+    """``limits`` with no more than there is room for; raises StorageFull where there is none."""
+    room = room_at(source)
+    if room.bytes <= 0 or room.files <= 0:
+        raise StorageFull("The disk is nearly full, so that no snapshot is made.")
+    written = room.bytes if limits.most_unshared is None else min(limits.most_unshared, room.bytes)
+    return replace(limits, most_unshared=written, most_entries=min(limits.most_entries, room.files))
 
 
 def _state(source: int, limits: Limits) -> str:

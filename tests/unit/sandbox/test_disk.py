@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from carrel.sandbox.disk import DiskWatch
+from carrel.sandbox.disk import DiskWatch, room_at
 from carrel.sandbox.runner import BwrapSandbox
 from tests.fakes.sandboxed import LAUNCH_UID, reachable, shell, workspace_tenant
 
@@ -62,3 +62,18 @@ async def test_it_looks_no_more_once_it_is_stopped(tmp_path: Path) -> None:
     os.close(fd)
     await asyncio.sleep(0.15)
     assert seen == []
+
+
+def test_the_room_is_what_is_free_beyond_what_is_kept(small_disk: Path) -> None:
+    fd = os.open(small_disk, os.O_RDONLY)
+    try:
+        before = room_at(fd)
+        assert 0 < before.bytes <= 19 << 20
+        assert 0 < before.files < 2000
+        (small_disk / "large").write_bytes(b"x" * (before.bytes + 4096))
+        assert room_at(fd).bytes <= 0
+        for number in range(before.files):
+            (small_disk / f"f{number}").touch()
+        assert room_at(fd).files <= 0
+    finally:
+        os.close(fd)

@@ -1,5 +1,6 @@
 """Snapshots: whole or not there, and the way back in one step."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ import pytest
 
 from carrel.agents.workspace import remove_workspace
 from carrel.clock import SystemClock
-from carrel.errors import NotFound, TooLarge
+from carrel.errors import NotFound, StorageFull, TooLarge
+from carrel.sandbox import snapshots as module
+from carrel.sandbox.disk import Room
 from carrel.sandbox.snapshots import PLACE, Snapshots
 from carrel.sandbox.tree import Limits
 from carrel.tenancy.handle import Tenant
@@ -199,3 +202,39 @@ def test_what_is_being_made_is_not_tidied_away(snapshots: Snapshots, tenant: Ten
     made = snapshots.make(tenant, "sandbox", Limits(MOST, going=going), keep=3)
     assert seen[-1] == 1
     assert [one.id for one in snapshots.list(tenant)] == [made.id]
+
+
+def test_what_messages_make_is_bounded_over_all_workspaces(
+    snapshots: Snapshots, tenant: Tenant, tmp_path: Path
+) -> None:
+    """A workspace that is filled, copied and emptied again leaves more behind than it ever holds."""
+    asked = snapshots.make(tenant, "sandbox", ALL, keep=1)
+    together, made = Room(5 * 8192, 1000), []
+    for number in range(8):
+        place = f"sandbox.d/session-{number}"
+        tenant.root.directory(place, create=True).close()
+        (tmp_path / "tenants/acme" / place / "file").write_bytes(b"x" * 8192)
+        made.append(snapshots.make(tenant, place, ALL, keep=3, why="before_turn", together=together).id)
+    assert [one.id for one in snapshots.list(tenant)] == [asked.id, *made[3:]]
+    (workspace(tmp_path) / "large").write_bytes(b"x" * 100_000)
+    large = snapshots.make(tenant, "sandbox", ALL, keep=3, why="before_turn", together=together)
+    assert [one.id for one in snapshots.list(tenant)] == [asked.id, large.id], "the newest stays"
+    few = Room(1 << 30, 1)
+    small = snapshots.make(tenant, "sandbox.d/session-0", ALL, keep=3, why="before_turn", together=few)
+    assert [one.id for one in snapshots.list(tenant)] == [asked.id, small.id]
+
+
+def test_S10_03_what_is_kept_free_of_the_disk_is_not_taken(
+    snapshots: Snapshots, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace(tmp_path) / "file").write_bytes(b"x" * 100_000)
+    for short in (Room(0, 100), Room(1 << 30, 0)):
+        monkeypatch.setattr(module, "room_at", lambda _, short=short: short)
+        with pytest.raises(StorageFull, match="nearly full"):
+            snapshots.make(tenant, "sandbox", ALL, keep=3)
+    monkeypatch.setattr(module, "room_at", lambda _: Room(1000, 100))
+    with contextlib.suppress(TooLarge):
+        snapshots.make(tenant, "sandbox", ALL, keep=3)
+        assert snapshots.list(tenant)[0].bytes > 1000, "only where its content is shared"
+    monkeypatch.setattr(module, "room_at", lambda _: Room(1 << 30, 100))
+    assert snapshots.make(tenant, "sandbox", ALL, keep=3).files == 1
