@@ -66,6 +66,7 @@ class Grants:
         self._books: dict[TenantId, list[Grant]] = {}
         self._locks: dict[TenantId, asyncio.Lock] = {}
         self._decided: dict[str, asyncio.Event] = {}
+        self._tenants: dict[TenantId, Tenant] = {}
 
     # --- asking ---
 
@@ -159,6 +160,7 @@ class Grants:
 
     def prepare(self, tenant: Tenant) -> None:
         """Begin to read a tenant's grants; until they are read there are none."""
+        self._tenants[tenant.id] = tenant
         if tenant.id not in self._books:
             self._tasks.start(self._prepared(tenant), name="grants")
 
@@ -168,11 +170,15 @@ class Grants:
         found = [self._about(asker, asked, now) for asker in askers]
         if not all(found):
             return ()
+        used = False
         for asker, grants in zip(askers, found, strict=True):
             for place, grant in grants:
                 if grant.decision == "once" and grant.used is None:
                     # Used up before anything else can ask; that it is so is on the disk a moment later.
                     self._books[asker.tenant_id][place] = grant.model_copy(update={"used": now})
+                    used = True
+        if used:
+            self._tasks.start(self._written(askers[0].tenant_id), name="used grant")
         return [rule_of(grant.what) for grants in found for _, grant in grants]
 
     def opens(self, asker: Asker, asked: Asked, /) -> bool:
@@ -210,7 +216,24 @@ class Grants:
 
     async def _keep(self, tenant: Tenant, grants: list[Grant]) -> None:
         now = self._clock.now()
-        self._books[tenant.id] = await asyncio.to_thread(write, tenant, grants, now)
+        kept = await asyncio.to_thread(write, tenant, grants, now)
+        # What was used up while it was being written stays so.
+        used = {(one.id, one.decided): one.used for one in self._books.get(tenant.id, ()) if one.used is not None}
+        self._books[tenant.id] = [
+            one if one.used is not None else one.model_copy(update={"used": used.get((one.id, one.decided))})
+            for one in kept
+        ]
+
+    async def _written(self, tenant_id: TenantId) -> None:
+        """Write a tenant's grants down as they are in memory."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            return
+        async with self._lock(tenant):
+            try:
+                await self._keep(tenant, await self._book(tenant))
+            except CarrelError as error:
+                _log.error("a used grant could not be written down", tenant=tenant_id, reason=error.message)
 
     async def _prepared(self, tenant: Tenant) -> None:
         async with self._lock(tenant):

@@ -1,8 +1,10 @@
 """Requests and decisions: bound to who asked and to what, over when they are over, and nothing on any doubt."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from carrel.declare.allowlists import Allowlists
 from carrel.declare.tenant import Member, SandboxConfig
 from carrel.errors import Forbidden, InvalidRequest, NotFound, RateLimited
-from carrel.grants.book import FILE, MOST_WAITING, Decision, Grant, Kind, Unreadable
+from carrel.grants.book import FILE, MOST_WAITING, Decision, Grant, Kind, Unreadable, write
 from carrel.grants.service import Grants, caution
 from carrel.ids import RequestId, SessionId, TenantId
 from carrel.tasks import Tasks
@@ -123,6 +125,38 @@ async def test_once_is_one_use_however_many_try(rig: Rig) -> None:
     rig.clock.advance(11)
     assert [rig.open() for _ in range(10)] == [False] * 10
     await rig.ask("other.example.com")
+    assert not rig.open()
+
+
+async def test_once_is_one_use_over_a_restart_too(rig: Rig) -> None:
+    rig.grants.prepare(rig.tenant)
+    await rig.tasks.drain(30)
+    await rig.decide(await rig.ask(), "once")
+    assert rig.open()
+    await rig.tasks.drain(30)
+    rig.grants = rig.fresh()
+    rig.grants.prepare(rig.tenant)
+    await rig.tasks.drain(30)
+    rig.clock.advance(11)
+    assert not rig.open()
+
+
+async def test_what_is_used_up_while_another_is_asked_for_stays_used(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.decide(await rig.ask(), "once")
+    used = threading.Event()
+
+    def slow(tenant: Tenant, grants: list[Grant], now: datetime) -> list[Grant]:
+        assert used.wait(30)
+        return write(tenant, grants, now)
+
+    monkeypatch.setattr("carrel.grants.service.write", slow)
+    asking = asyncio.ensure_future(rig.ask("other.example.com"))
+    while not rig.grants._lock(rig.tenant).locked():
+        await asyncio.sleep(0)
+    assert rig.open()
+    used.set()
+    await asking
+    rig.clock.advance(11)
     assert not rig.open()
 
 
