@@ -1,10 +1,13 @@
 import io
 import json
+from datetime import datetime
 
+import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from carrel.ids import parse_tenant_id
-from carrel.telemetry import Metrics, configure_logging, escape_text
+from carrel.telemetry import LineLog, Metrics, configure_logging, escape_text
 
 
 def test_no_value_moves_a_cursor_or_breaks_a_line() -> None:
@@ -46,6 +49,36 @@ def test_a_token_in_a_line_is_cut_to_its_prefix() -> None:
     structlog.get_logger().info("seen", value=f"tk_acme_{'0' * 32}")
     structlog.reset_defaults()
     assert "value=tk_acme_***" in out.getvalue()
+
+
+@pytest.mark.parametrize("value", ["plain", 'a "b"', f"tk_acme_{'0' * 32}", "x\x1b[2J", "a=b"])
+def test_a_line_past_the_loggers_steps_is_the_loggers_line(value: str) -> None:
+    out = io.StringIO()
+    configure_logging(stream=out)
+    LineLog("n", "request").info({"tenant": "acme", "status": 200, "ms": 1.25}, credential=value)
+    structlog.get_logger().info("request", tenant="acme", status=200, ms=1.25, credential=value)
+    structlog.reset_defaults()
+    direct, logged = out.getvalue().splitlines()
+    assert direct.split(" ", 1)[1] == logged.split(" ", 1)[1]
+    for line in (direct, logged):
+        assert datetime.fromisoformat(line.split(" ")[0].removeprefix("timestamp=")).tzinfo is not None
+
+
+def test_a_line_that_is_no_logfmt_takes_the_loggers_steps() -> None:
+    out = io.StringIO()
+    configure_logging(stream=out, json=True)
+    LineLog("n", "request").info({"tenant": "acme"}, credential="c")
+    assert json.loads(out.getvalue())["credential"] == "c"
+    configure_logging(stream=out, level="warning")
+    LineLog("n", "request").info({"tenant": "acme"}, credential="c")
+    assert len(out.getvalue().splitlines()) == 1
+    configure_logging(stream=out)
+    line = LineLog("n", "request")
+    with capture_logs() as lines:
+        line.info({"tenant": "acme"}, credential="c")
+    structlog.reset_defaults()
+    assert lines == [{"event": "request", "log_level": "info", "tenant": "acme", "credential": "c"}]
+    assert len(out.getvalue().splitlines()) == 1
 
 
 def test_the_level_filters() -> None:
