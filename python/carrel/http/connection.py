@@ -163,6 +163,14 @@ class EdgeProtocol(web.RequestHandler):
             head = self._gathered[0]
             self._ordinary(self._gathered_so_far(), head.total)
 
+    @property
+    def _idle(self) -> bool:
+        """Whether aiohttp has nothing to answer: it never had, or it waits for the next request."""
+        if not self._request_count:
+            return True
+        waiter = self._waiter
+        return waiter is not None and not waiter.done() and not self._messages
+
     def _shortens(self, head: PlainHead) -> bool:
         """Whether ``head`` is of a request for the short way, and aiohttp has nothing to answer before it."""
         way = self._short_way
@@ -171,9 +179,7 @@ class EdgeProtocol(web.RequestHandler):
             and head.target == way.path
             and head.method == "POST"
             and head.length <= SHORT_BODY
-            and self._waiter is not None
-            and not self._messages
-            and not self._waiter.done()
+            and self._idle
         )
 
     def _taken(self, head: PlainHead, data: bytes) -> bool:

@@ -120,10 +120,11 @@ async def test_an_error_on_the_way_reads_the_same_on_both(edge: Edge, error: Exc
         raise error
 
     edge.relay.pass_on = fails  # type: ignore[method-assign] # whatever goes wrong there
-    async with connected(edge) as client:
-        plain, second = await client.ask(post(), post())
-    async with connected(edge) as client:
-        [odd] = await client.ask(post(more=ODD))
+    with capture_logs():
+        async with connected(edge) as client:
+            plain, second = await client.ask(post(), post())
+        async with connected(edge) as client:
+            [odd] = await client.ask(post(more=ODD))
     assert comparable(plain) == comparable(odd) == comparable(second)
     assert plain.status >= 400
     assert b"secret detail" not in plain.body
@@ -275,10 +276,11 @@ async def test_a_fault_behind_the_first_byte_cuts_the_answer(edge: Edge) -> None
         raise ZeroDivisionError
 
     edge.relay.pass_on = breaks  # type: ignore[method-assign] # a fault on purpose
-    async with connected(edge) as client:
-        [reply] = await client.ask(post())
-        assert (reply.status, reply.whole, reply.body) == (200, False, b"data: 1\n\n")
-        assert await client.reader.read() == b""
+    with capture_logs():
+        async with connected(edge) as client:
+            [reply] = await client.ask(post())
+            assert (reply.status, reply.whole, reply.body) == (200, False, b"data: 1\n\n")
+            assert await client.reader.read() == b""
 
 
 async def test_a_drain_takes_nothing_new(edge: Edge) -> None:
