@@ -17,7 +17,7 @@ from carrel.declare.gateway import ModelConfig
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError
 from carrel.ids import RequestId, SessionId
-from carrel.policy.calls import Call, Outcome
+from carrel.policy.calls import Call, Outcome, ToolEnding
 from carrel.policy.models import allowed
 from carrel.providers.demo import DemoProvider
 from carrel.providers.protocol import Provider
@@ -55,6 +55,10 @@ class RecordingMeter:
     settle_failure: CarrelError | None = None
     calls: list[Settled] = field(default_factory=list)
     asked: int = 0
+    limited: list[ToolEnding] = field(default_factory=list)
+
+    async def tool_ended(self, tenant: Tenant, it: ToolEnding) -> None:
+        self.limited.append(it)
 
     async def admit_request(self, tenant: Tenant) -> None:
         return
@@ -140,7 +144,7 @@ async def house(
     environments = environments or FakeEnvironments()
     agents = Agents(
         sessions=sessions, providers=providers or DemoProviders(), meter=meter, sandbox=sandbox,
-        environments=environments, clock=clock, tasks=tasks, metrics=Metrics(),
+        environments=environments, clock=clock, tasks=tasks, metrics=Metrics(), limited=meter.tool_ended,
     )  # fmt: skip
     snapshot = make_snapshot(tenant, **(gateway or {}))
     try:

@@ -3,7 +3,7 @@
 The caller's closing of the stream ends everything behind it: the call upstream, the sandboxes, the reservation.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import structlog
 
@@ -17,7 +17,7 @@ from carrel.agents.precaution import TurnPrecaution
 from carrel.agents.session import OpenSession
 from carrel.agents.sessions import Sessions
 from carrel.agents.streams import closing
-from carrel.agents.tool_round import Asking, Bench
+from carrel.agents.tool_round import Asking, Bench, Limited
 from carrel.agents.tools.toolbox import Toolbox
 from carrel.agents.turn import Parts, TurnRun
 from carrel.agents.turnstile import Turnstile
@@ -27,11 +27,12 @@ from carrel.clock import Clock
 from carrel.declare.tenant import ALL_TOOLS
 from carrel.errors import CarrelError, TenantSuspended
 from carrel.ids import RequestId, SessionId
-from carrel.policy.calls import Meter
+from carrel.policy.calls import Meter, ToolEnding
 from carrel.sandbox.protocol import EgressGate, Sandbox
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Snapshot, Tenant
+from carrel.wire.conversation import ToolCall
 
 _log = structlog.get_logger(__name__)
 
@@ -54,6 +55,7 @@ class Agents:
         egress: Egress | None = None,
         access: Access | None = None,
         precaution: Precaution | None = None,
+        limited: Callable[[Tenant, ToolEnding], Awaitable[None]] | None = None,
     ) -> None:
         self._sessions = sessions
         self._sandbox = sandbox
@@ -65,6 +67,7 @@ class Agents:
         self._egress = egress
         self._access = access
         self._precaution = precaution
+        self._limited = limited
         self._calls = ModelCalls(providers=providers, meter=meter, tasks=tasks, clock=clock)
         self._compactor = Compactor(self._calls)
         self._editing = Turnstile("the workspace", max_waiting=10_000, wait_seconds=60)
@@ -93,6 +96,7 @@ class Agents:
                 workspace=workspace,
                 offered=tuple(agent.tools),
                 access=self._asking(tenant, turn),
+                limited=self._noting(tenant, turn),
                 session=session,
                 toolbox=self._toolbox,
                 sandbox=self._sandbox,
@@ -129,6 +133,20 @@ class Agents:
             return await access.request(tenant, turn, kind=kind, what=what, reason=reason, told=told)
 
         return ask
+
+    def _noting(self, tenant: Tenant, turn: Turn) -> Limited | None:
+        limited = self._limited
+        if limited is None:
+            return None
+
+        async def note(call: ToolCall, ending: str, seconds: float) -> None:
+            it = ToolEnding(
+                request_id=turn.request_id, session_id=turn.session_id, agent=turn.agent, tool=call.name[:64],
+                call_id=call.id[:128], ending=ending, seconds=round(seconds, 3),
+            )  # fmt: skip
+            await limited(tenant, it)
+
+        return note
 
     def _gate(self, tenant: Tenant, turn: Turn) -> EgressGate | None:
         if self._egress is None:

@@ -34,6 +34,10 @@ Asking = Callable[[str, str, str, Callable[[str], None]], Awaitable[str]]
 """Asks a person for something; gives the decision in words, and tells on the way what a person should know."""
 
 
+Limited = Callable[[ToolCall, str, float], Awaitable[None]]
+"""Writes down that a limit ended a call, by its name, after so many seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What the tool calls of one turn share. ``offered`` are the tools that the agent has."""
@@ -51,6 +55,7 @@ class Bench:
     precaution: TurnPrecaution
     gate: EgressGate | None = None
     access: Asking | None = None
+    limited: Limited | None = None
 
 
 async def run_round(
@@ -106,6 +111,8 @@ class _Round:
                     seconds=round(seconds, 3),
                 )
             )
+            if outcome.ending and self._bench.limited is not None:
+                await self._bench.limited(call, outcome.ending, seconds)
             self.events.put_nowait(ToolFinished(call.id, call.name, outcome.content, outcome.is_error, seconds))
 
     async def _outcome(self, call: ToolCall) -> ToolOutcome:

@@ -270,7 +270,7 @@ def _build(
     agents = Agents(
         sessions=sessions, providers=providers, meter=ground.meter, sandbox=sandbox, environments=ground.environments,
         clock=ground.clock, tasks=_tasks("agents", stack), metrics=ground.metrics, egress=egress, access=access,
-        precaution=precautions,
+        precaution=precautions, limited=ground.meter.tool_ended,
     )  # fmt: skip
     administration = Administration(
         directory=ground.directory, tokens=ground.tokens, audit=ground.audit, reconciler=ground.reconciler,

@@ -20,7 +20,8 @@ from carrel.clock import Clock
 from carrel.errors import CarrelError, StorageFull
 from carrel.ids import TenantId
 from carrel.metering.journal import Journal
-from carrel.metering.ledger import LedgerEntry, Sums, apply, entries, open_ledger, sums_by_day
+from carrel.metering.ledger import LedgerEntry, Sums, apply, entries, note, open_ledger, sums_by_day
+from carrel.metering.protocol import ToolEnding
 from carrel.metering.rows import Row
 from carrel.policy.periods import Period
 from carrel.policy.pricing import plain
@@ -118,6 +119,10 @@ class LedgerBook:
         await self._flush_if_possible(tenant)
         return await self._worker.run(lambda: entries(self._pool.get(tenant), period, after=after, limit=limit))
 
+    async def note(self, tenant: TenantId, ended: int, it: ToolEnding) -> None:
+        """Write down that a limit ended a tool call; raises StorageFull, and what else is wrong with the ledger."""
+        await self._worker.run(partial(self._note, tenant, ended, it))
+
     async def forget(self, tenant: TenantId) -> None:
         """Write what is here of ``tenant`` and close its ledger: before its directory is moved or removed."""
         await self._flush_if_possible(tenant)
@@ -166,6 +171,15 @@ class LedgerBook:
             del self._pending[tenant]
         self._journal.applied(number for number, _ in batch)
         self._count(tenant, written)
+
+    def _note(self, tenant: TenantId, ended: int, it: ToolEnding) -> None:
+        try:
+            note(self._pool.get(tenant), ended, it)
+        except FileNotFoundError:
+            self._pool.discard(tenant)
+        except (apsw.Error, OSError) as error:
+            self._pool.discard(tenant)
+            raise CarrelError("A tenant's ledger cannot be opened; the operator's log says why.") from error
 
     def _write(self, tenant: TenantId, rows: Sequence[Row]) -> dict[tuple[date, str], Sums]:
         try:

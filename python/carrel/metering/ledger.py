@@ -19,6 +19,7 @@ import apsw
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError
 from carrel.ids import TenantId
+from carrel.metering.protocol import ToolEnding
 from carrel.metering.rows import Row, micros, moment
 from carrel.policy.periods import Period
 from carrel.policy.pricing import add, plain, total_of
@@ -26,7 +27,7 @@ from carrel.store.sqlite import AlreadyThere, open_database, transaction, transl
 from carrel.tenancy.paths import TenantRoot
 
 NAME: Final = "ledger.sqlite"
-VERSION: Final = 1
+VERSION: Final = 2
 _DAY_MICROSECONDS: Final = 86_400_000_000
 _SCHEMA: Final = """
 CREATE TABLE rates(
@@ -54,6 +55,17 @@ CREATE VIEW ledger AS SELECT
   request_id, provider_request_id, session_id, agent, model, input_tokens, cache_read_tokens, cache_write_tokens,
   output_tokens, reasoning_tokens, tool_calls, cost_usd, rate_snapshot, rate_card_hash, outcome, byo, estimated,
   calls.id AS id FROM calls JOIN rates ON rates.id = calls.rates_id;
+"""
+_SINCE_2: Final = """
+CREATE TABLE tool_endings_of(
+  seq INTEGER PRIMARY KEY, ended INTEGER NOT NULL, request_id TEXT NOT NULL, session_id TEXT NOT NULL,
+  agent TEXT NOT NULL, tool TEXT NOT NULL, call_id TEXT NOT NULL, ending TEXT NOT NULL, seconds REAL NOT NULL) STRICT;
+CREATE INDEX tool_endings_by_time ON tool_endings_of(ended);
+CREATE TRIGGER endings_are_not_changed BEFORE UPDATE ON tool_endings_of BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER endings_are_not_deleted BEFORE DELETE ON tool_endings_of BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE VIEW tool_endings AS SELECT
+  strftime('%Y-%m-%dT%H:%M:%S', ended / 1000000, 'unixepoch') || printf('.%06dZ', ended % 1000000) AS timestamp,
+  request_id, session_id, agent, tool, call_id, ending AS outcome, seconds FROM tool_endings_of;
 """
 _COLUMNS: Final = (
     "id, started, ended, request_id, provider_request_id, session_id, agent, model, input_tokens, cache_read_tokens, "
@@ -144,8 +156,10 @@ def _judge(usage: TenantRoot) -> None:
 
 def _upgrade(connection: apsw.Connection) -> None:
     version = connection.pragma("user_version")
-    if version == 0:
-        connection.execute(_SCHEMA)
+    if version in (0, 1):
+        if version == 0:
+            connection.execute(_SCHEMA)
+        connection.execute(_SINCE_2)
         connection.pragma("user_version", VERSION)
     elif version != VERSION:
         raise CarrelError(f"A ledger is of version {version}, which this Carrel does not know: use a newer one.")
@@ -162,6 +176,16 @@ def apply(connection: apsw.Connection, rows: Sequence[Row]) -> dict[tuple[date, 
     except AlreadyThere:
         with transaction(connection):
             return _write(connection, _missing(connection, rows))
+
+
+def note(connection: apsw.Connection, ended: int, it: ToolEnding) -> None:
+    """Write down that a limit ended a tool call, ``ended`` microseconds since 1970. Raises StorageFull."""
+    with transaction(connection):
+        connection.execute(
+            "INSERT INTO tool_endings_of(ended, request_id, session_id, agent, tool, call_id, ending, seconds) "
+            "VALUES (?,?,?,?,?,?,?,?)",
+            (ended, it.request_id, it.session_id, it.agent, it.tool, it.call_id, it.ending, it.seconds),
+        )
 
 
 def _missing(connection: apsw.Connection, rows: Iterable[Row]) -> list[Row]:

@@ -23,7 +23,7 @@ from carrel.metering.account import Account, Hold, Limits, QuotaState, Window
 from carrel.metering.book import LedgerBook
 from carrel.metering.journal import SEGMENT_BYTES, Journal
 from carrel.metering.ledger import LedgerEntry
-from carrel.metering.protocol import Call, Outcome
+from carrel.metering.protocol import Call, Outcome, ToolEnding
 from carrel.metering.recovery import read_journal
 from carrel.metering.report import ReportRow, UsageTotals, rows_of, to_csv, totals_of
 from carrel.metering.rows import (
@@ -172,6 +172,13 @@ class Metering:
             await self._load(tenant.id, account, wall)
             account = self._account(tenant)
         return account.status(self._clock.monotonic(), wall)
+
+    async def tool_ended(self, tenant: Tenant, it: ToolEnding) -> None:
+        """Write beside the tenant's calls that a limit ended a tool of theirs. Where it cannot be, the log says so."""
+        try:
+            await self._book.note(tenant.id, micros(self._stamp()), it)
+        except CarrelError as error:
+            _log.error("a tool's ending is not in the ledger", tenant=tenant.id, ending=it.ending, error=error.message)
 
     async def flush(self) -> None:
         """Write every settled row into its ledger now."""

@@ -27,6 +27,19 @@ class Call:
     byo: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ToolEnding:
+    """A tool call that a limit ended, or let not begin. ``ending`` names it, as in `carrel_sandbox_runs_total`."""
+
+    request_id: str
+    session_id: str
+    agent: str
+    tool: str
+    call_id: str
+    ending: str
+    seconds: float
+
+
 class Reservation(Protocol):
     """A call that was let through. Settle it once, whatever happened; a second settle is ignored."""
 

@@ -10,10 +10,12 @@ from carrel.agents.streams import closing
 from carrel.agents.tool_round import SIDE_BY_SIDE, UNREAD_EVENTS
 from carrel.agents.tools.protocol import ToolOutcome, ToolSetting
 from carrel.agents.tools.toolbox import Toolbox
-from carrel.errors import SandboxUnavailable
+from carrel.declare.tenant import SandboxConfig
+from carrel.errors import SandboxBusy, SandboxUnavailable
 from carrel.wire.conversation import ToolResult, ToolSpec
 from tests.fakes.agents import answer, call, house, scripted
 from tests.fakes.model import Play
+from tests.fakes.sandbox import FakeSandbox
 
 
 def shells(*commands: str) -> Play:
@@ -129,3 +131,21 @@ async def test_times_are_measured(tmp_path: Path) -> None:
         events = await home.say("go")
         [finished] = [event for event in events if isinstance(event, ToolFinished)]
         assert 0.1 <= finished.seconds <= time.monotonic() - began
+
+
+async def test_a_limit_that_ended_a_call_is_noted_and_another_end_is_not(tmp_path: Path) -> None:
+    commands = ("true", "exit 3", "sleep 60")
+    limits = SandboxConfig(wall_seconds=0.5)
+    async with house(tmp_path, scripted(shells(*commands), Play("ok")), sandbox=limits) as home:
+        await home.say("go")
+        [noted] = home.meter.limited
+        assert (noted.tool, noted.call_id, noted.ending, noted.agent) == ("shell", "c2", "wall_clock", "main")
+        assert noted.request_id
+        assert noted.seconds >= 0.5
+
+
+async def test_a_call_that_a_limit_let_not_begin_is_noted_too(tmp_path: Path) -> None:
+    runner = FakeSandbox(error=SandboxBusy("8 commands of this tenant run already"))
+    async with house(tmp_path, scripted(shells("true"), Play("ok")), runner=runner) as home:
+        await home.say("go")
+        assert [noted.ending for noted in home.meter.limited] == ["busy"]

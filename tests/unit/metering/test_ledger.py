@@ -10,13 +10,15 @@ import pytest
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError
 from carrel.ids import parse_tenant_id
-from carrel.metering.ledger import apply, entries, open_ledger, sums_by_day
+from carrel.metering.ledger import apply, entries, note, open_ledger, sums_by_day
+from carrel.metering.protocol import ToolEnding
 from carrel.metering.rows import Row, micros
 from carrel.policy.periods import parse_period
 from tests.unit.metering.test_rows import row
 
 ACME = parse_tenant_id("acme")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ENDING = ToolEnding("req_1", "s_1", "main", "shell", "c1", "memory", 1.5)
 MARCH = parse_period("2026-03-01..2026-03-31", NOON)
 
 
@@ -106,3 +108,21 @@ def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(CarrelError, match="version 99"):
         open_ledger(tmp_path, ACME)
+
+
+def test_a_ledger_of_the_first_version_takes_on_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "tenants/acme").mkdir(parents=True)
+    old = open_ledger(tmp_path, ACME)
+    apply(old, [made("kept")])
+    old.execute("DROP VIEW tool_endings; DROP TABLE tool_endings_of; PRAGMA user_version = 1")
+    old.close()
+    ledger = open_ledger(tmp_path, ACME)
+    assert [entry.id for _, entry in entries(ledger, MARCH, after=None, limit=10)] == ["kept"]
+    note(ledger, micros(NOON), ENDING)
+    assert list(ledger.execute("SELECT * FROM tool_endings")) == [
+        ("2026-03-01T12:00:00.000000Z", "req_1", "s_1", "main", "shell", "c1", "memory", 1.5)
+    ]
+    for change in ("UPDATE tool_endings_of SET ending='ok'", "DELETE FROM tool_endings_of"):
+        with pytest.raises(apsw.ConstraintError, match="append-only"):
+            ledger.execute(change)
+    ledger.close()

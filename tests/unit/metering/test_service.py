@@ -12,7 +12,7 @@ from carrel.declare.quotas import CountLimit, MoneyLimit, Quotas
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import InvalidRequest, QuotaExceeded, StorageFull
 from carrel.ids import RequestId, SessionId
-from carrel.metering.protocol import Call
+from carrel.metering.protocol import Call, ToolEnding
 from carrel.metering.service import Metering
 from carrel.policy.periods import parse_period
 from carrel.tasks import Tasks
@@ -309,3 +309,15 @@ async def test_ledgers_are_opened_when_they_are_needed_and_closed_again(tmp_path
             tenant.root.close()
         assert b.meter._book.open_ledgers == 2
         await b.meter.forget(b.tenant.id)
+
+
+async def test_a_limit_that_ended_a_tool_is_beside_the_calls(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.call()
+        await b.meter.tool_ended(b.tenant, ToolEnding("req_1", "s_1", "main", "shell", "c1", "disk_quota", 0.25))
+        assert len(await b.rows()) == 1, "no call, and no cost"
+    connection = apsw.Connection(str(tmp_path / "tenants/acme/usage/ledger.sqlite"))
+    assert list(connection.execute("SELECT request_id, tool, outcome, seconds FROM tool_endings")) == [
+        ("req_1", "shell", "disk_quota", 0.25)
+    ]
+    connection.close()

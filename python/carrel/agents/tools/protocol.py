@@ -55,10 +55,11 @@ class ToolSetting:
 
 @dataclass(frozen=True, slots=True)
 class ToolOutcome:
-    """What the model reads."""
+    """What the model reads. ``ending`` names the limit that ended the call or let it not begin, where one did."""
 
     content: str
     is_error: bool = False
+    ending: str = ""
 
 
 class Tool(Protocol):

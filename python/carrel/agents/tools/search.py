@@ -56,7 +56,8 @@ class FileSearch:
         lines = [line.removeprefix(b"./") for line in outcome.stdout.split(b"\n") if line]
         if not lines and (outcome.stderr or outcome.killed):
             said = await fitted(outcome.stderr, setting)
-            return ToolOutcome(f"The search failed: {said.strip()} [{ending(outcome, limits)}]".strip(), is_error=True)
+            text = f"The search failed: {said.strip()} [{ending(outcome, limits)}]"
+            return ToolOutcome(text, is_error=True, ending=outcome.killed or "")
         if not lines:
             return ToolOutcome("No line matches.")
         content = await fitted(b"\n".join(_short(line) for line in lines[:most]), setting)
@@ -64,7 +65,7 @@ class FileSearch:
             content += f"\n[The first {most} results; there are more. Narrow the pattern or the path.]"
         if outcome.killed:
             content += f"\n[{ending(outcome, limits)}]"
-        return ToolOutcome(content)
+        return ToolOutcome(content, ending=outcome.killed or "")
 
 
 def _short(line: bytes) -> bytes:

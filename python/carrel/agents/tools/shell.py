@@ -44,6 +44,7 @@ class Shell:
         return ToolOutcome(
             f"{content}{line_end}{note}[{ending(outcome, limits)}]",
             is_error=outcome.killed is not None or outcome.exit_code != 0,
+            ending=outcome.killed or "",
         )
 
 

@@ -12,11 +12,15 @@ from carrel.agents.tools.listing import FileList
 from carrel.agents.tools.protocol import Tool, ToolOutcome, ToolSetting
 from carrel.agents.tools.search import FileSearch
 from carrel.agents.tools.shell import Shell
-from carrel.errors import CarrelError
+from carrel.errors import CarrelError, DiskQuotaExceeded, SandboxBusy
 from carrel.sandbox.modes import mode_of
 from carrel.wire.conversation import ToolCall, ToolSpec
 
 ALL: Final[tuple[Tool, ...]] = (Shell(), FileRead(), FileWrite(), FileEdit(), FileList(), FileSearch(), RequestAccess())
+
+
+_LIMITS: Final = {SandboxBusy.code: "busy", DiskQuotaExceeded.code: "disk_quota"}
+"""Errors that say that a limit let nothing begin, and how that is counted."""
 
 
 class Toolbox:
@@ -42,7 +46,7 @@ class Toolbox:
             mode = mode_of(setting.tenant.config.sandbox, tool.name, tool.annotation)
             return await tool.run(check.parse(call.arguments), replace(setting, mode=mode))
         except CarrelError as error:
-            return ToolOutcome(error.message, is_error=True)
+            return ToolOutcome(error.message, is_error=True, ending=_LIMITS.get(error.code, ""))
 
     async def _check(self, tool: Tool) -> ArgumentCheck:
         if tool.name not in self._checks:
