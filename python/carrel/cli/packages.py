@@ -62,7 +62,7 @@ def remove(*packages: Names, tenant: TenantOption, target: Target = HERE) -> int
 
 
 def log(*, tenant: TenantOption, target: Target = HERE) -> int:
-    """Show the end of the log of a tenant's environment's build."""
+    """Show what the last builds of a tenant's environment printed, and how each came out."""
     document = called(target, tenant, "packages.list", {})
     if target.json:
         screen.show_json(document)

@@ -74,6 +74,9 @@ class PackagesConfig(Declared):
         2 << 30, description="The memory that evaluating one environment may take."
     )
     build_timeout_seconds: Seconds = Field(600.0, description="How long one environment may take to build.")
+    collect_after_seconds: Seconds = Field(
+        86_400.0, description="How long an environment stays that no tenant wants and no sandbox uses."
+    )
     build_silent_seconds: Seconds = Field(600.0, description="How long one build may say nothing in its log.")
     build_log_bytes: Annotated[int, Field(ge=1 << 12, le=1 << 30)] = Field(
         16 << 20, description="The log that one build may write; it is stopped beyond that."

@@ -46,6 +46,7 @@ from carrel.metering.service import Metering
 from carrel.packages import sources
 from carrel.packages.environments import Environments
 from carrel.packages.known import KnownPackages
+from carrel.packages.logs import BuildLogs
 from carrel.providers.registry import Providers
 from carrel.reconcile.administration import Administration
 from carrel.reconcile.own_settings import OwnSettings
@@ -180,21 +181,9 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     tokens = TokenStore(state_dir=options.state_dir, clock=clock)
     for problem in await asyncio.to_thread(tokens.load):
         _log.error("tokens cannot be used", reason=problem)
-    pinned = os.environ.get(sources.SYSTEM)
-    source = sources.DeclaredSource(
-        lambda: directory.current.gateway.packages,
-        state_dir=options.state_dir,
-        pinned=Path(pinned) if pinned else None,
-        allowed=lambda: directory.current.allowlists.packages,
-    )
+    source = _package_source(options, directory)
     building = _tasks("environments", stack)
-    environments = Environments(
-        source=source,
-        require_closure=lambda: not options.trial or directory.current.gateway.require_closure,
-        clock=clock,
-        tasks=building,
-        wanted=lambda: _package_sets(directory.current),
-    )
+    environments = _environments(options, directory, source, clock, building)
 
     groups, cgroup = await asyncio.to_thread(own_cgroup)
     sandbox = BwrapSandbox(metrics=metrics, clock=clock, groups=groups)
@@ -229,6 +218,30 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
         clock, metrics, secrets, directory, meter, audit, tokens, environments,
         KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault, own, ring,
     )  # fmt: skip
+
+
+def _package_source(options: GatewayOptions, directory: Directory) -> sources.DeclaredSource:
+    pinned = os.environ.get(sources.SYSTEM)
+    return sources.DeclaredSource(
+        lambda: directory.current.gateway.packages,
+        state_dir=options.state_dir,
+        pinned=Path(pinned) if pinned else None,
+        allowed=lambda: directory.current.allowlists.packages,
+    )
+
+
+def _environments(
+    options: GatewayOptions, directory: Directory, source: sources.DeclaredSource, clock: Clock, tasks: Tasks
+) -> Environments:
+    return Environments(
+        source=source,
+        require_closure=lambda: not options.trial or directory.current.gateway.require_closure,
+        clock=clock,
+        tasks=tasks,
+        wanted=lambda: _package_sets(directory.current),
+        grace=lambda: directory.current.gateway.packages.collect_after_seconds,
+        logs=BuildLogs(options.state_dir / "envs" / "logs", hidden=str(options.state_dir)),
+    )
 
 
 def _key_ring(options: GatewayOptions) -> KeyRing:

@@ -6,9 +6,10 @@ be begun; it says so and why. Where one is demanded, nothing runs without it.
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -16,6 +17,7 @@ import structlog
 from carrel.clock import Clock
 from carrel.errors import CarrelError, Unavailable
 from carrel.packages.host import host_userland
+from carrel.packages.logs import BuildLog, BuildLogs
 from carrel.packages.protocol import BuildFailed, EnvironmentState, PackageSource
 from carrel.tasks import Tasks
 from carrel.tenancy.userland import Userland
@@ -28,17 +30,19 @@ RETRY_SECONDS: Final = (30.0, 120.0, 600.0)
 
 UPKEEP_SECONDS: Final = 30.0
 COLLECT_SECONDS: Final = 3600.0
-GRACE_SECONDS: Final = 8 * 86400.0
-"""How long an environment stays that nobody wants: longer than any run in it may take."""
+GRACE_SECONDS: Final = 86400.0
+"""How long an environment stays that nobody wants or uses."""
 
 BUILDS_AT_ONCE: Final = 2
-_LOG_LINES: Final = 200
 _log = structlog.get_logger(__name__)
 
 
 @dataclass
 class _Entry:
-    """One set of packages, from the first who asks for it on. ``settled`` ends its first attempt."""
+    """One set of packages, from the first who asks for it on. ``settled`` ends its first attempt.
+
+    It is ``busy`` until it is there or cannot be had, and ``trying`` while that is at work and not waiting.
+    """
 
     packages: frozenset[str]
     began: float
@@ -46,22 +50,25 @@ class _Entry:
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     again: asyncio.Event = field(default_factory=asyncio.Event)
     busy: bool = False
+    trying: bool = False
     identity: str = ""
     userland: Userland | None = None
     failure: CarrelError | None = None
-    log: list[str] = field(default_factory=list)
+    log: BuildLog = field(default_factory=BuildLog)
+    earlier: str = ""
     seconds: float = 0.0
 
-    def say(self, line: str) -> None:
-        """Keep the end of the build log."""
-        self.log.append(line)
-        del self.log[:-_LOG_LINES]
+    def logged(self) -> str:
+        """What its builds have printed, the one that goes on last."""
+        return "\n".join(part for part in (self.earlier, self.log.text()) if part)
 
 
 class Environments:
     """Userlands by what is in them. ``require_closure`` refuses the host's userland, whatever the reason.
 
-    ``wanted`` gives the sets that tenants have now: without it, none that was asked for is ever given up.
+    ``wanted`` gives the sets that tenants have now: without it, none that was asked for is ever given up. ``grace``
+    says for how many seconds more what nobody wants stays. What was handed out and is still held by anybody (a turn, a
+    sandbox that runs or is kept) is never collected. ``logs`` keeps what builds print.
     """
 
     def __init__(
@@ -72,12 +79,17 @@ class Environments:
         clock: Clock,
         tasks: Tasks,
         wanted: Callable[[], Iterable[frozenset[str]]] | None = None,
+        grace: Callable[[], float] = lambda: GRACE_SECONDS,
+        logs: BuildLogs | None = None,
     ) -> None:
         self._source = source
         self._require_closure = require_closure
         self._clock = clock
         self._tasks = tasks
         self._wanted = wanted
+        self._grace = grace
+        self._logs = logs
+        self._handed: list[weakref.ref[Userland]] = []
         self._entries: dict[frozenset[str], _Entry] = {}
         self._builds = asyncio.Semaphore(BUILDS_AT_ONCE)
         # What is being looked for must not be removed at the same time.
@@ -152,7 +164,7 @@ class Environments:
 
     def _begin(self, entry: _Entry) -> None:
         if not entry.busy:
-            entry.busy = True
+            entry.busy = entry.trying = True
             self._tasks.start(self._make(entry), name="build")
 
     async def _make(self, entry: _Entry) -> None:
@@ -160,7 +172,9 @@ class Environments:
         try:
             for attempt in range(1_000_000):
                 entry.again.clear()
+                entry.trying = True
                 await self._attempt(entry)
+                entry.trying = False
                 entry.settled.set()
                 if entry.failure is None or not entry.failure.retryable:
                     return
@@ -168,20 +182,20 @@ class Environments:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(entry.again.wait(), delay)
         finally:
-            entry.busy = False
+            entry.busy = entry.trying = False
             entry.settled.set()
 
     async def _attempt(self, entry: _Entry) -> None:
         try:
             entry.identity = await self._source.identity()
             async with self._still:
-                userland = await self._source.found(entry.packages)
+                found = await self._source.found(entry.packages)
+                userland = found and self._held(found)
+            if self._logs is not None:
+                entry.earlier = await asyncio.to_thread(self._logs.text, entry.packages)
             if userland is None:
                 async with self._builds:
-                    entry.log.clear()
-                    started = self._clock.monotonic()
-                    userland = await self._source.build(entry.packages, log=entry.say)
-                    entry.seconds = self._clock.monotonic() - started
+                    userland = await self._built(entry)
         except CarrelError as error:
             entry.failure = error
         except Exception:  # noqa: BLE001 - the root of the task: who waits is told, and the attempts go on
@@ -192,6 +206,35 @@ class Environments:
             _log.info("environment ready", packages=sorted(entry.packages), seconds=round(entry.seconds, 2))
             return
         _log.warning("an environment cannot be built", packages=sorted(entry.packages), reason=entry.failure.message)
+
+    async def _built(self, entry: _Entry) -> Userland:
+        began, started = self._clock.now(), self._clock.monotonic()
+        log = entry.log = self._logs.begin() if self._logs is not None else BuildLog()
+        try:
+            userland = self._held(await self._source.build(entry.packages, log=log.say))
+        except CarrelError as error:
+            await self._keep_log(entry, began, error.message)
+            raise
+        entry.seconds = self._clock.monotonic() - started
+        await self._keep_log(entry, began, f"built in {entry.seconds:.1f} s")
+        return userland
+
+    async def _keep_log(self, entry: _Entry, began: datetime, ended: str) -> None:
+        logs = self._logs
+        if logs is not None:
+            await asyncio.to_thread(logs.keep, entry.packages, entry.log, at=began, ended=ended)
+            entry.earlier = await asyncio.to_thread(logs.text, entry.packages)
+            entry.log = BuildLog()
+
+    def _held(self, userland: Userland) -> Userland:
+        """The one object that stands for this userland: who holds it is seen by that."""
+        self._handed = [one for one in self._handed if one() is not None]
+        for one in self._handed:
+            before = one()
+            if before == userland and before is not None:
+                return before
+        self._handed.append(weakref.ref(userland))
+        return userland
 
     # --- all of them, as time goes by ---
 
@@ -211,21 +254,22 @@ class Environments:
         if self._wanted is not None:
             for packages in set(self._wanted()):
                 self.request(packages)
-            for entry in [e for e in self._entries.values() if not e.busy and now - e.asked > GRACE_SECONDS]:
+            for entry in [e for e in self._entries.values() if not e.busy and now - e.asked > self._grace()]:
                 del self._entries[entry.packages]
         identity = await self._source.identity()
         for entry in self._entries.values():
             if entry.identity and entry.identity != identity:
                 entry.again.set()
                 self._begin(entry)
-        if now - self._collected >= COLLECT_SECONDS:
+        # What a build has made so far is nobody's yet.
+        if now - self._collected >= COLLECT_SECONDS and not any(entry.trying for entry in self._entries.values()):
             self._collected = now
             await self._let_go()
 
     async def _let_go(self) -> None:
-        keys = {entry.userland.key for entry in self._entries.values() if entry.userland is not None}
         async with self._still:
-            pruned = await self._source.prune(keys, before=self._clock.now() - timedelta(seconds=GRACE_SECONDS))
+            keys = {userland.key for one in self._handed if (userland := one()) is not None}
+            pruned = await self._source.prune(keys, before=self._clock.now() - timedelta(seconds=self._grace()))
         if pruned:
             await self._source.collect()
 
@@ -235,7 +279,7 @@ class Environments:
         return self._require_closure if isinstance(self._require_closure, bool) else self._require_closure()
 
     def _state(self, entry: _Entry) -> EnvironmentState:
-        packages, log = tuple(sorted(entry.packages)), "\n".join(entry.log)
+        packages, log = tuple(sorted(entry.packages)), entry.logged()
         failure = "" if entry.failure is None else entry.failure.message
         if entry.userland is not None:
             # A failure here is of making it anew: what was made before goes on.

@@ -13,7 +13,7 @@ from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.wire import rpc
 from carrel.wire.control import Actor
 
-LOG_BYTES = 16 << 10
+LOG_BYTES = 64 << 10
 WAIT_SECONDS = 20.0
 
 

@@ -12,12 +12,13 @@ class Mount:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Userland:
-    """A system for sandboxes. ``reason`` says why it is the host's, empty for a closure.
+    """A system for sandboxes. Whoever uses one holds on to the object: that is what keeps its closure.
 
-    ``key`` names the content (equal keys, equal content); ``search_path`` is PATH inside; ``shell`` an absolute path
-    inside; ``links`` are symlinks made inside, as (target, link).
+    ``reason`` says why it is the host's, empty for a closure. ``key`` names the content (equal keys, equal content);
+    ``search_path`` is PATH inside; ``shell`` an absolute path inside; ``links`` are symlinks made inside, as (target,
+    link).
     """
 
     kind: Literal["closure", "host"]

@@ -362,7 +362,7 @@ class PackageSet(Result):
     state: str = Field(description="`building`, `ready`, `failed`, `host` (the machine's own is lent) or `unknown`.")
     reason: str = ""
     seconds: float = 0.0
-    log: str = Field("", description="The end of the build's log.")
+    log: str = Field("", description="What its last builds printed, the latest one last; cut at its beginning.")
 
 
 class PackageName(Result):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from carrel.clock import SystemClock
 from carrel.errors import Unavailable
 from carrel.packages import environments
 from carrel.packages.environments import Environments
+from carrel.packages.logs import BuildLogs
 from carrel.packages.protocol import About, BuildFailed, PackageError
 from carrel.tasks import Tasks
 from carrel.tenancy.userland import Userland
@@ -29,11 +31,13 @@ class Source:
         self.version = "1"
         self.pruned: list[tuple[set[str], datetime]] = []
         self.collected = 0
+        self.looked = 0
 
     async def available(self) -> str | None:
         return None
 
     async def identity(self) -> str:
+        self.looked += 1
         return self.version
 
     async def catalogue(self) -> Mapping[str, About]:
@@ -208,6 +212,82 @@ async def test_what_no_tenant_wants_is_given_up_after_a_grace(tasks: Tasks) -> N
     assert source.pruned[-1][0] == {"jq"}
     assert [state.packages for state in made.states()] == [("jq",)]
     assert (await made.userland(GIT, wait=30)).key == "git"
+
+
+async def test_what_somebody_holds_is_kept_whoever_wants_it(tasks: Tasks) -> None:
+    source, clock = Source(), FakeClock()
+    source.go.set()
+    made = Environments(
+        source=source, require_closure=True, clock=clock, tasks=tasks, wanted=lambda: {JQ}, grace=lambda: 100.0
+    )
+    held = await made.userland(GIT, wait=30)
+    await pass_time(made, clock, 1, lambda: len(made.states()) == 2)
+    await made.settled()
+    await pass_time(made, clock, environments.COLLECT_SECONDS + 1, lambda: source.collected == 1)
+    assert [state.packages for state in made.states()] == [("jq",)]
+    assert source.pruned[-1] == ({"git", "jq"}, clock.now() - timedelta(seconds=100))
+    again = await made.userland(GIT, wait=30)
+    assert again is held, "one object stands for one userland, whoever asked for it"
+    await pass_time(made, clock, environments.COLLECT_SECONDS + 1, lambda: source.collected == 2)
+    del again
+    assert source.pruned[-1][0] == {"git", "jq"}
+    del held
+    await pass_time(made, clock, environments.COLLECT_SECONDS + 1, lambda: source.collected == 3)
+    assert source.pruned[-1][0] == {"jq"}
+
+
+async def test_what_a_source_gave_before_it_changed_is_kept_while_it_is_held(tasks: Tasks) -> None:
+    source, clock = Source(), FakeClock()
+    source.go.set()
+    made = Environments(source=source, require_closure=True, clock=clock, tasks=tasks, wanted=lambda: {JQ})
+    held = await made.userland(JQ, wait=30)
+    source.version = "2"
+    made.refresh()
+    await eventually(lambda: source.built == [JQ, JQ] and not made._entries[JQ].busy)
+    await pass_time(made, clock, environments.COLLECT_SECONDS + 1, lambda: source.collected == 1)
+    assert source.pruned[-1][0] == {"jq", "jq2"}
+    assert held.key == "jq"
+
+
+async def test_nothing_is_collected_while_something_is_built(tasks: Tasks) -> None:
+    source, clock = Source(), FakeClock()
+    source.before.add(JQ)
+    made = Environments(source=source, require_closure=True, clock=clock, tasks=tasks, wanted=lambda: {JQ})
+    await made.userland(JQ, wait=30)
+    made.request(GIT)
+    for _ in range(2):
+        looked = source.looked
+        await pass_time(made, clock, environments.COLLECT_SECONDS + 1, lambda: source.looked > looked)  # noqa: B023 - awaited here
+    assert source.pruned == []
+    source.go.set()
+    await made.settled()
+    made.refresh()
+    await eventually(lambda: source.collected == 1)
+
+
+async def test_logs_are_kept_over_a_restart_and_tell_how_each_build_came_out(tasks: Tasks, tmp_path: Path) -> None:
+    logs = BuildLogs(tmp_path, hidden=str(tmp_path))
+    source, clock = Source(PackageError("It has no package jq.")), FakeClock()
+    source.go.set()
+
+    def gateway() -> Environments:
+        return Environments(source=source, require_closure=True, clock=clock, tasks=tasks, logs=logs)
+
+    with pytest.raises(PackageError):
+        await gateway().userland(JQ, wait=30)
+    clock.advance(1)
+    made = gateway()
+    await made.userland(JQ, wait=30)
+    lines = made.states()[0].log.splitlines()
+    assert [line.partition("Z ")[2] for line in lines if line.startswith("==")] == [
+        "jq: It has no package jq.",
+        "jq: built in 0.0 s",
+    ]
+    assert lines.count("building ['jq']") == 2
+    source.before.add(JQ)
+    again = gateway()
+    await again.userland(JQ, wait=30)
+    assert again.states()[0].log.splitlines() == lines
 
 
 async def pass_time(made: Environments, clock: FakeClock, seconds: float, until: Callable[[], bool]) -> None:
