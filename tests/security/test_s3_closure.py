@@ -12,7 +12,7 @@ from carrel.sandbox.protocol import Job
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
 from tests.fakes.packageset import Built, built_sample
-from tests.fakes.sandboxed import LAUNCH_UID, workspace_tenant
+from tests.fakes.sandboxed import LAUNCH_UID, InContainer, workspace_tenant
 
 ATTEMPTS = {
     "write": 'echo x >> "$f"',
@@ -50,9 +50,9 @@ def tenant(built: Built) -> Iterator[Tenant]:
     shutil.rmtree(built.state / "tenants")
 
 
-@pytest.fixture
-async def runner() -> AsyncIterator[BwrapSandbox]:
-    made = BwrapSandbox(launch_uid=LAUNCH_UID)
+@pytest.fixture(params=[BwrapSandbox, InContainer])
+async def runner(request: pytest.FixtureRequest) -> AsyncIterator[BwrapSandbox]:
+    made: BwrapSandbox = request.param(launch_uid=LAUNCH_UID)
     yield made
     await made.close()
 

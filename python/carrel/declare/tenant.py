@@ -60,7 +60,8 @@ class SandboxMode(Declared):
         description="`bwrap`: bubblewrap. `oci`: a rootless container by an OCI runtime.",
     )
     runtime_class: RuntimeClass = Field(
-        "crun", description="For `oci`: the runtime's program, as `crun`, `runc`, `runsc` (gVisor) or another's name."
+        "crun",
+        description="For `oci`: the runtime, as `crun`, `runc` or another with the same command line.",
     )
     deny_calls: tuple[CallName, ...] = Field(
         (), description="System calls that are refused besides: a filter more, which can only refuse."

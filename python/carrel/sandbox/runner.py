@@ -169,7 +169,7 @@ class BwrapSandbox:
         try:
             outcome = await self._run_in(_PROBE, workspace, _probe_job(confinement or Confinement()), None)
         except SandboxUnavailable as error:
-            return error.message
+            return " ".join(error.message.split())
         finally:
             os.close(workspace)
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)

@@ -1,7 +1,7 @@
 """What stands between the launcher and an OCI runtime: namespaces in which nothing of a container can be left behind.
 
 A berth that is to hold a container makes a mount and a PID namespace beside its network and forks a supervisor, which
-is the first process in there. Container, runtime and whatever else the runtime starts (gVisor's kernel, a shim) are the
+is the first process in there. Container, runtime and whatever else the runtime starts are the
 supervisor's, so that killing it ends them all, by the kernel. The bundle, the runtime's own state and the root file
 system are in memory that only this mount namespace knows: there is nothing to sweep afterwards.
 

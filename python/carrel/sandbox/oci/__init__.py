@@ -1,1 +1,1 @@
-"""The `oci` runner: containers by an OCI runtime (crun, runc, runsc), in namespaces that the launcher makes first."""
+"""The `oci` runner: containers by an OCI runtime (crun, runc), in namespaces that the launcher makes first."""

@@ -30,7 +30,7 @@ def order(job: Job, files: Files, runtime: Runtime, *, uid: int) -> dict[str, An
         "files": list(gate),
         "skip": files.job_fd(0),
         # Set when the runtime has done its work, which may need more than the command is given.
-        "rlimits": {} if runtime.own_kernel else bwrap.rlimits(job),
+        "rlimits": bwrap.rlimits(job),
         "hide_cgroups": runtime.hides_cgroups,
     }
 
@@ -50,10 +50,6 @@ def config(job: Job, runtime: Runtime, *, uid: int) -> dict[str, Any]:
             "cwd": job.cwd,
             "noNewPrivileges": True,
             "capabilities": {name: [] for name in _CAPABILITY_SETS},
-            "rlimits": [
-                {"type": f"RLIMIT_{name}", "soft": soft, "hard": hard}
-                for name, (soft, hard) in (bwrap.rlimits(job) if runtime.own_kernel else {}).items()
-            ],
         },
         "mounts": _mounts(job),
         "linux": {

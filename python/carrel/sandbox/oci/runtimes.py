@@ -13,33 +13,33 @@ WELL_KNOWN: Final = ("crun", "runc", "runsc")
 _PLACES: Final = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/run/current-system/sw/bin"
 _PROGRAMS: Final = {"kata": "kata-runtime", "gvisor": "runsc"}
 _OWN_KERNELS: Final = frozenset({"runsc", "kata-runtime"})
+"""Rootless they make no container that is started later, and hold no limit but a cgroup's."""
 _OPTIONS: Final[dict[str, tuple[str, ...]]] = {
     # Limits are the kernel's own; a runtime makes no cgroup, for which it would need rights that it has not.
     "crun": ("--cgroup-manager", "disabled"),
     "runc": ("--rootless", "true"),
-    # The network is one that has nothing but the gate: gVisor's own would have no way to it.
-    "runsc": ("--rootless", "--ignore-cgroups", "--network", "host", "--oci-seccomp"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """One runtime of this machine. ``uid`` is who one is inside.
-
-    One with a kernel of its own holds limits in that; its process on the machine is no command, and is not limited so.
-    """
+    """One runtime of this machine. ``uid`` is who one is inside."""
 
     name: str
     program: str
     options: tuple[str, ...]
     uid: int
     hides_cgroups: bool
-    own_kernel: bool
 
 
 def find(name: str) -> Runtime:
     """The runtime of a class; raises SandboxUnavailable where it is not installed."""
     called = _PROGRAMS.get(name, name)
+    if called in _OWN_KERNELS:
+        raise SandboxUnavailable(
+            f"The runtime {called!r} has a kernel of its own, whose memory and /tmp no limit of ours would hold: it is "
+            "not used, and nothing is run by another. Name `crun` or `runc` in the mode's `runtime_class`."
+        )
     program = shutil.which(called) or shutil.which(called, path=_PLACES)
     if program is None:
         raise SandboxUnavailable(
@@ -49,4 +49,4 @@ def find(name: str) -> Runtime:
     options = _OPTIONS.get(called, ())
     # With one id to give, all but crun want it to be 0: root over nothing, without a capability.
     uid = UID if called == "crun" else 0
-    return Runtime(name, program, options, uid, called == "crun", called in _OWN_KERNELS)
+    return Runtime(name, program, options, uid, called == "crun")

@@ -10,8 +10,8 @@ from carrel.sandbox.oci.runtimes import Runtime
 from carrel.sandbox.protocol import Job
 from tests.fakes.sandboxed import shell
 
-CRUN = Runtime("crun", "/usr/bin/crun", ("--cgroup-manager", "disabled"), 1000, True, False)
-RUNSC = Runtime("runsc", "/usr/bin/runsc", (), 0, False, True)
+CRUN = Runtime("crun", "/usr/bin/crun", ("--cgroup-manager", "disabled"), 1000, True)
+RUNC = Runtime("runc", "/usr/sbin/runc", ("--rootless", "true"), 0, False)
 
 
 def config(job: Job, runtime: Runtime = CRUN) -> dict[str, object]:
@@ -42,17 +42,13 @@ def test_limits_and_environment_are_bubblewraps() -> None:
     job = replace(shell("true", memory_bytes=77 << 20, tmp_bytes=123), env={"A": "1", "PATH": "/workspace"})
     order = bundle.order(job, Files(filters=2), CRUN, uid=60987)
     assert order["rlimits"] == rlimits(job)
-    assert order["config"]["process"]["rlimits"] == []
     assert order["config"]["process"]["env"] == [f"{name}={value}" for name, value in environment(job).items()]
     assert [m["options"][-1] for m in order["config"]["mounts"] if m["destination"] == "/tmp"] == ["size=123"]
-    guest = bundle.order(job, Files(filters=2), RUNSC, uid=60987)
-    assert guest["rlimits"] == {}
-    assert {"type": "RLIMIT_DATA", "soft": 77 << 20, "hard": 77 << 20} in guest["config"]["process"]["rlimits"]
 
 
 def test_etc_is_bubblewraps_with_the_name_of_whoever_one_is() -> None:
     assert bundle.etc(CRUN) == {name: content.decode() for name, content in ETC}
-    assert bundle.etc(RUNSC)["passwd"].startswith("agent:x:0:0:agent:/workspace:/bin/sh\n")
+    assert bundle.etc(RUNC)["passwd"].startswith("agent:x:0:0:agent:/workspace:/bin/sh\n")
     assert bundle.order(shell("true"), Files(filters=2), CRUN, uid=1)["skip"] == Files(filters=2).job_fd(0)
 
 
