@@ -283,6 +283,59 @@ async def test_a_fault_behind_the_first_byte_cuts_the_answer(edge: Edge) -> None
             assert await client.reader.read() == b""
 
 
+async def streams_on(edge: Edge, client: Client) -> None:
+    """Begin a stream that has no end."""
+
+    async def endless(caller: Caller, *args: Any, **options: Any) -> Answer:
+        answer = Answer(caller, status=200, content_type="text/event-stream", request_id=args[2])
+        answer.begin()
+        await answer.send(b"data: 1\n\n")
+        await asyncio.get_running_loop().create_future()
+        return answer
+
+    edge.relay.pass_on = endless  # type: ignore[method-assign] # a vendor that is never done
+    client.writer.write(post())
+    async with asyncio.timeout(10):
+        await client.reader.readuntil(b"data: 1\n\n\r\n")
+
+
+async def test_a_stream_ends_with_its_token_and_lives_on_a_good_one(edge: Edge) -> None:
+    edge.tokens.add(token_of("acme", "3"), "acme")
+    with capture_logs() as lines:
+        async with connected(edge) as revoked, connected(edge) as kept:
+            await streams_on(edge, revoked)
+            kept.writer.write(post(token=token_of("acme", "3")))
+            edge.tokens.revoke(GOOD)
+            async with asyncio.timeout(10):
+                assert await revoked.reader.read() == b""
+                await kept.reader.readuntil(b"data: 1\n\n\r\n")
+            assert not kept.reader.at_eof()
+    assert [line.get("ended") for line in lines if line["event"] == "request"][:1] == ["revoked"]
+
+
+async def test_a_reader_that_stalls_is_cut_off(tmp_path: Path) -> None:
+    limits = Limits(recheck_seconds=0.05, write_stall_seconds=0.2)
+    async with running_edge(tmp_path, limits=limits) as edge, connected(edge) as client:
+        ended = asyncio.Event()
+
+        async def floods(caller: Caller, *args: Any, **options: Any) -> Answer:
+            answer = Answer(caller, status=200, content_type="text/event-stream", request_id=args[2])
+            answer.begin()
+            try:
+                for _ in range(4096):
+                    await answer.send(b"x" * 65536)
+            finally:
+                ended.set()
+            return answer
+
+        edge.relay.pass_on = floods  # type: ignore[method-assign] # a vendor that has much to say
+        with capture_logs() as lines:
+            client.writer.write(post())
+            async with asyncio.timeout(20):
+                await ended.wait()
+        assert "connection cut: its reader stalled" in [line["event"] for line in lines]
+
+
 async def test_a_drain_takes_nothing_new(edge: Edge) -> None:
     request = post()
     async with connected(edge) as client:
