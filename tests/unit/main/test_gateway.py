@@ -1,5 +1,6 @@
 """What the start refuses before it begins anything. The running gateway is tried from outside, in tests/system."""
 
+import asyncio
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -56,3 +57,33 @@ def test_port_0_is_any_free_one(options: GatewayOptions) -> None:
 def test_a_host_that_is_none_is_named(options: GatewayOptions) -> None:
     with pytest.raises(CannotStart, match=r"nowhere\.invalid"):
         gateway._free_port(replace(options, host="nowhere.invalid"))
+
+
+async def test_what_the_start_used_is_given_back_at_once_and_when_it_has_settled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[bool] = []
+    again, stop = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def give() -> None:
+        given.append(stop.is_set())
+        if len(given) == 2:
+            loop.call_soon_threadsafe(again.set)
+
+    monkeypatch.setattr(gateway, "give_back", give)
+    monkeypatch.setattr(gateway, "SETTLED_SECONDS", 0.0)
+    running = asyncio.create_task(gateway._lean_until(stop))
+    await again.wait()
+    stop.set()
+    await running
+    assert given == [False, False]
+
+
+async def test_a_gateway_that_stops_before_it_has_settled_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    stop = asyncio.Event()
+    monkeypatch.setattr(gateway, "give_back", lambda: given.append("once"))
+    stop.set()
+    await gateway._lean_until(stop)
+    assert given == ["once"]
