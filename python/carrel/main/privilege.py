@@ -94,7 +94,9 @@ def drop_root(
     except CannotDropRoot:
         raise
     except CarrelError as error:
-        raise CannotDropRoot(f"Started by root, the gateway must run as another uid: {error.message}") from error
+        raise CannotDropRoot(
+            f"Started by root, the gateway first gives what it works with to another uid. {error.message}"
+        ) from error
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise CannotDropRoot(

@@ -9,12 +9,20 @@ from typing import Final, Self
 from carrel.errors import CarrelError
 
 _LAYOUT: Final = ("tenants", "audit", "envs", "run")
+_MAY_BE_FIRST: Final = frozenset({"lost+found", "master.key"})
+"""What may be there before the first start: of a file system's own root, and a key that an operator put there."""
 
 
 class StateInUse(CarrelError):
     """Another gateway holds the state directory."""
 
     code = "state_in_use"
+
+
+class NotState(CarrelError):
+    """The directory is there already, and somebody else's things are in it."""
+
+    code = "not_state"
 
 
 class StateDir:
@@ -32,6 +40,7 @@ class StateDir:
     def __enter__(self) -> Self:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._refuse_other_things()
             self.path.chmod(0o700)
             for name in _LAYOUT:
                 (self.path / name).mkdir(mode=0o700, exist_ok=True)
@@ -52,6 +61,15 @@ class StateDir:
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         return self
+
+    def _refuse_other_things(self) -> None:
+        """A name that was mistyped must not close a directory of other things and scatter state among them."""
+        names = {name for name in os.listdir(self.path) if not name.startswith(".")} - _MAY_BE_FIRST
+        if names and not names & set(_LAYOUT):
+            raise NotState(
+                f"{self.path} is not empty and is no state directory of Carrel's: name an empty or new one with "
+                "--state-dir."
+            )
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         os.close(self._lock)

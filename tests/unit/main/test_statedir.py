@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from carrel.errors import CarrelError
-from carrel.main.statedir import StateDir, StateInUse
+from carrel.main.statedir import NotState, StateDir, StateInUse
 
 
 def test_it_is_private_and_laid_out(tmp_path: Path) -> None:
@@ -35,3 +35,21 @@ def test_a_place_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CarrelError, match="--state-dir"):
         StateDir(tmp_path / "file" / "state").__enter__()
+
+
+def test_a_directory_of_other_things_is_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "letters").mkdir()
+    with pytest.raises(NotState, match=r"is not empty and is no state directory .* --state-dir"):
+        StateDir(tmp_path).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["letters"]
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("there", [".config", "lost+found", "master.key", "audit"])
+def test_a_directory_with_what_may_be_there_before_is_taken(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).mkdir()
+    if there == "audit":
+        (tmp_path / "a note of the operator's").touch()
+    with StateDir(tmp_path) as state:
+        assert (state.path / "tenants").is_dir()
