@@ -163,6 +163,10 @@ class DiskQuotas:
                 if last and not share.commands:
                     return
                 await asyncio.sleep(LOOK_SECONDS)
+        except (OSError, CarrelError) as error:
+            # The tenant is gone, or its directory is: the next run looks anew.
+            _log.warning("a tenant's use of the disk cannot be seen", tenant=share.tenant.id, error=str(error))
+            share.known = False
         finally:
             share.watching = None
 
@@ -196,8 +200,9 @@ class DiskQuotas:
         try:
             async with self._walks:
                 began = loop.time()
-                free = await asyncio.to_thread(_free, share.tenant)
+                free = 0
                 try:
+                    free = await asyncio.to_thread(_free, share.tenant)
                     used = await asyncio.to_thread(measure, share.tenant.root)
                 except (Moved, OSError, CarrelError) as error:
                     _log.warning("a workspace could not be measured", tenant=share.tenant.id, error=str(error))

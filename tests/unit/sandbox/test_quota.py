@@ -139,3 +139,17 @@ async def test_between_commands_a_kept_sandbox_is_looked_at_too(state: Path, mon
     assert (state / "tenants" / "acme" / "sandbox" / "f").stat().st_size < 40 * MIB
     await runner.close()
     tenant.root.close()
+
+
+async def test_a_tenant_that_goes_meanwhile_takes_nothing_with_it(runner: BwrapSandbox, state: Path) -> None:
+    tenant = tenant_of(state, disk_bytes=6 * MIB)
+    shown = asyncio.Event()
+    running = asyncio.ensure_future(
+        runner.run(tenant, shell("echo begun; sleep 1; echo ended"), on_output=lambda _: shown.set())
+    )
+    await asyncio.wait_for(shown.wait(), 60)
+    tenant.root.close()
+    assert (await running).stdout == b"begun\nended\n"
+    other = tenant_of(state, "other", disk_bytes=6 * MIB)
+    assert (await runner.run(other, shell("echo fine"))).stdout == b"fine\n"
+    other.root.close()
