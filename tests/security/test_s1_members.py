@@ -13,7 +13,7 @@ import pytest
 from carrel.http.rpc.methods import REGISTRY
 from carrel.http.rpc.registry import Method
 from tests.fakes.gateway_process import GatewayProcess
-from tests.fakes.launcher import running
+from tests.fakes.launcher import running, until
 from tests.security.test_s1_boundary import masked, wanted_params
 
 MEMBERS = """members: [{name: ada}, {name: bob}]
@@ -64,6 +64,8 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
     file.write_text(file.read_text() + MEMBERS)
     made = People(gateway.start())
     made.say("bob", "run: echo bobs-words > secret; touch /tmp/bobs; sleep 8231 &", "bobs-session")
+    # What packages there are is found out behind the first who asks: two who ask after that are told the same.
+    assert until(lambda: "being found out" not in json.dumps(made.rpc("ada", "packages.search", {"query": "a"})))
     yield made
     assert gateway.stop() == 0, gateway.text
 

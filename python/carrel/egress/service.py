@@ -8,7 +8,6 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
-from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
@@ -173,7 +172,7 @@ class Egress:
     async def prepare(self) -> None:
         """Load what certificates are made with: megabytes that a gateway does without until a sandbox is started."""
         if not self._prepared:
-            await asyncio.to_thread(import_module, "carrel.egress.authority")
+            await asyncio.to_thread(_load_authority)
             self._prepared = True
 
     def tls(self) -> ssl.SSLContext:
@@ -430,3 +429,8 @@ class Gate:
             variable: prefix + placeholder(self._egress.key, tenant.id, self.visitor.agent, f"\0{variable}")
             for variable, prefix in self._egress.models.variables(tenant).items()
         }
+
+
+def _load_authority() -> None:
+    # In a thread, for it brings `cryptography`; the module is then there for whoever imports it on the loop.
+    import carrel.egress.authority  # noqa: F401, PLC0415 - loaded for what it leaves loaded
