@@ -6,6 +6,7 @@ from dataclasses import replace
 from carrel.audit.log import Audit
 from carrel.errors import CarrelError, NotFound
 from carrel.ids import TenantId
+from carrel.sandbox.modes import limits_in
 from carrel.sandbox.protocol import Sandbox
 from carrel.tenancy.handle import Tenant
 from carrel.wire import control
@@ -46,13 +47,13 @@ class Sandboxes:
     async def execute(
         self, tenant: Tenant, sandbox_id: str, order: control.SandboxExec, *, by: control.Actor
     ) -> control.SandboxExecuted:
-        """Run a command in it, with the tenant's limits; raises NotFound, SandboxUnavailable."""
+        """Run a command in it, with the limits of its mode; raises NotFound, SandboxUnavailable."""
         self._require(tenant.id, sandbox_id)
-        limits = tenant.config.sandbox
+        template = self._sandbox.template(sandbox_id)
+        limits = limits_in(tenant.config.sandbox, template.confinement.mode)
         if order.timeout_seconds is not None:
             seconds = min(order.timeout_seconds, limits.wall_seconds)
             limits = limits.model_copy(update={"wall_seconds": seconds})
-        template = self._sandbox.template(sandbox_id)
         job = replace(template, argv=order.argv, stdin=order.stdin.encode(), limits=limits)
         await self._note("sandboxes.exec", tenant.id, sandbox_id, by, after={"argv": _short(order.argv)})
         try:

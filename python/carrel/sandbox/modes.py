@@ -39,10 +39,10 @@ def confinement_in(config: SandboxConfig, mode: str) -> Confinement:
     name = mode or config.default_mode
     declared = config.modes.get(name)
     if declared is not None:
-        return Confinement(declared.runtime, declared.runtime_class, declared.deny_calls)
+        return Confinement(declared.runtime, declared.runtime_class, declared.deny_calls, mode=name)
     if name != BWRAP_MODE:
         raise SandboxUnavailable(f"No mode {name!r} of the sandbox is declared, so nothing is run.")
-    return Confinement()
+    return Confinement(mode=name)
 
 
 def longest(config: SandboxConfig) -> float:

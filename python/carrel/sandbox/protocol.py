@@ -55,11 +55,15 @@ class EgressGate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What a job is run by: a runner, for ``oci`` the class of its runtime, and what calls are refused besides."""
+    """What a job is run by: a runner, for ``oci`` the class of its runtime, and what calls are refused besides.
+
+    ``mode`` is the declared mode that says so, whose limits the job has.
+    """
 
     runtime: Literal["bwrap", "oci"] = "bwrap"
     runtime_class: str = "crun"
     deny_calls: tuple[str, ...] = ()
+    mode: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from carrel.declare.tenant import SandboxMode
 from carrel.errors import NotFound
 from carrel.ids import RequestId, TenantId
 from carrel.main.sandboxes import Sandboxes
+from carrel.sandbox.modes import confinement_in, limits_in
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
 from carrel.wire import control
@@ -69,3 +71,16 @@ async def test_it_ends_once_and_only_by_its_own_tenants_name(rooms: Rooms) -> No
     await sandboxes.stop(tenant.id, view.id, by=BY)
     assert sandboxes.list(None).sandboxes == ()
     assert lines.lines == [("sandboxes.stop", view.id, "ok")]
+
+
+async def test_a_command_sent_into_one_has_the_limits_of_its_mode(rooms: Rooms) -> None:
+    sandboxes, runner, tenant, _ = rooms
+    calm = SandboxMode(open_files=99)
+    declared = tenant.config.sandbox.model_copy(update={"modes": {"calm": calm}})
+    moded = replace(tenant, config=tenant.config.model_copy(update={"sandbox": declared}))
+    job = replace(shell("true"), limits=limits_in(declared, "calm"), confinement=confinement_in(declared, "calm"))
+    await runner.run(moded, replace(job, keep="other:sandbox"))
+    one = next(view for view in sandboxes.list(tenant.id).sandboxes if view.agent == "other")
+    order = control.SandboxExec(argv=("bash", "-c", "ulimit -n"))
+    assert (await sandboxes.execute(moded, one.id, order, by=BY)).stdout == "99\n"
+    assert one.id in {view.id for view in sandboxes.list(tenant.id).sandboxes}, "it was not started anew for that"

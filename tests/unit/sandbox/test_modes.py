@@ -30,7 +30,8 @@ def test_a_modes_limits_are_over_the_tenants() -> None:
 
 def test_what_a_mode_is_run_by() -> None:
     assert modes.confinement_in(CONFIG, "untrusted_code") == Confinement("oci", "runsc", ("socket",))
-    assert modes.confinement_in(CONFIG, "calm").runtime == "bwrap"
+    calm = modes.confinement_in(CONFIG, "calm")
+    assert (calm.runtime, calm.mode, modes.confinement_in(CONFIG, "").mode) == ("bwrap", "calm", "bwrap")
     assert modes.confinement_in(CONFIG, "") == Confinement()
     with pytest.raises(SandboxUnavailable, match="nothing is run"):
         modes.confinement_in(CONFIG, "gone")
