@@ -8,6 +8,8 @@ import ctypes
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -160,6 +162,31 @@ async def test_a_lost_launcher_ends_what_ran_and_is_started_anew(real: BwrapSand
         while running(mark):
             await asyncio.sleep(0.02)
     assert (await real.run(tenant, shell("echo again"))).stdout == b"again\n"
+
+
+@pytest.mark.parametrize("way", REAL)
+async def test_a_gateway_that_is_killed_leaves_nothing(tenant: Tenant, way: type[BwrapSandbox]) -> None:
+    mark = f"{os.getpid()}.9390"
+    state = Path(f"/proc/self/fd/{tenant.root.fd}").readlink().parent.parent
+    code = f"""
+import asyncio
+from pathlib import Path
+from tests.fakes import sandboxed
+runner = sandboxed.{way.__name__}(launch_uid=sandboxed.LAUNCH_UID)
+tenant = sandboxed.workspace_tenant(Path({str(state)!r}))
+asyncio.run(runner.run(tenant, sandboxed.shell("sleep {mark}; :")))
+"""
+    repository = Path(__file__).resolve().parents[2]
+    paths = f"{repository}:{repository / 'python'}"
+    with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}) as gateway:
+        async with asyncio.timeout(60):
+            while not any(line.startswith(f"sleep {mark}") for line in running(mark)):
+                assert gateway.poll() is None
+                await asyncio.sleep(0.02)
+        gateway.kill()
+    async with asyncio.timeout(60):
+        while running(mark):
+            await asyncio.sleep(0.02)
 
 
 async def test_what_cannot_be_given_whole_runs_nothing(real: BwrapSandbox, tenant: Tenant) -> None:
