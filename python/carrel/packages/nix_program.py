@@ -162,7 +162,10 @@ class NixProgram:
         if self._caches.allowed:
             certificates = os.environ.get("NIX_SSL_CERT_FILE") or os.environ.get("SSL_CERT_FILE")
             environment |= {"NIX_SSL_CERT_FILE": certificates} if certificates else {}
-        if self._store != DAEMON:
+        if self._store == DAEMON:
+            # Said, for Nix would choose by what it may write to, and might choose another store.
+            environment |= {"NIX_REMOTE": "daemon"}
+        else:
             # A configuration for many users names a group of builders, which a store of our own has not.
             environment |= {"NIX_CONF_DIR": str(self._home), "NIX_USER_CONF_FILES": "", "NIX_REMOTE": ""}
         return environment

@@ -54,3 +54,14 @@ def test_limits_and_restrictions_are_settings() -> None:
     assert (cached["substituters"], cached["trusted-public-keys"]) == ("https://cache.example", "a:b=")
     assert "substitute" not in cached
     assert "substituters" not in settings("daemon", Caches(True, ("https://cache.example",)))
+
+
+def test_a_daemon_is_asked_for_and_a_store_of_our_own_asks_nobody() -> None:
+    def environment(store: str) -> dict[str, str]:
+        return NixProgram(store, Path("/home/x"), Caches(), Limits(evaluation_bytes=1 << 28))._environment()
+
+    assert environment("daemon")["NIX_REMOTE"] == "daemon"
+    assert "NIX_CONF_DIR" not in environment("daemon")
+    own = environment("/x")
+    assert (own["NIX_REMOTE"], own["NIX_CONF_DIR"], own["NIX_USER_CONF_FILES"]) == ("", "/home/x", "")
+    assert own["GC_MAXIMUM_HEAP_SIZE"] == str(1 << 28)
