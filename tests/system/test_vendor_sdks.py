@@ -149,7 +149,7 @@ def test_with_the_operators_key_no_id_reaches_what_the_vendor_stored(
     with pytest.raises(anthropic.NotFoundError):
         claude.messages.batches.list()
     with pytest.raises(openai.BadRequestError) as refused:
-        gpt.responses.create(model="fake-ok", input="search", tools=[{"type": "web_search"}])
+        gpt.responses.create(model="fake-ok", input="run", tools=[{"type": "image_generation"}])
     assert "operator's key" in refused.value.message
     again: Any = [{"role": "user", "content": "hello"}, *[item.to_dict() for item in mine.output], ASK[0]]
     assert gpt.responses.create(model="fake-ok", input=again).output_text

@@ -26,6 +26,7 @@ STATUS: Final[Mapping[str, int]] = {
     "method_not_allowed": 405,
     "unsupported_encoding": 415,
     "misdirected": 421,
+    "no_websocket": 426,
     "bad_host": 400,
     "address_refused": 403,
     "egress_denied": 403,
@@ -86,6 +87,12 @@ class MethodNotAllowed(CarrelError):
     def __init__(self, allowed: str) -> None:
         super().__init__(f"This path takes {allowed}.")
         self.allowed = allowed
+
+
+class NoWebSocket(CarrelError):
+    """A WebSocket is asked for where there is none; clients of the vendors' take 426 for that, and go on without."""
+
+    code = "no_websocket"
 
 
 class Misdirected(CarrelError):

@@ -18,7 +18,7 @@ from carrel.declare.hosts import BadHost, Host, canonical
 from carrel.egress.visitor import Standing, Visitor
 from carrel.errors import CarrelError, InternalError, InvalidRequest, ModelNotFound, NotFound, TooLarge, Unauthorized
 from carrel.http.chat import model_in
-from carrel.http.errors import render
+from carrel.http.errors import NoWebSocket, render
 from carrel.http.models import Vendor, listed, shown
 from carrel.http.services import Metering, Relay
 from carrel.ids import new_request_id
@@ -92,6 +92,8 @@ class ModelHosts:
         dialect = _DIALECTS.get(path)
         if request.method == "POST" and dialect is not None:
             return await self._pass_on(request, standing, dialect)
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            raise NoWebSocket("No WebSockets are served here; make the same request by POST.")
         if request.method == "GET" and path == _MODELS:
             return web.json_response(listed(standing.snapshot, standing.tenant, vendor))
         if request.method == "GET" and path.startswith(f"{_MODELS}/"):

@@ -5,7 +5,7 @@ For bodies that were parsed already and have no key twice.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 _OPENING: Final = (b"{", b"[")
@@ -56,6 +56,23 @@ def find_members(body: bytes, names: Iterable[str]) -> dict[str, tuple[int, int]
         if next(tokens)[0] != b",":
             break
     return found
+
+
+def drop_items(body: bytes, name: str, numbers: Collection[int]) -> bytes:
+    """``body`` without the items ``numbers`` of the array under ``name``; the others stay as they are."""
+    start, end = find_members(body, [name])[name]
+    kept: list[bytes] = []
+    tokens = _TOKEN.finditer(body, start, end)
+    next(tokens)
+    for number, first in enumerate(tokens):
+        if first[0] == b"]":
+            break
+        last = _value_end(first, tokens)
+        if number not in numbers:
+            kept.append(body[first.start() : last])
+        if next(tokens)[0] != b",":
+            break
+    return b"%b[%b]%b" % (body[:start], b",".join(kept), body[end:])
 
 
 def _value_end(first: re.Match[bytes], rest: Iterator[re.Match[bytes]]) -> int:

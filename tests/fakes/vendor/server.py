@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.fakes.vendor import anthropic_side, openai_side, responses_side
+from tests.fakes.vendor import agent, anthropic_side, openai_side, responses_side
 from tests.fakes.vendor.scripts import BUILT_IN, OK, Script
 
 Json = dict[str, Any]
@@ -128,7 +128,8 @@ class FakeVendor:
 
     async def _answer(self, request: web.Request, side: ModuleType, id_header: str) -> web.StreamResponse:
         received = await self._note(request)
-        script = self._next_script(str(received.body.get("model")))
+        model = str(received.body.get("model"))
+        script = agent.script_for(received.body) if model == agent.MODEL else self._next_script(model)
         number = len(self.received)
         headers = {id_header: f"vendor_req_{number}", **script.headers}
         refused = next((name for name in script.refuses if name in received.body), None)

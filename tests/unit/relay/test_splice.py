@@ -1,10 +1,11 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrel.relay.splice import add_member, find_members, replace_members
+from carrel.relay.splice import add_member, drop_items, find_members, replace_members
 
 scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=20)
 values = st.recursive(scalars, lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(max_size=6), v, max_size=4))
@@ -33,3 +34,13 @@ def test_bytes_around_stay_as_they_are() -> None:
     assert add_member(b' {"a":1}', b'"b":2') == b' {"b":2,"a":1}'
     assert replace_members(b'{"a":1}', {"b": 2}) == b'{"b":2,"a":1}'
     assert replace_members(b'{"b":{"c":[1]},"a":1}', {"b": None}) == b'{"b":null,"a":1}'
+
+
+@pytest.mark.parametrize(
+    ("numbers", "left"),
+    [((), b'[{"a":[1,{}]},"x]",1.0]'), ((0,), b'["x]",1.0]'), ((1, 2), b'[{"a":[1,{}]}]'), ((0, 1, 2), b"[]")],
+)
+def test_items_are_taken_out_and_the_others_stay_as_they_are(numbers: tuple[int, ...], left: bytes) -> None:
+    body = b'{"k": 1, "t" : [ {"a":[1,{}]} , "x]", 1.0 ], "z": [9]}'
+    assert drop_items(body, "t", numbers) == b'{"k": 1, "t" : %b, "z": [9]}' % left
+    assert drop_items(b'{"t":[]}', "t", numbers) == b'{"t":[]}'

@@ -10,7 +10,7 @@ from carrel.errors import InvalidRequest
 from carrel.relay.body import MAX_COUNT, count_in, model_in, parse_body, stream_in
 from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly, dearer_tier
 from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
-from carrel.relay.splice import replace_members
+from carrel.relay.splice import drop_items, replace_members
 from carrel.wire.usage import usage_from_openai
 
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
@@ -19,6 +19,8 @@ _OWN_TOOLS: Final = frozenset(
     {"function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview", "tool_search"}
 )
 """Kinds of tools that the caller runs itself, or that cost nothing but their tokens."""
+_LEFT_OUT: Final = ("web_search", "web_search_preview")
+"""Kinds that programs offer in every request, and that a model need not take."""
 _PLAIN_PARTS: Final = frozenset({"input_text", "output_text", "refusal", "input_audio", "text", "summary_text"})
 
 
@@ -29,6 +31,9 @@ class ResponsesFields(CallFields):
     kind: ClassVar[Literal["openai", "anthropic"]] = "openai"
     path: ClassVar[str] = "/responses"
 
+    left_out: tuple[int, ...] = ()
+    """Tools by number that the vendor gets with the tenant's own key alone."""
+
     @classmethod
     def read(cls, body: bytes) -> Self:
         value = parse_body(body)
@@ -37,17 +42,20 @@ class ResponsesFields(CallFields):
             raise InvalidRequest(
                 "`background` is not served: the answer would be made when nobody meters it.", param="background"
             )
-        own = _own_key_only(value)
+        left_out = _left_out(value)
+        own = _own_key_only(value, left_out)
         images = sum(_size(part) for part in _parts(value.get("input")))
         return cls(
             model=model, stream=stream_in(value), max_output=count_in(value, "max_output_tokens", MAX_COUNT),
-            own_key_only=own, images=UNBOUNDED if own is not None else images,
+            own_key_only=own, images=UNBOUNDED if own is not None or left_out else images, left_out=left_out,
         )  # fmt: skip
 
     def outgoing(self, body: bytes, upstream: str | None, *, asks_usage: bool, byo: bool) -> Outgoing:
         values: dict[str, object] = {} if byo else {"store": False}
         if upstream is not None and upstream != self.model:
             values["model"] = upstream
+        if self.left_out and not byo:
+            body = drop_items(body, "tools", self.left_out)
         body = replace_members(body, values) if values else body
         return Outgoing(body, body, hides_usage=False)
 
@@ -136,12 +144,24 @@ def _size(part: dict[str, Any]) -> int:
     return 0 if known or str(kind).endswith(("_call", "_output")) else UNBOUNDED
 
 
-def _own_key_only(value: dict[str, Any]) -> OwnKeyOnly | None:
+def _left_out(value: dict[str, Any]) -> tuple[int, ...]:
+    """The searches among the tools, where the model is free not to take them."""
+    tools = value.get("tools")
+    if not isinstance(tools, list) or value.get("tool_choice") not in (None, "auto", "none"):
+        return ()
+    return tuple(number for number, tool in enumerate(tools) if isinstance(tool, dict) and _is_search(tool))
+
+
+def _is_search(tool: dict[str, Any]) -> bool:
+    return str(tool.get("type")).startswith(_LEFT_OUT)
+
+
+def _own_key_only(value: dict[str, Any], left_out: tuple[int, ...]) -> OwnKeyOnly | None:
     """What of a request would reach what other tenants share with the operator's key, or cost more than tokens."""
     for name in _IDS:
         if value.get(name) is not None:
             return OwnKeyOnly(name, "nothing is stored with it. Send the conversation's items in `input`.")
-    refused = _refused_tool(value.get("tools"), "tools")
+    refused = _refused_tool(value.get("tools"), "tools", left_out)
     if refused is not None:
         return refused
     for part in _parts(value.get("input")):
@@ -152,8 +172,10 @@ def _own_key_only(value: dict[str, Any]) -> OwnKeyOnly | None:
     return dearer_tier(value)
 
 
-def _refused_tool(tools: object, where: str) -> OwnKeyOnly | None:
+def _refused_tool(tools: object, where: str, left_out: tuple[int, ...] = ()) -> OwnKeyOnly | None:
     for number, tool in enumerate(tools if isinstance(tools, list) else ()):
+        if number in left_out:
+            continue
         kind = tool.get("type") if isinstance(tool, dict) else None
         if kind == "namespace":
             inner = _refused_tool(tool.get("tools"), f"{where}[{number}].tools")

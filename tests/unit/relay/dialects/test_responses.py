@@ -44,7 +44,8 @@ def test_a_field_that_cannot_be_used_is_named(more: dict[str, Any], param: str) 
     [
         ({"previous_response_id": "resp_1"}, "previous_response_id"), ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"), ({"service_tier": "priority"}, "service_tier"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"), ({"tools": [{"type": "file_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tools[0].type"),
+        ({"tools": [{"type": "file_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "function"}, {"type": "mcp"}]}, "tools[1].type"),
         ({"tools": [{"type": "shell", "environment": {"type": "container_auto"}}]}, "tools[0].type"),
         ({"tools": [{"type": "namespace", "tools": [{"type": "code_interpreter"}]}]}, "tools[0].tools[0].type"),
@@ -70,6 +71,18 @@ def test_what_is_stored_or_costs_more_than_tokens_is_for_the_tenants_own_key(mor
 )  # fmt: skip
 def test_and_what_is_the_callers_own_passes(more: dict[str, Any]) -> None:
     assert read(**more).own_key_only is None
+
+
+def test_a_search_that_the_model_need_not_take_is_left_out() -> None:
+    body = (
+        b'{"model": "m", "input": "x", "tools": '
+        b'[{"type": "web_search"}, {"type": "function", "x": 1.50}, {"type":"web_search_preview"}]}'
+    )
+    found = ResponsesFields.read(body)
+    assert (found.own_key_only, found.left_out) == (None, (0, 2))
+    sent = found.outgoing(body, None, asks_usage=True, byo=False).body
+    assert sent == b'{"store":false,"model": "m", "input": "x", "tools": [{"type": "function", "x": 1.50}]}'
+    assert found.outgoing(body, None, asks_usage=True, byo=True).body == body
 
 
 def test_parts_that_are_larger_than_their_bytes_are_counted() -> None:
