@@ -71,11 +71,12 @@ def lay_sdks(target: Path, names: Sequence[str] = ("openai", "anthropic")) -> No
 
 def _copy(found: Distribution, target: Path) -> None:
     for file in found.files or ():
-        if ".." in file.parts or "__pycache__" in file.parts:
+        if ".." in file.parts:
             continue
         place = target / file
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(Path(str(found.locate_file(file))), place)
+        # With its time, so that what was compiled of it is good there too.
+        shutil.copy2(Path(str(found.locate_file(file))), place)
 
 
 def _cached(name: str, pinned: bytes, fetch: Callable[[Path], None]) -> Path:

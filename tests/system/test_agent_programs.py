@@ -204,7 +204,9 @@ def test_a_quota_holds_programs_as_it_holds_everybody(house: House) -> None:
     assert house.gateway.cli("reconcile").returncode == 0
     try:
         since = len(house.vendor.received)
-        assert "429" in house.run(CODEX)
+        # Codex would wait for as long as Retry-After says, which is until midnight.
+        assert "429" in house.run(PI)
+        assert not (house.workspace / "made.txt").exists()
         assert "RateLimitError 429 quota_exceeded" in house.run(SDKS)
         assert house.vendor.received[since:] == []
     finally:
