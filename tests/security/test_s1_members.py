@@ -131,3 +131,19 @@ def test_S1_05_every_rpc_method_with_the_ids_of_another_member(people: People, m
 def _without_counts(text: str) -> str:
     """What differs from call to call, and not by whose the ids are."""
     return re.sub(rf'"({_COUNTS})": ?("[^"]*"|[0-9.]+)', r'"\1": 0', text)
+
+
+@pytest.mark.parametrize("path", ["/rpc?member=bob", "/rpc?member=bob&as=bob"])
+def test_S1_02_nothing_that_a_caller_says_makes_them_another(people: People, path: str) -> None:
+    call = {"jsonrpc": "2.0", "id": 1, "method": "sessions.list", "params": {}}
+    headers = {"X-Carrel-Member": "bob", "X-Member": "bob", "From": "bob"}
+    told = {
+        who: people.gateway.request("POST", path, call, token=people.tokens[who], headers=headers).body.decode()
+        for who in ("ada", "all", "bob")
+    }
+    assert "another-of-bobs" in told["bob"]
+    assert "another-of-bobs" not in told["ada"] + told["all"]
+    assert (
+        people.gateway.request("POST", "/v1/tenants/demo/rpc?member=bob", call, token=people.tokens["ada"]).status
+        == 403
+    )

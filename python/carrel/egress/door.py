@@ -399,6 +399,7 @@ def _refused(error: CarrelError, asked: Asked | None) -> web.Response:
     status = {
         "egress_denied": 403, "address_refused": 403, "placeholder_misplaced": 403, "misdirected": 421,
         "proxy_auth": 407, "too_large": 413, "unreachable": 502, "upstream_error": 502, "secret_missing": 502,
+        "secret_unfit": 502,
     }.get(error.code, 400)  # fmt: skip
     rule = error.rule if isinstance(error, Denied) else ""
     headers = {"X-Carrel-Egress": error.code}

@@ -14,7 +14,7 @@ from uuid import UUID
 from multidict import CIMultiDict
 
 from carrel.declare.egress import Injection
-from carrel.errors import Forbidden
+from carrel.errors import Forbidden, InvalidRequest
 from carrel.ids import TenantId
 from carrel.policy.egress.rules import Asked, Rule, rule_of
 from carrel.secrets import Secret
@@ -29,6 +29,12 @@ class PlaceholderMisplaced(Forbidden):
     """A placeholder where it does not belong: another host, another place in the request, or somebody else's."""
 
     code = "placeholder_misplaced"
+
+
+class SecretUnfit(InvalidRequest):
+    """A secret that cannot stand where it is to go."""
+
+    code = "secret_unfit"
 
 
 def placeholder(key: bytes, tenant: TenantId, agent: str, name: str) -> str:
@@ -123,6 +129,8 @@ def _put_header(headers: "CIMultiDict[str]", name: str, template: str, text: str
     wanted = template.replace("{}", text)
     if len(held) != 1 or held[0].strip().lower() != wanted.lower() or text not in held[0]:
         return False
+    if any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in value):
+        raise SecretUnfit("The secret holds a line break or another control character, which no header can.")
     headers[name] = held[0].replace(text, value)
     return True
 

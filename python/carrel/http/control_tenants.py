@@ -126,8 +126,9 @@ async def show_usage(exchange: Exchange) -> web.StreamResponse:
 
 
 async def tenant_rpc(exchange: Exchange) -> web.StreamResponse:
-    """JSON-RPC as the tenant in the path."""
-    return await answer(exchange, exchange.active_subject(), exchange.operator("write"))
+    """JSON-RPC as the tenant in the path, or as the member of it that is named."""
+    tenant = exchange.active_subject().as_member(exchange.request.query.get("member"))
+    return await answer(exchange, tenant, exchange.operator("write"))
 
 
 def _flag(exchange: Exchange, name: str) -> bool:
@@ -140,6 +141,7 @@ def _flag(exchange: Exchange, name: str) -> bool:
 _PERIOD: Final = Query("period", "`today`, `yesterday`, `current-month`, `last-month`, a date or `A..B`.")
 _FORMAT: Final = Query("format", "`json` or `csv`.", "^(json|csv)$")
 _PURGE: Final = Query("purge", "`true` asks to remove the data too, which this version refuses.", "^(true|false)$")
+_MEMBER: Final = Query("member", "The person of the tenant's `members` to act as.")
 
 ROUTES: Final = (
     Route("GET", "/v1/tenants", list_tenants, "operator-read", "All tenants.", result=control.TenantList),
@@ -165,5 +167,5 @@ ROUTES: Final = (
     Route("GET", "/v1/tenants/{id}/usage", show_usage, "reader", "The report of a period.",
           result=control.UsageReport, query=(_PERIOD, _FORMAT)),
     Route("POST", "/v1/tenants/{id}/rpc", tenant_rpc, "operator-write", "JSON-RPC as that tenant.",
-          dialect="jsonrpc"),
+          dialect="jsonrpc", query=(_MEMBER,)),
 )  # fmt: skip

@@ -49,6 +49,7 @@ STATUS: Final[Mapping[str, int]] = {
     "sandbox_unavailable": 503,
     "sandbox_busy": 503,
     "secret_missing": 503,
+    "secret_unfit": 502,
     "upstream_auth": 502,
     "declaration_invalid": 422,
     "declaration_unreadable": 503,

@@ -8,7 +8,15 @@ from multidict import CIMultiDict
 
 from carrel.declare.egress import Injection
 from carrel.declare.hosts import canonical
-from carrel.egress.placeholders import ANY, Outgoing, PlaceholderMisplaced, bindings_of, placeholder, swapped
+from carrel.egress.placeholders import (
+    ANY,
+    Outgoing,
+    PlaceholderMisplaced,
+    SecretUnfit,
+    bindings_of,
+    placeholder,
+    swapped,
+)
 from carrel.ids import TenantId
 from carrel.policy.egress.rules import Asked
 from carrel.secrets import Secret
@@ -98,3 +106,12 @@ def test_S5_01_or_it_leaves_as_it_is_where_the_operator_says_so() -> None:
 def test_S5_01_over_plain_http_only_where_that_is_declared() -> None:
     outgoing = run(injection(header="X-Key", plain=True), headers={"X-Key": MARK}, secure=False)
     assert outgoing.headers["X-Key"] == "real & true"
+
+
+@pytest.mark.parametrize("value", ["two\r\nX-Admin: yes", "end\n", "\t", "\x7f"])
+def test_S5_01_a_secret_that_no_header_can_hold_adds_none(value: str) -> None:
+    bound = bindings_of(KEY, ACME, "main", [injection(header="X-Key")])
+    outgoing = Outgoing(CIMultiDict({"X-Key": MARK}), "", None, [])
+    with pytest.raises(SecretUnfit):
+        swapped(outgoing, bound, HERE, secure=True, secrets={"TOK": Secret(value)})
+    assert outgoing.headers["X-Key"] == MARK

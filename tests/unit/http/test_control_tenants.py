@@ -1,12 +1,15 @@
 """The control plane of tenants."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import aiohttp
 import pytest
 
+from carrel.declare.tenant import Member, SandboxConfig
+from carrel.ids import TenantId
 from tests.fakes.edge import ADMIN_KEY, READER_KEY, Edge, bearer, quota, token_of
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
@@ -91,6 +94,18 @@ async def test_rpc_on_a_tenants_behalf(edge: Edge, ask: Ask) -> None:
     await ask("POST", "/v1/tenants/bravo/suspend")
     status, answer = await ask("POST", "/v1/tenants/bravo/rpc", call)
     assert (status, answer["error"]["data"]["code"]) == (403, "tenant_suspended")
+
+
+async def test_rpc_as_a_member(edge: Edge, ask: Ask) -> None:
+    acme = edge.directory.current.tenant(TenantId("acme"))
+    more = {"members": (Member(name="ada"),), "sandbox": SandboxConfig(scope="member")}
+    edge.publish(replace(acme, config=acme.config.model_copy(update=more)))
+    make = {"jsonrpc": "2.0", "id": 1, "method": "sessions.create", "params": {"sessionId": "adas"}}
+    assert (await ask("POST", "/v1/tenants/acme/rpc?member=ada", make))[1]["result"]["sessionId"] == "adas"
+    call = {"jsonrpc": "2.0", "id": 1, "method": "sessions.list"}
+    for query, count in (("?member=ada", 1), ("", 0)):
+        assert (await ask("POST", f"/v1/tenants/acme/rpc{query}", call))[1]["result"]["count"] == count
+    assert (await ask("POST", "/v1/tenants/acme/rpc?member=adda", call))[0] == 400
 
 
 async def test_a_reading_key_changes_nothing(edge: Edge, ask: Ask) -> None:
