@@ -37,10 +37,10 @@ class Rig:
         self.meter = meter
 
     async def ask(self, method: str, path: str, *, key: str | None = None, body: object = None,
-                  host: str = "api.openai.com") -> tuple[int, Any]:  # fmt: skip
+                  host: str = "api.openai.com", more: tuple[str, ...] = ()) -> tuple[int, Any]:  # fmt: skip
         gate = self.house.gate()
         proxy = await self.house.serve(gate)
-        words = ["-X", method, "-H", f"Authorization: Bearer {key or gate.env['OPENAI_API_KEY']}"]
+        words = [*more, "-X", method, "-H", f"Authorization: Bearer {key or gate.env['OPENAI_API_KEY']}"]
         if body is not None:
             words += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
         ca = self.house.egress.authority(self.house.tenant.id).certificate
@@ -123,3 +123,11 @@ async def test_each_vendors_form_of_models_and_errors(rig: Rig) -> None:
         assert (status, told["error"]["type"]) == (404, "not_found_error")
     status, told = await rig.ask("POST", "/v1/responses/compact", body={})
     assert (status, told["error"]["code"]) == (404, "not_found")
+
+
+async def test_a_websocket_is_answered_so_that_clients_go_on_without(rig: Rig) -> None:
+    more = ("-H", "Connection: Upgrade", "-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13", "-H",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")  # fmt: skip
+    status, told = await rig.ask("GET", "/v1/responses", more=more)
+    assert (status, told["error"]["code"]) == (426, "no_websocket")
+    assert (await rig.ask("GET", "/v1/responses"))[0] == 404

@@ -21,6 +21,11 @@ from carrel.ids import RequestId, new_request_id
 from carrel.metering.ledger import LedgerEntry
 from carrel.metering.service import Metering
 from carrel.policy.periods import parse_period
+from carrel.relay.dialects.chat import ChatFields
+from carrel.relay.dialects.embeddings import EmbeddingsFields
+from carrel.relay.dialects.messages import CountFields, MessagesFields
+from carrel.relay.dialects.protocol import CallFields
+from carrel.relay.dialects.responses import ResponsesFields
 from carrel.relay.relay import Relay
 from carrel.secrets import SecretStore
 from carrel.tasks import Tasks
@@ -35,6 +40,12 @@ MODELS = (
     "fake-dropped", "fake-dropped-always", "fake-big", "fake-usage-none", "fake-usage-choice", "fake-usage-groq",
     "fake-usage-finish", "fake-unstreamed", "scripted",
 )  # fmt: skip
+
+CHAT = "/v1/chat/completions"
+DIALECTS: dict[str, type[CallFields]] = {
+    CHAT: ChatFields, "/v1/messages": MessagesFields, "/v1/messages/count_tokens": CountFields,
+    "/v1/responses": ResponsesFields, "/v1/embeddings": EmbeddingsFields,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -60,9 +71,11 @@ class Bed:
     snapshot: Snapshot
     port: int
 
-    async def ask(self, body: bytes | dict[str, Any], *, timeout: float = 10.0, version: str = "1.1") -> Reply:
+    async def ask(
+        self, body: bytes | dict[str, Any], *, timeout: float = 10.0, version: str = "1.1", path: str = CHAT
+    ) -> Reply:
         """Send one request on a connection of its own and read the answer to its end."""
-        reader, writer = await self.send(body, version=version)
+        reader, writer = await self.send(body, version=version, path=path)
         try:
             async with asyncio.timeout(timeout):
                 return await read_reply(reader)
@@ -70,12 +83,12 @@ class Bed:
             writer.close()
 
     async def send(
-        self, body: bytes | dict[str, Any], *, version: str = "1.1", limit: int = 1 << 16
+        self, body: bytes | dict[str, Any], *, version: str = "1.1", limit: int = 1 << 16, path: str = CHAT
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=limit)
         writer.write(
-            f"POST /v1/chat/completions HTTP/{version}\r\nHost: gateway\r\nAuthorization: Bearer tk_acme_secret\r\n"
+            f"POST {path} HTTP/{version}\r\nHost: gateway\r\nAuthorization: Bearer tk_acme_secret\r\n"
             f"Cookie: a=b\r\nX-Forwarded-For: 10.0.0.1\r\nX-Carrel-Session: s1\r\n"
             f"Content-Length: {len(data)}\r\n\r\n".encode()
             + data
@@ -132,7 +145,7 @@ async def bed(
     settings: dict[str, Any] = {"api_key": SecretRef(secret="vendor-key"), **(provider or {})}
     gateway = Gateway(
         providers={
-            "vendor": ProviderConfig(kind="openai", base_url=base_url, **settings),
+            "vendor": ProviderConfig.model_validate({"kind": "openai", "base_url": base_url, **settings}),
             "demo": ProviderConfig(kind="demo"),
         },
         models=models,
@@ -153,7 +166,10 @@ async def bed(
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         try:
-            return await relay.handle(request, tenant, snapshot, RequestId(new_request_id()), await request.read())
+            return await relay.handle(
+                request, tenant, snapshot, RequestId(new_request_id()), await request.read(),
+                dialect=DIALECTS[request.path],
+            )  # fmt: skip
         except CarrelError as error:
             status = 429 if isinstance(error, QuotaExceeded) else 502 if isinstance(error, UpstreamError) else 400
             return web.json_response({"code": error.code, "message": error.message, **error.details}, status=status)

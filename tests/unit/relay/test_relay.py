@@ -12,7 +12,7 @@ from carrel.declare.quotas import Quotas
 from carrel.declare.tenant import TenantProvider
 from tests.fakes.vendor.scripts import FakeCall, Script
 from tests.fakes.vendor.server import FakeVendor
-from tests.unit.relay.harness import KEY, bed, read_reply
+from tests.unit.relay.harness import CHAT, KEY, bed, read_reply
 
 
 @pytest.fixture
@@ -287,7 +287,7 @@ async def test_a_connection_is_used_again_on_both_sides(vendor: FakeVendor, tmp_
         reader, writer = await asyncio.open_connection("127.0.0.1", b.port)
         for _ in range(3):
             writer.write(
-                f"POST / HTTP/1.1\r\nHost: g\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+                f"POST {CHAT} HTTP/1.1\r\nHost: g\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
             )  # fmt: skip
             assert (await read_reply(reader)).status == 200
         writer.close()
