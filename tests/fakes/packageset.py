@@ -73,8 +73,9 @@ def built_index(built: "Built", stand_in: Path) -> Path:
       }}"""
     store = built.state / "nix"
     done = subprocess.run(
-        ["nix-build", "--no-out-link", "--store", str(store), "--option", "substitute", "false", "--option",
-         "substituters", "", "--option", "build-users-group", "", "--option", "sandbox-paths", "", "-E", expression],
+        ["nix-build", "--out-link", str(built.state / "index"), "--store", str(store),
+         "--option", "substitute", "false", "--option", "substituters", "",
+         "--option", "build-users-group", "", "--option", "sandbox-paths", "", "-E", expression],
         capture_output=True, text=True, check=False, timeout=300,
         env={"PATH": os.environ["PATH"], "HOME": str(built.state), "USER": "test", "NIX_CONF_DIR": str(built.state)},
     )  # fmt: skip
