@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from carrel.errors import InvalidRequest
 from carrel.relay.body import MAX_COUNT, count_in, model_in, parse_body, stream_in
-from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, dearer_tier
+from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly, dearer_tier
 from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
 from carrel.relay.splice import add_member, replace_members
 from carrel.wire.openai_answer import error_body
@@ -59,7 +59,7 @@ class ChatFields(CallFields):
             max_output=max((limit for limit in limits if limit is not None), default=None),
             choices=count_in(value, "n", MAX_CHOICES) or 1,
             images=images,
-            own_key_only=dearer_tier(value),
+            own_key_only=_own_key_only(value, messages),
             adds_options="stream_options" not in value,
         )
 
@@ -111,6 +111,18 @@ def _images(messages: list[Any]) -> int:
                 elif kind not in _PLAIN_PARTS:
                     count += UNBOUNDED
     return count
+
+
+def _own_key_only(value: dict[str, Any], messages: list[Any]) -> OwnKeyOnly | None:
+    if value.get("web_search_options") is not None:
+        return OwnKeyOnly("web_search_options", "a search has a fee that the model's rates do not have; leave it out.")
+    for message in messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            file = part.get("file") if isinstance(part, dict) else None
+            if isinstance(file, dict) and file.get("file_id") is not None:
+                return OwnKeyOnly("messages", "a stored file may be anybody's; put its bytes into `file_data`.")
+    return dearer_tier(value)
 
 
 def take_usage(seen: Seen, record: dict[str, Any]) -> bool:

@@ -35,6 +35,19 @@ def test_parts_that_are_larger_than_their_bytes_are_counted(part: object, images
     assert read(messages=[{"role": "user", "content": [part]}]).images == images
 
 
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"web_search_options": {}}, "web_search_options"),
+     ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]}, "messages")],
+)  # fmt: skip
+def test_what_is_shared_or_has_a_fee_of_its_own_is_for_the_tenants_own_key(fields: dict[str, Any], param: str) -> None:
+    refused = read(**fields).own_key_only
+    assert refused is not None
+    assert refused.refusal().param == param
+    inline = [{"role": "user", "content": [{"type": "file", "file": {"file_data": "data:,x", "filename": "x"}}]}]
+    assert read(web_search_options=None, messages=inline).own_key_only is None
+
+
 def test_a_search_may_fill_the_window() -> None:
     assert read(web_search_options={}).images == 1 << 20
 
