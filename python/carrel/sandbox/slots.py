@@ -68,6 +68,7 @@ class Slots:
         self._hand_out()
         if not one.place.done() and len(share.waiting) > queued:
             share.waiting.remove(one)
+            self._forget(tenant, share)
             raise SandboxBusy(
                 f"{queued} commands of this tenant wait already (sandbox.queued). Try again when some have ended."
             )

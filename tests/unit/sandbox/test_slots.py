@@ -194,6 +194,16 @@ async def test_so_many_may_wait_and_one_more_is_told_at_once() -> None:
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
+async def test_who_is_refused_at_once_leaves_nothing_of_theirs_behind() -> None:
+    slots = Slots(1)
+    async with slots.taken(A, 1, wait=1):
+        with pytest.raises(SandboxBusy):
+            async with slots.taken(B, 1, wait=60, queued=0):
+                pass
+        assert list(slots._shares) == [A]
+    assert not slots._shares
+
+
 async def test_a_cancelled_one_that_is_passed_over_gives_no_place_away() -> None:
     crowd = Crowd(1)
     await crowd.come(A, 3)
