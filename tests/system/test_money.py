@@ -4,6 +4,7 @@ import concurrent.futures
 import csv
 import io
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from tests.fakes.gateway_process import GatewayProcess
@@ -13,7 +14,10 @@ COLUMNS = "date,tenant,model,tokens_in,tokens_out,tokens_cached,reasoning_tokens
 
 
 def report(gateway: GatewayProcess, tenant: str = "demo") -> list[dict[str, str]]:
-    shown = gateway.cli("billing", "report", tenant, "--period", "today", "--csv")
+    """All that a gateway of this test's has to report, also where midnight comes in the middle of it."""
+    today = datetime.now(UTC).date()
+    period = f"{today - timedelta(days=1)}..{today}"
+    shown = gateway.cli("billing", "report", tenant, "--period", period, "--csv")
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.splitlines()[0] == COLUMNS
     return list(csv.DictReader(io.StringIO(shown.stdout)))

@@ -10,7 +10,7 @@ from carrel.agents.streams import closing
 from carrel.agents.tool_round import SIDE_BY_SIDE, UNREAD_EVENTS
 from carrel.agents.tools.protocol import ToolOutcome, ToolSetting
 from carrel.agents.tools.toolbox import Toolbox
-from carrel.declare.tenant import SandboxConfig
+from carrel.declare.tenant import SandboxConfig, ToolName
 from carrel.errors import SandboxBusy, SandboxUnavailable
 from carrel.wire.conversation import ToolResult, ToolSpec
 from tests.fakes.agents import answer, call, house, scripted
@@ -76,7 +76,8 @@ async def test_a_failure_is_the_models_to_read(tmp_path: Path) -> None:
 
 async def test_a_fault_in_a_tool_is_told_without_its_insides(tmp_path: Path) -> None:
     class Broken:
-        name = "shell"
+        name: ToolName = "shell"
+        annotation = None
         spec = ToolSpec("shell", "Breaks.", {"type": "object", "additionalProperties": False, "properties": {}})
 
         async def run(self, arguments: dict[str, Any], setting: ToolSetting) -> ToolOutcome:
@@ -84,7 +85,7 @@ async def test_a_fault_in_a_tool_is_told_without_its_insides(tmp_path: Path) -> 
 
     provider = scripted(Play(calls=(call("shell"),)), Play("ok"))
     async with house(tmp_path, provider) as home:
-        home.agents._toolbox = Toolbox([Broken()])  # type: ignore[list-item] # its name is that of a tool
+        home.agents._toolbox = Toolbox([Broken()])
         await home.say("go")
         [result] = provider.requests[1].messages[-1].content
         assert isinstance(result, ToolResult)
@@ -106,7 +107,8 @@ async def test_many_calls_wait_for_a_place(tmp_path: Path) -> None:
     most = 0
 
     class Counting:
-        name = "shell"
+        name: ToolName = "shell"
+        annotation = None
         spec = ToolSpec("shell", "Counts.", {"type": "object", "properties": {}})
         inside = 0
 
@@ -120,7 +122,7 @@ async def test_many_calls_wait_for_a_place(tmp_path: Path) -> None:
 
     provider = scripted(Play(calls=tuple(call("shell", f"c{n}") for n in range(20))), Play("ok"))
     async with house(tmp_path, provider) as home:
-        home.agents._toolbox = Toolbox([Counting()])  # type: ignore[list-item] # its name is that of a tool
+        home.agents._toolbox = Toolbox([Counting()])
         assert answer(await home.say("go")).tool_calls == 20
     assert most == SIDE_BY_SIDE
 
