@@ -80,7 +80,7 @@ def test_no_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
         (1000, None, "ok"),
         (0, None, "ok"),
         (1000, "bwrap: Creating new namespace failed: Permission denied", "fault"),
-        (0, "bwrap: Can't find source path /root/x: Permission denied", "warning"),
+        (0, "bwrap: Can't find source path /srv/x: Permission denied", "warning"),
         (0, "seccomp does not hold", "fault"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +16,6 @@ from carrel.tenancy.handle import Tenant
 from tests.fakes.sandboxed import LAUNCH_UID, InWorker, reachable, shell, workspace_tenant
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-async def runner() -> AsyncIterator[BwrapSandbox]:
-    made = BwrapSandbox(launch_uid=LAUNCH_UID)
-    yield made
-    await made.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,22 +12,7 @@ from carrel.errors import SandboxUnavailable, TooLarge
 from carrel.sandbox.protocol import Job
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
-from tests.fakes.sandboxed import LAUNCH_UID, USR, reachable, shell, workspace_tenant
-
-
-@pytest.fixture
-async def runner() -> AsyncIterator[BwrapSandbox]:
-    made = BwrapSandbox(launch_uid=LAUNCH_UID)
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def tenant() -> Iterator[Tenant]:
-    with reachable() as path:
-        made = workspace_tenant(path)
-        yield made
-        made.root.close()
+from tests.fakes.sandboxed import USR, shell
 
 
 def descendants() -> list[str]:

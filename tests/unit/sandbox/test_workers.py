@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -14,21 +14,6 @@ from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
 from tests.fakes.launcher import running
 from tests.fakes.sandboxed import LAUNCH_UID, reachable, shell, workspace_tenant
-
-
-@pytest.fixture
-async def runner() -> AsyncIterator[BwrapSandbox]:
-    made = BwrapSandbox(launch_uid=LAUNCH_UID)
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def tenant() -> Iterator[Tenant]:
-    with reachable() as path:
-        made = workspace_tenant(path)
-        yield made
-        made.root.close()
 
 
 def kept(command: str, name: str = "main", **limits: float) -> Job:
