@@ -56,8 +56,6 @@ class CallFields(ABC):
     metered: ClassVar[bool] = True
     generates: ClassVar[bool] = True
     """Whether the answer is made of tokens; where it is not, its length says nothing of them."""
-    forwards: ClassVar[tuple[str, ...]] = ()
-    """Headers of the caller's that the vendor gets."""
 
     model: str
     stream: bool = False
