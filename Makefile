@@ -6,6 +6,10 @@ SHELL := /bin/bash
 
 VENV := python/.venv
 PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install -q --disable-pip-version-check --no-input --root-user-action=ignore --retries 5 --timeout 60
+APT := apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300
+# A failed test is run once more, and named at the end: docs/howto/testing.md.
+PYTEST := .venv/bin/python -m pytest -c pyproject.toml --rootdir .. -p no:cacheprovider --reruns 1 --reruns-delay 5 ../tests
 ARGS ?=
 
 help: ## Show what there is to make.
@@ -16,10 +20,10 @@ gateway: $(VENV)/.runtime system-packages userland ## Start the gateway with ./t
 	@exec $(VENV)/bin/carrel gateway --trial $(ARGS)
 
 test: $(VENV)/.dev system-packages userland ## Run lint, types, import rules and all tests.
-	cd python && .venv/bin/python -m pytest -c pyproject.toml --rootdir .. -p no:cacheprovider ../tests $(ARGS)
+	cd python && $(PYTEST) $(ARGS)
 
 test-long: $(VENV)/.dev system-packages userland ## The same, with the long runs of the fault tests.
-	cd python && CARREL_TEST_LONG=1 .venv/bin/python -m pytest -c pyproject.toml --rootdir .. -p no:cacheprovider ../tests $(ARGS)
+	cd python && CARREL_TEST_LONG=1 $(PYTEST) $(ARGS)
 
 bench: $(VENV)/.dev system-packages ## Run the benchmarks, side by side with their references.
 	cd python && for b in gateway_overhead sandbox_start egress reconcile idle_workers; do PYTHONPATH=.. .venv/bin/python -m "tests.bench.$$b"; done
@@ -45,14 +49,14 @@ $(VENV)/bin/python:
 
 $(VENV)/.runtime: python/requirements.lock python/pyproject.toml | $(VENV)/bin/python
 	@test -e $(VENV)/.dev || { echo "carrel: installing the locked dependencies"; \
-	  $(PY) -m pip install -q --disable-pip-version-check --no-input --root-user-action=ignore --require-hashes -r python/requirements.lock; }
-	@$(PY) -m pip install -q --disable-pip-version-check --no-input --root-user-action=ignore --no-deps --no-build-isolation --no-index -e python
+	  $(PIP) --require-hashes -r python/requirements.lock; }
+	@$(PIP) --no-deps --no-build-isolation --no-index -e python
 	@$(PY) -m compileall -q python/carrel
 	@touch $@
 
 $(VENV)/.dev: python/requirements-dev.lock python/pyproject.toml | $(VENV)/bin/python
-	@$(PY) -m pip install -q --disable-pip-version-check --no-input --root-user-action=ignore --require-hashes -r python/requirements-dev.lock
-	@$(PY) -m pip install -q --disable-pip-version-check --no-input --root-user-action=ignore --no-deps --no-build-isolation --no-index -e python
+	@$(PIP) --require-hashes -r python/requirements-dev.lock
+	@$(PIP) --no-deps --no-build-isolation --no-index -e python
 	@$(PY) -m compileall -q python/carrel
 	@touch $@ $(VENV)/.runtime
 
@@ -64,11 +68,13 @@ system-packages:
 	as_root=; if [ "$$(id -u)" != 0 ]; then if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then as_root="sudo -n"; else as_root=no; fi; fi; \
 	if [ "$$as_root" != no ] && command -v apt-get >/dev/null; then \
 	  echo "carrel: installing$$missing with apt-get"; \
-	  { $$as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null 2>&1 || true; \
+	  { $$as_root $(APT) update && DEBIAN_FRONTEND=noninteractive $$as_root $(APT) install -y --no-install-recommends $$missing; } >/dev/null 2>&1 || true; \
 	elif [ "$$as_root" != no ] && command -v dnf >/dev/null; then $$as_root dnf install -y -q $${missing/nix-bin/nix} >/dev/null 2>&1 || true; \
 	elif [ "$$as_root" != no ] && command -v pacman >/dev/null; then $$as_root pacman -S --noconfirm --needed $${missing/nix-bin/nix} >/dev/null 2>&1 || true; fi; \
 	command -v bwrap >/dev/null || echo "carrel: bubblewrap is missing, so no tool can run: install the package 'bubblewrap' (apt, dnf, pacman, zypper) and start again." >&2; \
 	command -v nix-build >/dev/null || echo "carrel: Nix is missing, so tools use the host's /usr: install 'nix-bin' (Debian, Ubuntu) or Nix from nixos.org for closures." >&2
 
+# Who starts a trial without a network is not kept waiting; a test run without packages would test less.
+test test-long: PATIENT := --patient
 userland: $(VENV)/.runtime
-	@$(PY) tests/packageset/fetch.py || echo "carrel: the test package set is not at hand, so tools use the host's /usr for now." >&2
+	@$(PY) tests/packageset/fetch.py $(PATIENT) || echo "carrel: the test package set is not at hand, so tools use the host's /usr for now." >&2

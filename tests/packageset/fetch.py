@@ -1,9 +1,10 @@
-"""Fetches the Debian packages of the test package set: ``python tests/packageset/fetch.py [--update-lock]``.
+"""Fetches the Debian packages of the test package set: ``python tests/packageset/fetch.py``.
 
 They go into ``.cache/packageset`` at the top of the checkout, by apt and its signed lists, and are compared with
 ``lock.json``. Where the distribution does not have a locked version any more, the current ones are taken on apt's word
 and it is said: the lock in the cache names what is there. What is there is fetched anew only where the lock or the list
-of packages changes; where that fails, what is there serves on. Standard library only; nothing is installed.
+of packages changes; where that fails, what is there serves on. ``--patient`` begins a download that failed once more,
+``--update-lock`` locks what the distribution has now. Standard library only; nothing is installed.
 """
 
 import hashlib
@@ -16,12 +17,16 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / ".cache" / "packageset"
 SECONDS = 300
+PATIENCE = 3
+"""How often a patient caller begins a download."""
+PAUSE = 5.0
 Locked = dict[str, dict[str, str]]
 
 
@@ -60,23 +65,19 @@ def ordered(names: list[str]) -> str | None:
     return filled_for if all((CACHE / entry["file"]).is_file() for entry in have.values()) else None
 
 
-def fetch(names: list[str], into: Path, locked: Locked) -> dict[str, dict[str, str]]:
+def fetch(names: list[str], into: Path, locked: Locked, *, tries: int = 1) -> dict[str, dict[str, str]]:
     """Download into the directory and describe what came: file, version and SHA-256 by name."""
     if shutil.which("apt-get") is None:
         raise CannotFetch("the test package set is made of Debian packages, and there is no apt-get here")
     known = [f"{name}={locked[name]['version']}" if name in locked else name for name in names]
-    for asked in (known, names):
-        for partial in into.iterdir():
-            partial.unlink()
-        done = subprocess.run(
-            ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", *asked],
-            cwd=into, capture_output=True, text=True, timeout=SECONDS, check=False,
-        )  # fmt: skip
-        if done.returncode == 0:
+    for number, asked in enumerate([known, names] * tries):
+        if number and number % 2 == 0:
+            time.sleep(PAUSE * number)
+        reason = _download(asked, into)
+        if reason is None:
             break
     else:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise CannotFetch(f"apt-get cannot download it ({reason[0]}); it needs Debian 12, and `apt-get update` as root")
+        raise CannotFetch(f"apt-get cannot download it ({reason}); it needs Debian 12, and `apt-get update` as root")
     found: dict[str, dict[str, str]] = {}
     for file in sorted(into.glob("*.deb")):
         name, version, _ = file.name.split("_", 2)
@@ -89,6 +90,22 @@ def fetch(names: list[str], into: Path, locked: Locked) -> dict[str, dict[str, s
     if missing:
         raise CannotFetch(f"apt-get did not give {', '.join(missing)}")
     return found
+
+
+def _download(asked: list[str], into: Path) -> str | None:
+    """One try, into the emptied directory: why it failed, or None."""
+    for partial in into.iterdir():
+        partial.unlink()
+    try:
+        done = subprocess.run(
+            ["apt-get", "download", "-qq", "-o", "Acquire::Retries=3", "-o", "APT::Sandbox::User=root", *asked],
+            cwd=into, capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"it was not done within {SECONDS} s"
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip().splitlines() or ["no reason given"])[-1]
 
 
 def compare(found: dict[str, dict[str, str]], locked: Locked) -> list[str]:
@@ -138,12 +155,12 @@ def _locked() -> Locked:
     return locked
 
 
-def fill(names: list[str], *, update_lock: bool) -> None:
+def fill(names: list[str], *, update_lock: bool, tries: int) -> None:
     """Fetch into a directory beside the cache, and put it in the cache's place when it is whole."""
     CACHE.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix="packageset-", dir=CACHE.parent))
     try:
-        found = fetch(names, staged, {} if update_lock else _locked())
+        found = fetch(names, staged, {} if update_lock else _locked(), tries=tries)
         if update_lock:
             _lock(found)
         for note in compare(found, _locked()):
@@ -179,8 +196,8 @@ def main(words: list[str]) -> int:
     if filled_for == order(names) and not update_lock:
         return 0
     try:
-        fill(names, update_lock=update_lock)
-    except (CannotFetch, OSError, subprocess.TimeoutExpired) as error:
+        fill(names, update_lock=update_lock, tries=PATIENCE if "--patient" in words else 1)
+    except (CannotFetch, OSError) as error:
         _say(str(error))
         if filled_for is None or update_lock:
             return 1
