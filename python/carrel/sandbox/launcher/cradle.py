@@ -144,7 +144,10 @@ def _runtime(order: dict[str, Any], arguments: list[str], *, as_container: bool 
                 nothing = os.open("/dev/null", os.O_RDWR)
                 for stream in (0, 1, 2):
                     os.dup2(nothing, stream)
-            os.execve(program, argv, {"HOME": STATE, "XDG_RUNTIME_DIR": STATE})  # noqa: S606 - what the whole is for
+            # It needs no other program, and finds none: with newuidmap, where that is installed, it would try to take
+            # ids that nobody has here, and say so in the command's own output.
+            environment = {"HOME": STATE, "XDG_RUNTIME_DIR": STATE, "PATH": STATE}
+            os.execve(program, argv, environment)  # noqa: S606 - what the whole is for
         finally:
             os._exit(127)
     return child
