@@ -136,6 +136,19 @@ class FakeMeter:
 
 
 @dataclass
+class FakeDisk:
+    """What is taken of the disk, as it is set."""
+
+    quotas: list[QuotaState] = field(default_factory=list)
+
+    async def quota_status(self, tenant: Tenant) -> Sequence[QuotaState]:
+        return self.quotas
+
+    async def taken(self, tenant: Tenant) -> tuple[int, int]:
+        return 4096, 2
+
+
+@dataclass
 class Summary:
     """A session."""
 
@@ -273,6 +286,7 @@ class Edge:
     services: Services
     tokens: TokenBook
     meter: FakeMeter
+    disk: FakeDisk
     agents: FakeAgents
     relay: FakeRelay
     sessions: SessionBook
@@ -321,12 +335,13 @@ async def running_edge(
     for tenant in chosen:
         tokens.add(token_of(tenant.id), tenant.id)
     sessions = SessionBook()
-    meter, agents, relay = FakeMeter(), FakeAgents(sessions), FakeRelay()
+    meter, disk, agents, relay = FakeMeter(), FakeDisk(), FakeAgents(sessions), FakeRelay()
     fields: Mapping[str, Any] = {
         "directory": directory, "tokens": tokens, "agents": agents, "sessions": sessions, "meter": meter,
         "relay": relay, "providers": OneProvider(), "administration": FakeAdministration(directory),
         "reconciler": FakeReconciler(), "audit": FakeAudit(), "sandboxes": FakeSandboxes(),
         "secrets": FakeSecrets(), "packages": FakePackages(), "access": FakeAccess(), "snapshots": FakeSnapshots(),
+        "disk": disk,
         "metrics": Metrics(), "clock": SystemClock(), "version": "1.2.3", **overrides,
     }  # fmt: skip
     services = Services(**fields)
@@ -334,7 +349,7 @@ async def running_edge(
     socket_path = state / "control.sock"
     await server.start("127.0.0.1", 0, socket_path)
     try:
-        yield Edge(server, services, tokens, meter, agents, relay, sessions, directory, socket_path)
+        yield Edge(server, services, tokens, meter, disk, agents, relay, sessions, directory, socket_path)
     finally:
         await server.stop(0.2)
         for tenant in chosen:

@@ -15,6 +15,7 @@ from typing import IO
 from carrel.errors import CarrelError, NotFound
 from carrel.ids import TenantId
 from carrel.sandbox.protocol import Confinement, Job, KeptSandbox, KillReason, Mechanism, Outcome
+from carrel.sandbox.usage import Use, measure
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.userland import Userland
 
@@ -66,6 +67,9 @@ class FakeSandbox:
             raise
         finally:
             self.running.discard(process.pid)
+
+    async def disk(self, tenant: Tenant) -> Use:
+        return sum((await asyncio.to_thread(measure, tenant.root)).values(), Use())
 
     def kept(self) -> tuple[KeptSandbox, ...]:
         return ()

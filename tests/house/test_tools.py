@@ -16,7 +16,7 @@ BIN = Path(sys.executable).parent
         ("lint-imports", "--no-cache"),
         ("ruff", "check", "--no-cache", "carrel", "../tests"),
         ("ruff", "format", "--no-cache", "--check", "carrel", "../tests"),
-        ("mypy", "carrel", "../tests"),
+        ("mypy",),
     ],
     ids=lambda command: "-".join(command[:2]),
 )

@@ -44,9 +44,12 @@ def test_a_tenant_from_its_first_command_to_its_last(new_gateway: StartGateway) 
     assert "no-such-package" in refused.stderr
     assert not (gateway.tenants_dir / "other.yaml").exists()
 
-    limited = gateway.cli("tenants", "quota", "update", "newco", "--requests-per-hour", "7")
+    limited = gateway.cli("tenants", "quota", "update", "newco", "--requests-per-hour", "7", "--disk-bytes", "1GiB")
     assert limited.returncode == 0, limited.stderr
     assert "requests_per_hour" in limited.stdout
+    [disk] = [line.split() for line in limited.stdout.splitlines() if line.startswith("disk_bytes")]
+    assert disk[4] == str(1 << 30)
+    assert f"disk_bytes: {1 << 30}" in (gateway.tenants_dir / "newco.yaml").read_text()
     assert "did you mean newco?" in gateway.cli("tenants", "show", "newc").stderr
 
     assert told(gateway, "tenants", "suspend", "newco")["state"] == "suspended"

@@ -17,6 +17,9 @@ NO_LIMIT: Final = "none"
 
 Limit = Annotated[str | None, Parameter(help=f"`{NO_LIMIT}` takes the limit away.")]
 
+Size = Annotated[str | None, Parameter(help=f"Bytes, or with a unit as `5GiB`. `{NO_LIMIT}` takes the limit away.")]
+_UNITS: Final = {"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
+
 
 def show(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
     """Show a tenant's quotas, and how much of each is used."""
@@ -31,6 +34,14 @@ def show(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
     rows = [(q.name, q.used, q.reserved, q.soft, q.hard, _minute(q.reset_at), _standing(q)) for q in lines]
     screen.table(("QUOTA", "USED", "HELD", "SOFT", "HARD", "RESETS", "STANDS"), rows)
     return DONE
+
+
+def _bytes(text: str | None) -> str | None:
+    """``text`` with its unit multiplied out; what is none is told of by who judges the order."""
+    if text is None:
+        return None
+    number, power = text[:-3].strip(), _UNITS.get(text[-3:])
+    return str(int(number) << power) if power is not None and number.isascii() and number.isdigit() else text
 
 
 def _minute(when: str | None) -> str | None:
@@ -55,6 +66,9 @@ def update(
     requests_per_second: Limit = None,
     requests_per_minute: Limit = None,
     requests_per_hour: Limit = None,
+    disk_bytes: Size = None,
+    disk_files: Limit = None,
+    snapshots_bytes: Size = None,
     target: Target = HERE,
 ) -> int:
     """Set hard limits in the tenant's file. What is left out stays as it is."""
@@ -66,6 +80,9 @@ def update(
         "requests_per_second": requests_per_second,
         "requests_per_minute": requests_per_minute,
         "requests_per_hour": requests_per_hour,
+        "disk_bytes": _bytes(disk_bytes),
+        "disk_files": disk_files,
+        "snapshots_bytes": _bytes(snapshots_bytes),
     }
     limits = {key: None if text == NO_LIMIT else text for key, text in given.items() if text is not None}
     if not limits:

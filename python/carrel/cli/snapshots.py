@@ -40,8 +40,21 @@ def snapshot(
     return DONE
 
 
-def snapshots(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
+def snapshots(
+    tenant: TenantArgument,
+    /,
+    *,
+    remove: Annotated[str | None, Parameter(name="--remove", help="Forget this one instead, by its id.")] = None,
+    target: Target = HERE,
+) -> int:
     """List the snapshots of a tenant's workspaces, oldest first."""
+    if remove is not None:
+        request(target, "DELETE", tenant_path(tenant, "snapshots", remove))
+        if target.json:
+            screen.show_json({"removed": remove})
+        else:
+            screen.say(f"{remove} is no more.")
+        return DONE
     document = request(target, "GET", tenant_path(tenant, "snapshots"))
     if target.json:
         screen.show_json(document)
@@ -50,8 +63,11 @@ def snapshots(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
     if not found:
         screen.note(f"There is no snapshot of {tenant}.")
         return DONE
-    rows = [(one.id, one.workspace, screen.moment(one.made), str(one.files), one.why, one.label) for one in found]
-    screen.table(("SNAPSHOT", "WORKSPACE", "MADE", "ENTRIES", "WHY", "LABEL"), rows)
+    rows = [
+        (one.id, one.workspace, screen.moment(one.made), str(one.files), str(one.bytes), one.why, one.label)
+        for one in found
+    ]
+    screen.table(("SNAPSHOT", "WORKSPACE", "MADE", "ENTRIES", "BYTES", "WHY", "LABEL"), rows)
     return DONE
 
 

@@ -45,6 +45,9 @@ class Quotas(Declared):
     disk_files: Count | CountLimit | None = Field(
         None, description="Files, directories and links of all workspaces of the tenant together."
     )
+    snapshots_bytes: Count | CountLimit | None = Field(
+        None, description="Bytes of all snapshots of the tenant's workspaces together, as if they shared no content."
+    )
 
     def count(self, name: str) -> CountLimit:
         """The limit of a counted quota, as a CountLimit."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from carrel.errors import InvalidRequest
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Query, Route
-from carrel.http.rpc.tenants import quota_line, report_row
+from carrel.http.rpc.tenants import disk_states, quota_line, report_row
 from carrel.http.rpc_endpoint import answer
 from carrel.metering.report import to_csv, totals_of
 from carrel.policy.periods import parse_period
@@ -89,7 +89,8 @@ async def revoke_token(exchange: Exchange) -> web.StreamResponse:
 async def show_quota(exchange: Exchange) -> web.StreamResponse:
     """A tenant's quotas in use."""
     tenant = exchange.subject_or_self
-    states = await exchange.services.meter.quota_status(tenant)
+    calls = await exchange.services.meter.quota_status(tenant)
+    states = (*calls, *await disk_states(exchange.services, tenant))
     lines = tuple(control.QuotaLine.model_validate(quota_line(s).model_dump()) for s in states)
     return reply(control.QuotaView(tenant=tenant.id, quotas=lines))
 

@@ -113,6 +113,18 @@ class Metering(Protocol):
         ...
 
 
+class DiskUse(Protocol):
+    """What tenants take of the disk."""
+
+    async def quota_status(self, tenant: Tenant) -> Sequence[QuotaState]:
+        """Every quota of the disk that is declared for the tenant, with what is taken of it now."""
+        ...
+
+    async def taken(self, tenant: Tenant) -> tuple[int, int]:
+        """Bytes and entries of all its workspaces, whatever is declared."""
+        ...
+
+
 class SessionSummary(Protocol):
     """One line of a tenant's list of sessions."""
 
@@ -317,3 +329,4 @@ class Services:
     packages: Packages | None = None
     access: Access | None = None
     snapshots: SnapshotKeeping | None = None
+    disk: DiskUse | None = None

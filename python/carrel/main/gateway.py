@@ -32,6 +32,7 @@ from carrel.http.services import Services
 from carrel.ids import TenantId, new_request_id
 from carrel.main.access import Access
 from carrel.main.announce import Announcement
+from carrel.main.disk import DiskUse
 from carrel.main.egress import placeholder_key
 from carrel.main.footprint import give_back
 from carrel.main.house import House, own_cgroup
@@ -313,6 +314,7 @@ def _build(
         secrets=SecretKeeping(vault=ground.vault, audit=ground.audit),
         packages=packages, access=access,
         snapshots=SnapshotKeeping(snapshots=snapshots, sandbox=sandbox, audit=ground.audit),
+        disk=DiskUse(sandbox=sandbox, snapshots=snapshots),
     )  # fmt: skip
     server = Server(services)
     stack.push_async_callback(server.stop, DRAIN_SECONDS)

@@ -5,6 +5,7 @@ It is ours to divide only where whoever manages the tree has said so: systemd, b
 not. Being writable says nothing: a user's whole session is.
 """
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -32,6 +33,11 @@ class Delegation:
     path: str
     controllers: tuple[str, ...]
     lock: int
+
+    def freeze(self, tenant: str, still: bool) -> None:
+        """Let all that runs in a tenant's sandboxes stand still, or go on. Where nothing runs, nothing is done."""
+        with contextlib.suppress(OSError):
+            _write(Path(self.path, TENANTS, tenant, "cgroup.freeze"), str(int(still)))
 
 
 def take(process: Path = Path("/proc/self")) -> Delegation:

@@ -64,6 +64,10 @@ def mechanisms(controllers: frozenset[str] | None) -> tuple[Mechanism, ...]:
         Mechanism("wall_clock", "launcher", "sandbox"),
         Mechanism("output", "gateway", "sandbox"),
         Mechanism("disk", "gateway, which keeps a part of it free", "tenant"),
-        Mechanism("disk_quota", "gateway, which measures the workspaces", "tenant"),
+        Mechanism(
+            "disk_quota",
+            "gateway, which measures the workspaces" + (", standing still where they may be over" if grouped else ""),
+            "tenant",
+        ),
         Mechanism("concurrent", "gateway, in fair shares where the machine is full", "tenant"),
     )

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from carrel.declare.tenant import SandboxConfig
 from carrel.ids import TenantId
 from carrel.sandbox.launcher import GATE_PORT
+from carrel.sandbox.usage import Use
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.userland import Userland
 
@@ -143,6 +144,10 @@ class Sandbox(Protocol):
 
     async def room(self, tenant: Tenant, size: int) -> None:
         """Raise DiskQuotaExceeded where a new file of ``size`` bytes is more than the tenant's workspaces may hold."""
+        ...
+
+    async def disk(self, tenant: Tenant) -> Use:
+        """What the tenant's workspaces take of the disk together, measured now or a moment ago."""
         ...
 
     def mechanisms(self) -> tuple[Mechanism, ...]:

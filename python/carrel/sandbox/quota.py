@@ -1,8 +1,10 @@
 """A tenant's quota of the disk: what its workspaces may take together, held while commands run and between.
 
 The trees are walked in a thread: when it cannot be ruled out that the tenant is over (by what the whole file system has
-lost since the last walk), and else after a pause that is a multiple of what a walk takes. A tenant that is over may
-still run commands, to delete: they cannot make any file longer, and are ended where the tenant takes more all the same.
+lost since the last walk), and else after a pause that is a multiple of what a walk takes. The nearer a tenant may be to
+its limit, the sooner comes the next look; where there are cgroups, its sandboxes stand still while that is found out. A
+tenant that is over may still run commands, to delete: they cannot make any file longer, and are ended
+where the tenant takes more all the same.
 """
 
 import asyncio
@@ -22,7 +24,9 @@ from carrel.sandbox.usage import Moved, Use, measure
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Tenant
 
-LOOK_SECONDS: Final = 0.1
+LOOK_SECONDS: Final = (0.005, 0.1)
+FASTEST: Final = 2 << 30
+"""Bytes a second that a command is taken to write at most: so long before a limit can be passed there is a look."""
 PAUSE: Final = (0.5, 15.0)
 PAUSE_WALKS: Final = 10
 IDLE_SECONDS: Final = 10.0
@@ -31,6 +35,7 @@ SLACK: Final = Use(4 << 20, 1000)
 """What a tenant that is over may grow by as it tidies up: directories get longer, tools write down what they do."""
 _NOTHING: Final = Use()
 _BOUNDLESS: Final = 1 << 62
+_BOUNDLESS_USE: Final = Use(_BOUNDLESS, _BOUNDLESS)
 _log = structlog.get_logger(__name__)
 
 
@@ -74,10 +79,17 @@ class _Share:
 
 
 class DiskQuotas:
-    """All tenants'. ``lives_on`` tells whether something of a tenant's runs between commands, ``end`` ends that."""
+    """All tenants'. ``lives_on`` tells whether something of a tenant's runs between commands, ``end`` ends that.
 
-    def __init__(self, *, tasks: Tasks, lives_on: Callable[[TenantId], bool], end: Callable[[TenantId], None]) -> None:
+    ``freeze`` lets all that runs for a tenant stand still, or go on; it blocks, and does nothing where nothing can.
+    """
+
+    def __init__(
+        self, *, tasks: Tasks, lives_on: Callable[[TenantId], bool], end: Callable[[TenantId], None],
+        freeze: Callable[[TenantId, bool], None] = lambda _tenant, _still: None,
+    ) -> None:  # fmt: skip
         self._tasks = tasks
+        self._freeze = freeze
         self._lives_on = lives_on
         self._end = end
         self._shares: dict[TenantId, _Share] = {}
@@ -113,6 +125,14 @@ class DiskQuotas:
             )
         share.used["sandbox"] = share.used.get("sandbox", Use()) + wanted
 
+    async def use(self, tenant: Tenant) -> Use:
+        """What the workspaces take: measured anew, unless that was done so lately that asking would be a load."""
+        share = self._of(tenant) or self._share(tenant, None, None)
+        age = asyncio.get_running_loop().time() - share.at
+        if not share.known or age > max(PAUSE[0], share.took * PAUSE_WALKS):
+            await self._measured(share)
+        return share.use
+
     @contextlib.contextmanager
     def watching(self, tenant: Tenant, workspace: str, on_over: Callable[[KillReason], None]) -> Iterator[None]:
         """Look at what the tenant takes while a command runs; ``on_over`` is called where that is too much."""
@@ -132,21 +152,20 @@ class DiskQuotas:
     def _of(self, tenant: Tenant) -> _Share | None:
         quotas = tenant.config.quotas
         hard, soft = _limit(quotas, "hard"), _limit(quotas, "soft")
-        if hard is None and soft is None:
-            self._shares.pop(tenant.id, None)
-            return None
+        return None if hard is None and soft is None else self._share(tenant, hard, soft)
+
+    def _share(self, tenant: Tenant, hard: Use | None, soft: Use | None) -> _Share:
         share = self._shares.get(tenant.id)
         if share is None:
             share = self._shares[tenant.id] = _Share(tenant, Use(), Use())
-        boundless = Use(_BOUNDLESS, _BOUNDLESS)
-        share.tenant, share.hard, share.soft = tenant, hard or boundless, soft or boundless
+        share.tenant, share.hard, share.soft = tenant, hard or _BOUNDLESS_USE, soft or _BOUNDLESS_USE
         return share
 
     def _may_be_over(self, share: _Share, wanted: Use = _NOTHING) -> bool:
         """Whether what is known leaves it open: all that the file system has lost may be this tenant's."""
         if not share.known:
             return True
-        lost = max(0, share.free - _free(share.tenant))
+        lost = max(0, self._lost(share))
         return (share.use + wanted + Use(lost, 0)).over(share.hard) or share.use.over(share.soft)
 
     async def _watch(self, share: _Share) -> None:
@@ -157,12 +176,14 @@ class DiskQuotas:
                 last = not share.commands and not self._lives_on(share.tenant.id)
                 shortest, longest = PAUSE if share.commands else (IDLE_SECONDS, IDLE_SECONDS)
                 pause = min(max(shortest, share.took * PAUSE_WALKS), longest)
-                if last or loop.time() - share.at >= pause or self._grows_fast(share):
+                if self._grows_fast(share):
+                    await self._judged_still(share)
+                elif last or loop.time() - share.at >= pause:
                     await self._measured(share)
                     self._judge(share)
                 if last and not share.commands:
                     return
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(look_after(share.allowed.bytes - share.use.bytes - self._lost(share)))
         except (OSError, CarrelError) as error:
             # The tenant is gone, or its directory is: the next run looks anew.
             _log.warning("a tenant's use of the disk cannot be seen", tenant=share.tenant.id, error=str(error))
@@ -170,8 +191,28 @@ class DiskQuotas:
         finally:
             share.watching = None
 
+    async def _judged_still(self, share: _Share) -> None:
+        """Walk while nothing of the tenant's runs, and end what is over before it goes on.
+
+        No more than half of the time: what the file system loses may be another tenant's doing.
+        """
+        still = asyncio.get_running_loop().time() - share.at >= share.took
+        if still:
+            await asyncio.to_thread(self._freeze, share.tenant.id, True)
+        try:
+            await self._measured(share)
+            self._judge(share)
+        finally:
+            if still:
+                # What is killed while it stands still dies; whoever cancels this waits for the others to go on.
+                await asyncio.shield(asyncio.to_thread(self._freeze, share.tenant.id, False))
+
+    def _lost(self, share: _Share) -> int:
+        """What the file system has less than as the last walk began; negative where it has more."""
+        return share.free - _free(share.tenant)
+
     def _grows_fast(self, share: _Share) -> bool:
-        lost = share.free - _free(share.tenant)
+        lost = self._lost(share)
         return lost > SLACK.bytes and (share.use + Use(lost, 0)).over(share.allowed)
 
     def _judge(self, share: _Share) -> None:
@@ -224,6 +265,12 @@ class DiskQuotas:
         if share.hard.files < _BOUNDLESS or share.soft.files < _BOUNDLESS:
             limits.append(f"{use.files} files, of {min(share.hard.files, share.soft.files)} (quotas.disk_files)")
         return f"The workspace takes {' and '.join(limits)}."
+
+
+def look_after(left: int) -> float:
+    """Seconds until the next look, where ``left`` bytes may be written before a limit is passed."""
+    shortest, longest = LOOK_SECONDS
+    return min(max(left / FASTEST, shortest), longest)
 
 
 def tidying(job: Job) -> Job:

@@ -33,6 +33,7 @@ from carrel.sandbox.protocol import Confinement, EgressGate, Job, KeptSandbox, M
 from carrel.sandbox.quota import DiskQuotas, tidying, told
 from carrel.sandbox.seccomp import denying, filters
 from carrel.sandbox.slots import Slots
+from carrel.sandbox.usage import Use
 from carrel.sandbox.workers import Workers
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
@@ -76,7 +77,10 @@ class BwrapSandbox:
         )
         self._tasks = Tasks("sandbox")
         self._slots = Slots(at_once)
-        self._disk = DiskQuotas(tasks=self._tasks, lives_on=self._lives_on, end=self._end_what_lives_on)
+        self._disk = DiskQuotas(
+            tasks=self._tasks, lives_on=self._lives_on, end=self._end_what_lives_on,
+            **({} if groups is None else {"freeze": groups.freeze}),
+        )  # fmt: skip
         self._busy: Counter[tuple[TenantId, str]] = Counter()
         self._workers = Workers(link=self._link, clock=clock or SystemClock(), start=self._start_worker)
         self._metrics = metrics
@@ -155,6 +159,10 @@ class BwrapSandbox:
     async def room(self, tenant: Tenant, size: int) -> None:
         """See ``Sandbox.room``."""
         await self._disk.room(tenant, size)
+
+    async def disk(self, tenant: Tenant) -> Use:
+        """See ``Sandbox.disk``."""
+        return await self._disk.use(tenant)
 
     def mechanisms(self) -> tuple[Mechanism, ...]:
         """See ``Sandbox.mechanisms``."""

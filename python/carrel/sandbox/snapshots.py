@@ -16,10 +16,11 @@ from typing import Final, Literal
 from uuid import uuid4
 
 from carrel.clock import Clock
-from carrel.errors import CarrelError, NotFound, StorageFull, TooLarge
+from carrel.errors import CarrelError, DiskQuotaExceeded, NotFound, StorageFull, TooLarge
 from carrel.ids import TenantId
 from carrel.sandbox.disk import Room, room_at
 from carrel.sandbox.tree import Copied, Limits, copy_tree, state_of
+from carrel.sandbox.usage import Moved, Use, walked
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.paths import TenantRoot
 
@@ -72,13 +73,15 @@ class Snapshots:
     ) -> Snapshot:  # fmt: skip
         """Copy ``workspace``; the oldest of it beyond ``keep`` that were made likewise go.
 
-        ``together`` bounds what all that messages made take of one tenant; the newest stays. Raises NotFound, TooLarge,
+        ``together`` bounds what all that messages made take of one tenant; the newest stays. The oldest of those also
+        make room for this one in the tenant's quota of snapshots. Raises NotFound, TooLarge, DiskQuotaExceeded,
         StorageFull, also where what is kept free of the disk would be needed.
         """
+        most = tenant.config.quotas.count("snapshots_bytes").hard
         with self._half(tenant) as (snapshot_id, half):
             source = tenant.root.directory(workspace)
             try:
-                limits = _within_the_disk(source.fd, limits)
+                limits = _within_the_disk(source.fd, _within_quota(limits, most))
                 state = _state(source.fd, limits)
                 copied = self._copied(tenant, source.fd, half, limits)
             except OSError as error:
@@ -89,8 +92,11 @@ class Snapshots:
                 snapshot_id, workspace, label[:200], self._clock.now().isoformat(), copied.files, copied.bytes,
                 copied.left_out, why, state,
             )  # fmt: skip
+            if most is not None:
+                self._require_room(tenant, copied.bytes, most)
             self._name(tenant, half, snapshot)
         self._keep(tenant, workspace, keep, automatic=why == "before_turn")
+        self._make_room(tenant, most, but=snapshot.id)
         if together is not None:
             self._keep_within(tenant, together)
         return snapshot
@@ -171,9 +177,13 @@ class Snapshots:
         except OSError as error:
             self.remove(tenant, kept_id)
             raise StorageFull(f"The workspace could not be exchanged: {error.strerror}.") from error
-        before = replace(before, label=f"before going back to {snapshot_id}", files=0, bytes=0, left_out=0)
+        taken = self._taken(tenant, kept_id)
+        before = replace(
+            before, label=f"before going back to {snapshot_id}", files=taken.files, bytes=taken.bytes, left_out=0
+        )
         tenant.root.replace(f"{PLACE}/{kept_id}/{FACTS}", json.dumps(asdict(before)).encode())
         self._keep(tenant, chosen.workspace, keep, automatic=False, but=snapshot_id)
+        self._make_room(tenant, tenant.config.quotas.count("snapshots_bytes").hard, but=snapshot_id)
         return chosen, before
 
     @contextlib.contextmanager
@@ -216,6 +226,35 @@ class Snapshots:
             if number and (size > together.bytes or files > together.files):
                 self.remove(tenant, one.id)
 
+    def _require_room(self, tenant: Tenant, size: int, most: int) -> None:
+        """Raise DiskQuotaExceeded where ``size`` more does not fit beside those that only somebody may remove."""
+        kept = sum(one.bytes for one in self.list(tenant) if one.why != "before_turn")
+        if kept + size > most:
+            raise DiskQuotaExceeded(
+                f"The tenant's snapshots take {kept} bytes, of {most} (quotas.snapshots_bytes), and {size} more do not "
+                "fit: none was made. `carrel tenants snapshots ID --remove SNAPSHOT` forgets one."
+            )
+
+    def _make_room(self, tenant: Tenant, most: int | None, *, but: str) -> None:
+        """Forget the oldest that messages made until all are within ``most`` bytes; a way back is never refused."""
+        if most is None:
+            return
+        kept = self.list(tenant)
+        size = sum(one.bytes for one in kept)
+        for one in kept:
+            if size > most and one.why == "before_turn" and one.id != but:
+                self.remove(tenant, one.id)
+                size -= one.bytes
+
+    def _taken(self, tenant: Tenant, snapshot_id: str) -> Use:
+        """What one takes that was not copied but put by; nothing where somebody hides it by moving it about."""
+        with (
+            contextlib.suppress(Moved),
+            contextlib.closing(tenant.root.directory(f"{PLACE}/{snapshot_id}/{FILES}")) as kept,
+        ):
+            return walked(kept.fd)
+        return Use()
+
     def _of(self, tenant: Tenant, snapshot_id: str) -> Snapshot:
         found = next((one for one in self.list(tenant) if one.id == snapshot_id), None)
         if found is None:
@@ -230,6 +269,10 @@ class Snapshots:
             os.fsync(place.fd)
         finally:
             place.close()
+
+
+def _within_quota(limits: Limits, most: int | None) -> Limits:
+    return limits if most is None else replace(limits, most_bytes=min(limits.most_bytes, most))
 
 
 def _within_the_disk(source: int, limits: Limits) -> Limits:

@@ -57,7 +57,7 @@ def measure(root: TenantRoot, *, going: Callable[[], bool] = lambda: True) -> di
         for left in reversed(range(_TRIES)):
             try:
                 with contextlib.closing(root.directory(name)) as workspace:
-                    used[name] = _walked(workspace.fd, going)
+                    used[name] = walked(workspace.fd, going)
             except NotFound:
                 pass
             except Moved:
@@ -101,7 +101,8 @@ class _Count:
         self.bytes += found.st_blocks * _BLOCK
 
 
-def _walked(top: int, going: Callable[[], bool]) -> Use:
+def walked(top: int, going: Callable[[], bool] = lambda: True) -> Use:
+    """What is in the directory ``top``, a descriptor that stays the caller's. Blocking. Raises Moved, Stopped."""
     count = _Count()
     way = [_entered(os.dup(top), count)]
     try:

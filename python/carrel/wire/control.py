@@ -136,6 +136,9 @@ class QuotaUpdate(Order):
     requests_per_second: Annotated[int, Field(ge=0)] | None = None
     requests_per_minute: Annotated[int, Field(ge=0)] | None = None
     requests_per_hour: Annotated[int, Field(ge=0)] | None = None
+    disk_bytes: Annotated[int, Field(ge=0)] | None = None
+    disk_files: Annotated[int, Field(ge=0)] | None = None
+    snapshots_bytes: Annotated[int, Field(ge=0)] | None = None
 
 
 class QuotaLine(Answer):

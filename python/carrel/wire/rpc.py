@@ -99,7 +99,7 @@ class Rotated(Result):
 class UsageParams(OwnTenant):
     """Parameters of `tenants.usage`; ``period``: `today`, `current-month`, `last-month`, a date, `A..B`."""
 
-    refresh_disk: bool = Field(False, description="Taken for existing clients' sake.")
+    refresh_disk: bool = Field(False, description="Measure what the workspaces take of the disk, too.")
     period: Annotated[str, Field(max_length=64)] = "current-month"
 
 
@@ -133,6 +133,8 @@ class Usage(Result):
     total_cost_usd: str
     total_cost_cents: int
     total_sessions: int
+    disk_bytes: int | None = Field(None, description="What all workspaces take now, where `refreshDisk` asked for it.")
+    disk_files: int | None = Field(None, description="Files, directories and links in them.")
     rows: tuple[UsageRow, ...] = ()
 
 
@@ -154,7 +156,10 @@ class QuotaLine(Result):
 
 
 class QuotaStatus(Result):
-    """Quotas in use. Percentages are of the hard limit of the nearest window, 0 where there is none."""
+    """Quotas in use. Percentages are of the hard limit of the nearest window, 0 where there is none.
+
+    ``isBlocked`` is about model calls: who is over a quota of the disk may still ask, read and delete.
+    """
 
     tenant_id: str
     token_usage_percent: float

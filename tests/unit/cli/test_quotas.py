@@ -37,6 +37,18 @@ async def test_only_what_is_named_is_set(carrel: CommandLine, edge: Edge) -> Non
     ]
 
 
+async def test_the_disk_in_bytes_or_with_a_unit(carrel: CommandLine, edge: Edge) -> None:
+    edge.disk.quotas = [quota("disk_bytes", 7, hard=5 << 30)]
+    words = ("--disk-bytes", "5GiB", "--disk-files", "1000", "--snapshots-bytes", "none")
+    shown = (await carrel("tenants", "quota", "update", "acme", *words)).out.splitlines()[1].split()
+    assert shown == ["disk_bytes", "7", "0", "-", str(5 << 30), "-", "ok"]
+    administration = edge.services.administration
+    assert isinstance(administration, FakeAdministration)
+    assert administration.asked[-1][0] == "quota ['disk_bytes', 'disk_files', 'snapshots_bytes']"
+    refused = await carrel("tenants", "quota", "update", "acme", "--disk-bytes", "5GB")
+    assert (refused.code, refused.out) == (2, "")
+
+
 async def test_what_is_no_limit(carrel: CommandLine, edge: Edge) -> None:
     for words in ((), ("--tokens-per-day", "many"), ("--tokens-per-day", "-1"), ("--cost-per-day-usd", "nan")):
         done = await carrel("tenants", "quota", "update", "acme", *words)

@@ -14,7 +14,8 @@ async def test_a_copy_and_the_way_back(carrel: CommandLine, edge: Edge) -> None:
     assert done.out == "sandbox is as it was in 20260301-a; what it was before is 20260301-b.\n"
     assert (await carrel("tenants", "rollback", "acme", "20260301-a", "--json")).json()["to"]["id"] == "20260301-a"
     snapshots: Any = edge.services.snapshots
-    assert snapshots.done == ["make x one", "roll back 20260301-a", "roll back 20260301-a"]
+    assert (await carrel("tenants", "snapshots", "acme", "--remove", "20260301-a")).out == "20260301-a is no more.\n"
+    assert snapshots.done == ["make x one", "roll back 20260301-a", "roll back 20260301-a", "remove 20260301-a"]
 
 
 async def test_what_is_not_there(carrel: CommandLine, edge: Edge) -> None:

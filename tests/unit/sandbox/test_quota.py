@@ -1,6 +1,7 @@
 """A tenant's quota of the disk, with real commands: what goes over it is ended, and who is over may delete."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,10 @@ from carrel.declare.quotas import Quotas
 from carrel.errors import DiskQuotaExceeded
 from carrel.sandbox import quota
 from carrel.sandbox.runner import BwrapSandbox
+from carrel.sandbox.usage import Use, measure
 from carrel.tenancy.handle import Tenant
+from carrel.tenancy.paths import TenantRoot
+from tests.fakes.groups import delegated
 from tests.fakes.sandboxed import LAUNCH_UID, InWorker, reachable, shell, workspace_tenant
 
 MIB = 1 << 20
@@ -146,3 +150,44 @@ async def test_a_tenant_that_goes_meanwhile_takes_nothing_with_it(runner: BwrapS
     other = tenant_of(state, "other", disk_bytes=6 * MIB)
     assert (await runner.run(other, shell("echo fine"))).stdout == b"fine\n"
     other.root.close()
+
+
+async def test_near_the_limit_it_is_looked_at_more_often() -> None:
+    assert quota.look_after(10 << 30) == quota.LOOK_SECONDS[1]
+    assert quota.look_after(quota.FASTEST // 32) == 1 / 32
+    assert quota.look_after(0) == quota.look_after(-1) == quota.LOOK_SECONDS[0]
+
+
+async def test_it_stands_still_while_it_is_walked_whether_it_is_over(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quota, "PAUSE", (600.0, 600.0))
+    seen: list[str] = []
+    with delegated() as groups:
+        tenant = tenant_of(state, disk_bytes=8 * MIB)
+
+        def walk(root: TenantRoot) -> dict[str, Use]:
+            with contextlib.suppress(OSError):
+                seen.append(Path(groups.path, "tenants/acme/cgroup.freeze").read_text())
+            return measure(root)
+
+        monkeypatch.setattr(quota, "measure", walk)
+        runner = BwrapSandbox(launch_uid=LAUNCH_UID, groups=groups)
+        done = await runner.run(tenant, shell("while :; do head -c 9000000 /dev/zero >> f; done", wall_seconds=300))
+        assert done.killed == "disk_quota"
+        assert "1\n" in seen
+        assert (await runner.run(tenant, shell("rm f; echo goes on"))).stdout == b"goes on\n"
+        await runner.close()
+        tenant.root.close()
+
+
+async def test_what_is_taken_is_known_without_a_quota_too(
+    runner: BwrapSandbox, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quota, "PAUSE", (600.0, 600.0))
+    tenant = tenant_of(state)
+    (state / "tenants/acme/sandbox/f").write_bytes(bytes(3 * MIB))
+    assert await runner.disk(tenant) == Use(3 * MIB, 1)
+    (state / "tenants/acme/sandbox/g").touch()
+    assert (await runner.disk(tenant)).files == 1, "asked again at once it is not walked again"
+    tenant.root.close()

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from carrel.agents.workspace import remove_workspace
 from carrel.clock import SystemClock
-from carrel.errors import NotFound, StorageFull, TooLarge
+from carrel.declare.quotas import Quotas
+from carrel.errors import DiskQuotaExceeded, NotFound, StorageFull, TooLarge
 from carrel.sandbox import snapshots as module
 from carrel.sandbox.disk import Room
 from carrel.sandbox.snapshots import PLACE, Snapshots
@@ -238,3 +240,38 @@ def test_S10_03_what_is_kept_free_of_the_disk_is_not_taken(
         assert snapshots.list(tenant)[0].bytes > 1000, "only where its content is shared"
     monkeypatch.setattr(module, "room_at", lambda _: Room(1 << 30, 100))
     assert snapshots.make(tenant, "sandbox", ALL, keep=3).files == 1
+
+
+def with_quota(tenant: Tenant, most: int) -> Tenant:
+    quotas = Quotas.model_validate({"snapshots_bytes": most})
+    return replace(tenant, config=tenant.config.model_copy(update={"quotas": quotas}))
+
+
+def test_those_of_a_tenant_take_no_more_than_its_quota(snapshots: Snapshots, tenant: Tenant, tmp_path: Path) -> None:
+    (workspace(tmp_path) / "file").write_bytes(os.urandom(100_000))
+    tenant = with_quota(tenant, 350_000)
+    asked = snapshots.make(tenant, "sandbox", ALL, keep=9)
+    assert asked.bytes >= 100_000
+    old, new = (snapshots.make(tenant, "sandbox", ALL, keep=9, why="before_turn") for _ in range(2))
+    second = snapshots.make(tenant, "sandbox", ALL, keep=9)
+    assert snapshots.list(tenant) == [asked, new, second], "the oldest that a message made went for it"
+    third = snapshots.make(tenant, "sandbox", ALL, keep=9)
+    with pytest.raises(DiskQuotaExceeded, match=r"350000 \(quotas.snapshots_bytes\).*--remove"):
+        snapshots.make(tenant, "sandbox", ALL, keep=9)
+    with pytest.raises(DiskQuotaExceeded):
+        snapshots.make(tenant, "sandbox", ALL, keep=9, why="before_turn")
+    assert snapshots.list(tenant) == [asked, second, third], "what was refused took nothing with it"
+    assert old not in snapshots.list(tenant)
+    with pytest.raises(TooLarge):
+        snapshots.make(with_quota(tenant, 1000), "sandbox", ALL, keep=9)
+
+
+def test_a_way_back_is_never_refused_and_counts(snapshots: Snapshots, tenant: Tenant, tmp_path: Path) -> None:
+    (workspace(tmp_path) / "file").write_bytes(os.urandom(100_000))
+    tenant = with_quota(tenant, 150_000)
+    made = snapshots.make(tenant, "sandbox", ALL, keep=9)
+    _, before = snapshots.roll_back(tenant, made.id, keep=9, most_bytes=MOST)
+    assert (before.files, before.bytes) == (1, made.bytes)
+    assert snapshots.list(tenant) == [made, before]
+    with pytest.raises(DiskQuotaExceeded):
+        snapshots.make(tenant, "sandbox", ALL, keep=9)

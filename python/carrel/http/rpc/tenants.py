@@ -5,10 +5,12 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from carrel.http.names import agents_of
 from carrel.http.rpc.registry import Context, Registry
+from carrel.http.services import Services
 from carrel.metering.account import QuotaState
 from carrel.metering.report import ReportRow, totals_of
 from carrel.policy.periods import parse_period
 from carrel.policy.pricing import plain
+from carrel.tenancy.handle import Tenant
 from carrel.wire import rpc
 from carrel.wire.control import Actor, TokenRotate
 
@@ -64,6 +66,8 @@ async def usage(context: Context, params: rpc.UsageParams) -> rpc.Usage:
     period = parse_period(params.period, context.services.clock.now())
     rows = await context.services.meter.report(context.tenant, period)
     total = totals_of(rows)
+    disk = context.services.disk if params.refresh_disk else None
+    taken = await disk.taken(context.tenant) if disk is not None else (None, None)
     return rpc.Usage(
         tenant_id=context.tenant.id,
         period=params.period,
@@ -76,24 +80,34 @@ async def usage(context: Context, params: rpc.UsageParams) -> rpc.Usage:
         total_cost_usd=plain(total.cost_usd),
         total_cost_cents=int((total.cost_usd * 100).to_integral_value(ROUND_HALF_UP)),
         total_sessions=len(await context.services.sessions.list(context.tenant)),
+        disk_bytes=taken[0],
+        disk_files=taken[1],
         rows=tuple(map(report_row, rows)),
     )
 
 
 async def quota_status(context: Context, params: rpc.QuotaParams) -> rpc.QuotaStatus:
     """Every quota in use, and whether the tenant is blocked by one."""
-    states = await context.services.meter.quota_status(context.tenant)
-    lines = tuple(map(quota_line, states))
-    tokens, cost = _family(states, "tokens_"), _family(states, "cost_")
+    calls = await context.services.meter.quota_status(context.tenant)
+    disk = await disk_states(context.services, context.tenant)
+    lines = tuple(map(quota_line, (*calls, *disk)))
+    tokens, cost = _family(calls, "tokens_"), _family(calls, "cost_")
     return rpc.QuotaStatus(
         tenant_id=context.tenant.id,
         token_usage_percent=_percent(tokens),
         cost_usage_percent=_percent(cost),
         is_over_token_limit=any(map(_is_over, tokens)),
+        disk_usage_percent=_percent(disk),
         is_over_cost_limit=any(map(_is_over, cost)),
-        is_blocked=any(map(_is_over, states)),
+        is_over_disk_limit=any(map(_is_over, disk)),
+        is_blocked=any(map(_is_over, calls)),
         quotas=lines,
     )
+
+
+async def disk_states(services: Services, tenant: Tenant) -> Sequence[QuotaState]:
+    """The quotas of the disk in use; none where nothing measures it."""
+    return () if services.disk is None else await services.disk.quota_status(tenant)
 
 
 def report_row(row: ReportRow) -> rpc.UsageRow:

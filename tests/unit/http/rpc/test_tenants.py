@@ -42,3 +42,15 @@ async def test_a_limit_of_nothing_is_full(edge: Edge, rpc: Rpc) -> None:
     edge.meter.quotas = [quota("tokens_per_day", 0, hard=0)]
     status = await rpc("tenants.quota.status")
     assert (status["tokenUsagePercent"], status["isBlocked"]) == (100.0, True)
+
+
+async def test_the_disk_is_a_quota_like_others_that_blocks_no_call(edge: Edge, rpc: Rpc) -> None:
+    edge.disk.quotas = [quota("disk_bytes", 150, hard=100), quota("snapshots_bytes", 5, hard=50)]
+    status = await rpc("tenants.quota.status")
+    assert (status["diskUsagePercent"], status["isOverDiskLimit"], status["isBlocked"]) == (150.0, True, False)
+    assert [(one["name"], one["used"], one["overHard"]) for one in status["quotas"]] == [
+        ("disk_bytes", "150", True), ("snapshots_bytes", "5", False)
+    ]  # fmt: skip
+    assert "diskBytes" not in await rpc("tenants.usage"), "it is measured for who asks"
+    usage = await rpc("tenants.usage", {"refreshDisk": True})
+    assert (usage["diskBytes"], usage["diskFiles"]) == (4096, 2)
