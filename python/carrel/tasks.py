@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import structlog
 
+from carrel.errors import CarrelError
+
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
@@ -33,8 +35,12 @@ class Tasks:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("task failed", task=task.get_name(), exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, CarrelError) and error.code != CarrelError.code:
+            # Raised on purpose, and told to whoever asked: where it was raised says nothing more.
+            _log.warning("task failed", task=task.get_name(), code=error.code, error=error.message)
+        elif error is not None:
+            _log.error("task failed", task=task.get_name(), exc_info=error)
 
     async def drain(self, seconds: float) -> None:
         """Wait up to ``seconds`` for what runs to end by itself."""

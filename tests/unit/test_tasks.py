@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from carrel.errors import StorageFull
 from carrel.tasks import Tasks
 
 
@@ -45,6 +46,23 @@ async def test_a_failure_is_kept_for_whoever_awaits(capsys: pytest.CaptureFixtur
     with pytest.raises(ValueError, match="broken"):
         await tasks.start(work(), name="failing")
     assert "owner.failing" in capsys.readouterr().out
+    await tasks.close()
+
+
+async def test_what_is_refused_on_purpose_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = Tasks("owner")
+
+    async def work() -> None:
+        try:
+            raise OSError(28, "full")
+        except OSError as error:
+            raise StorageFull("The disk is full.") from error
+
+    with pytest.raises(StorageFull):
+        await tasks.start(work(), name="refused")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "owner.refused" in line
+    assert "storage_full" in line
     await tasks.close()
 
 

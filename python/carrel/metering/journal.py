@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,15 @@ _log = structlog.get_logger(__name__)
 SEGMENT_BYTES: Final = 2 << 20
 RETRY_SECONDS: Final = 1.0
 _CLAIM: Final = SETTLED_MAX + 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """That the disk took no file: why, when, and what it had left."""
+
+    error: CarrelError
+    at: float
+    free: int
 
 
 class Journal:
@@ -56,7 +66,7 @@ class Journal:
         self._full: deque[Segment] = deque()
         self._left: deque[tuple[Path, int]] = deque()
         self._making: asyncio.Task[None] | None = None
-        self._refused: tuple[CarrelError, float] | None = None
+        self._refused: _Refused | None = None
         self._open: dict[str, tuple[Tariff, bytes]] = {}
         self._sequence = 0
         self._unapplied: dict[int, None] = {}
@@ -277,17 +287,29 @@ class Journal:
     async def _made(self, size: int) -> Segment | None:
         """The spare file that is made now; None where another took it meanwhile. Raises what stands in the way.
 
-        A full disk is asked once a second, however many wait.
+        A full disk is asked once a second, however many wait, and at once where there is room that there was not.
         """
-        if self._refused is not None and self._clock.monotonic() < self._refused[1] + RETRY_SECONDS:
-            raise _again(self._refused[0])
+        refused = self._refused
+        if (
+            refused is not None
+            and self._clock.monotonic() < refused.at + RETRY_SECONDS
+            and not refused.free < size <= self._free()
+        ):
+            raise _again(refused.error)
         if self._making is None:
             self._start_making(size)
         if self._making is not None:
             await asyncio.shield(self._making)
         if self._refused is not None:
-            raise _again(self._refused[0])
+            raise _again(self._refused.error)
         return self._spare
+
+    def _free(self) -> int:
+        """Bytes that the disk has left for us, 0 where it does not tell."""
+        with suppress(OSError):
+            found = os.statvfs(self._directory)
+            return found.f_bavail * found.f_frsize
+        return 0
 
     def _start_making(self, size: int) -> None:
         self._making = self._tasks.start(self._make(size), name="journal-file")
@@ -301,7 +323,7 @@ class Journal:
             self._refused = None
         except CarrelError as error:
             _log.error("the journal has no room for another file", error=error.message)
-            self._refused = (error, self._clock.monotonic())
+            self._refused = _Refused(error, self._clock.monotonic(), self._free())
         finally:
             self._making = None
 

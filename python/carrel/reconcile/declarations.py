@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from carrel.declare.load import load_tree
-from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound, StorageFull
+from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound, StorageFull, Unavailable
 from carrel.ids import TenantId
 from carrel.vcs.edits import edited
 from carrel.vcs.git import Git
@@ -96,12 +96,17 @@ class Declarations:
 
     def _judge(self, tenant: TenantId, text: str) -> None:
         """Judge the new file beside the operator's files as they are; raises InvalidRequest with each problem."""
-        with tempfile.TemporaryDirectory(prefix="carrel-judge-") as place:
-            for name in _OPERATORS:
-                if (self._dir / name).is_file():
-                    shutil.copyfile(self._dir / name, Path(place) / name)
-            (Path(place) / f"{tenant}.yaml").write_text(text)
-            problems = load_tree(Path(place)).errors
+        try:
+            with tempfile.TemporaryDirectory(prefix="carrel-judge-") as place:
+                for name in _OPERATORS:
+                    if (self._dir / name).is_file():
+                        shutil.copyfile(self._dir / name, Path(place) / name)
+                (Path(place) / f"{tenant}.yaml").write_text(text)
+                problems = load_tree(Path(place)).errors
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull("The disk of temporary files is full: the change was not made.") from error
+            raise Unavailable(f"The change could not be judged, and was not made: {error.strerror}.") from error
         if problems:
             raise InvalidRequest(
                 "The change was not made: " + " ".join(str(p) for p in problems[:10]),

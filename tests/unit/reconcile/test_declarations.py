@@ -1,10 +1,11 @@
+import errno
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from carrel.errors import InvalidRequest, NotFound
+from carrel.errors import InvalidRequest, NotFound, StorageFull
 from carrel.ids import RequestId, TenantId
 from carrel.reconcile.declarations import Declarations
 from carrel.vcs.git import GitFailed
@@ -47,6 +48,18 @@ async def test_a_commit_that_fails_takes_the_change_back(declarations: Declarati
     subprocess.run(["git", "init", "-q", str(top)], check=True)
     (top / ".git" / "index.lock").write_text("held by somebody")
     with pytest.raises(GitFailed):
+        await declarations.update(ACME, {("plan",): "pro"}, what="Change", by=BY)
+    assert declarations.file(ACME).read_text() == "# kept\nplan: starter\n"
+
+
+async def test_without_room_to_judge_a_change_is_not_made(
+    declarations: Declarations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("carrel.reconcile.declarations.shutil.copyfile", full)
+    with pytest.raises(StorageFull, match="was not made"):
         await declarations.update(ACME, {("plan",): "pro"}, what="Change", by=BY)
     assert declarations.file(ACME).read_text() == "# kept\nplan: starter\n"
 
