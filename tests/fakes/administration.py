@@ -129,7 +129,16 @@ class FakeReconciler:
 
 
 class FakeAudit:
-    """A fixed record of ten lines."""
+    """A fixed record of ten lines; remembers what is recorded besides."""
+
+    def __init__(self) -> None:
+        self.recorded: list[tuple[str, str, str]] = []
+
+    async def record(
+        self, *, actor: str, action: str, target: str, request_id: str, outcome: str, tenant: str | None = None,
+        before: object = None, after: object = None,
+    ) -> None:  # fmt: skip
+        self.recorded.append((action, target, outcome))
 
     async def page(self, *, after: str | None, limit: int, tenant: str | None) -> control.AuditPage:
         first = int(after) + 1 if after is not None else 0

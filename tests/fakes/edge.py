@@ -15,11 +15,15 @@ from typing import Any
 from aiohttp import web
 
 from carrel.agents.events import AgentEvent, AnswerDelta, ToolFinished, ToolStarted, Turn, TurnFinished
+from carrel.agents.sends import Sends
+from carrel.agents.told import ToldAgents
 from carrel.clock import SystemClock
 from carrel.declare.base import AdminKey
 from carrel.declare.gateway import ModelConfig, ProviderConfig
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError, Conflict, NotFound
+from carrel.events.hub import Hub
+from carrel.http.rpc.keyed import Keyed
 from carrel.http.server import Server
 from carrel.http.services import Limits, Services
 from carrel.ids import RequestId, SessionId, TenantId, new_session_id
@@ -33,6 +37,8 @@ from carrel.relay.answer import Answer, Caller
 from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.dialects.protocol import CallFields
 from carrel.relay.response import Relayed
+from carrel.store.once import OnceStore
+from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.wire.conversation import Message, Text
@@ -185,6 +191,9 @@ class SessionBook:
         self._known(tenant, session_id)
         return self.said.get((whose(tenant), session_id), [])[-limit:]
 
+    async def answered(self, tenant: Tenant, session_id: SessionId, request_id: RequestId) -> TurnFinished | None:
+        return None
+
     async def reset(self, tenant: Tenant, session_id: SessionId) -> None:
         self._known(tenant, session_id)
         self.said.pop((whose(tenant), session_id), None)
@@ -336,13 +345,17 @@ async def running_edge(
         tokens.add(token_of(tenant.id), tenant.id)
     sessions = SessionBook()
     meter, disk, agents, relay = FakeMeter(), FakeDisk(), FakeAgents(sessions), FakeRelay()
+    hub, once, tasks = Hub(clock=SystemClock()), OnceStore(), Tasks("edge")
+    told = ToldAgents(agents, hub)
     fields: Mapping[str, Any] = {
-        "directory": directory, "tokens": tokens, "agents": agents, "sessions": sessions, "meter": meter,
+        "directory": directory, "tokens": tokens, "agents": told, "sessions": sessions, "meter": meter,
         "relay": relay, "providers": OneProvider(), "administration": FakeAdministration(directory),
         "reconciler": FakeReconciler(), "audit": FakeAudit(), "sandboxes": FakeSandboxes(),
         "secrets": FakeSecrets(), "packages": FakePackages(), "access": FakeAccess(), "snapshots": FakeSnapshots(),
         "disk": disk,
-        "metrics": Metrics(), "clock": SystemClock(), "version": "1.2.3", **overrides,
+        "hub": hub, "sends": Sends(told, tasks=tasks),
+        "keyed": Keyed(store=once, clock=SystemClock(), tasks=tasks), "metrics": Metrics(),
+        "clock": SystemClock(), "version": "1.2.3", **overrides,
     }  # fmt: skip
     services = Services(**fields)
     server = Server(services, limits=limits)
@@ -352,6 +365,8 @@ async def running_edge(
         yield Edge(server, services, tokens, meter, disk, agents, relay, sessions, directory, socket_path)
     finally:
         await server.stop(0.2)
+        await tasks.close()
+        await once.close()
         for tenant in chosen:
             tenant.root.close()
 

@@ -11,7 +11,8 @@ from carrel.wire.conversation import Message, StopReason
 class Turn:
     """One message to an agent. ``messages`` are what the caller brings; of an existing session only those after the
     last assistant one are taken. ``system`` is added to the agent's own prompt. Who asks is what the handle says.
-    ``create``: a session of that id is begun where there is none; otherwise it is NotFound.
+    ``create``: a session of that id is begun where there is none; otherwise it is NotFound. ``again``: a gateway that
+    died had begun this request; what it had taken in is not taken twice.
     """
 
     agent: str
@@ -22,6 +23,7 @@ class Turn:
     max_tokens: int | None = None
     temperature: float | None = None
     create: bool = True
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

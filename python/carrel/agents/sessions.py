@@ -15,7 +15,9 @@ from typing import Final, TypeVar
 import structlog
 
 from carrel.agents import transcript
+from carrel.agents.answers import answer_in
 from carrel.agents.entries import Entry, Header, ResetEntry, encode, restored
+from carrel.agents.events import TurnFinished
 from carrel.agents.history import messages_in
 from carrel.agents.session import OpenSession, sessions_directory
 from carrel.agents.shelf import Shelf
@@ -26,7 +28,7 @@ from carrel.agents.workers import Workers, to_the_end
 from carrel.agents.workspace import remove_workspace, session_workspace
 from carrel.clock import Clock
 from carrel.errors import Conflict, InvalidRequest, NotFound
-from carrel.ids import SessionId, TenantId, new_session_id
+from carrel.ids import RequestId, SessionId, TenantId, new_session_id
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.paths import TenantRoot
@@ -163,6 +165,13 @@ class Sessions:
         said = [restored(entry) for entry in messages_in(loaded.entries)]
         shown = [m for m in said if any(isinstance(b, Text | Image) for b in m.content)]
         return shown[-limit:] if limit > 0 else []
+
+    async def answered(self, tenant: Tenant, session_id: SessionId, request_id: RequestId) -> TurnFinished | None:
+        """What the turn of that request answered, None where there is no such turn or it did not end by itself."""
+        if session_id not in (await self._shelf(tenant)).sessions:
+            return None
+        loaded = await self._in_directory(tenant, lambda d: transcript.read(d, session_id))
+        return answer_in(loaded.entries, session_id, request_id)
 
     async def reset(self, tenant: Tenant, session_id: SessionId) -> None:
         """Begin the conversation anew under the same id; waits for a turn that runs. The transcript stays."""

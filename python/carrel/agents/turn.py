@@ -122,7 +122,14 @@ class TurnRun:
         self._candidates = (first, *others)
         waiting = unanswered(self._session.history())
         repeated = self._session.begun and list(incoming) == waiting[-len(incoming) :]
-        self._incoming = () if repeated else incoming
+        self._incoming = () if repeated or self._taken_before() else incoming
+
+    def _taken_before(self) -> bool:
+        """Whether a gateway that died had taken in this very request."""
+        return self._turn.again and any(
+            isinstance(entry, MessageEntry) and entry.request_id == self._turn.request_id
+            for entry in self._session.entries
+        )
 
     async def _answer(self, *, last: bool) -> AsyncIterator[AgentEvent]:
         """One answer of the model; ``last``: what tools it calls are not run."""

@@ -64,8 +64,11 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 """A point in time, with its offset."""
 Kept = Annotated[JsonValue, BeforeValidator(_plain)]
 """Anything that JSON can hold, kept for a later version."""
-Scope = Literal["chat", "rpc", "admin"]
-"""What a tenant token may do: ``chat`` the model endpoints, ``rpc`` the methods, ``admin`` rotate and delete too."""
+Scope = Literal["chat", "rpc", "admin", "node"]
+"""What a tenant token may do: ``chat`` the model endpoints, ``rpc`` the methods, ``admin`` rotate and delete too.
+
+``node``: be a node, that is to say connect and be asked to run commands, and nothing else.
+"""
 
 
 class Declared(BaseModel):
@@ -89,7 +92,7 @@ class DeclaredToken(Declared):
     sha256: Digest = Field(description="The SHA-256 of the token's text, in lower-case hex; never the token itself.")
     scopes: tuple[Scope, ...] = Field(
         ("chat", "rpc"),
-        description="`chat`: the model endpoints; `rpc`: the methods; `admin`: rotate and delete too.",
+        description="`chat`: the model endpoints; `rpc`: the methods; `admin`: rotate and delete too; `node`: a node.",
     )
     expires: Moment | None = Field(None, description="When it stops working, with its offset: `2027-01-31T00:00:00Z`.")
     member: Name | None = Field(

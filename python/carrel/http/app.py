@@ -17,6 +17,7 @@ from carrel.http import (
     pass_through,
     rpc_endpoint,
     tenant_chat,
+    ws,
 )
 from carrel.http.routes import Route, add_routes
 from carrel.http.services import Services
@@ -32,6 +33,7 @@ def all_routes(readiness: Readiness) -> tuple[Route, ...]:
         *pass_through.ROUTES,
         *models.ROUTES,
         *rpc_endpoint.ROUTES,
+        *ws.routes(ws.Sockets()),
         *control_tenants.ROUTES,
         *tenant_chat.ROUTES,
         *control_house.ROUTES,

@@ -27,6 +27,8 @@ STATUS: Final[Mapping[str, int]] = {
     "unsupported_encoding": 415,
     "misdirected": 421,
     "no_websocket": 426,
+    "upgrade_required": 426,
+    "turn_cancelled": 409,
     "bad_host": 400,
     "address_refused": 403,
     "egress_denied": 403,
@@ -37,6 +39,7 @@ STATUS: Final[Mapping[str, int]] = {
     "vault_unavailable": 503,
     "grants_unreadable": 503,
     "conflict": 409,
+    "idempotency_key_reused": 409,
     "model_not_found": 404,
     "model_not_allowed": 403,
     "quota_exceeded": 429,
@@ -94,6 +97,12 @@ class NoWebSocket(CarrelError):
     """A WebSocket is asked for where there is none; clients of the vendors' take 426 for that, and go on without."""
 
     code = "no_websocket"
+
+
+class UpgradeRequired(CarrelError):
+    """The path is a WebSocket and was asked for without one."""
+
+    code = "upgrade_required"
 
 
 class Misdirected(CarrelError):

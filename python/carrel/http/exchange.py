@@ -87,6 +87,12 @@ class Exchange:
         """The calling tenant, with ``scope``."""
         return require_tenant(self.authenticate(), scope)
 
+    def tenant_with(self, *scopes: str) -> TenantCaller:
+        """The calling tenant, with one of ``scopes``."""
+        caller = self.authenticate()
+        held = caller.record.scopes if isinstance(caller, TenantCaller) else ()
+        return require_tenant(caller, next((scope for scope in scopes if scope in held), scopes[0]))
+
     def operator(self, scope: str) -> OperatorCaller:
         """The calling operator, with ``scope``."""
         return require_operator(self.authenticate(), scope)

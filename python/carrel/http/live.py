@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Live:
-    """One request in flight. ``ended`` says why the gateway itself cut it off."""
+    """A request in flight. ``ended`` says why the gateway cut it off itself; an ``endless`` one has no deadline."""
 
     task: asyncio.Task[object]
     request_id: RequestId
@@ -25,6 +25,7 @@ class Live:
     connection: web.RequestHandler | None = None
     caller: Caller | None = None
     ended: str = ""
+    endless: bool = False
 
 
 @dataclass(slots=True)
@@ -79,7 +80,7 @@ class LiveRequests:
         for live in list(self._live):
             if now - live.began < self.limits.recheck_seconds / 2:
                 continue
-            if now - live.began > self.limits.request_seconds:
+            if now - live.began > self.limits.request_seconds and not live.endless:
                 self._end(live, "deadline")
             elif live.caller is not None:
                 known = verdicts.get(live.caller.credential)
@@ -113,6 +114,12 @@ class LiveRequests:
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
         return not self._live
+
+    def end_endless(self, reason: str) -> None:
+        """Cancel what would not end by itself."""
+        for live in list(self._live):
+            if live.endless:
+                self._end(live, reason)
 
     def end_all(self, reason: str) -> None:
         """Cancel everything that is left."""

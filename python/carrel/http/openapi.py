@@ -18,6 +18,7 @@ _SECURITY: Final[dict[Access, list[dict[str, list[str]]]]] = {
     "scrape": [{}, {"adminKey": []}],
     "tenant-chat": [{"tenantToken": []}],
     "tenant-rpc": [{"tenantToken": []}],
+    "tenant-ws": [{"tenantToken": []}],
     "operator-read": [{"adminKey": []}],
     "operator-write": [{"adminKey": []}],
     "reader": [{"adminKey": []}, {"tenantToken": []}],

@@ -22,6 +22,7 @@ _WHO: Final[dict[Access, str]] = {
     "scrape": "loopback, the control socket, or an admin key with `read`",
     "tenant-chat": "a tenant token with `chat`",
     "tenant-rpc": "a tenant token with `rpc`",
+    "tenant-ws": "a tenant token with `rpc`, or a node's",
     "operator-read": "an admin key with `read`, or the control socket",
     "operator-write": "an admin key with `write`, or the control socket",
     "reader": "as an operator with `read`, or the tenant itself with `rpc`",
@@ -68,7 +69,14 @@ batches of at most 50 that are answered in their order, notifications, parameter
 /v1/tenants/{id}/rpc` is the same for an operator who acts for a tenant. Who you are is judged at the HTTP level
 (401, 403, 429); what a method says is 200 with `result` or `error`, whose `data.code` is one of the stable codes of
 the [HTTP page](http.md). Each call counts as one request. `rpc.discover` gives the same as an OpenRPC document. A
-`tenantId` may only be the caller's own.
+`tenantId` may only be the caller's own. `GET /ws` speaks the same over a WebSocket, with events:
+[the guide](../howto/websocket.md).
+
+- **Idempotency**: a method that changes state takes an `idempotencyKey` beside its parameters by name, or for a single
+  call in the `Idempotency-Key` header. It is done once for each key within a day, also over a restart of the gateway:
+  a repeated call waits for the first one, or gets its answer. The same key with other parameters is
+  `idempotency_key_reused`. A refusal is not kept. An answer that holds a token is shown once and not kept either.
+- **Pages**: what lists takes `limit` and `cursor`, and gives the next page's cursor as `next` until there is none.
 """
 
 
@@ -90,7 +98,8 @@ def rpc_page(methods: Iterable[Method]) -> str:
     """The page of the methods."""
     out = [_RPC_HEAD]
     for method in methods:
-        out += [f"## {method.name}", "", f"{method.summary} Scope: `{method.scope}`.", ""]
+        keyed = " Takes an `idempotencyKey`." if method.changes else ""
+        out += [f"## {method.name}", "", f"{method.summary} Scope: `{method.scope}`.{keyed}", ""]
         out += _table("Parameters", method.params, "validation")
         out += _table("Result", method.result, "serialization")
     return "\n".join(out).rstrip("\n") + "\n"

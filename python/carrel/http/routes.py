@@ -12,7 +12,9 @@ from carrel.http.exchange import Exchange
 
 EXCHANGE: Final = web.RequestKey("exchange", Exchange)
 
-Access = Literal["public", "scrape", "tenant-chat", "tenant-rpc", "operator-read", "operator-write", "reader"]
+Access = Literal[
+    "public", "scrape", "tenant-chat", "tenant-rpc", "tenant-ws", "operator-read", "operator-write", "reader"
+]
 """``scrape``: loopback, the control socket or any admin key. ``reader``: an operator, or the tenant in the path."""
 
 
@@ -76,6 +78,8 @@ def admit(exchange: Exchange, access: Access) -> None:
             exchange.tenant("chat")
         case "tenant-rpc":
             exchange.tenant("rpc")
+        case "tenant-ws":
+            exchange.tenant_with("rpc", "node")
         case "operator-read":
             exchange.operator("read")
         case "operator-write":

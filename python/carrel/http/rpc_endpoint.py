@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from carrel.errors import CarrelError
+from carrel.errors import CarrelError, InvalidRequest
 from carrel.http.auth import Caller, TenantCaller
 from carrel.http.errors import rpc_error
 from carrel.http.exchange import Exchange
@@ -15,6 +15,7 @@ from carrel.tenancy.handle import Tenant
 from carrel.wire import jsonrpc
 
 MAX_RPC_BYTES: Final = 8 * 1024 * 1024
+KEY_HEADER: Final = "Idempotency-Key"
 
 
 async def own_rpc(exchange: Exchange) -> web.StreamResponse:
@@ -28,24 +29,34 @@ async def answer(exchange: Exchange, tenant: Tenant, caller: Caller) -> web.Stre
     await exchange.services.meter.admit_request(tenant)
     body = await exchange.body(limit=MAX_RPC_BYTES)
     envelope = jsonrpc.parse(body)
+    key = exchange.request.headers.get(KEY_HEADER)
+    if key is not None and envelope.batch:
+        raise InvalidRequest(f"{KEY_HEADER} is for one call; in a batch each has its own `idempotencyKey`.", param="id")
     if isinstance(caller, TenantCaller):
         scopes, token_name = frozenset(caller.record.scopes), caller.record.name
     else:
         scopes, token_name = ALL_SCOPES, None
     context = Context(
-        exchange.services, tenant, exchange.snapshot, exchange.request_id, caller.label, scopes, token_name
-    )
+        exchange.services, tenant, exchange.snapshot, exchange.request_id, caller.label, scopes, token_name,
+        key=key, allowed=lambda: exchange.authenticator.still_valid(caller),
+    )  # fmt: skip
+    answers = await answered(context, envelope, admitted=True)
+    if not answers:
+        return web.Response(status=204)
+    return web.json_response(answers if envelope.batch else answers[0])
+
+
+async def answered(context: Context, envelope: jsonrpc.Envelope, *, admitted: bool) -> list[dict[str, Any]]:
+    """The answers to what ``envelope`` holds, in its order. ``admitted``: the first was counted already."""
     answers: list[dict[str, Any]] = []
     for position, entry in enumerate(envelope.entries):
         if isinstance(entry, jsonrpc.Malformed):
             answers.append(jsonrpc.failure(entry.id, entry.error))
             continue
-        said = await _one(context, entry, admitted=position == 0)
+        said = await _one(context, entry, admitted=admitted and position == 0)
         if not entry.notification:
             answers.append(said)
-    if not answers:
-        return web.Response(status=204)
-    return web.json_response(answers if envelope.batch else answers[0])
+    return answers
 
 
 async def _one(context: Context, call: jsonrpc.Call, *, admitted: bool) -> dict[str, Any]:

@@ -139,6 +139,7 @@ class Server:
         for listener in self._listeners:
             listener.close()
         self._live.close_idle(self._quiet_connections())
+        self._live.end_endless("shutdown")
 
     async def stop(self, grace: float) -> None:
         """Drain for up to ``grace`` seconds, then cut off what is left, and close everything."""

@@ -3,13 +3,16 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
+from pydantic import BaseModel
 
-from carrel.agents.events import AgentEvent, Turn
+from carrel.agents.events import AgentEvent, Turn, TurnFinished
+from carrel.agents.sends import Sends
 from carrel.clock import Clock, SystemClock
 from carrel.declare.rate_card import TokenCounts
+from carrel.events.hub import Hub
 from carrel.ids import RequestId, SessionId, TenantId
 from carrel.metering.account import QuotaState
 from carrel.metering.protocol import Call, Reservation
@@ -163,6 +166,10 @@ class Sessions(Protocol):
         """Its last ``limit`` messages, oldest first."""
         ...
 
+    async def answered(self, tenant: Tenant, session_id: SessionId, request_id: RequestId) -> TurnFinished | None:
+        """What the turn of that request answered, None where there is no such turn or it did not end."""
+        ...
+
     async def reset(self, tenant: Tenant, session_id: SessionId) -> None:
         """Begin the conversation anew under the same id."""
         ...
@@ -278,8 +285,23 @@ class SecretKeeping(Protocol):
 class Audit(Protocol):
     """The record of who changed what."""
 
+    async def record(
+        self, *, actor: str, action: str, target: str, request_id: str, outcome: str, tenant: str | None = None,
+        before: object = None, after: object = None,
+    ) -> None:  # fmt: skip
+        """Add one line; raises StorageFull where it cannot be kept."""
+        ...
+
     async def page(self, *, after: str | None, limit: int, tenant: str | None) -> control.AuditPage:
         """Lines after the one that ``after`` names, oldest first."""
+        ...
+
+
+class Keyed(Protocol):
+    """Does what a call asks for once for each idempotency key."""
+
+    async def run(self, context: Any, method: Any, params: BaseModel, key: str) -> dict[str, Any]:
+        """The answer; see `http.rpc.keyed`."""
         ...
 
 
@@ -298,6 +320,13 @@ class Limits:
     connections: int = 8192
     failed_attempts: int = 60
     failed_window_seconds: float = 60.0
+    sockets_per_tenant: int = 100
+    calls_per_socket: int = 16
+    waiting_frames: int = 4096
+    waiting_bytes: int = 16 << 20
+    frame_bytes: int = 8 << 20
+    ping_seconds: float = 20.0
+    close_seconds: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +348,8 @@ class Services:
     reconciler: Reconciler
     audit: Audit
     metrics: Metrics
+    hub: Hub
+    sends: Sends
     clock: Clock = field(default_factory=SystemClock)
     starter_uid: int | None = None
     host_names: tuple[str, ...] = ()
@@ -330,3 +361,4 @@ class Services:
     access: Access | None = None
     snapshots: SnapshotKeeping | None = None
     disk: DiskUse | None = None
+    keyed: Keyed | None = None

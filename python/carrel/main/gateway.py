@@ -18,15 +18,19 @@ import uvloop
 
 from carrel import __version__
 from carrel.agents.run import Agents
+from carrel.agents.sends import Sends
 from carrel.agents.sessions import Sessions
+from carrel.agents.told import ToldAgents
 from carrel.agents.workspace import remove_workspace
 from carrel.audit.log import Audit
 from carrel.cli.gateway_options import GatewayOptions
 from carrel.clock import Clock, SystemClock
 from carrel.egress.service import Egress
 from carrel.errors import CarrelError, Conflict
+from carrel.events.hub import Hub
 from carrel.grants.service import Grants
 from carrel.http.model_hosts import ModelHosts
+from carrel.http.rpc.keyed import Keyed
 from carrel.http.server import Server
 from carrel.http.services import Services
 from carrel.ids import TenantId, new_request_id
@@ -59,6 +63,7 @@ from carrel.sandbox.modes import runtime_classes
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.sandbox.snapshots import Snapshots
 from carrel.secrets import SecretStore
+from carrel.store.once import OnceStore
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics, configure_logging
 from carrel.tenancy.handle import Directory, Snapshot
@@ -292,11 +297,17 @@ def _build(
     stack.callback(precautions.close)
     sessions = Sessions(clock=ground.clock, forgets=snapshots.forget)
     stack.push_async_callback(sessions.close)
-    agents = Agents(
+    hub = Hub(clock=ground.clock)
+    turns = Agents(
         sessions=sessions, providers=providers, meter=ground.meter, sandbox=sandbox, environments=ground.environments,
         clock=ground.clock, tasks=_tasks("agents", stack), metrics=ground.metrics, egress=egress, access=access,
         precaution=precautions, limited=ground.meter.tool_ended,
     )  # fmt: skip
+    agents = ToldAgents(turns, hub)
+    sends = Sends(agents, tasks=_tasks("sends", stack))
+    once = OnceStore()
+    stack.push_async_callback(once.close)
+    keyed = Keyed(store=once, clock=ground.clock, tasks=_tasks("keyed", stack))
     administration = Administration(
         directory=ground.directory, tokens=ground.tokens, audit=ground.audit, reconciler=ground.reconciler,
         tenants_dir=options.tenants_dir,
@@ -312,7 +323,7 @@ def _build(
         audit=ground.audit, metrics=ground.metrics, clock=ground.clock, starter_uid=starter, version=__version__,
         house=house, sandboxes=Sandboxes(sandbox=sandbox, audit=ground.audit),
         secrets=SecretKeeping(vault=ground.vault, audit=ground.audit),
-        packages=packages, access=access,
+        packages=packages, access=access, hub=hub, sends=sends, keyed=keyed,
         snapshots=SnapshotKeeping(snapshots=snapshots, sandbox=sandbox, audit=ground.audit),
         disk=DiskUse(sandbox=sandbox, snapshots=snapshots),
     )  # fmt: skip

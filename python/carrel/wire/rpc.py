@@ -188,10 +188,16 @@ class SessionCreated(Result):
     agent: str
 
 
-class SessionsListParams(Params):
-    """Parameters of `sessions.list`."""
+class Page(Params):
+    """Base of parameters of what lists: page by page, without repeats or gaps while the list changes."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str, Field(max_length=512)] | None = Field(None, description="Go on as `next` named it.")
+
+
+class SessionsListParams(Page):
+    """Parameters of `sessions.list`."""
+
     active_minutes: Annotated[int, Field(ge=1)] | None = None
     agent_id: AgentName | None = None
     label: Annotated[str, Field(max_length=200)] | None = None
@@ -234,6 +240,7 @@ class SessionList(Result):
     count: int
     defaults: SessionDefaults
     sessions: tuple[SessionEntry, ...]
+    next: str | None = Field(None, description="The cursor of the next page; absent at the end.")
 
 
 class SessionsPreviewParams(Params):
@@ -313,6 +320,13 @@ class SessionParams(Params):
 
     session_id: SessionIdText | None = None
     key: SessionIdText | None = Field(None, description="Another name of `sessionId`.")
+
+
+class SessionCancelled(Result):
+    """How many calls of `sessions.send` were cancelled, waiting ones among them."""
+
+    session_id: str
+    cancelled: int
 
 
 class SessionDone(Result):

@@ -19,6 +19,9 @@ class Asked:
     def tenant(self, scope: str) -> None:
         self.asked.append(f"tenant {scope}")
 
+    def tenant_with(self, *scopes: str) -> None:
+        self.asked.append(f"tenant {' or '.join(scopes)}")
+
     def operator(self, scope: str) -> None:
         self.asked.append(f"operator {scope}")
 
@@ -30,7 +33,8 @@ class Asked:
     ("access", "asked"),
     [
         ("public", []), ("scrape", ["operator read"]), ("tenant-chat", ["tenant chat"]),
-        ("tenant-rpc", ["tenant rpc"]), ("operator-read", ["operator read"]),
+        ("tenant-rpc", ["tenant rpc"]),
+        ("tenant-ws", ["tenant rpc or node"]), ("operator-read", ["operator read"]),
         ("operator-write", ["operator write"]), ("reader", ["reader"]),
     ],
 )  # fmt: skip
@@ -41,7 +45,7 @@ def test_each_access_asks_for_its_caller(access: Access, asked: list[str]) -> No
 
 
 def test_all_accesses_are_covered_here() -> None:
-    assert len(get_args(Access)) == 7
+    assert len(get_args(Access)) == 8
 
 
 def test_metrics_need_no_key_on_loopback_and_on_the_control_socket() -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from carrel.http.rpc.registry import Context, Method, Registry
+from carrel.http.rpc.registry import KEY, MOST_KEY, Context, Method, Registry
 from carrel.wire import rpc
 
 OPENRPC: Final = "1.3.2"
@@ -57,9 +57,17 @@ def _entry(method: Method) -> dict[str, Any]:
         "params": [
             {"name": name, "required": name in required, "schema": shape, **_described(shape)}
             for name, shape in fields.get("properties", {}).items()
-        ],
+        ]
+        + _key(method),
         "result": {"name": method.result.__name__, "schema": {"$ref": _REF.format(model=method.result.__name__)}},
     }
+
+
+def _key(method: Method) -> list[dict[str, Any]]:
+    """The idempotency key that every method takes by name which changes state."""
+    shape = {"type": "string", "minLength": 1, "maxLength": MOST_KEY}
+    told = "The call is done once for each key within a day; a repeated one gets the first one's answer."
+    return [{"name": KEY, "required": False, "description": told, "schema": shape}] if method.changes else []
 
 
 def _described(shape: dict[str, Any]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from carrel.wire.control import Actor
 def register(registry: Registry) -> None:
     """Add these methods to ``registry``."""
     registry.method("grants.list")(list_)
-    registry.method("grants.decide", scope="admin")(decide)
+    registry.method("grants.decide", scope="admin", changes=True)(decide)
 
 
 async def list_(context: Context, params: rpc.NoParams) -> rpc.GrantList:

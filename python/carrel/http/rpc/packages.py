@@ -11,8 +11,8 @@ def register(registry: Registry) -> None:
     """Add these methods to ``registry``."""
     registry.method("packages.list")(list_)
     registry.method("packages.search")(search)
-    registry.method("packages.add")(add)
-    registry.method("packages.remove")(remove)
+    registry.method("packages.add", changes=True)(add)
+    registry.method("packages.remove", changes=True)(remove)
 
 
 async def list_(context: Context, params: rpc.NoParams) -> rpc.PackageSet:

@@ -2,16 +2,17 @@
 
 import difflib
 import inspect
+import os
 import typing
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
 
 import structlog
 from pydantic import BaseModel, ValidationError
 
 from carrel.declare.base import Scope
-from carrel.errors import CarrelError, Forbidden
+from carrel.errors import CarrelError, Forbidden, Unavailable
 from carrel.http.body import path_of
 from carrel.http.errors import rpc_error, unexpected
 from carrel.http.services import Services
@@ -23,11 +24,30 @@ from carrel.wire.wording import wording
 
 _log = structlog.get_logger(__name__)
 ALL_SCOPES: Final[frozenset[str]] = frozenset({"chat", "rpc", "admin"})
+KEY: Final = "idempotencyKey"
+MOST_KEY: Final = 128
+
+
+class Peer(Protocol):
+    """The connection that a call came by, where it can be spoken to by itself."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def closed(self) -> bool: ...
+    def notify(self, method: str, params: dict[str, Any]) -> None:
+        """Tell the other side something, without waiting for it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """For whom a method runs. ``scopes`` are the token's, or all of them where an operator acts for the tenant."""
+    """For whom a method runs. ``scopes`` are the token's, or all of them where an operator acts for the tenant.
+
+    ``peer`` is set on `/ws`. ``key`` is an idempotency key that came beside the call. ``seed`` is set where there was
+    one: what the method makes has an id that follows from it. ``again``: a gateway that died had begun the call.
+    ``allowed`` says whether the caller's credential still holds.
+    """
 
     services: Services
     tenant: Tenant
@@ -36,11 +56,24 @@ class Context:
     actor: str
     scopes: frozenset[str]
     token_name: str | None = None
+    peer: Peer | None = None
+    key: str | None = None
+    seed: str | None = None
+    again: bool = False
+    allowed: Callable[[], bool] = lambda: True
+
+    def new_id(self, prefix: str) -> str:
+        """An id for something new: ``prefix`` and 24 hex digits, the same ones for one idempotency key."""
+        return f"{prefix}_{self.seed or os.urandom(12).hex()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method with everything that its page in the reference says."""
+    """One method with everything that its page in the reference says.
+
+    ``changes``: it changes state, and takes an idempotency key. ``secret``: its answer is shown once and never kept.
+    ``target`` is the parameter that the audit log names; None where the method's service writes its own line.
+    """
 
     name: str
     summary: str
@@ -48,6 +81,9 @@ class Method:
     result: type[BaseModel]
     scope: Scope
     call: Callable[[Context, Any], Awaitable[BaseModel]]
+    changes: bool = False
+    secret: bool = False
+    target: str | None = None
 
 
 class Registry:
@@ -59,7 +95,9 @@ class Registry:
     def __iter__(self) -> Iterator[Method]:
         return iter(sorted(self._methods.values(), key=lambda method: method.name))
 
-    def method(self, name: str, *, scope: Scope = "rpc") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def method(
+        self, name: str, *, scope: Scope = "rpc", changes: bool = False, secret: bool = False, target: str | None = None
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register a function ``(context, params) -> result`` under ``name``; its docstring is the summary."""
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,7 +106,9 @@ class Registry:
             hints = typing.get_type_hints(function)
             params = next(p for p in list(inspect.signature(function).parameters)[1:])
             summary = (inspect.getdoc(function) or "").partition("\n")[0]
-            self._methods[name] = Method(name, summary, hints[params], hints["return"], scope, function)
+            self._methods[name] = Method(
+                name, summary, hints[params], hints["return"], scope, function, changes, secret, target
+            )
             return function
 
         return register
@@ -76,8 +116,7 @@ class Registry:
     async def call(self, context: Context, call: jsonrpc.Call) -> dict[str, Any]:
         """The answer to ``call``, whatever happens in it."""
         try:
-            value = await self._run(context, call)
-            return jsonrpc.result(call.id, value.model_dump(mode="json", by_alias=True, exclude_none=True))
+            return jsonrpc.result(call.id, await self._run(context, call))
         except jsonrpc.RpcError as error:
             return jsonrpc.failure(call.id, error)
         except CarrelError as error:
@@ -89,23 +128,64 @@ class Registry:
             )  # fmt: skip
             return jsonrpc.failure(call.id, rpc_error(unexpected(context.request_id), request_id=context.request_id))
 
-    async def _run(self, context: Context, call: jsonrpc.Call) -> BaseModel:
+    async def _run(self, context: Context, call: jsonrpc.Call) -> dict[str, Any]:
         method = self._methods.get(call.method)
         if method is None:
             raise self._unknown(call.method)
         if method.scope not in context.scopes:
             raise Forbidden(f"{method.name} needs the scope {method.scope!r}, which this token does not have.")
+        call, key = _keyed(method, call, context.key)
         params = _parse(method, call)
         if isinstance(params, OwnTenant) and params.tenant_id not in (None, context.tenant.id):
             # The same for an id that exists and for one that does not.
             raise Forbidden("`tenantId` is not yours; leave it out: the token says who you are.")
-        return await method.call(context, params)
+        if key is None:
+            return await done(context, method, params)
+        if context.services.keyed is None:
+            raise Unavailable("Idempotency keys are not kept here.")
+        return await context.services.keyed.run(context, method, params, key)
 
     def _unknown(self, name: str) -> jsonrpc.RpcError:
         near = difflib.get_close_matches(name[:128], self._methods, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else " `rpc.discover` lists what there is."
         data = {"nearest": near[0]} if near else None
         return jsonrpc.RpcError(jsonrpc.METHOD_NOT_FOUND, f"There is no method {name[:128]!r}.{hint}", data)
+
+
+async def done(context: Context, method: Method, params: BaseModel) -> dict[str, Any]:
+    """What ``method`` answers; where it changes state, the audit log says so before it does."""
+    if method.target is None:
+        value = await method.call(context, params)
+    else:
+        await _note(context, method, params, "ok")
+        try:
+            value = await method.call(context, params)
+        except CarrelError as error:
+            await _note(context, method, params, f"failed: {error.code}")
+            raise
+    return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+async def _note(context: Context, method: Method, params: BaseModel, outcome: str) -> None:
+    named = getattr(params, method.target or "", None)
+    await context.services.audit.record(
+        actor=context.actor, action=method.name, target=str(named if named is not None else context.tenant.id)[:256],
+        request_id=context.request_id, outcome=outcome, tenant=context.tenant.id,
+    )  # fmt: skip
+
+
+def _keyed(method: Method, call: jsonrpc.Call, beside: str | None) -> tuple[jsonrpc.Call, str | None]:
+    """``call`` without its idempotency key, and the key; raises RpcError for one that is none."""
+    if not method.changes:
+        return call, None
+    key: Any = beside
+    if isinstance(call.params, dict) and KEY in call.params:
+        key = call.params[KEY]
+        call = replace(call, params={name: value for name, value in call.params.items() if name != KEY})
+    if key is not None and not (isinstance(key, str) and 1 <= len(key) <= MOST_KEY and key.isprintable()):
+        message = f"`{KEY}` is 1 to {MOST_KEY} printable characters."
+        raise jsonrpc.RpcError(jsonrpc.INVALID_PARAMS, message, {"code": "invalid_request", "path": KEY})
+    return call, key
 
 
 def _parse(method: Method, call: jsonrpc.Call) -> BaseModel:

@@ -3,32 +3,40 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from carrel.agents.events import Notice, ToolFinished, Turn, TurnFinished
-from carrel.errors import CarrelError, InternalError, InvalidRequest, NotFound
+from carrel.agents.events import Turn
+from carrel.agents.sends import Said
+from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
 from carrel.http.names import require_agent
+from carrel.http.rpc.paging import paged
 from carrel.http.rpc.registry import Context, Registry
 from carrel.http.services import SessionSummary
-from carrel.http.streaming import closing
-from carrel.ids import SessionId, new_session_id, parse_session_id
+from carrel.ids import SessionId, parse_session_id
 from carrel.wire import rpc
 from carrel.wire.conversation import Message, Text
 
 
 def register(registry: Registry) -> None:
     """Add these methods to ``registry``."""
-    registry.method("sessions.create")(create)
+    registry.method("sessions.create", changes=True, target="session_id")(create)
     registry.method("sessions.list")(list_sessions)
     registry.method("sessions.preview")(preview)
-    registry.method("sessions.send")(send)
-    registry.method("sessions.reset")(reset)
-    registry.method("sessions.delete")(delete)
+    registry.method("sessions.send", changes=True)(send)
+    registry.method("sessions.cancel", changes=True)(cancel)
+    registry.method("sessions.reset", changes=True, target="session_id")(reset)
+    registry.method("sessions.delete", changes=True, target="session_id")(delete)
 
 
 async def create(context: Context, params: rpc.SessionsCreateParams) -> rpc.SessionCreated:
     """Make a session."""
     agent = require_agent(context.tenant, params.agent)
-    wanted = parse_session_id(params.session_id) if params.session_id is not None else None
-    made = await context.services.sessions.create(context.tenant, agent, session_id=wanted, label=params.label)
+    wanted = parse_session_id(params.session_id or context.new_id("s"))
+    try:
+        made = await context.services.sessions.create(context.tenant, agent, session_id=wanted, label=params.label)
+    except Conflict:
+        if not context.again:
+            raise
+        return rpc.SessionCreated(session_id=wanted, key=wanted, agent=agent)
+    _tell(context, made.session_id, "created")
     return rpc.SessionCreated(session_id=made.session_id, key=made.session_id, agent=made.agent)
 
 
@@ -39,15 +47,17 @@ async def list_sessions(context: Context, params: rpc.SessionsListParams) -> rpc
     if params.active_minutes is not None:
         since = now - timedelta(minutes=params.active_minutes)
         found = [s for s in found if s.updated_at >= since]
+    page, following = paged(found, _place, params, newest_first=True)
     entries = []
-    for summary in found[: params.limit]:
+    for summary in page:
         last = None
         if params.include_last_message or params.include_derived_titles:
             last = await context.services.sessions.preview(context.tenant, summary.session_id, limit=1)
         entries.append(_entry(summary, last, params))
     return rpc.SessionList(
-        ts=int(now.timestamp() * 1000), count=len(entries), defaults=_defaults(context), sessions=tuple(entries)
-    )
+        ts=int(now.timestamp() * 1000), count=len(entries), defaults=_defaults(context), sessions=tuple(entries),
+        next=following,
+    )  # fmt: skip
 
 
 async def preview(context: Context, params: rpc.SessionsPreviewParams) -> rpc.SessionPreviews:
@@ -59,45 +69,60 @@ async def preview(context: Context, params: rpc.SessionsPreviewParams) -> rpc.Se
 async def send(context: Context, params: rpc.SessionsSendParams) -> rpc.Sent:
     """Say something to an agent and wait for its answer."""
     named = _named(params.session_id, params.key)
-    session_id = named or new_session_id()
+    session_id = named or parse_session_id(context.new_id("s"))
     agent = await _agent_of(context, session_id, params.agent)
+    if context.again:
+        # The gateway died after the answer was written down and before it was told.
+        answer = await context.services.sessions.answered(context.tenant, session_id, context.request_id)
+        if answer is not None:
+            return _sent(Said(answer), agent)
     turn = Turn(
         agent=agent,
         session_id=session_id,
         messages=(Message("user", (Text(params.message),)),),
         request_id=context.request_id,
         create=named is None,
+        again=context.again,
     )
-    tools: list[rpc.SentToolCall] = []
-    notices: list[str] = []
-    async with closing(context.services.agents.run(context.tenant, context.snapshot, turn)) as events:
-        async for event in events:
-            match event:
-                case ToolFinished(id, name, _, is_error, seconds):
-                    tools.append(rpc.SentToolCall(id=id, name=name, is_error=is_error, duration_ms=int(seconds * 1000)))
-                case Notice(text):
-                    notices.append(text)
-                case TurnFinished():
-                    return _sent(event, agent, tools, notices)
-    raise InternalError("The agent's turn ended without an answer.")
+    return _sent(await context.services.sends.send(context.tenant, context.snapshot, turn), agent)
+
+
+async def cancel(context: Context, params: rpc.SessionParams) -> rpc.SessionCancelled:
+    """Cancel what `sessions.send` runs or waits for in a session; what was said until then is kept."""
+    session_id = _required(params)
+    return rpc.SessionCancelled(
+        session_id=session_id, cancelled=context.services.sends.cancel(context.tenant, session_id)
+    )
 
 
 async def reset(context: Context, params: rpc.SessionParams) -> rpc.SessionDone:
     """Begin a session's conversation anew."""
     session_id = _required(params)
     await context.services.sessions.reset(context.tenant, session_id)
+    _tell(context, session_id, "reset")
     return rpc.SessionDone(ok=True, session_id=session_id)
 
 
 async def delete(context: Context, params: rpc.SessionParams) -> rpc.SessionDone:
     """Remove a session with its transcript."""
     session_id = _required(params)
-    await context.services.sessions.delete(context.tenant, session_id)
+    try:
+        await context.services.sessions.delete(context.tenant, session_id)
+    except NotFound:
+        if not context.again:
+            raise
+    _tell(context, session_id, "deleted")
     return rpc.SessionDone(ok=True, session_id=session_id)
 
 
-def _sent(event: TurnFinished, agent: str, tools: Sequence[rpc.SentToolCall], notices: Sequence[str]) -> rpc.Sent:
-    usage = event.usage
+def _tell(context: Context, session_id: SessionId, what: str) -> None:
+    context.services.hub.publish(
+        context.tenant, f"session.{what}", {"sessionId": session_id}, own=context.tenant.own
+    )  # fmt: skip
+
+
+def _sent(said: Said, agent: str) -> rpc.Sent:
+    event, usage = said.finished, said.finished.usage
     return rpc.Sent(
         session_id=event.session_id,
         agent=agent,
@@ -112,8 +137,11 @@ def _sent(event: TurnFinished, agent: str, tools: Sequence[rpc.SentToolCall], no
             reasoning_tokens=usage.reasoning,
             total_tokens=usage.total,
         ),
-        tool_calls=tuple(tools),
-        notices=tuple(notices),
+        tool_calls=tuple(
+            rpc.SentToolCall(id=t.id, name=t.name, is_error=t.is_error, duration_ms=int(t.seconds * 1000))
+            for t in said.tools
+        ),
+        notices=said.notices,
     )
 
 
@@ -124,6 +152,10 @@ async def _agent_of(context: Context, session_id: SessionId, wanted: str | None)
             if summary.session_id == session_id:
                 return summary.agent
     return require_agent(context.tenant, wanted)
+
+
+def _place(summary: SessionSummary) -> tuple[str, str]:
+    return f"{int(summary.updated_at.timestamp() * 1_000_000):020d}", summary.session_id
 
 
 def _named(session_id: str | None, key: str | None) -> SessionId | None:

@@ -19,7 +19,7 @@ def register(registry: Registry) -> None:
     """Add these methods to ``registry``."""
     registry.method("health")(health)
     registry.method("tenants.get")(get)
-    registry.method("tenants.rotate", scope="admin")(rotate)
+    registry.method("tenants.rotate", scope="admin", changes=True, secret=True)(rotate)
     registry.method("tenants.usage")(usage)
     registry.method("tenants.quota.status")(quota_status)
 

@@ -30,3 +30,9 @@ async def rpc(edge: Edge) -> AsyncIterator[Rpc]:
             return answer.get("result", answer.get("error"))
 
         yield call
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
+        yield session

@@ -7,6 +7,7 @@ from carrel.http.rpc.methods import REGISTRY
 from tests.unit.http.rpc.conftest import Rpc
 
 PROMISED = {
+    "sessions.cancel",
     "health", "tenants.get", "tenants.rotate", "tenants.usage", "tenants.quota.status", "sessions.create",
     "sessions.list", "sessions.preview", "sessions.send", "sessions.reset", "sessions.delete", "config.get",
     "config.schema", "packages.list", "packages.search", "packages.add", "packages.remove",

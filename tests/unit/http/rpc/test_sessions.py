@@ -28,7 +28,7 @@ async def test_the_list_is_narrowed(rpc: Rpc) -> None:
     for name in ("a1", "a2", "b1"):
         await rpc("sessions.create", {"sessionId": name, "label": f"of {name}"})
     assert (await rpc("sessions.list", {"limit": 2}))["count"] == 2
-    assert [s["key"] for s in (await rpc("sessions.list", {"search": "A"}))["sessions"]] == ["a1", "a2"]
+    assert [s["key"] for s in (await rpc("sessions.list", {"search": "A"}))["sessions"]] == ["a2", "a1"]
     assert (await rpc("sessions.list", {"label": "of b1"}))["count"] == 1
     assert (await rpc("sessions.list", {"agentId": "other"}))["count"] == 0
     assert (await rpc("sessions.list", {"activeMinutes": 1}))["count"] == 0

@@ -1,0 +1,1 @@
+"""What happens for a tenant, told to whoever listens: numbered, kept a little while, never waited for."""

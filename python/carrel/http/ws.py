@@ -1,0 +1,120 @@
+"""`GET /ws`: the methods of `/rpc` over a WebSocket, and the tenant's events as notifications.
+
+Who may come in is judged before the upgrade, and again on every frame and every fraction of a second: a token that is
+rotated or revoked ends the connection. How many there are of a tenant is bounded.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from carrel.errors import Forbidden, InvalidRequest, RateLimited
+from carrel.events.hub import Subscription
+from carrel.http.auth import TenantCaller
+from carrel.http.errors import UpgradeRequired
+from carrel.http.exchange import Exchange
+from carrel.http.routes import Query, Route
+from carrel.http.ws_connection import Connection
+from carrel.ids import TenantId
+
+SUBPROTOCOL: Final = "carrel.v1"
+MOST_KINDS: Final = 32
+_RETRY_SECONDS: Final = 5.0
+
+
+class Sockets:
+    """How many connections each tenant has."""
+
+    def __init__(self) -> None:
+        self._open: Counter[TenantId] = Counter()
+
+    @contextmanager
+    def one_more(self, tenant: TenantId, most: int) -> Iterator[None]:
+        """Count one for as long as the block lasts; raises RateLimited where there are ``most`` already."""
+        if self._open[tenant] >= most:
+            raise RateLimited(
+                f"{most} WebSockets of this tenant are open: close one first.", retry_after=_RETRY_SECONDS
+            )
+        self._open[tenant] += 1
+        try:
+            yield
+        finally:
+            self._open[tenant] -= 1
+            if not self._open[tenant]:
+                del self._open[tenant]
+
+
+def routes(sockets: Sockets) -> tuple[Route, ...]:
+    """The route, which counts its connections in ``sockets``."""
+
+    async def connect(exchange: Exchange) -> web.StreamResponse:
+        """A WebSocket of the calling tenant's."""
+        caller = exchange.tenant_with("rpc", "node")
+        _judge_upgrade(exchange)
+        after = _after(exchange)
+        kinds = tuple(kind for kind in exchange.request.query.get("events", "").split(",") if kind)
+        if len(kinds) > MOST_KINDS:
+            raise InvalidRequest(f"At most {MOST_KINDS} kinds of events can be named.", param="events")
+        with sockets.one_more(caller.tenant.id, exchange.limits.sockets_per_tenant):
+            return await _served(exchange, caller, kinds, after)
+
+    return (
+        Route("GET", "/ws", connect, "tenant-ws", "JSON-RPC 2.0 over a WebSocket, with events.", query=QUERIES,
+              status=101),
+    )  # fmt: skip
+
+
+async def _served(
+    exchange: Exchange, caller: TenantCaller, kinds: tuple[str, ...], after: int | None
+) -> web.StreamResponse:
+    limits = exchange.limits
+    socket = web.WebSocketResponse(
+        heartbeat=limits.ping_seconds, max_msg_size=limits.frame_bytes, timeout=limits.close_seconds, compress=False,
+        protocols=(SUBPROTOCOL,),
+    )  # fmt: skip
+    await socket.prepare(exchange.request)
+    exchange.live.endless = True
+    connection = Connection(exchange, caller, socket)
+    # A node's token is for what it is asked, not for what its tenant does.
+    listens = "rpc" in caller.record.scopes and kinds != ("none",)
+    subscription = Subscription(caller.tenant.own, kinds, connection.deliver)
+    hub = exchange.services.hub
+    try:
+        if listens:
+            connection.welcome(hub, subscription, epoch=exchange.request.query.get("epoch"), after=after)
+        else:
+            connection.welcome(hub, None)
+        await connection.serve()
+    finally:
+        hub.leave(caller.tenant, subscription)
+    return socket
+
+
+def _judge_upgrade(exchange: Exchange) -> None:
+    """Refuse what is no WebSocket, and one that a page of another origin asks for."""
+    headers = exchange.request.headers
+    if headers.get("Upgrade", "").lower() != "websocket":
+        raise UpgradeRequired("This path is a WebSocket: send `Upgrade: websocket`.")
+    origin = headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != headers.get("Host", ""):
+        raise Forbidden("A page of another origin may not open this WebSocket.")
+
+
+def _after(exchange: Exchange) -> int | None:
+    text = exchange.request.query.get("after")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise InvalidRequest("`after` is the number of the last event that you have.", param="after")
+    return int(text)
+
+
+QUERIES: Final = (
+    Query("events", "Kinds of events to have, as `session,cron`; `none` for none. Default: all.", "^[a-z.,]{0,500}$"),
+    Query("epoch", "The `epoch` of the connection before, to go on where it ended.", "^[0-9a-f]{1,32}$"),
+    Query("after", "The number of the last event that you have.", "^[0-9]{1,18}$"),
+)

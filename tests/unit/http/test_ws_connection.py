@@ -1,0 +1,106 @@
+"""One connection: its token, its pace, its end."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+
+from carrel.http.services import Limits
+from tests.fakes.edge import Edge, running_edge, token_of
+from tests.fakes.socket import opened
+
+
+async def test_a_revoked_token_ends_the_connection_while_it_is_idle(edge: Edge) -> None:
+    async with opened(edge.url, token_of("acme")) as socket:
+        await socket.next("hello")
+        edge.tokens.revoke(token_of("acme"))
+        assert await socket.closed() == (1008, "revoked")
+
+
+async def test_the_token_is_judged_on_every_frame(tmp_path: Path) -> None:
+    async with running_edge(tmp_path, limits=Limits(recheck_seconds=3600)) as edge:
+        async with opened(edge.url, token_of("acme")) as socket:
+            await socket.call("health")
+            edge.tokens.revoke(token_of("acme"))
+            await socket.send("sessions.create", {"sessionId": "late"})
+            assert await socket.closed() == (1008, "revoked")
+        assert not edge.sessions.by_tenant
+
+
+async def test_a_suspended_tenant_is_let_go(edge: Edge) -> None:
+    async with opened(edge.url, token_of("acme")) as socket:
+        await socket.next("hello")
+        edge.publish(
+            replace(edge.directory.current.tenants[next(iter(edge.directory.current.tenants))], suspended=True)
+        )
+        assert await socket.closed() == (1008, "revoked")
+
+
+async def test_a_turn_is_cancelled_from_another_call(edge: Edge) -> None:
+    async with opened(edge.url, token_of("acme")) as socket:
+        running = await socket.send("sessions.send", {"message": "wait: 60", "sessionId": "s"})
+        await socket.next("session.tool.started")
+        assert (await socket.call("sessions.cancel", {"sessionId": "s"}))["cancelled"] == 1
+        assert (await socket.answer(running))["data"]["code"] == "turn_cancelled"
+        await socket.next("session.cancelled")
+    assert edge.agents.cancelled == 1
+
+
+async def test_a_call_without_a_key_ends_with_its_connection_and_one_with_a_key_does_not(edge: Edge) -> None:
+    async with opened(edge.url, token_of("acme"), "?events=none") as socket:
+        await socket.send("sessions.send", {"message": "wait: 60", "sessionId": "plain"})
+        await socket.send("sessions.send", {"message": "wait: 0.2", "sessionId": "keyed", "idempotencyKey": "k"})
+        while len(edge.agents.turns) < 2:
+            await asyncio.sleep(0.01)
+    async with opened(edge.url, token_of("acme")) as socket:
+        sent = await socket.call("sessions.send", {"message": "wait: 0.2", "sessionId": "keyed", "idempotencyKey": "k"})
+        assert sent["text"] == "You said: wait: 0.2"
+    assert len(edge.agents.turns) == 2
+    assert edge.agents.cancelled == 1
+
+
+async def test_a_slow_reader_is_dropped_with_the_reason(tmp_path: Path) -> None:
+    async with running_edge(tmp_path, limits=Limits(waiting_frames=64)) as edge:
+        tenant = next(t for t in edge.directory.current.tenants.values() if t.id == "acme")
+        async with opened(edge.url, token_of("acme")) as slow:
+            await slow.next("hello")
+            while edge.services.hub.listeners(tenant):
+                # More than the buffers of both ends hold, at once: nobody reads in between.
+                for _ in range(100):
+                    edge.services.hub.publish(tenant, "noise", {"text": "x" * 100_000})
+                await asyncio.sleep(0)
+            code, reason = await slow.closed()
+            assert (code, reason) in ((1013, "slow_reader"), (1006, ""), (None, ""))
+        async with opened(edge.url, token_of("acme"), "?events=none") as other:
+            assert (await other.call("health"))["ok"] is True
+
+
+async def test_calls_beyond_those_that_may_run_wait(tmp_path: Path) -> None:
+    limits, quiet = Limits(calls_per_socket=1), "?events=none"
+    async with running_edge(tmp_path, limits=limits) as edge, opened(edge.url, token_of("acme"), quiet) as socket:
+        first = await socket.send("sessions.send", {"message": "wait: 0.2", "sessionId": "a"})
+        second = await socket.send("health")
+        assert (await socket.answer(first))["sessionId"] == "a"
+        assert (await socket.answer(second))["ok"] is True
+
+
+async def test_binary_frames_are_refused(edge: Edge) -> None:
+    async with opened(edge.url, token_of("acme")) as socket:
+        await socket.socket.send_bytes(b"x")
+        assert (await socket.closed())[1] in ("text_only", "")
+
+
+async def test_a_frame_that_is_too_large_ends_the_connection(tmp_path: Path) -> None:
+    limits = Limits(frame_bytes=1024)
+    async with running_edge(tmp_path, limits=limits) as edge, opened(edge.url, token_of("acme")) as socket:
+        await socket.next("hello")
+        await socket.socket.send_str("x" * 4096)
+        assert (await socket.closed())[0] == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+
+
+async def test_the_gateways_end_is_told(tmp_path: Path) -> None:
+    async with running_edge(tmp_path) as edge, opened(edge.url, token_of("acme")) as socket:
+        await socket.next("hello")
+        edge.server.begin_drain()
+        assert await socket.closed() == (1001, "shutdown")
