@@ -15,6 +15,7 @@ from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
 from tests.fakes.agents import DemoProviders, RecordingMeter
 from tests.fakes.edge import ADMIN_KEY, Edge, bearer, chat_body, running_edge, token_of
+from tests.fakes.patience import PATIENCE
 from tests.fakes.sandbox import FakeEnvironments, FakeSandbox
 
 TOKEN = bearer(token_of("acme"))
@@ -35,7 +36,7 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as client:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE)) as client:
         yield client
 
 

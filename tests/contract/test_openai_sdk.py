@@ -1,6 +1,5 @@
 """The official OpenAI client against the edge on a real socket, through every answer it knows how to read."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from openai import AsyncOpenAI
 
 from carrel.errors import QuotaExceeded, UpstreamError, UpstreamTimeout
 from tests.fakes.edge import Edge, running_edge, token_of
+from tests.fakes.patience import PATIENCE, eventually, soon
 
 
 @pytest.fixture
@@ -20,7 +20,9 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
 
 @pytest.fixture
 async def client(edge: Edge) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=f"{edge.url}/v1", api_key=token_of("acme"), max_retries=0, timeout=20) as made:
+    async with AsyncOpenAI(
+        base_url=f"{edge.url}/v1", api_key=token_of("acme"), max_retries=0, timeout=PATIENCE
+    ) as made:
         yield made
 
 
@@ -113,9 +115,7 @@ async def test_a_quota_is_a_rate_limit_with_its_reset(client: AsyncOpenAI, edge:
     )
     retrying = client.with_options(max_retries=3)
     with pytest.raises(openai.RateLimitError) as limited:
-        await asyncio.wait_for(
-            retrying.chat.completions.create(model="agent:main", messages=[{"role": "user", "content": "x"}]), 5
-        )
+        await soon(retrying.chat.completions.create(model="agent:main", messages=[{"role": "user", "content": "x"}]))
     assert limited.value.response.headers["retry-after"] == "3600"
     assert isinstance(limited.value.body, dict)
     assert "reset_at" in limited.value.body
@@ -133,11 +133,8 @@ async def test_an_error_in_a_stream_is_raised(client: AsyncOpenAI, edge: Edge) -
 
 async def test_closing_a_stream_cancels_the_turn(client: AsyncOpenAI, edge: Edge) -> None:
     stream = await client.chat.completions.create(
-        model="agent:main", messages=[{"role": "user", "content": "wait: 60"}], stream=True
+        model="agent:main", messages=[{"role": "user", "content": "wait: 3600"}], stream=True
     )
     await stream.close()
-    for _ in range(100):
-        if edge.agents.cancelled:
-            break
-        await asyncio.sleep(0.02)
+    await eventually(lambda: edge.agents.cancelled)
     assert edge.agents.cancelled == 1

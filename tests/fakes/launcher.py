@@ -16,6 +16,7 @@ from carrel.sandbox.launcher import BLOCK_FD, STATUS_FD, packets
 from carrel.sandbox.launcher.packets import memory
 from carrel.sandbox.link import archive
 from carrel.sandbox.seccomp import filters
+from tests.fakes.patience import PATIENCE
 from tests.fakes.sandboxed import LAUNCH_UID
 
 MINIMAL = [
@@ -34,7 +35,7 @@ class LauncherProcess:
 
     def __init__(self, groups: str = "") -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.settimeout(60)
+        self.socket.settimeout(PATIENCE)
         self.gates: dict[int, socket.socket] = {}
         code = memory("launcher", archive())
         with theirs:

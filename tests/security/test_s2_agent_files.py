@@ -26,6 +26,7 @@ from carrel.errors import CarrelError, InvalidRequest, UnsafePath
 from carrel.tenancy.userland import Userland
 from carrel.wire.conversation import ToolCall
 from tests.fakes.agents import house
+from tests.fakes.patience import PATIENCE
 from tests.fakes.sandbox import HOST, FakeSandbox
 from tests.fakes.tenants import make_tenant
 
@@ -130,7 +131,7 @@ async def test_S2_02_hard_links_and_pipes_and_devices_are_no_files(rig: Rig) -> 
         await rig.attempts(f"hard{number}")
     os.mkfifo(rig.workspace / "pipe")
     (rig.workspace / "directory").mkdir()
-    async with asyncio.timeout(5):  # a pipe that is opened for reading blocks, but not here
+    async with asyncio.timeout(PATIENCE):  # a pipe that is opened for reading blocks, but not here
         for path in ("pipe", "directory"):
             await rig.attempts(path)
 

@@ -14,6 +14,8 @@ from typing import IO, Any
 import pytest
 
 from carrel.main.privilege import STARTER
+from tests.fakes.mounts import mounts
+from tests.fakes.patience import PATIENCE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -46,7 +48,7 @@ class Started:
         return self.hear()
 
     def end(self) -> int:
-        _, self.errors = self.process.communicate(timeout=30)
+        _, self.errors = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode
 
 
@@ -98,12 +100,12 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def mounts_before() -> str:
-    return Path("/proc/self/mounts").read_text()
+def mounts_before(behind: Path) -> list[str]:
+    return mounts(behind)
 
 
 @pytest.fixture(scope="module")
-def started(behind: Path, mounts_before: str) -> Iterator[Started]:
+def started(behind: Path, mounts_before: list[str]) -> Iterator[Started]:
     gateway = Started(behind)
     try:
         yield gateway
@@ -188,9 +190,9 @@ def test_S3_01_a_sandbox_starts_there_and_cannot_change_the_host(report: dict[st
 
 
 def test_S3_01_outside_nothing_is_mounted_and_nothing_is_opened_wider(
-    report: dict[str, Any], behind: Path, mounts_before: str
+    report: dict[str, Any], behind: Path, mounts_before: list[str]
 ) -> None:
-    assert Path("/proc/self/mounts").read_text() == mounts_before
+    assert mounts(behind) == mounts_before
     for closed in (behind, behind / "checkout", behind / "secrets", behind / "checkout" / "private"):
         found = closed.stat()
         assert (found.st_mode & 0o777, found.st_uid) == (0o700, 0)
@@ -201,7 +203,7 @@ def test_S3_01_outside_nothing_is_mounted_and_nothing_is_opened_wider(
 def test_S3_01_root_comes_in_by_the_control_socket(started: Started, report: dict[str, Any], behind: Path) -> None:
     assert started.ask("socket") == "listening"
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(20)
+        client.settimeout(PATIENCE)
         client.connect(str(behind / "state" / "run" / "control.sock"))
         assert started.hear() == 0
 

@@ -12,6 +12,7 @@ from carrel.sandbox.protocol import Outcome
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
 from tests.fakes.groups import delegated
+from tests.fakes.patience import PATIENCE, soon
 from tests.fakes.sandboxed import LAUNCH_UID, InWorker, reachable, shell, workspace_tenant
 
 MIB = 1 << 20
@@ -127,13 +128,13 @@ async def test_S10_03_processors_are_shared_by_weight_and_capped(ground: Ground)
     shown = asyncio.Event()
     spin = shell("echo begun; while :; do :; done", weight=300, tenant_cpus=0.2, cpus=0.5, cpu_seconds=600)
     running = asyncio.ensure_future(ground.runner.run(ground.hostile, spin, on_output=lambda _: shown.set()))
-    await asyncio.wait_for(shown.wait(), 60)
+    await soon(shown.wait())
     tenant = ground.groups / "tenants" / "hostile"
     assert (tenant / "cpu.weight").read_text() == "300\n"
     assert (tenant / "cpu.max").read_text() == "20000 100000\n"
     (leaf,) = tenant.glob("s-*")
     assert (leaf / "cpu.max").read_text() == "50000 100000\n"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while "nr_throttled 0\n" in (tenant / "cpu.stat").read_text():
             assert (await ground.run(ground.quiet, "echo fine")).stdout == b"fine\n"
     running.cancel()

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.fakes.gateway_process import GatewayProcess
+from tests.fakes.patience import PATIENCE
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}
@@ -60,7 +61,7 @@ def test_a_body_that_cannot_be_used_is_explained(gateway: GatewayProcess, body: 
 
 
 def test_100_mb_is_refused_without_being_read(gateway: GatewayProcess) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE)
     connection.putrequest("POST", CHAT)
     connection.putheader("Authorization", f"Bearer {gateway.token}")
     connection.putheader("Content-Type", "application/json")

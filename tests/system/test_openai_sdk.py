@@ -5,11 +5,12 @@ import pytest
 from openai import OpenAI
 
 from tests.fakes.gateway_process import GatewayProcess
+from tests.fakes.patience import PATIENCE
 
 
 @pytest.fixture
 def client(gateway: GatewayProcess) -> OpenAI:
-    return OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.token, max_retries=0, timeout=60)
+    return OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.token, max_retries=0, timeout=PATIENCE)
 
 
 def test_the_agent_runs_a_tool_in_the_sandbox(client: OpenAI) -> None:

@@ -16,6 +16,7 @@ import openai
 import pytest
 
 from tests.fakes.gateway_process import REPOSITORY, GatewayProcess
+from tests.fakes.patience import PATIENCE
 from tests.system.conftest import StartGateway
 from tests.system.test_money import report
 
@@ -70,7 +71,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, vendor: str) -> Iterator[Ga
 
 
 def client(gateway: GatewayProcess) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.token, max_retries=0, timeout=30)
+    return openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.token, max_retries=0, timeout=PATIENCE)
 
 
 def ask(gateway: GatewayProcess, model: str, **more: Any) -> Any:
@@ -160,7 +161,7 @@ def test_kill_9_during_a_stream_leaves_one_row_for_the_call(new_gateway: StartGa
     gateway.start()
     token = gateway.token
     assert report(gateway) == []
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE)
     body = {"model": "fake-slow", "stream": True, "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}
     connection.request(
         "POST", "/v1/chat/completions", json.dumps(body),

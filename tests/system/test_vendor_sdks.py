@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from tests.fakes.gateway_process import GatewayProcess
+from tests.fakes.patience import PATIENCE
 from tests.system.test_money import report
 from tests.system.test_vendor import SECRET
 from tests.system.test_vendor import vendor as vendor_fixture
@@ -51,13 +52,13 @@ def served(tmp_path_factory: pytest.TempPathFactory, vendor: str) -> Iterator[Ga
 
 @pytest.fixture
 def gpt(served: GatewayProcess) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.token, max_retries=0, timeout=30) as client:
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.token, max_retries=0, timeout=PATIENCE) as client:
         yield client
 
 
 @pytest.fixture
 def claude(served: GatewayProcess) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=served.url, api_key=served.token, max_retries=0, timeout=30) as client:
+    with anthropic.Anthropic(base_url=served.url, api_key=served.token, max_retries=0, timeout=PATIENCE) as client:
         yield client
 
 

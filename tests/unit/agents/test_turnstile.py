@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from carrel.agents.turnstile import Turnstile
 from carrel.errors import RateLimited, Unavailable
+from tests.fakes.patience import PATIENCE
 
 
 async def test_those_who_wait_pass_in_the_order_of_coming() -> None:
@@ -82,7 +83,7 @@ def test_whoever_is_cancelled_the_others_pass_one_by_one(plan: list[tuple[int, i
                 if after == step:
                     task.cancel()
             await asyncio.sleep(0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*tasks, return_exceptions=True)
         assert passed == sorted(passed)
         assert {n for n, (_, after) in enumerate(plan) if not after} <= set(passed)

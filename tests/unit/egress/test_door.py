@@ -11,6 +11,7 @@ from aiohttp import web
 
 from carrel.declare.hosts import canonical
 from tests.fakes.egress import EgressHouse, curl, local
+from tests.fakes.patience import PATIENCE
 from tests.unit.egress.test_front import password, said
 
 VALUE = "s3cr3t-of-the-test"
@@ -247,7 +248,7 @@ async def test_events_pass_as_they_come(house: EgressHouse) -> None:
         f"GET http://plain.test:{port}/ HTTP/1.1\r\nHost: plain.test:{port}\r\n"
         f"Proxy-Authorization: {password(proxy)}\r\n\r\n".encode()
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         await reader.readuntil(b"data: one\n\n")
         go.set()
         await reader.readuntil(b"data: two\n\n")

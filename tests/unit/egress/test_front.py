@@ -11,6 +11,7 @@ from aiohttp import web
 
 from carrel.egress.front import asked_of, authorised
 from tests.fakes.egress import EgressHouse, curl, local
+from tests.fakes.patience import PATIENCE
 
 
 async def hello(request: web.Request) -> web.StreamResponse:
@@ -22,7 +23,7 @@ async def said(proxy: str, data: bytes, *, more: bytes = b"") -> bytes:
     parts = urlsplit(proxy)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(data)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         if more:
             first = await reader.readuntil(b"\r\n\r\n")
             writer.write(more)
@@ -133,7 +134,7 @@ async def test_a_hello_in_the_same_packet_as_the_request_is_not_lost(house: Egre
     parts = urlsplit(proxy)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(connect(proxy, f"api.example.test:{port}") + client_hello("api.example.test"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         await reader.readuntil(b"established\r\n\r\n")
         assert (await reader.readexactly(3))[:2] == b"\x16\x03", "the gateway's own hello"
     writer.close()

@@ -11,6 +11,7 @@ from carrel.declare.hosts import canonical
 from carrel.egress.authority import Authority
 from carrel.egress.terminate import end_tls
 from carrel.egress.tunnel import joined
+from tests.fakes.patience import PATIENCE
 
 
 class Inside(asyncio.Protocol):
@@ -39,7 +40,7 @@ async def test_it_goes_on_from_there(read: int) -> None:
     inside = Inside()
     transport = await joined(server)
     end_tls(transport, first, authority.context(canonical("a.com")), inside)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         reader, writer = await opening
         writer.write(b"hello")
         assert await reader.readexactly(5) == b"HELLO"
@@ -53,7 +54,7 @@ async def test_what_is_no_handshake_ends_it() -> None:
     for end in (client, server):
         end.setblocking(False)
     end_tls(await joined(server), b"\x16\x03\x01\x00\x02hi", authority.context(canonical("a.com")), Inside())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while await asyncio.get_running_loop().sock_recv(client, 100):
             pass
     client.close()

@@ -6,6 +6,7 @@ import random
 import socket
 
 from carrel.egress.tunnel import Tunnel, joined
+from tests.fakes.patience import PATIENCE
 
 
 async def pair() -> tuple[asyncio.Transport, socket.socket]:
@@ -41,7 +42,7 @@ async def test_every_byte_arrives_and_each_side_ends_for_itself() -> None:
         await loop.sock_sendall(end, data)
         end.shutdown(socket.SHUT_WR)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         got_there, got_back, *_ = await asyncio.gather(
             read_all(server), read_all(client), say(client, there), say(server, back)
         )
@@ -72,7 +73,7 @@ async def test_who_does_not_read_holds_up_who_sends_and_not_the_memory() -> None
 async def test_one_that_breaks_ends_the_other() -> None:
     client, server, ended = await tunnelled()
     client.close()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         assert await read_all(server) == b"first "
         server.close()
         await ended
@@ -80,7 +81,7 @@ async def test_one_that_breaks_ends_the_other() -> None:
 
 async def test_one_that_is_silent_is_ended() -> None:
     client, server, ended = await tunnelled(idle=0.2)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         await ended
     client.close()
     server.close()

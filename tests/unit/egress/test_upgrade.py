@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from tests.fakes.egress import EgressHouse, local
+from tests.fakes.patience import PATIENCE
 
 
 async def echo(request: web.Request) -> web.StreamResponse:
@@ -34,7 +35,7 @@ async def test_frames_go_both_ways_until_the_end(house: EgressHouse, secure: boo
     trust = ssl.create_default_context(cadata=house.egress.authority(house.tenant.id).certificate.decode())
     address = f"{'https' if secure else 'http'}://ws.test:{port}/"
     async with (
-        asyncio.timeout(60),
+        asyncio.timeout(PATIENCE),
         aiohttp.ClientSession() as client,
         client.ws_connect(address, proxy=proxy, ssl=trust) as socket,
     ):
@@ -52,7 +53,7 @@ async def test_a_host_that_does_not_agree_is_passed_on(house: EgressHouse) -> No
     house.declare({"allow": [local("ws.test", port, tls=False)]})
     proxy = await house.serve(house.gate())
     async with (
-        asyncio.timeout(60),
+        asyncio.timeout(PATIENCE),
         aiohttp.ClientSession() as client,
         client.get(f"http://ws.test:{port}/", proxy=proxy, headers=WISH) as answer,
     ):
@@ -128,7 +129,7 @@ async def test_S4_05_no_other_protocol_carries_requests_past_the_rules(
     house: EgressHouse, fields: str, answer: bytes
 ) -> None:
     proxy, port, heard = await changing(house, answer)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         told = await talked(proxy, port, fields)
     assert b" 101 " not in told
     assert b"/closed" not in b"".join(heard)
@@ -137,7 +138,7 @@ async def test_S4_05_no_other_protocol_carries_requests_past_the_rules(
 async def test_S4_05_twin_a_websocket_that_proves_itself_goes_on(house: EgressHouse) -> None:
     agreed = AGREES + b"websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
     proxy, port, heard = await changing(house, agreed)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         told = await talked(proxy, port, "".join(f"{n}: {v}\r\n" for n, v in WISH.items()))
     assert told.startswith(b"HTTP/1.1 101 ")
     assert b"/closed" in b"".join(heard), "what a WebSocket carries is for the host"
@@ -159,7 +160,7 @@ async def test_S5_02_a_secret_does_not_come_back_in_a_frame(house: EgressHouse) 
     proxy = await house.serve(gate)
     trust = ssl.create_default_context(cadata=house.egress.authority(house.tenant.id).certificate.decode())
     async with (
-        asyncio.timeout(60),
+        asyncio.timeout(PATIENCE),
         aiohttp.ClientSession() as client,
         client.ws_connect(
             f"https://ws.test:{port}/", proxy=proxy, ssl=trust, headers={"X-Key": gate.env["TOK"]}, compress=15

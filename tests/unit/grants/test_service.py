@@ -20,6 +20,7 @@ from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.wire.control import Actor
 from tests.fakes.clock import FakeClock
 from tests.fakes.egress import Lines
+from tests.fakes.patience import PATIENCE
 from tests.fakes.tenants import make_snapshot, make_tenant
 from tests.unit.policy.egress.test_rules import asked
 
@@ -168,7 +169,7 @@ async def test_who_asks_waits_for_the_decision(rig: Rig) -> None:
             member=None, request_id=RequestId("req_2"), told=told.append, wait=60,
         )
     )  # fmt: skip
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not told:
             await asyncio.sleep(0.01)
         (grant,) = await rig.grants.all(rig.tenant)

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from tests.fakes.edge import Edge, running_edge
+from tests.fakes.patience import PATIENCE
 
 
 @pytest.fixture
@@ -17,5 +18,5 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE)) as session:
         yield session

@@ -12,6 +12,7 @@ from carrel.errors import QuotaExceeded
 from carrel.http.server import Server
 from carrel.http.services import Limits
 from tests.fakes.edge import Edge, bearer, chat_body, running_edge, token_of
+from tests.fakes.patience import soon
 
 ACME = bearer(token_of("acme"))
 
@@ -144,10 +145,10 @@ async def test_a_request_whose_body_still_arrives_is_no_idle_one(edge: Edge) -> 
     while not len(edge.server._live):
         await asyncio.sleep(0.01)
     stopping = asyncio.ensure_future(edge.server.stop(5))
-    assert await asyncio.wait_for(idle_reader.read(), 2) == b""
+    assert await soon(idle_reader.read()) == b""
     writer.write(body[10:])
-    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 200 ")
-    await asyncio.wait_for(stopping, 5)
+    assert (await soon(reader.readline())).startswith(b"HTTP/1.1 200 ")
+    await soon(stopping)
     writer.close()
     idle_writer.close()
 
@@ -158,7 +159,7 @@ async def test_what_does_not_end_in_time_is_cut_off(edge: Edge, client: aiohttp.
     )
     while not edge.agents.turns:
         await asyncio.sleep(0.01)
-    await asyncio.wait_for(edge.server.stop(0.1), 5)
+    await soon(edge.server.stop(0.1))
     with pytest.raises(aiohttp.ClientError):
         await running
     assert edge.agents.cancelled == 1

@@ -17,6 +17,7 @@ from carrel.errors import CarrelError, QuotaExceeded, UpstreamError
 from carrel.http.services import Limits
 from carrel.relay.answer import Answer, Caller
 from tests.fakes.edge import Edge, chat_body, running_edge, token_of
+from tests.fakes.patience import PATIENCE
 from tests.fakes.tenants import make_tenant
 from tests.unit.relay.harness import Reply, read_reply
 
@@ -39,7 +40,7 @@ class Client:
         return [await self.reply() for _ in requests]
 
     async def reply(self) -> Reply:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             return await read_reply(self.reader)
 
 
@@ -262,7 +263,7 @@ async def test_a_caller_that_goes_away_ends_its_call(edge: Edge) -> None:
         async with connected(edge) as client:
             client.writer.write(post())
             await going.wait()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await ended.wait()
             await asyncio.sleep(0.05)
     assert [line["status"] for line in lines if line["event"] == "request"] == [499]
@@ -295,7 +296,7 @@ async def streams_on(edge: Edge, client: Client) -> None:
 
     edge.relay.pass_on = endless  # type: ignore[method-assign] # a vendor that is never done
     client.writer.write(post())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await client.reader.readuntil(b"data: 1\n\n\r\n")
 
 
@@ -306,7 +307,7 @@ async def test_a_stream_ends_with_its_token_and_lives_on_a_good_one(edge: Edge) 
             await streams_on(edge, revoked)
             kept.writer.write(post(token=token_of("acme", "3")))
             edge.tokens.revoke(GOOD)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 assert await revoked.reader.read() == b""
                 await kept.reader.readuntil(b"data: 1\n\n\r\n")
             assert not kept.reader.at_eof()
@@ -331,7 +332,7 @@ async def test_a_reader_that_stalls_is_cut_off(tmp_path: Path) -> None:
         edge.relay.pass_on = floods  # type: ignore[method-assign] # a vendor that has much to say
         with capture_logs() as lines:
             client.writer.write(post())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await ended.wait()
         assert "connection cut: its reader stalled" in [line["event"] for line in lines]
 

@@ -20,6 +20,7 @@ from carrel.sandbox.runner import BwrapSandbox
 from carrel.sandbox.snapshots import Snapshots
 from carrel.tenancy.handle import Tenant
 from carrel.wire import control
+from tests.fakes.patience import PATIENCE
 from tests.fakes.sandboxed import LAUNCH_UID, reachable, shell, workspace_tenant
 from tests.unit.main.test_sandboxes import Lines
 
@@ -63,7 +64,7 @@ async def test_a_kept_sandbox_is_stopped_with_its_command_and_begins_anew_in_wha
     made = await keeping.make(tenant, control.SnapshotOrder(), by=BY)
     bricks = "rm -rf /workspace/*; sleep 60"
     running = asyncio.ensure_future(sandbox.run(tenant, replace(shell(bricks), keep="main:sandbox")))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while (workspace / "file").exists():
             await asyncio.sleep(0.01)
     await keeping.roll_back(tenant, made.id, by=BY)
@@ -85,7 +86,7 @@ async def test_while_a_command_runs_in_a_sandbox_of_its_own_nothing_is_exchanged
     (workspace / "file").write_text("good")
     made = await keeping.make(tenant, control.SnapshotOrder(), by=BY)
     running = asyncio.ensure_future(sandbox.run(tenant, shell("touch mark; sleep 60")))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not (workspace / "mark").exists():
             await asyncio.sleep(0.01)
     with pytest.raises(Conflict):

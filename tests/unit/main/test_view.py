@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from carrel.main.view import CannotShow, Need, Reader, trace
+from tests.fakes.mounts import mounts
 
 UID = 60987
 READER = Reader(UID, UID)
@@ -104,7 +105,7 @@ def test_needs_are_shown_and_nothing_else_is(tmp_path: Path) -> None:
     os.chown(home / "real/code/data", UID, UID)
     for name in ("", "shut", "shut/inner", "keys", "real"):
         (home / name).chmod(0o700)
-    before = Path("/proc/self/mounts").read_text()
+    before = mounts(home)
     shown = run(SHOWS, home)
     assert shown == [
         "real/code/module.py", "file", "keys/KEY", "['open']",
@@ -112,7 +113,7 @@ def test_needs_are_shown_and_nothing_else_is(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert (home / "real/code/data/new").read_text() == "made inside"
     assert (home / "keys/KEY").stat().st_uid == 0
-    assert Path("/proc/self/mounts").read_text() == before
+    assert mounts(home) == before
 
 
 REACHED = """

@@ -5,6 +5,7 @@ import pytest
 
 from carrel.errors import CarrelError
 from tests.fakes.clock import FakeClock
+from tests.fakes.patience import PATIENCE
 from tests.unit.metering.harness import USED, bench
 
 
@@ -12,7 +13,7 @@ async def test_rows_reach_their_ledger_by_themselves(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         await b.call(1)
         assert b.meter._book._pending
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while b.meter._book._pending:
                 b.clock.advance(1)
                 await asyncio.sleep(0.01)

@@ -1,6 +1,7 @@
 import asyncio
 
 from carrel.metering.committer import Committer
+from tests.fakes.patience import soon
 
 
 async def test_groups_are_synced_in_order_and_told_of_on_the_loop() -> None:
@@ -11,7 +12,7 @@ async def test_groups_are_synced_in_order_and_told_of_on_the_loop() -> None:
     last = loop.create_future()
     committer.commit([1, 2], told.append)
     committer.commit([3], last.set_result)
-    assert await asyncio.wait_for(last, 5) is None
+    assert await soon(last) is None
     assert synced == [1, 2, 3]
     assert told == [None]
     committer.close()
@@ -28,8 +29,8 @@ async def test_an_error_is_handed_over_and_the_next_group_goes_on() -> None:
     first, second = loop.create_future(), loop.create_future()
     committer.commit([1], first.set_result)
     committer.commit([2], second.set_result)
-    assert isinstance(await asyncio.wait_for(first, 5), OSError)
-    assert await asyncio.wait_for(second, 5) is None
+    assert isinstance(await soon(first), OSError)
+    assert await soon(second) is None
     committer.close()
 
 

@@ -16,6 +16,7 @@ from carrel.packages.protocol import About, BuildFailed, PackageError
 from carrel.tasks import Tasks
 from carrel.tenancy.userland import Userland
 from tests.fakes.clock import FakeClock
+from tests.fakes.patience import PATIENCE
 
 JQ, GIT = frozenset({"jq"}), frozenset({"git"})
 
@@ -297,7 +298,7 @@ async def pass_time(made: Environments, clock: FakeClock, seconds: float, until:
 
 
 async def eventually(told: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not told():
             await asyncio.sleep(0)
 

@@ -21,6 +21,7 @@ from carrel.tenancy.handle import Tenant
 from carrel.tenancy.userland import Userland
 from tests.fakes.clock import FakeClock
 from tests.fakes.packageset import SET, Built
+from tests.fakes.patience import PATIENCE
 from tests.fakes.sandboxed import LAUNCH_UID, reachable, workspace_tenant
 
 JQ, GIT = frozenset({"jq"}), frozenset({"git"})
@@ -56,7 +57,7 @@ class Rig:
         for _ in range(2):
             self.clock.advance(DAYS)
             before = self.made._collected
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 # Nothing is collected while something is built.
                 while self.made._collected == before:
                     self.made.refresh()
@@ -98,7 +99,7 @@ async def test_what_runs_keeps_the_old_set_and_what_comes_after_has_the_new_one(
     told = await rig.run(JQ, "command -v git jq")
     assert told == "/nix/profile/bin/git\n", "something still runs in it"
     await rig.run(JQ, "kill $(cat pid)")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while "jq" not in (told := await rig.run(JQ, "command -v git jq || true")):
             await asyncio.sleep(0.05)
     assert told == "/nix/profile/bin/jq\n"

@@ -16,6 +16,7 @@ from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.wire.control import Actor
 from tests.fakes.declarations import declare
+from tests.fakes.patience import PATIENCE
 
 ACME = TenantId("acme")
 
@@ -57,7 +58,7 @@ class House:
 
 
 async def eventually(check: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not check():
             await asyncio.sleep(0.005)
 

@@ -31,6 +31,7 @@ from carrel.secrets import SecretStore
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Snapshot, Tenant
+from tests.fakes.patience import PATIENCE
 from tests.fakes.tenants import make_tenant
 
 KEY = "sk-operator-0123456789"
@@ -102,7 +103,7 @@ class Bed:
 
     async def row(self) -> LedgerEntry:
         """The one row, once it is there."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 found = await self.rows()
                 if found:

@@ -10,6 +10,7 @@ import pytest
 from carrel.declare.base import SecretRef
 from carrel.declare.quotas import Quotas
 from carrel.declare.tenant import TenantProvider
+from tests.fakes.patience import PATIENCE
 from tests.fakes.vendor.scripts import FakeCall, Script
 from tests.fakes.vendor.server import FakeVendor
 from tests.unit.relay.harness import CHAT, KEY, bed, read_reply
@@ -208,7 +209,7 @@ async def test_a_caller_that_goes_away_ends_the_call_upstream(vendor: FakeVendor
         reader, writer = await b.send(chat("scripted", stream=True))
         await reader.readuntil(b"data: ")
         writer.transport.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await vendor.last.gone.wait()
         row = await b.row()
         assert (row.outcome, row.estimated) == ("cancelled", True)
@@ -221,7 +222,7 @@ async def test_a_caller_that_goes_away_before_the_answer(vendor: FakeVendor, tmp
         while not vendor.received:
             await asyncio.sleep(0.01)
         writer.transport.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await vendor.last.gone.wait()
         assert (await b.row()).outcome == "cancelled"
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from carrel.ids import RequestId
 from carrel.relay.answer import Answer, CallerGone
 from carrel.relay.response import Relayed
+from tests.fakes.patience import PATIENCE
 from tests.unit.relay.harness import Reply, read_reply
 
 Handler = Callable[[web.BaseRequest, Answer], Awaitable[None]]
@@ -148,7 +149,7 @@ async def test_a_caller_that_does_not_read_is_cut_off() -> None:
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     _, writer = await asyncio.open_connection(*listener.sockets[0].getsockname()[:2], limit=1024)
     writer.write(GET)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await gone.wait()
     writer.close()
     listener.close()

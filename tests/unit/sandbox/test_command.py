@@ -7,6 +7,7 @@ import pytest
 
 from carrel.errors import TooLarge
 from carrel.sandbox.command import judge, kept
+from tests.fakes.patience import PATIENCE
 from tests.fakes.sandboxed import shell
 
 
@@ -36,7 +37,7 @@ async def test_what_was_made_for_nobody_is_undone() -> None:
         await waiting
     assert not undone.is_set()
     go.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         await undone.wait()
 
 

@@ -17,6 +17,7 @@ from carrel.sandbox.usage import Use, measure
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.paths import TenantRoot
 from tests.fakes.groups import delegated
+from tests.fakes.patience import PATIENCE, soon
 from tests.fakes.sandboxed import LAUNCH_UID, InWorker, reachable, shell, workspace_tenant
 
 MIB = 1 << 20
@@ -115,7 +116,7 @@ async def test_only_the_workspace_that_grew_loses_its_command(runner: BwrapSandb
     quiet = replace(shell("echo begun; read -r _ < <(sleep 20); echo lived", wall_seconds=60),
                     workspace="sandbox.d/member-ann")  # fmt: skip
     waiting = asyncio.ensure_future(runner.run(tenant, quiet, on_output=lambda _: shown.set()))
-    await asyncio.wait_for(shown.wait(), 60)
+    await soon(shown.wait())
     fill = "i=0; while :; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); sleep 0.02; done"
     assert (await runner.run(tenant, shell(fill, wall_seconds=60))).killed == "disk_quota"
     assert not waiting.done()
@@ -130,7 +131,7 @@ async def test_between_commands_a_kept_sandbox_is_looked_at_too(state: Path, mon
     tenant = tenant_of(state, disk_bytes=6 * MIB)
     fill = "(sleep 1; while :; do head -c 500000 /dev/zero >> f; sleep 0.1; done) > /dev/null 2>&1 &"
     assert (await runner.run(tenant, shell(fill))).exit_code == 0
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while runner.kept():
             await asyncio.sleep(0.05)
     assert (state / "tenants" / "acme" / "sandbox" / "f").stat().st_size < 40 * MIB
@@ -144,7 +145,7 @@ async def test_a_tenant_that_goes_meanwhile_takes_nothing_with_it(runner: BwrapS
     running = asyncio.ensure_future(
         runner.run(tenant, shell("echo begun; sleep 1; echo ended"), on_output=lambda _: shown.set())
     )
-    await asyncio.wait_for(shown.wait(), 60)
+    await soon(shown.wait())
     tenant.root.close()
     assert (await running).stdout == b"begun\nended\n"
     other = tenant_of(state, "other", disk_bytes=6 * MIB)

@@ -13,6 +13,7 @@ from carrel.sandbox.protocol import Job
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
 from tests.fakes.launcher import running
+from tests.fakes.patience import PATIENCE
 from tests.fakes.sandboxed import LAUNCH_UID, reachable, shell, workspace_tenant
 
 
@@ -22,7 +23,7 @@ def kept(command: str, name: str = "main", **limits: float) -> Job:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not true():
             await asyncio.sleep(0.02)
 

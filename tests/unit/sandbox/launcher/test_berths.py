@@ -8,12 +8,13 @@ from pathlib import Path
 from carrel.sandbox.launcher import GATE_PORT
 from carrel.sandbox.launcher.berths import READY
 from tests.fakes.launcher import LauncherProcess, ended, until
+from tests.fakes.patience import PATIENCE
 
 ASK = f"exec 3<>/dev/tcp/127.0.0.1/{GATE_PORT} && cat <&3 | grep -q {{}}"
 
 
 def served(gate: socket.socket, text: bytes) -> None:
-    gate.settimeout(60)
+    gate.settimeout(PATIENCE)
     connection, _ = gate.accept()
     connection.sendall(text)
     connection.close()
