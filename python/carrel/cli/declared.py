@@ -17,14 +17,25 @@ DEFAULT_DIR: Final = Path("tenants.d")
 
 
 def check(
-    directory: Annotated[Path, Parameter(name="DIR", help="The directory of declarations.")] = DEFAULT_DIR,
+    directory: Annotated[
+        Path | None, Parameter(name="DIR", help="The directory of declarations, by default `tenants.d`.")
+    ] = None,
     /,
     *,
+    host: Annotated[
+        Path | None,
+        Parameter(
+            help="A machine's settings, as `services.carrel` writes them; DIR is then held against them, if given."
+        ),
+    ] = None,
     target: Target = HERE,
 ) -> int:
-    """Say what is wrong in a directory of declarations. No gateway is asked."""
+    """Say what is wrong in a directory of declarations, or in a machine's settings. No gateway is asked."""
+    if host is not None:
+        return _check_host(host, directory, target)
     from carrel.declare.load import load_tree  # noqa: PLC0415 - all of the models, which other commands do without
 
+    directory = directory if directory is not None else DEFAULT_DIR
     tree = load_tree(directory)
     problems, failed = tree.problems, bool(tree.errors)
     if target.json:
@@ -38,6 +49,26 @@ def check(
     counts = ", ".join(f"{n} {what}{'s' * (n != 1)}" for n, what in ((errors, "error"), (warnings, "warning")) if n)
     tenants = f"{len(tree.tenants)} tenant{'s' * (len(tree.tenants) != 1)}"
     screen.say(f"{tenants} declared in {directory}: {counts or 'nothing is wrong'}")
+    return FAILED if failed else DONE
+
+
+def _check_host(path: Path, directory: Path | None, target: Target) -> int:
+    """As `check`, of a machine's settings; also of ``directory`` where one is given."""
+    from carrel.declare.host import check_against, read_host  # noqa: PLC0415 - as in `check`
+    from carrel.declare.problems import DeclarationInvalid  # noqa: PLC0415 - as in `check`
+
+    try:
+        settings = read_host(path)
+        problems = check_against(settings, directory) if directory is not None else ()
+    except DeclarationInvalid as error:
+        problems = error.problems
+    failed = any(problem.severity == "error" for problem in problems)
+    if target.json:
+        screen.show_json({"ok": not failed, "problems": [asdict(problem) for problem in problems]})
+        return FAILED if failed else DONE
+    for problem in problems:
+        screen.note(str(problem))
+    screen.say(f"{path}: {'it is refused' if failed else 'nothing is wrong'}")
     return FAILED if failed else DONE
 
 

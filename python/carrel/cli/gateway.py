@@ -6,12 +6,15 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from carrel.cli.gateway_options import GatewayOptions, LogLevel
+from carrel.cli.failures import WrongUsage
+from carrel.cli.gateway_options import DRAIN_SECONDS, GatewayOptions, LogLevel
 from carrel.cli.options import DEFAULT_HOST, DEFAULT_PORT, Json, StateDir, Target, parse_listen
 
 _STATE_HELP: Final = (
     "Where it keeps its state; it is made where there is none. By default `${XDG_STATE_HOME:-~/.local/state}/carrel`."
 )
+
+_MOST_SECONDS: Final = 3600.0
 
 
 def gateway_command(run_gateway: Callable[[GatewayOptions], int]) -> Callable[..., int]:
@@ -33,21 +36,55 @@ def gateway_command(run_gateway: Callable[[GatewayOptions], int]) -> Callable[..
         ] = True,
         state_dir: Annotated[StateDir, Parameter(help=_STATE_HELP)] = None,
         json: Annotated[Json, Parameter(help="Log in JSON.")] = False,
+        drain_seconds: Annotated[
+            float, Parameter(help="How long requests that run may go on when it is stopped.")
+        ] = DRAIN_SECONDS,
+        host: Annotated[
+            Path | None,
+            Parameter(help="A machine's settings, as `services.carrel` writes them: they say all that the others do."),
+        ] = None,
     ) -> int:
         """Run the gateway in the foreground. Ctrl-C drains and stops it."""
-        host, port = parse_listen(listen)
-        return run_gateway(
-            GatewayOptions(
-                host=host,
-                port=port,
-                tenants_dir=tenants_dir,
-                state_dir=Target(state_dir).state,
-                secrets_dir=secrets_dir,
-                log_level=log_level,
-                log_json=log_json or json,
-                trial=trial,
-                state_named=state_dir is not None,
-            )
+        address, port = parse_listen(listen)
+        if not 0 < drain_seconds <= _MOST_SECONDS:
+            raise WrongUsage(f"--drain-seconds takes more than 0 and at most {_MOST_SECONDS:.0f}.")
+        options = GatewayOptions(
+            host=address,
+            port=port,
+            tenants_dir=tenants_dir,
+            state_dir=Target(state_dir).state,
+            secrets_dir=secrets_dir,
+            log_level=log_level,
+            log_json=log_json or json,
+            trial=trial,
+            state_named=state_dir is not None,
+            drain_seconds=drain_seconds,
         )
+        return run_gateway(options if host is None else of_host(host, options))
 
     return gateway
+
+
+def of_host(path: Path, given: GatewayOptions) -> GatewayOptions:
+    """What the machine's settings in ``path`` say; of ``given`` only where secrets and state are counts.
+
+    Raises DeclarationInvalid.
+    """
+    from carrel.declare.host import read_host  # noqa: PLC0415 - the models, which a trial does without here
+
+    settings = read_host(path)
+    return GatewayOptions(
+        host=settings.listen.address,
+        port=settings.listen.port,
+        tenants_dir=Path(settings.tenants_dir),
+        state_dir=given.state_dir if given.state_named else Path(settings.state_dir),
+        secrets_dir=given.secrets_dir,
+        log_level=settings.log.level,
+        log_json=settings.log.json_lines,
+        trial=not settings.require_closure,
+        state_named=True,
+        drain_seconds=settings.drain_seconds,
+        launcher=Path(settings.launcher) if settings.launcher is not None else None,
+        names=settings.listen.names,
+        placement=settings.placement.model_dump_json() if settings.placement is not None else None,
+    )

@@ -3,8 +3,9 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+DRAIN_SECONDS: Final = 2.0
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -13,6 +14,8 @@ class GatewayOptions:
     """Everything that ``carrel gateway`` was told. ``trial`` allows what production settings refuse.
 
     ``state_named``: the state directory was named, so a command that means this gateway must name it too.
+    ``drain_seconds``: how long requests that run may go on at a stop. ``launcher``: the socket of the launcher's own
+    unit. ``names``: host names it answers for beyond loopback's. ``placement``: JSON of a `declare.host.Placement`.
     """
 
     host: str
@@ -24,6 +27,10 @@ class GatewayOptions:
     log_json: bool
     trial: bool = True
     state_named: bool = False
+    drain_seconds: float = DRAIN_SECONDS
+    launcher: Path | None = None
+    names: tuple[str, ...] = ()
+    placement: str | None = None
 
     def text(self) -> str:
         """As `from_text` takes it."""
@@ -34,5 +41,5 @@ class GatewayOptions:
         """What `text` gave, for a program of the same version."""
         told: dict[str, Any] = json.loads(text)
         places = {name: Path(told[name]) for name in ("tenants_dir", "state_dir")}
-        secrets = told["secrets_dir"]
-        return cls(**{**told, **places, "secrets_dir": None if secrets is None else Path(secrets)})
+        maybe = {name: None if told[name] is None else Path(told[name]) for name in ("secrets_dir", "launcher")}
+        return cls(**{**told, **places, **maybe, "names": tuple(told["names"])})

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,9 +62,18 @@ class Tree:
         return tuple(p for p in self.problems if p.severity == "error")
 
 
-def load_tree(path: Path, *, cache: ParseCache | None = None, overlays: Overlays | None = None) -> Tree:
-    """Everything in ``path``; raises DirectoryUnreadable where it cannot be listed, and for nothing in the files."""
-    loader = Loader(path, cache=cache, overlays=overlays)
+def load_tree(
+    path: Path,
+    *,
+    cache: ParseCache | None = None,
+    overlays: Overlays | None = None,
+    here: Callable[[TenantId], bool] | None = None,
+) -> Tree:
+    """Everything in ``path``; raises DirectoryUnreadable where it cannot be listed, and for nothing in the files.
+
+    ``here`` says whose tenants count, where several gateways share the declarations.
+    """
+    loader = Loader(path, cache=cache, overlays=overlays, here=here)
     loader.load(loader.changed())
     return loader.tree()
 
@@ -77,8 +86,16 @@ def check(path: Path) -> list[Problem]:
 class Loader:
     """Keeps what was read, and reads again what changed. For one thread at a time."""
 
-    def __init__(self, path: Path, *, cache: ParseCache | None = None, overlays: Overlays | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        cache: ParseCache | None = None,
+        overlays: Overlays | None = None,
+        here: Callable[[TenantId], bool] | None = None,
+    ) -> None:
         self.path = path
+        self._here = here
         self._cache = cache
         self._overlays = overlays
         self._signatures: dict[str, Signature] = {}
@@ -97,11 +114,15 @@ class Loader:
 
     def changed(self) -> set[str]:
         """Names of files that differ from what was read, by their signatures; raises DirectoryUnreadable."""
-        now = directory.scan(self.path)
+        now = {name: found for name, found in directory.scan(self.path).items() if self._counts(name)}
         names = {name for name, found in now.items() if self._signatures.get(name) != found}
         names.update(name for name in self._signatures if name not in now)
         names.update(f"{tenant}.yaml" for tenant in self.tenants if self._overlay_changed(tenant))
         return names
+
+    def _counts(self, name: str) -> bool:
+        tenant = tenant_of(name) if self._here is not None else None
+        return tenant is None or self._here is None or self._here(tenant)
 
     def _overlay_changed(self, tenant: TenantId) -> bool:
         if self._overlays is None:
@@ -131,7 +152,7 @@ class Loader:
 
         ``first`` are digests by tenant of what was in force before a restart: who still declares that is judged first.
         """
-        names = list(names)
+        names = [name for name in names if self._counts(name)]
         for name in names:
             self._read(name)
         touched = {tenant for name in names if (tenant := tenant_of(name)) is not None and misnamed(name) is None}

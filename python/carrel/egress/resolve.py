@@ -113,11 +113,11 @@ def own_addresses() -> frozenset[Address]:
     """The addresses of this machine's interfaces, as the kernel's tables have them."""
     found: set[Address] = set()
     try:
-        lines = Path("/proc/net/fib_trie").read_text(encoding="ascii").splitlines()
+        lines = Path("/proc/self/net/fib_trie").read_text(encoding="ascii").splitlines()
         for line, kind in pairwise(lines):
             if kind.strip().startswith("/32 host LOCAL"):
                 found.add(IPv4Address(line.split()[-1]))
-        for line in Path("/proc/net/if_inet6").read_text(encoding="ascii").splitlines():
+        for line in Path("/proc/self/net/if_inet6").read_text(encoding="ascii").splitlines():
             found.add(IPv6Address(int(line.split()[0], 16)))
     except (OSError, ValueError):
         # Without these tables nothing is known to be the machine's own; what is private is refused all the same.

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import socket
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -58,17 +60,24 @@ class Server:
         self.port: int | None = None
         self._log = RequestLog(services.clock, services.metrics)
 
-    async def start(self, host: str | None, port: int = 0, socket_path: Path | None = None) -> None:
+    async def start(
+        self, host: str | None, port: int = 0, socket_path: Path | None = None, *, handed: Sequence[socket.socket] = ()
+    ) -> None:
         """Listen on ``host`` and ``port`` (0: any that is free; see ``port``) and on the unix ``socket_path``.
 
-        Raises OSError where the address is taken.
+        ``handed`` are sockets that listen already and take the place of ``host`` and ``port``. Whoever handed them over
+        holds them too: what comes while nobody accepts waits in them. Raises OSError where the address is taken.
         """
         self._log = RequestLog(self._services.clock, self._services.metrics)
         self._runner = web.AppRunner(make_app(self._services, self._readiness), handle_signals=False, access_log=None)
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         try:
-            if host is not None:
+            for one in handed:
+                listener = await loop.create_server(self._server(control=False), sock=one, backlog=1024)
+                self._listeners.append(listener)
+                self.port = one.getsockname()[1]
+            if host is not None and not handed:
                 listener = await loop.create_server(
                     self._server(control=False), host, port, backlog=1024, reuse_address=True
                 )

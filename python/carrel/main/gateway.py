@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from carrel.agents.workspace import remove_workspace
 from carrel.audit.log import Audit
 from carrel.cli.gateway_options import GatewayOptions
 from carrel.clock import Clock, SystemClock
+from carrel.declare.host import Placement
 from carrel.egress.service import Egress
 from carrel.errors import CarrelError, Conflict
 from carrel.events.hub import Hub
@@ -47,6 +48,7 @@ from carrel.main.sandboxes import Sandboxes
 from carrel.main.secrets import SecretKeeping, TenantSecrets
 from carrel.main.snapshots import SnapshotKeeping
 from carrel.main.statedir import StateDir
+from carrel.main.systemd import Notifier, inherited
 from carrel.metering.service import Metering
 from carrel.packages import sources
 from carrel.packages.environments import Environments
@@ -75,12 +77,13 @@ from carrel.vault.vault import Vault
 from carrel.wire.control import Actor, TokenIssue
 
 DEMO: Final = TenantId("demo")
-DRAIN_SECONDS: Final = 2.0
 SWEEP_SECONDS: Final = 60.0
 SETTLED_SECONDS: Final = 30.0
 GC_YOUNG: Final = 10_000
 """New objects before cycles are looked for: a call makes hundreds, and hardly one of them is in a cycle."""
 _THREADS: Final = 32
+_CLOSING_SECONDS: Final = 20.0
+"""What closing takes at most beside the draining: each room has its own deadline."""
 _FOREIGN_ENVIRONMENT: Final = (
     "OPENAI_CUSTOM_HEADERS",
     "ANTHROPIC_CUSTOM_HEADERS",
@@ -152,7 +155,8 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    port = _free_port(options)
+    notifier, handed = Notifier(os.environ), inherited(os.environ)
+    port = handed[0].getsockname()[1] if handed else _free_port(options)
     async with AsyncExitStack() as stack:
         ground = await _lay_ground(options, stack)
         rooms = _build(options, ground, await asyncio.to_thread(placeholder_key, options.state_dir), starter, stack)
@@ -166,12 +170,15 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
         token = await _first_token(ground, rooms.administration) if options.trial else None
         notes = (*await asyncio.to_thread(_notes, ground.ring), *_runtime_notes(rooms.house))
         _announcement(options, port, ground, rooms.house, token=token, notes=notes).write()
-        await rooms.server.start(options.host, port, state.socket)
+        await rooms.server.start(options.host, port, state.socket, handed=handed)
+        _tasks("systemd", stack).start(notifier.keep_alive(), name="watchdog")
+        notifier.ready(f"{len(ground.directory.current.tenants)} tenants")
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_YOUNG, 10, 10)
         await _lean_until(stop)
-        _log.info("stopping", drain_seconds=DRAIN_SECONDS)
+        _log.info("stopping", drain_seconds=options.drain_seconds)
+        notifier.stopping("requests that run go on to their end", seconds=options.drain_seconds + _CLOSING_SECONDS)
     _log.info("stopped")
     return 0
 
@@ -202,8 +209,8 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     building = _tasks("environments", stack)
     environments = _environments(options, directory, source, clock, building)
 
-    groups, cgroup = await asyncio.to_thread(own_cgroup)
-    sandbox = BwrapSandbox(metrics=metrics, clock=clock, groups=groups)
+    groups, cgroup = (None, "") if options.launcher is not None else await asyncio.to_thread(own_cgroup)
+    sandbox = BwrapSandbox(metrics=metrics, clock=clock, groups=groups, service=options.launcher)
     stack.push_async_callback(sandbox.close)
 
     async def take_in(applied: Applied) -> None:
@@ -222,7 +229,7 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     reconciling = _tasks("reconcile", stack)
     reconciler = Reconciler(
         tenants_dir=options.tenants_dir, state_dir=options.state_dir, directory=directory, clock=clock,
-        tasks=reconciling, on_change=(take_in,), environments=environments,
+        tasks=reconciling, on_change=(take_in,), environments=environments, here=_serves(options),
     )  # fmt: skip
     stack.push_async_callback(reconciler.close)
     await reconciler.load()
@@ -235,6 +242,11 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
         clock, metrics, secrets, directory, meter, audit, tokens, environments,
         KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault, own, ring,
     )  # fmt: skip
+
+
+def _serves(options: GatewayOptions) -> Callable[[TenantId], bool] | None:
+    """Whose tenants are this gateway's, where it is one of several."""
+    return Placement.model_validate_json(options.placement).serves if options.placement is not None else None
 
 
 def _package_source(options: GatewayOptions, directory: Directory) -> sources.DeclaredSource:
@@ -325,10 +337,10 @@ def _build(
         secrets=SecretKeeping(vault=ground.vault, audit=ground.audit),
         packages=packages, access=access, hub=hub, sends=sends, keyed=keyed,
         snapshots=SnapshotKeeping(snapshots=snapshots, sandbox=sandbox, audit=ground.audit),
-        disk=DiskUse(sandbox=sandbox, snapshots=snapshots),
+        disk=DiskUse(sandbox=sandbox, snapshots=snapshots), host_names=options.names,
     )  # fmt: skip
     server = Server(services)
-    stack.push_async_callback(server.stop, DRAIN_SECONDS)
+    stack.push_async_callback(server.stop, options.drain_seconds)
     return _Rooms(server, administration, sandbox, house)
 
 

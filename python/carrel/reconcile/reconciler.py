@@ -9,7 +9,7 @@ import asyncio
 import gc
 import resource
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -21,6 +21,7 @@ from carrel.clock import Clock
 from carrel.declare.directory import DirectoryUnreadable, counts
 from carrel.declare.load import load_tree
 from carrel.errors import CarrelError
+from carrel.ids import TenantId
 from carrel.plan.plan import Observed, Plan, compute_plan
 from carrel.reconcile.halfway import Halfway
 from carrel.reconcile.record import Record
@@ -53,6 +54,7 @@ class Listener(Protocol):
 class Reconciler:
     """One for a gateway. ``load`` it, then run ``watch`` as a task; ``close`` it last.
 
+    ``here`` says whose tenants are this gateway's, where several share the declarations.
     ``poll_seconds`` is the least time between two comparisons of signatures; a tree that takes long to compare is
     compared less often, so that it costs 2 % of a processor at most.
     """
@@ -68,6 +70,7 @@ class Reconciler:
         on_change: Sequence[Listener] = (),
         environments: Environments | None = None,
         poll_seconds: float = 2.0,
+        here: Callable[[TenantId], bool] | None = None,
     ) -> None:
         self._tenants_dir = tenants_dir
         self._state_dir = state_dir
@@ -77,6 +80,7 @@ class Reconciler:
         self._on_change = tuple(on_change)
         self._environments = environments
         self._poll_seconds = poll_seconds
+        self._here = here
         self._worker = Worker("reconcile")
         self._lock = asyncio.Lock()
         self._world: World | None = None
@@ -108,7 +112,7 @@ class Reconciler:
 
     def _first_load(self) -> tuple[Snapshot, Plan]:
         self._record = Record.open(self._state_dir)
-        self._world = World(self._tenants_dir, self._state_dir, self._record)
+        self._world = World(self._tenants_dir, self._state_dir, self._record, self._here)
         collecting = gc.isenabled()
         gc.disable()
         try:
@@ -280,7 +284,7 @@ class Reconciler:
         path = directory if directory is not None else self._tenants_dir
         async with self._lock:
             overlays = StateOverlays(self._state_dir)
-            tree = await self._worker.run(lambda: load_tree(path, overlays=overlays))
+            tree = await self._worker.run(lambda: load_tree(path, overlays=overlays, here=self._here))
             return compute_plan(tree, self.world.observed())
 
     async def observed(self) -> Observed:

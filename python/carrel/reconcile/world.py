@@ -6,7 +6,7 @@ its data; where the operator's own files are broken all stays as it is.
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -33,8 +33,10 @@ _NO_GOOD_VERSION = "its declaration is broken and there was no good one before"
 class World:
     """Loader, record and the handles in force. For one thread at a time."""
 
-    def __init__(self, tenants_dir: Path, state_dir: Path, record: Record) -> None:
-        self.loader = Loader(tenants_dir, cache=record, overlays=StateOverlays(state_dir))
+    def __init__(
+        self, tenants_dir: Path, state_dir: Path, record: Record, here: Callable[[TenantId], bool] | None = None
+    ) -> None:
+        self.loader = Loader(tenants_dir, cache=record, overlays=StateOverlays(state_dir), here=here)
         self.fault: str | None = None
         self._record = record
         self._home = state_dir / "tenants"

@@ -1,4 +1,7 @@
-"""The gateway's end of the launcher: starts it (anew when lost), sends orders, hears how sandboxes ended."""
+"""The gateway's end of the launcher: starts it (anew when lost), sends orders, hears how sandboxes ended.
+
+Where the launcher is a service of its own, starting it is connecting to its socket.
+"""
 
 import array
 import asyncio
@@ -52,17 +55,26 @@ class Link:
     The first ``filters`` of them are seccomp programs. ``launch_uid`` is for a caller who is root, and is who the
     launcher becomes before it does anything. ``groups`` is the prepared cgroup that its sandboxes are put into;
     ``controllers`` are then those that hold there, None where groups cannot be used or before it has been started.
+    ``service`` is the socket of a launcher that is started by its own unit, with a cgroup of its own.
     """
 
     controllers: frozenset[str] | None = None
 
     def __init__(
-        self, *, files: Sequence[bytes], filters: int = 0, launch_uid: int | None = None, groups: str = ""
+        self,
+        *,
+        files: Sequence[bytes],
+        filters: int = 0,
+        launch_uid: int | None = None,
+        groups: str = "",
+        service: Path | None = None,
     ) -> None:
         self._files = tuple(files)
         self._filters = filters
         self._launch_uid = launch_uid
         self._groups = groups
+        self._service = service
+        self._pid: int | None = None
         self._lock = asyncio.Lock()
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,7 +86,7 @@ class Link:
     @property
     def pid(self) -> int | None:
         """The launcher's process id, None where none runs."""
-        return self._process.pid if self._socket is not None and self._process is not None else None
+        return self._pid if self._socket is not None else None
 
     async def run(
         self, descriptors: Sequence[int], *, on_gate: Callable[[socket.socket], None] | None = None
@@ -144,11 +156,15 @@ class Link:
     async def close(self) -> None:
         """Stop the launcher, and with it all sandboxes."""
         async with self._lock:
-            if self._socket is not None:
-                self._lost(self._socket)
+            connection = self._socket
+            left = connection.dup() if connection is not None and self._service is not None else None
+            if connection is not None:
+                self._lost(connection)
             process, self._process = self._process, None
             if process is not None:
                 await asyncio.to_thread(_ended, process)
+            if left is not None:
+                await asyncio.to_thread(_left, left)
 
     async def _started(self) -> socket.socket:
         """The socket of a launcher that is ready. A start goes to its end, whoever gives up waiting for it."""
@@ -170,20 +186,30 @@ class Link:
                 raise SandboxUnavailable(
                     "bubblewrap is missing: install the package `bubblewrap`; nothing is run without it."
                 )
-            ours, process = await asyncio.to_thread(_start, self._launch_uid, self._groups)
+            ours, process = await self._begun()
             loop = asyncio.get_running_loop()
             try:
                 await self._expect_ready(ours)
                 await self._set_up(ours, program)
             except (OSError, TimeoutError, ValueError) as error:
                 ours.close()
-                await asyncio.to_thread(_ended, process)
-                raise SandboxUnavailable(
-                    "The sandbox launcher does not start; its reason is in the gateway's log."
-                ) from error
+                if process is not None:
+                    await asyncio.to_thread(_ended, process)
+                where = "the gateway's log" if self._service is None else "the log of its unit"
+                raise SandboxUnavailable(f"The sandbox launcher does not start; its reason is in {where}.") from error
             self._socket, self._process = ours, process
             loop.add_reader(ours.fileno(), self._hear, ours)
             return ours
+
+    async def _begun(self) -> "tuple[socket.socket, subprocess.Popen[bytes] | None]":
+        if self._service is None:
+            return await asyncio.to_thread(_start, self._launch_uid, self._groups)
+        try:
+            return await asyncio.to_thread(_connected, self._service), None
+        except OSError as error:
+            raise SandboxUnavailable(
+                f"The sandbox launcher cannot be reached at {self._service} ({error.strerror}): is its unit running?"
+            ) from error
 
     async def _expect_ready(self, ours: socket.socket) -> None:
         async with asyncio.timeout(START_SECONDS):
@@ -191,6 +217,7 @@ class Link:
         greeting = json.loads(packet or b"{}")
         if "ready" not in greeting:
             raise OSError("no greeting")
+        self._pid = greeting["ready"]
         self.controllers = None if greeting["controllers"] is None else frozenset(greeting["controllers"])
         if greeting["no_groups"]:
             _log.error("sandboxes are held by no cgroup", reason=greeting["no_groups"])
@@ -279,6 +306,36 @@ def archive() -> bytes:
     return packed.getvalue()
 
 
+def command(code: int, connection: int, *, uid: int | None, groups: str) -> list[str]:
+    """The words that start a launcher whose `archive` is at the descriptor ``code``, to be inherited by it."""
+    of = [str(connection), str(uid) if uid is not None else "", groups]
+    return [sys.executable, "-I", "-S", "-B", f"/proc/self/fd/{code}", *of]
+
+
+def _connected(service: Path) -> socket.socket:
+    ours = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        ours.settimeout(START_SECONDS)
+        ours.connect(str(service))
+        ours.setblocking(False)
+    except BaseException:
+        ours.close()
+        raise
+    return ours
+
+
+def _left(connection: socket.socket) -> None:
+    """Wait until a launcher that is not our child has killed what ran, and with it closed its end."""
+    with connection:
+        connection.settimeout(KILL_SECONDS)
+        try:
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(launcher.MAX_PACKET):
+                pass
+        except OSError:
+            _log.warning("the sandbox launcher does not say that it has ended")
+
+
 def _start(uid: int | None, groups: str) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     # Read from a descriptor: a launcher of another uid may not reach the files by their names.
@@ -286,16 +343,7 @@ def _start(uid: int | None, groups: str) -> tuple[socket.socket, "subprocess.Pop
     try:
         with theirs:
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    "-B",
-                    f"/proc/self/fd/{code}",
-                    str(theirs.fileno()),
-                    str(uid) if uid is not None else "",
-                    groups,
-                ],
+                command(code, theirs.fileno(), uid=uid, groups=groups),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), code),

@@ -55,7 +55,8 @@ class BwrapSandbox:
     """Runs jobs under bubblewrap. Nothing is kept between two of them but the tenant's workspace, and its workers.
 
     ``launch_uid`` is for a caller who is root: who the launcher becomes. ``at_once`` is the most of all tenants' runs.
-    ``groups`` is the cgroup that was prepared for sandboxes, where there is one.
+    ``groups`` is the cgroup that was prepared for sandboxes, where there is one; ``service`` the socket of a launcher
+    that is a unit of its own, with a cgroup of its own.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class BwrapSandbox:
         at_once: int = AT_ONCE,
         clock: Clock | None = None,
         groups: Delegation | None = None,
+        service: Path | None = None,
     ) -> None:
         self._filters = filters()
         self._layout = bwrap.Files(filters=len(self._filters))
@@ -74,6 +76,7 @@ class BwrapSandbox:
             filters=len(self._filters),
             launch_uid=launch_uid,
             groups=groups.path if groups is not None else "",
+            service=service,
         )
         self._tasks = Tasks("sandbox")
         self._slots = Slots(at_once)

@@ -75,3 +75,17 @@ def test_schemas(carrel: CommandLine) -> None:
     done = carrel.run("schema", "tenent")
     assert done.code == 2
     assert "did you mean tenant?" in done.err
+
+
+def test_a_machines_settings_are_judged(carrel: CommandLine, tenants_d: Path, tmp_path: Path) -> None:
+    file = tmp_path / "host.json"
+    file.write_text('{"tenants_dir": "/t"}')
+    done = carrel.run("check", "--host", str(file))
+    assert (done.code, done.err, done.out) == (0, "", f"{file}: nothing is wrong\n")
+    assert carrel.run("check", "--host", str(file), str(tenants_d)).code == 0
+    (tenants_d / "acme.yaml").write_text("plan: none\n")
+    assert carrel.run("check", "--host", str(file), str(tenants_d)).code == 1
+    file.write_text('{"tenants_dir": "/t", "log": {"level": "loud"}}')
+    told = carrel.run("check", "--host", str(file), "--json")
+    assert (told.code, [p["path"] for p in told.json()["problems"]]) == (1, ["log.level"])
+    assert "it is refused" in carrel.run("check", "--host", str(file)).out

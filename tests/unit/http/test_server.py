@@ -1,6 +1,7 @@
 """The root of every request, on real sockets."""
 
 import asyncio
+import socket
 import stat
 from pathlib import Path
 
@@ -207,3 +208,21 @@ async def test_readiness_follows_what_is_published(tmp_path: Path, client: aioht
         async with client.get(edge.url + "/v1/models", headers=ACME) as reply:
             assert reply.status == 503
             assert (await reply.json())["error"]["code"] == "unavailable"
+
+
+async def test_a_socket_that_was_handed_over_keeps_who_comes_while_nobody_accepts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        async with running_edge(tmp_path) as edge, aiohttp.ClientSession() as client:
+            url = f"http://127.0.0.1:{held.getsockname()[1]}/healthz"
+            first = Server(edge.services)
+            await first.start(None, handed=[held.dup()])
+            async with client.get(url) as reply:
+                assert reply.status == 200
+            await first.stop(1)
+            waiting = asyncio.ensure_future(client.get(url))
+            second = Server(edge.services)
+            await second.start("127.0.0.1", 0, handed=[held.dup()])
+            assert second.port == held.getsockname()[1]
+            async with asyncio.timeout(60), await waiting as reply:
+                assert reply.status == 200
+            await second.stop(1)
