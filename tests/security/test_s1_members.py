@@ -16,7 +16,7 @@ from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.launcher import running, until
 from tests.security.test_s1_boundary import masked, wanted_params
 
-MEMBERS = """members: [{name: ada}, {name: bob}]
+MEMBERS = """members: [{name: ada, role: admin}, {name: bob, role: owner}, {name: eve, role: viewer}]
 sandbox: {scope: member, keep: true}
 quotas: {requests_per_minute: 100000, requests_per_second: 10000}
 """
@@ -147,3 +147,30 @@ def test_S1_02_nothing_that_a_caller_says_makes_them_another(people: People, pat
         people.gateway.request("POST", "/v1/tenants/demo/rpc?member=bob", call, token=people.tokens["ada"]).status
         == 403
     )
+
+
+def test_S1_02_a_role_bounds_every_token_of_its_member_from_the_next_request_on(people: People) -> None:
+    refused = people.gateway.cli(
+        "tenants", "token", "issue", "demo", "--name", "x", "--member", "eve", "--scope", "chat"
+    )
+    assert refused.returncode == 1
+    assert "eve is a viewer" in refused.stderr
+    issued = people.gateway.cli("tenants", "token", "issue", "demo", "--name", "eve", "--member", "eve")
+    assert issued.returncode == 0, issued.stderr
+    eve = people.tokens["eve"] = issued.stdout.strip()
+    chat = {"model": "agent:main", "messages": [{"role": "user", "content": "hello"}]}
+
+    assert people.rpc("eve", "sessions.list")["sessions"] == []
+    assert people.rpc("eve", "tenants.usage")["tenantId"] == "demo"
+    assert "a viewer, who may only look" in people.rpc("eve", "sessions.create", {})["message"]
+    answer = people.gateway.request("POST", "/v1/chat/completions", chat, token=eve)
+    assert (answer.status, b"the role of eve (viewer)" in answer.body) == (403, True)
+
+    bob = people.tokens["bob"]
+    file = people.gateway.tenants_dir / "demo.yaml"
+    file.write_text(file.read_text().replace("{name: bob, role: owner}", "{name: bob, role: viewer}"))
+    assert until(lambda: "may only look" in json.dumps(people.rpc("bob", "sessions.create", {})))
+    assert people.gateway.request("POST", "/v1/chat/completions", chat, token=bob).status == 403
+    file.write_text(file.read_text().replace("{name: bob, role: viewer}", "{name: bob, role: member}"))
+    assert until(lambda: people.gateway.request("POST", "/v1/chat/completions", chat, token=bob).status == 200)
+    assert "needs the scope 'admin'" in people.rpc("bob", "tenants.rotate", {})["message"]

@@ -12,7 +12,7 @@ from carrel.declare.document import Document, Unreadable, read
 from carrel.declare.explain import findings_of
 from carrel.declare.problems import Finding, Problem
 from carrel.declare.suspects import may_hold_secret, secrets_in
-from carrel.declare.tenant import NOT_ACTED_UPON, Tenant
+from carrel.declare.tenant import NOT_ACTED_UPON, Tenant, role_allows
 
 _TAKE_IT_OUT: Final = (
     "this looks like a secret: keep it in a secrets file and name it here as `{secret: NAME}`; "
@@ -90,7 +90,7 @@ def _parse_text(name: str, digest: str, text: str, model: type[BaseModel]) -> Pa
     else:
         layer = declared.model_dump(mode="json", exclude_unset=True) if not findings else None
         if isinstance(declared, Tenant):
-            findings += _not_yet(declared)
+            findings += [*_not_yet(declared), *_over_role(declared)]
     if not findings:
         return Parsed(name, digest, layer)
     return Parsed(name, digest, layer, place(name, text, findings))
@@ -100,6 +100,17 @@ def _not_yet(declared: Tenant) -> Iterable[Finding]:
     for key in NOT_ACTED_UPON:
         if key in declared.model_fields_set:
             yield Finding((key,), "kept, and not acted upon by this version", severity="warning", at_key=True)
+
+
+def _over_role(declared: Tenant) -> Iterable[Finding]:
+    """A warning for each token with scopes that its member's role does not allow: they are never in force."""
+    roles = {member.name: member.role for member in declared.members}
+    for index, token in enumerate(declared.tokens):
+        role = roles.get(token.member or "")
+        over = [scope for scope in token.scopes if role is not None and not role_allows(role, scope)]
+        if over:
+            message = f"{token.member} is a {role}, whose tokens do not get the scope {' or '.join(over)}"
+            yield Finding(("tokens", index, "member"), message, severity="warning")
 
 
 def place(name: str, text: str, findings: Iterable[Finding]) -> tuple[Problem, ...]:

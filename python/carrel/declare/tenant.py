@@ -146,11 +146,29 @@ class SandboxConfig(Declared):
     )
 
 
+Role = Literal["owner", "admin", "member", "viewer"]
+
+
+def role_allows(role: Role, scope: str) -> bool:
+    """Whether a token that is bound to somebody of this role may have ``scope``. A viewer's methods only look."""
+    match role:
+        case "owner" | "admin":
+            return True
+        case "member":
+            return scope != "admin"
+        case "viewer":
+            return scope == "rpc"
+
+
 class Member(Declared):
-    """A person of a tenant."""
+    """A person of a tenant. The role bounds what any token that is bound to the person may do."""
 
     name: Name = Field(description="The person's short name.")
-    role: Literal["owner", "admin", "member", "viewer"] = Field("member", description="What the person may do.")
+    role: Role = Field(
+        "member",
+        description="`owner`, `admin`: whatever a token's scopes allow. `member`: all but the scope `admin`. `viewer`: "
+        "methods that only look (scope `rpc`), and no model.",
+    )
     display_name: Label | None = Field(None, description="The person's name in full.")
 
 

@@ -6,6 +6,7 @@ Every way of being wrong has the same answer. What a credential may do is what i
 import hashlib
 import hmac
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from multidict import CIMultiDictProxy
@@ -15,10 +16,27 @@ from carrel.declare.base import AdminKey
 from carrel.errors import Forbidden, RateLimited, TenantNotReady, TenantSuspended, Unauthorized
 from carrel.http.attempts import FailedAttempts
 from carrel.http.services import TokenRecord, Tokens
+from carrel.ids import TenantId
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 
 MAX_CREDENTIAL: Final = 256
 _NO_KEY: Final = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Narrowed:
+    """A token's record with those of its scopes that its member's role allows."""
+
+    tenant: TenantId
+    name: str
+    scopes: tuple[str, ...]
+    expires: datetime | None
+    prefix: str
+    member: str | None
+
+    @classmethod
+    def of(cls, record: TokenRecord, scopes: tuple[str, ...]) -> "_Narrowed":
+        return cls(record.tenant, record.name, scopes, record.expires, record.prefix, record.member)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +102,10 @@ class Authenticator:
         now = self.known(caller.credential, self._directory.current)
         if now is None:
             return False
-        return not (isinstance(now, TenantCaller) and now.tenant.suspended)
+        if isinstance(now, TenantCaller) and isinstance(caller, TenantCaller):
+            # A role that allows less now ends what began when it allowed more.
+            return not now.tenant.suspended and set(caller.record.scopes) <= set(now.record.scopes)
+        return True
 
     def known(self, text: str, snapshot: Snapshot) -> Caller | None:
         """Whose credential ``text`` is, None where it is nobody's; no failure is counted."""
@@ -97,7 +118,9 @@ class Authenticator:
             tenant = snapshot.tenants.get(record.tenant)
             # A token of somebody who is no member any more is nobody's.
             if tenant is not None and tenant.has_member(record.member):
-                return TenantCaller(tenant.as_member(record.member), record, text)
+                scopes = tenant.allowed(record.scopes, record.member)
+                held = record if scopes == record.scopes else _Narrowed.of(record, scopes)
+                return TenantCaller(tenant.as_member(record.member), held, text)
         return None
 
     def _admin_key(self, text: str, snapshot: Snapshot) -> AdminKey | None:
@@ -140,7 +163,9 @@ def require_tenant(caller: Caller, scope: str) -> TenantCaller:
         raise Forbidden("This endpoint takes a tenant's token; an admin key acts for a tenant under /v1/tenants/{id}/.")
     require_served(caller.tenant, "the operator can resume it", "the operator can see what is wrong with it")
     if scope not in caller.record.scopes:
-        raise Forbidden(f"This token does not have the scope {scope!r}.")
+        role = caller.tenant.role
+        bound = f", or the role of {caller.tenant.member} ({role}) does not allow it" if role else ""
+        raise Forbidden(f"This token does not have the scope {scope!r}{bound}.")
     return caller
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from carrel.errors import CarrelError, Conflict, Forbidden, NotFound, Unavailable
+from carrel.errors import CarrelError, Conflict, Forbidden, InvalidRequest, NotFound, Unavailable
 from carrel.ids import TenantId, parse_tenant_id
 from carrel.reconcile.declarations import Declarations, Settles
 from carrel.tenancy.handle import Directory, Tenant
@@ -81,7 +81,7 @@ class Administration:
             control.TokenInfo(
                 name=r.name,
                 prefix=r.prefix,
-                scopes=r.scopes,
+                scopes=tenant.allowed(r.scopes, r.member),
                 expires=r.expires,
                 created_at=r.created_at,
                 source=r.source,
@@ -173,13 +173,20 @@ class Administration:
     ) -> control.TokenIssued:
         """A new token, told once."""
         tenant = self._directory.current.tenant(tenant_id)
-        tenant.as_member(order.member)
+        person = tenant.as_member(order.member)
+        scopes = person.allowed(order.scopes, order.member)
+        over = [scope for scope in order.scopes if scope not in scopes]
+        if over and "scopes" in order.model_fields_set:
+            raise InvalidRequest(
+                f"{order.member} is a {person.role}, whose tokens do not get the scope {' or '.join(over)}: leave it "
+                f"out, or change the role in {tenant_id}.yaml.",
+                param="scopes",
+            )
 
         async def issue() -> tuple[str, TokenRecord]:
             return await asyncio.to_thread(
-                self._tokens.issue, tenant, name=order.name, scopes=order.scopes, expires=order.expires,
-                member=order.member,
-            )  # fmt: skip
+                self._tokens.issue, tenant, name=order.name, scopes=scopes, expires=order.expires, member=order.member
+            )
 
         return await self._token("tokens.issue", tenant, order.name, by, issue, member=order.member)
 

@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from carrel.declare.allowlists import Allowlists
 from carrel.declare.gateway import Gateway, ModelConfig
 from carrel.declare.plans import Plans
 from carrel.declare.problems import nearest
 from carrel.declare.rate_card import RateCard
+from carrel.declare.tenant import Role, role_allows
 from carrel.declare.tenant import Tenant as TenantConfig
 from carrel.errors import CarrelError, InvalidRequest, NotFound
 from carrel.ids import TenantId
 from carrel.tenancy.paths import TenantRoot
+
+S = TypeVar("S", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,19 @@ class Tenant:
     def own(self) -> str | None:
         """The member who has sessions, workspace and grants apart from all others', None where those are shared."""
         return self.member if self.config.sandbox.scope == "member" else None
+
+    @property
+    def role(self) -> Role | None:
+        """What the member is, as it is declared now; None where it is used for nobody in particular."""
+        return self._role_of(self.member)
+
+    def _role_of(self, name: str | None) -> Role | None:
+        return next((member.role for member in self.config.members if member.name == name), None)
+
+    def allowed(self, scopes: tuple[S, ...], member: str | None) -> tuple[S, ...]:
+        """Those of a token's ``scopes`` that the role of the member it is bound to allows."""
+        role = self._role_of(member)
+        return scopes if role is None else tuple(scope for scope in scopes if role_allows(role, scope))
 
     def has_member(self, name: str | None) -> bool:
         """Whether ``name`` is a person of this tenant, or nobody in particular."""

@@ -28,6 +28,21 @@ def test_what_is_not_acted_upon_is_warned_about_in_its_place() -> None:
     ]
 
 
+def test_a_scope_that_a_members_role_does_not_allow_is_warned_about() -> None:
+    text = (
+        "members: [{name: ada, role: viewer}, {name: bob, role: owner}]\ntokens:\n"
+        f"  - {{name: a, sha256: {'1' * 64}, member: ada}}\n"
+        f"  - {{name: b, sha256: {'2' * 64}, member: bob, scopes: [admin]}}\n"
+        f"  - {{name: c, sha256: {'3' * 64}, scopes: [admin]}}\n"
+    )
+    parsed = parse("acme.yaml", "d", text.encode(), Tenant)
+    assert not parsed.broken
+    assert [str(p) for p in parsed.problems] == [
+        f"acme.yaml:3:{6 + len('{name: a, sha256: , member: ') + 63}: warning: tokens[0].member: ada is a viewer, "
+        "whose tokens do not get the scope chat"
+    ]
+
+
 def test_text_that_is_no_utf_8_and_broken_yaml_have_a_place() -> None:
     assert str(parse("a.yaml", "d", b"x: 1\ny: \xff\n", Tenant).problems[0]) == "a.yaml:2:1: the file is not UTF-8 text"
     assert parse("a.yaml", "d", b"x: [\n", Tenant).broken

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from carrel.declare.tenant import Member
+from carrel.declare.tenant import Member, Role
 from carrel.errors import Forbidden, RateLimited, TenantNotReady, TenantSuspended, Unauthorized
 from carrel.http.attempts import FailedAttempts
 from carrel.http.auth import (
@@ -77,6 +77,40 @@ def test_a_token_of_nobody_who_is_still_a_member_is_refused(house: House) -> Non
     house.tokens.add(text, "acme", member="ada")
     with pytest.raises(Unauthorized):
         house.caller(bearer(text))
+
+
+def with_role(tenant: Tenant, role: Role) -> Tenant:
+    people = (Member(name="ada", role=role),)
+    return replace(tenant, config=tenant.config.model_copy(update={"members": people}))
+
+
+def test_a_role_bounds_the_scopes_of_a_members_tokens_and_of_no_others(house: House) -> None:
+    house.tokens.add(token_of("acme", "4"), "acme", member="ada")
+    mine, nobodys = bearer(token_of("acme", "4")), bearer(token_of("acme"))
+    allowed: dict[Role, tuple[str, ...]] = {
+        "owner": ("chat", "rpc", "admin"), "admin": ("chat", "rpc", "admin"), "member": ("chat", "rpc"),
+        "viewer": ("rpc",),
+    }  # fmt: skip
+    for role, scopes in allowed.items():
+        house.directory.publish(edge_snapshot(with_role(house.tenant, role)))
+        caller = house.caller(mine)
+        assert isinstance(caller, TenantCaller)
+        assert (caller.record.scopes, caller.record.name, caller.tenant.role) == (scopes, "default", role)
+        other = house.caller(nobodys)
+        assert isinstance(other, TenantCaller)
+        assert other.record.scopes == ("chat",)
+    with pytest.raises(Forbidden, match=r"the role of ada \(viewer\)"):
+        require_tenant(house.caller(mine), "chat")
+
+
+def test_what_began_with_a_role_that_allowed_it_ends_with_one_that_does_not(house: House) -> None:
+    house.tokens.add(token_of("acme", "4"), "acme", member="ada")
+    house.directory.publish(edge_snapshot(with_role(house.tenant, "member")))
+    caller = house.caller(bearer(token_of("acme", "4")))
+    house.directory.publish(edge_snapshot(with_role(house.tenant, "owner")))
+    assert house.auth.still_valid(caller)
+    house.directory.publish(edge_snapshot(with_role(house.tenant, "viewer")))
+    assert not house.auth.still_valid(caller)
 
 
 def bearer(text: str) -> tuple[str, str]:

@@ -171,7 +171,9 @@ async def test_tokens_are_rotated_listed_and_revoked(house: House) -> None:
 
 
 async def test_a_token_is_bound_to_a_member_and_a_member_rotates_their_own_alone(house: House) -> None:
-    (house.path / "acme.yaml").write_text(YAML + "members: [{name: ada}, {name: bob}]\n")
+    (house.path / "acme.yaml").write_text(
+        YAML + "members: [{name: ada, role: admin}, {name: bob, role: owner}, {name: eve, role: viewer}]\n"
+    )
     await house.reconciler.reconcile_now(by=BY)
     for name in ("ada", "bob"):
         order = control.TokenIssue(name=name, member=name, scopes=("chat", "rpc", "admin"))
@@ -184,8 +186,18 @@ async def test_a_token_is_bound_to_a_member_and_a_member_rotates_their_own_alone
             await house.administration.token_rotate(ACME, control.TokenRotate(name=other), by=BY, member="ada")
     own = await house.administration.token_rotate(ACME, control.TokenRotate(name="ada"), by=BY, member="ada")
     assert own.member == "ada"
+    too_much = control.TokenIssue(name="eve", member="eve", scopes=("chat", "rpc", "admin"))
+    with pytest.raises(InvalidRequest, match="eve is a viewer, whose tokens do not get the scope chat or admin"):
+        await house.administration.token_issue(ACME, too_much, by=BY)
+    issued = await house.administration.token_issue(ACME, control.TokenIssue(name="eve", member="eve"), by=BY)
+    assert issued.scopes == ("rpc",)
     listed = await house.administration.tokens(ACME)
-    assert [(t.name, t.member) for t in listed.tokens] == [("ada", "ada"), ("bob", "bob"), ("default", None)]
+    assert [(t.name, t.member) for t in listed.tokens] == [
+        ("ada", "ada"),
+        ("bob", "bob"),
+        ("default", None),
+        ("eve", "eve"),
+    ]
 
 
 async def test_what_cannot_be_recorded_is_not_done(house: House) -> None:

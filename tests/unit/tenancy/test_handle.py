@@ -36,6 +36,9 @@ def test_a_handle_is_used_for_a_member_whom_there_is(tmp_path: Path) -> None:
     apart = make_tenant(tmp_path, members=people, sandbox=SandboxConfig(scope="member"))
     assert (shared.as_member("ada").member, shared.as_member("ada").own) == ("ada", None)
     assert (apart.as_member("ada").own, apart.own, apart.as_member(None)) == ("ada", None, apart)
+    assert (shared.role, shared.as_member("ada").role) == (None, "member")
+    assert shared.allowed(("chat", "admin"), "ada") == ("chat",)
+    assert shared.allowed(("chat", "admin"), None) == ("chat", "admin")
     with pytest.raises(InvalidRequest, match="did you mean ada"):
         apart.as_member("adah")
     with pytest.raises(InvalidRequest, match="its members are none"):

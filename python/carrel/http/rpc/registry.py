@@ -23,6 +23,13 @@ from carrel.wire.rpc import OwnTenant
 from carrel.wire.wording import wording
 
 _log = structlog.get_logger(__name__)
+LOOKS: Final = frozenset(
+    {
+        "bins", "describe", "discover", "get", "health", "history", "list", "preview", "runs", "schema", "search",
+        "status", "usage",
+    }
+)  # fmt: skip
+"""The last words of methods that change nothing, which are all that a viewer may call."""
 ALL_SCOPES: Final[frozenset[str]] = frozenset({"chat", "rpc", "admin"})
 KEY: Final = "idempotencyKey"
 MOST_KEY: Final = 128
@@ -85,6 +92,11 @@ class Method:
     secret: bool = False
     target: str | None = None
 
+    @property
+    def reads(self) -> bool:
+        """Whether it only looks: its last word says so. One with a word that is not known here is a change."""
+        return not self.changes and self.name.rpartition(".")[2] in LOOKS
+
 
 class Registry:
     """Methods by name."""
@@ -134,6 +146,9 @@ class Registry:
             raise self._unknown(call.method)
         if method.scope not in context.scopes:
             raise Forbidden(f"{method.name} needs the scope {method.scope!r}, which this token does not have.")
+        if context.tenant.role == "viewer" and "admin" not in context.scopes and not method.reads:
+            # An operator who acts for a viewer has all scopes, and no viewer's token has this one.
+            raise Forbidden(f"{method.name} changes something: {context.tenant.member} is a viewer, who may only look.")
         call, key = _keyed(method, call, context.key)
         params = _parse(method, call)
         if isinstance(params, OwnTenant) and params.tenant_id not in (None, context.tenant.id):

@@ -7,6 +7,7 @@ import pytest
 from pydantic import Field
 
 from carrel.errors import Conflict
+from carrel.http.rpc.methods import REGISTRY as METHODS
 from carrel.http.rpc.registry import ALL_SCOPES, Context, Registry
 from carrel.ids import RequestId
 from carrel.wire import jsonrpc
@@ -49,14 +50,36 @@ async def wipe(context: Context, params: OwnTenant) -> Sum:
     return Sum(whole_sum=0)
 
 
-def context(*scopes: str) -> Context:
-    tenant: Any = SimpleNamespace(id="acme")
+@REGISTRY.method("sums.get")
+async def get(context: Context, params: OwnTenant) -> Sum:
+    """The last."""
+    return Sum(whole_sum=0)
+
+
+def context(*scopes: str, role: str | None = None) -> Context:
+    tenant: Any = SimpleNamespace(id="acme", member="eve", role=role)
     anything: Any = None
     return Context(anything, tenant, anything, RequestId("req_9"), "t", frozenset(scopes) or ALL_SCOPES)
 
 
 async def call(method: str, params: Any = None, *, scopes: tuple[str, ...] = ()) -> dict[str, Any]:
     return await REGISTRY.call(context(*scopes), jsonrpc.Call(1, method, params))
+
+
+async def test_a_viewer_calls_what_looks_and_an_operator_for_one_calls_all() -> None:
+    look, add = jsonrpc.Call(1, "sums.get", {}), jsonrpc.Call(1, "sums.add", {"firstNumber": 1})
+    assert "result" in await REGISTRY.call(context("rpc", role="viewer"), look)
+    assert "result" in await REGISTRY.call(context("rpc", role="member"), add)
+    assert "result" in await REGISTRY.call(context(role="viewer"), add)
+    refused = await REGISTRY.call(context("rpc", role="viewer"), add)
+    assert "may only look" in refused["error"]["message"]
+
+
+def test_every_method_that_looks_says_so_by_its_last_word() -> None:
+    looks = {method.name for method in METHODS if method.reads}
+    assert {"health", "tenants.get", "tenants.quota.status", "sessions.list", "packages.search"} <= looks
+    changing = {"create", "send", "set", "patch", "delete", "add", "remove", "rotate", "decide", "reset", "update"}
+    assert not {name for name in looks if name.rpartition(".")[2] in changing}
 
 
 async def test_named_and_positional_parameters() -> None:
@@ -110,7 +133,7 @@ async def test_a_tenant_id_is_ones_own_or_refused_the_same_for_all() -> None:
 
 def test_the_registry_knows_summaries_and_refuses_a_second_of_a_name() -> None:
     assert [(m.name, m.summary, m.scope) for m in REGISTRY] == [
-        ("sums.add", "Add two numbers.", "rpc"), ("sums.wipe", "Wipe.", "admin"),
+        ("sums.add", "Add two numbers.", "rpc"), ("sums.get", "The last.", "rpc"), ("sums.wipe", "Wipe.", "admin"),
     ]  # fmt: skip
     with pytest.raises(ValueError, match=r"sums\.add"):
         REGISTRY.method("sums.add")(add)
