@@ -11,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 from carrel.declare.document import Document, Unreadable, read
 from carrel.declare.explain import findings_of
 from carrel.declare.problems import Finding, Problem
+from carrel.declare.roles import role_allows
 from carrel.declare.suspects import may_hold_secret, secrets_in
-from carrel.declare.tenant import NOT_ACTED_UPON, Tenant, role_allows
+from carrel.declare.tenant import NOT_ACTED_UPON, Tenant
 
 _TAKE_IT_OUT: Final = (
     "this looks like a secret: keep it in a secrets file and name it here as `{secret: NAME}`; "

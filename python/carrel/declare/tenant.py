@@ -17,6 +17,7 @@ from carrel.declare.base import (
 )
 from carrel.declare.egress import Egress
 from carrel.declare.quotas import Quotas
+from carrel.declare.roles import Role
 
 ToolName = Literal["shell", "file_read", "file_write", "file_edit", "file_list", "file_search", "request_access"]
 ALL_TOOLS: Final[tuple[ToolName, ...]] = (
@@ -144,20 +145,6 @@ class SandboxConfig(Declared):
     keep_idle_seconds: Seconds = Field(
         600.0, description="A kept sandbox that is not used so long is stopped; the next command starts it anew."
     )
-
-
-Role = Literal["owner", "admin", "member", "viewer"]
-
-
-def role_allows(role: Role, scope: str) -> bool:
-    """Whether a token that is bound to somebody of this role may have ``scope``. A viewer's methods only look."""
-    match role:
-        case "owner" | "admin":
-            return True
-        case "member":
-            return scope != "admin"
-        case "viewer":
-            return scope == "rpc"
 
 
 class Member(Declared):

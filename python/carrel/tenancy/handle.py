@@ -9,7 +9,7 @@ from carrel.declare.gateway import Gateway, ModelConfig
 from carrel.declare.plans import Plans
 from carrel.declare.problems import nearest
 from carrel.declare.rate_card import RateCard
-from carrel.declare.tenant import Role, role_allows
+from carrel.declare.roles import Role, role_allows
 from carrel.declare.tenant import Tenant as TenantConfig
 from carrel.errors import CarrelError, InvalidRequest, NotFound
 from carrel.ids import TenantId

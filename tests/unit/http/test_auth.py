@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from carrel.declare.tenant import Member, Role
+from carrel.declare.roles import Role
+from carrel.declare.tenant import Member
 from carrel.errors import Forbidden, RateLimited, TenantNotReady, TenantSuspended, Unauthorized
 from carrel.http.attempts import FailedAttempts
 from carrel.http.auth import (
