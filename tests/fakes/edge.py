@@ -14,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
+from carrel.agents.compactor import Compacted
 from carrel.agents.events import AgentEvent, AnswerDelta, ToolFinished, ToolStarted, Turn, TurnFinished
 from carrel.agents.sends import Sends
 from carrel.agents.told import ToldAgents
@@ -52,6 +53,7 @@ from tests.fakes.administration import (
     FakeSecrets,
     FakeSnapshots,
 )
+from tests.fakes.engines import running_engines
 from tests.fakes.tenants import make_snapshot, make_tenant
 
 ADMIN_KEY = "ak_ops_" + "a" * 32
@@ -222,6 +224,13 @@ class FakeAgents:
     cancelled: int = 0
     error: CarrelError | None = None
 
+    async def compact(
+        self, tenant: Tenant, snapshot: Snapshot, session_id: SessionId, *, request_id: RequestId
+    ) -> Compacted | None:
+        if session_id not in self.sessions.by_tenant.get(whose(tenant), {}):
+            raise NotFound("No such session.")
+        return Compacted(2, 100, "demo", TokenCounts()) if self.sessions.said.get((whose(tenant), session_id)) else None
+
     async def run(self, tenant: Tenant, snapshot: Snapshot, turn: Turn) -> AsyncIterator[AgentEvent]:
         self.turns.append(turn)
         said = "".join(b.text for b in turn.messages[-1].content if isinstance(b, Text))
@@ -357,18 +366,19 @@ async def running_edge(
         "keyed": Keyed(store=once, clock=SystemClock(), tasks=tasks), "metrics": Metrics(),
         "clock": SystemClock(), "version": "1.2.3", **overrides,
     }  # fmt: skip
-    services = Services(**fields)
-    server = Server(services, limits=limits)
-    socket_path = state / "control.sock"
-    await server.start("127.0.0.1", 0, socket_path)
-    try:
-        yield Edge(server, services, tokens, meter, disk, agents, relay, sessions, directory, socket_path)
-    finally:
-        await server.stop(0.2)
-        await tasks.close()
-        await once.close()
-        for tenant in chosen:
-            tenant.root.close()
+    async with running_engines(directory, SystemClock()) as engines:
+        services = Services(**{"engines": engines, **fields})
+        server = Server(services, limits=limits)
+        socket_path = state / "control.sock"
+        await server.start("127.0.0.1", 0, socket_path)
+        try:
+            yield Edge(server, services, tokens, meter, disk, agents, relay, sessions, directory, socket_path)
+        finally:
+            await server.stop(0.2)
+            await tasks.close()
+            await once.close()
+    for tenant in chosen:
+        tenant.root.close()
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -28,3 +28,28 @@ async def test_a_call_with_a_key_is_done_once_over_a_crash(new_gateway: StartGat
         assert await socket.call("sessions.send", call) == answer
     said = lines(gateway.state_dir / "tenants" / "demo" / "sessions" / f"{session}.jsonl")
     assert len([one for one in said if one.get("role") == "user"]) == 1
+
+
+async def test_a_tenant_configures_itself_and_its_agents(new_gateway: StartGateway) -> None:
+    gateway = await asyncio.to_thread(lambda: new_gateway(args=("--trial",)).start())
+    async with opened(gateway.url, gateway.token) as socket:
+        seen = await socket.call("config.get")
+        changed = await socket.call("config.patch", {"patch": {"display_name": "Own"}, "baseHash": seen["hash"]})
+        assert changed["config"]["display_name"] == "Own"
+        assert (await socket.next("config.changed"))["payload"] == {"hash": changed["hash"]}
+        stale = await socket.call("config.patch", {"patch": {}, "baseHash": seen["hash"]})
+        assert stale["data"]["code"] == "config_changed"
+        refused = await socket.call("config.patch", {"patch": {"quotas": {}}})
+        assert refused["data"]["code"] == "admin_only_key"
+        wrong = await socket.call("config.patch", {"patch": {"packages": ["no-such-package"]}})
+        assert wrong["data"]["code"] == "invalid_request"
+        assert (await socket.call("config.get"))["overlay"] == {"display_name": "Own"}
+        made = await socket.call("agents.create", {"name": "poet", "systemPrompt": "Rhyme.", "tools": []})
+        assert made["agentId"] == "poet"
+        await socket.call("agents.files.set", {"agentId": "poet", "name": "SOUL.md", "content": "Be kind."})
+        sent = await socket.call("sessions.send", {"message": "a sonnet about marmalade", "agent": "poet"})
+        hits = (await socket.call("sessions.search", {"query": "marmal"}))["hits"]
+        assert {hit["sessionId"] for hit in hits} == {sent["sessionId"]}
+        assert (await socket.call("agents.delete", {"agentId": "poet"}))["ok"] is True
+        assert [one["name"] for one in (await socket.call("agents.list"))["agents"]] == ["main"]
+    assert gateway.cli("audit", "verify").returncode == 0

@@ -3,8 +3,10 @@
 The order keeps the beginning the same from call to call, so that providers can cache it.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
+from carrel.agents.files import AgentFile
 from carrel.declare.tenant import Agent
 
 ENVIRONMENT: Final = (
@@ -15,7 +17,16 @@ ENVIRONMENT: Final = (
 )
 
 
-def system_prompt(agent: Agent, *, addition: str) -> str:
-    """The system prompt of one turn; ``addition`` is the caller's."""
-    parts = (agent.system_prompt.strip(), ENVIRONMENT if agent.tools else "", addition.strip())
+FILES: Final = "Files that your owner keeps for you, to be taken to heart:"
+
+
+def system_prompt(agent: Agent, *, addition: str, files: Sequence[AgentFile] = ()) -> str:
+    """The system prompt of one turn; ``addition`` is the caller's, ``files`` are the agent's own."""
+    told = [f"## {file.name}\n\n{file.shown()}" for file in files if file.text.strip()]
+    parts = (
+        agent.system_prompt.strip(),
+        "\n\n".join([FILES, *told]) if told else "",
+        ENVIRONMENT if agent.tools else "",
+        addition.strip(),
+    )
     return "\n\n".join(part for part in parts if part)

@@ -11,6 +11,7 @@ from carrel.agents.candidates import agent_of, fallbacks, primary
 from carrel.agents.compactor import Compacted, Compactor, Place
 from carrel.agents.entries import ErrorEntry
 from carrel.agents.events import AgentEvent, Turn, TurnFinished
+from carrel.agents.files import AgentFiles
 from carrel.agents.model_calls import ModelCalls
 from carrel.agents.ports import Access, Egress, Environments, Precaution, Providers
 from carrel.agents.precaution import TurnPrecaution
@@ -56,6 +57,7 @@ class Agents:
         access: Access | None = None,
         precaution: Precaution | None = None,
         limited: Callable[[Tenant, ToolEnding], Awaitable[None]] | None = None,
+        files: AgentFiles | None = None,
     ) -> None:
         self._sessions = sessions
         self._sandbox = sandbox
@@ -68,6 +70,7 @@ class Agents:
         self._access = access
         self._precaution = precaution
         self._limited = limited
+        self._files = files
         self._calls = ModelCalls(providers=providers, meter=meter, tasks=tasks, clock=clock)
         self._compactor = Compactor(self._calls)
         self._editing = Turnstile("the workspace", max_waiting=10_000, wait_seconds=60)
@@ -106,7 +109,8 @@ class Agents:
                 gate=self._gate(tenant, turn),
                 precaution=TurnPrecaution(self._precaution, tenant, workspace, label=f"session {turn.session_id}"),
             )
-            parts = Parts(self._calls, self._compactor, bench, self._tasks, self._clock)
+            files = () if self._files is None else await self._files.of(tenant, turn.agent)
+            parts = Parts(self._calls, self._compactor, bench, self._tasks, self._clock, files)
             run = TurnRun(parts, snapshot, turn, agent)
             ending = "cancelled"
             try:

@@ -166,6 +166,17 @@ class Sessions:
         shown = [m for m in said if any(isinstance(b, Text | Image) for b in m.content)]
         return shown[-limit:] if limit > 0 else []
 
+    async def said(self, tenant: Tenant, session_id: SessionId) -> tuple[int, Sequence[tuple[str, datetime, str]]]:
+        """All messages of a session with words in them (role, when, text), and the size they were read at."""
+        await self.get(tenant, session_id)
+        loaded = await self._in_directory(tenant, lambda d: transcript.read(d, session_id))
+        found = []
+        for entry in messages_in(loaded.entries):
+            text = "".join(block.text for block in restored(entry).content if isinstance(block, Text))
+            if text.strip():
+                found.append((entry.role, entry.ts, text))
+        return loaded.size, found
+
     async def answered(self, tenant: Tenant, session_id: SessionId, request_id: RequestId) -> TurnFinished | None:
         """What the turn of that request answered, None where there is no such turn or it did not end by itself."""
         if session_id not in (await self._shelf(tenant)).sessions:

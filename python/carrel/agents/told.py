@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Final, Protocol
 
+from carrel.agents.compactor import Compacted
 from carrel.agents.events import (
     AgentEvent,
     AnswerDelta,
@@ -17,6 +18,7 @@ from carrel.agents.events import (
 from carrel.agents.streams import closing
 from carrel.errors import CarrelError
 from carrel.events.hub import Hub
+from carrel.ids import RequestId, SessionId
 from carrel.tenancy.handle import Snapshot, Tenant
 
 MOST: Final = 16_384
@@ -25,6 +27,12 @@ MOST: Final = 16_384
 
 class Runs(Protocol):
     """Runs turns."""
+
+    async def compact(
+        self, tenant: Tenant, snapshot: Snapshot, session_id: SessionId, *, request_id: RequestId
+    ) -> Compacted | None:
+        """See `agents.run`."""
+        ...
 
     def run(self, tenant: Tenant, snapshot: Snapshot, turn: Turn) -> AsyncIterator[AgentEvent]:
         """See `agents.run`."""
@@ -37,6 +45,16 @@ class ToldAgents:
     def __init__(self, agents: Runs, hub: Hub) -> None:
         self._agents = agents
         self._hub = hub
+
+    async def compact(
+        self, tenant: Tenant, snapshot: Snapshot, session_id: SessionId, *, request_id: RequestId
+    ) -> Compacted | None:
+        """See `agents.run.Agents.compact`."""
+        done = await self._agents.compact(tenant, snapshot, session_id, request_id=request_id)
+        if done is not None:
+            about = {"sessionId": session_id, "messages": done.messages}
+            self._hub.publish(tenant, "session.compacted", about, own=tenant.own)
+        return done
 
     async def run(self, tenant: Tenant, snapshot: Snapshot, turn: Turn) -> AsyncGenerator[AgentEvent, None]:
         """See `agents.run.Agents.run`."""

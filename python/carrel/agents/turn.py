@@ -23,6 +23,7 @@ from carrel.agents.entries import (
     stored,
 )
 from carrel.agents.events import AgentEvent, AnswerDelta, Notice, ThinkingPiece, Turn, TurnFinished
+from carrel.agents.files import AgentFile
 from carrel.agents.history import Said, call_ids, clean_text, for_model, history, since_reset, unanswered
 from carrel.agents.incoming import taken
 from carrel.agents.model_calls import Ask, CallEnd, ModelCalls
@@ -51,6 +52,7 @@ class Parts:
     bench: Bench
     tasks: Tasks
     clock: Clock
+    files: tuple[AgentFile, ...] = ()
 
 
 class TurnRun:
@@ -63,7 +65,7 @@ class TurnRun:
         self._snapshot = snapshot
         self._turn = turn
         self._agent = agent
-        self._system = system_prompt(agent, addition=turn.system)
+        self._system = system_prompt(agent, addition=turn.system, files=parts.files)
         self._tools = parts.bench.toolbox.specs(agent.tools)
         self._around = len(self._system.encode()) + tool_bytes(self._tools) + AROUND
         self._incoming: tuple[Message, ...] = ()

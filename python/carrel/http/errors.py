@@ -40,6 +40,8 @@ STATUS: Final[Mapping[str, int]] = {
     "grants_unreadable": 503,
     "conflict": 409,
     "idempotency_key_reused": 409,
+    "config_changed": 409,
+    "admin_only_key": 403,
     "model_not_found": 404,
     "model_not_allowed": 403,
     "quota_exceeded": 429,

@@ -8,11 +8,13 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import BaseModel
 
+from carrel.agents.compactor import Compacted
 from carrel.agents.events import AgentEvent, Turn, TurnFinished
 from carrel.agents.sends import Sends
 from carrel.clock import Clock, SystemClock
 from carrel.declare.rate_card import TokenCounts
 from carrel.events.hub import Hub
+from carrel.http.engines import Engines
 from carrel.ids import RequestId, SessionId, TenantId
 from carrel.metering.account import QuotaState
 from carrel.metering.protocol import Call, Reservation
@@ -56,6 +58,12 @@ class Tokens(Protocol):
 
 class AgentRunner(Protocol):
     """Runs one turn of an agent."""
+
+    async def compact(
+        self, tenant: Tenant, snapshot: Snapshot, session_id: SessionId, *, request_id: RequestId
+    ) -> Compacted | None:
+        """Fold up all but the newest of a session; None where there is nothing to fold. Raises NotFound."""
+        ...
 
     def run(self, tenant: Tenant, snapshot: Snapshot, turn: Turn) -> AsyncIterator[AgentEvent]:
         """The turn's events, ending in TurnFinished; closing the iterator cancels the turn."""
@@ -362,3 +370,4 @@ class Services:
     snapshots: SnapshotKeeping | None = None
     disk: DiskUse | None = None
     keyed: Keyed | None = None
+    engines: Engines | None = None

@@ -17,6 +17,7 @@ import structlog
 import uvloop
 
 from carrel import __version__
+from carrel.agents.files import AgentFiles
 from carrel.agents.run import Agents
 from carrel.agents.sends import Sends
 from carrel.agents.sessions import Sessions
@@ -39,6 +40,7 @@ from carrel.main.access import Access
 from carrel.main.announce import Announcement
 from carrel.main.disk import DiskUse
 from carrel.main.egress import placeholder_key
+from carrel.main.engines import build_engines
 from carrel.main.footprint import give_back
 from carrel.main.house import House, own_cgroup
 from carrel.main.launch import CannotStart
@@ -283,10 +285,25 @@ def _key_ring(options: GatewayOptions) -> KeyRing:
     )
 
 
-def _build(
-    options: GatewayOptions, ground: _Ground, key: bytes, starter: int, stack: AsyncExitStack
-) -> _Rooms:  # fmt: skip
-    """Build what serves; the server stops first, then what it called."""
+@dataclass(frozen=True)
+class _Talk:
+    """What speaks with models, and keeps what was said."""
+
+    providers: Providers
+    relay: Relay
+    grants: Grants
+    access: Access
+    snapshots: Snapshots
+    sessions: Sessions
+    agent_files: AgentFiles
+    hub: Hub
+    agents: ToldAgents
+    sends: Sends
+    keyed: Keyed
+
+
+def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
+    """Build it; what is pushed last is closed first."""
     sandbox = ground.sandbox
     providers = Providers(secrets=ground.secrets, clock=ground.clock, own=ground.own_secrets.of)
     stack.push_async_callback(providers.close)
@@ -309,17 +326,26 @@ def _build(
     stack.callback(precautions.close)
     sessions = Sessions(clock=ground.clock, forgets=snapshots.forget)
     stack.push_async_callback(sessions.close)
-    hub = Hub(clock=ground.clock)
+    hub, agent_files = Hub(clock=ground.clock), AgentFiles()
     turns = Agents(
         sessions=sessions, providers=providers, meter=ground.meter, sandbox=sandbox, environments=ground.environments,
         clock=ground.clock, tasks=_tasks("agents", stack), metrics=ground.metrics, egress=egress, access=access,
-        precaution=precautions, limited=ground.meter.tool_ended,
+        precaution=precautions, limited=ground.meter.tool_ended, files=agent_files,
     )  # fmt: skip
     agents = ToldAgents(turns, hub)
     sends = Sends(agents, tasks=_tasks("sends", stack))
     once = OnceStore()
     stack.push_async_callback(once.close)
     keyed = Keyed(store=once, clock=ground.clock, tasks=_tasks("keyed", stack))
+    return _Talk(providers, relay, grants, access, snapshots, sessions, agent_files, hub, agents, sends, keyed)
+
+
+def _build(
+    options: GatewayOptions, ground: _Ground, key: bytes, starter: int, stack: AsyncExitStack
+) -> _Rooms:  # fmt: skip
+    """Build what serves; the server stops first, then what it called."""
+    sandbox = ground.sandbox
+    talk = _build_talk(ground, key, stack)
     administration = Administration(
         directory=ground.directory, tokens=ground.tokens, audit=ground.audit, reconciler=ground.reconciler,
         tenants_dir=options.tenants_dir,
@@ -327,17 +353,21 @@ def _build(
     settings = OwnSettings(
         state_dir=options.state_dir, directory=ground.directory, reconciler=ground.reconciler, audit=ground.audit
     )
-    grants.packages = packages = PackageChoice(settings=settings, environments=ground.environments, known=ground.known)
+    talk.grants.packages = packages = PackageChoice(
+        settings=settings, environments=ground.environments, known=ground.known
+    )
     house = House(ground.environments, sandbox, cgroup=ground.cgroup)
+    engines = build_engines(stack, settings=settings, agent_files=talk.agent_files, sessions=talk.sessions)
     services = Services(
-        directory=ground.directory, tokens=ground.tokens, agents=agents, sessions=sessions, meter=ground.meter,
-        relay=relay, providers=providers, administration=administration, reconciler=ground.reconciler,
+        directory=ground.directory, tokens=ground.tokens, agents=talk.agents, sessions=talk.sessions,
+        meter=ground.meter, relay=talk.relay, providers=talk.providers, administration=administration,
+        reconciler=ground.reconciler,
         audit=ground.audit, metrics=ground.metrics, clock=ground.clock, starter_uid=starter, version=__version__,
         house=house, sandboxes=Sandboxes(sandbox=sandbox, audit=ground.audit),
         secrets=SecretKeeping(vault=ground.vault, audit=ground.audit),
-        packages=packages, access=access, hub=hub, sends=sends, keyed=keyed,
-        snapshots=SnapshotKeeping(snapshots=snapshots, sandbox=sandbox, audit=ground.audit),
-        disk=DiskUse(sandbox=sandbox, snapshots=snapshots), host_names=options.names,
+        packages=packages, access=talk.access, hub=talk.hub, sends=talk.sends, keyed=talk.keyed, engines=engines,
+        snapshots=SnapshotKeeping(snapshots=talk.snapshots, sandbox=sandbox, audit=ground.audit),
+        disk=DiskUse(sandbox=sandbox, snapshots=talk.snapshots), host_names=options.names,
     )  # fmt: skip
     server = Server(services)
     stack.push_async_callback(server.stop, options.drain_seconds)

@@ -1,11 +1,12 @@
 """What a tenant sets for itself: its overlay, changed in place, in force when the change returns, or taken back."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from carrel.errors import InvalidRequest
+from carrel.declare.document import Unreadable, read
+from carrel.errors import Conflict, InvalidRequest
 from carrel.ids import TenantId
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.tenancy.overlay import StateOverlays
@@ -32,6 +33,15 @@ class Record(Protocol):
         ...
 
 
+class ConfigChanged(Conflict):
+    """The configuration is another one than the caller has seen."""
+
+    code = "config_changed"
+
+
+Changes = Mapping[tuple[str, ...], object]
+
+
 class OwnSettings:
     """The overlays of all tenants; one change of a tenant's at a time."""
 
@@ -42,13 +52,33 @@ class OwnSettings:
         self._audit = audit
         self._locks: dict[TenantId, asyncio.Lock] = {}
 
+    async def overlay(self, tenant_id: TenantId) -> dict[str, Any]:
+        """What the overlay says now; raises InvalidRequest where it is not YAML of ours."""
+        return _values(await asyncio.to_thread(self._overlays.read, tenant_id))
+
     async def change(
-        self, tenant_id: TenantId, changes: Mapping[tuple[str, ...], object], *, action: str, by: Actor
+        self,
+        tenant_id: TenantId,
+        changes: Changes | Callable[[dict[str, Any]], Changes],
+        *,
+        action: str,
+        by: Actor,
+        base: str | None = None,
     ) -> Tenant:
-        """Set keys of the overlay; the tenant as it is with them. Raises InvalidRequest where it would not be right."""
+        """Set keys of the overlay; the tenant as it is with them. Raises InvalidRequest where it would not be right.
+
+        ``changes`` may be made of the overlay as it then is. ``base`` is the revision that the caller has seen: raises
+        ConfigChanged where it is another one by now.
+        """
         lock = self._locks.setdefault(tenant_id, asyncio.Lock())
         async with lock:
+            if base is not None and (now := self._directory.current.tenant(tenant_id).revision) != base:
+                raise ConfigChanged(
+                    "The configuration has changed: get it anew, then change it.", details={"hash": now}
+                )
             before = await asyncio.to_thread(self._overlays.read, tenant_id)
+            if callable(changes):
+                changes = changes(_values(before))
             text = await edited((before or b"").decode(), changes)
             shown = {".".join(path): value for path, value in changes.items()}
             await self._note(tenant_id, action, by, shown, "ok")
@@ -68,3 +98,10 @@ class OwnSettings:
             actor=by.name, action=action, target=tenant_id, tenant=tenant_id, request_id=by.request_id, after=after,
             outcome=outcome,
         )  # fmt: skip
+
+
+def _values(data: bytes | None) -> dict[str, Any]:
+    try:
+        return read((data or b"").decode()).values
+    except (Unreadable, UnicodeDecodeError) as error:
+        raise InvalidRequest("The tenant's config.yaml is not YAML as it should be: mend or remove it.") from error

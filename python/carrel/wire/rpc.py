@@ -341,6 +341,7 @@ class ConfigView(Result):
 
     valid: bool
     config: dict[str, Any]
+    overlay: dict[str, Any] = Field(default_factory=dict, description="What the tenant itself set, in `config.yaml`.")
     hash: str
     issues: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

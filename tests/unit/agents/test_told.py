@@ -36,6 +36,18 @@ async def test_a_turn_is_told_from_its_start_to_its_end(tmp_path: Path) -> None:
     assert await heard(tmp_path, "hello") == ["session.started", "session.text", "session.text", "session.finished"]
 
 
+async def test_a_compaction_is_told(tmp_path: Path) -> None:
+    tenant, book, kinds = make_tenant(tmp_path), SessionBook(), []
+    hub = Hub(clock=FakeClock())
+    hub.subscribe(tenant, Subscription(None, (), lambda event: kinds.append(event.kind)))
+    await book.create(tenant, "main", session_id=SessionId("s"))
+    agents, snapshot = ToldAgents(FakeAgents(book), hub), make_snapshot(tenant)
+    assert await agents.compact(tenant, snapshot, SessionId("s"), request_id=RequestId("r")) is None
+    book.said[tenant.id, "s"] = [Message("user", (Text("x"),))]
+    assert await agents.compact(tenant, snapshot, SessionId("s"), request_id=RequestId("r")) is not None
+    assert kinds == ["session.compacted"]
+
+
 async def test_a_failure_and_a_cancellation_are_told(tmp_path: Path) -> None:
     assert (await heard(tmp_path, "fail"))[-1] == "session.failed"
     assert (await heard(tmp_path / "x", "wait: 30", stop_after=1))[-1] == "session.cancelled"

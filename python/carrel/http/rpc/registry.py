@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from carrel.declare.base import Scope
 from carrel.errors import CarrelError, Forbidden, Unavailable
 from carrel.http.body import path_of
+from carrel.http.engines import Engines
 from carrel.http.errors import rpc_error, unexpected
 from carrel.http.services import Services
 from carrel.ids import RequestId
@@ -165,6 +166,13 @@ class Registry:
         hint = f" Did you mean {near[0]!r}?" if near else " `rpc.discover` lists what there is."
         data = {"nearest": near[0]} if near else None
         return jsonrpc.RpcError(jsonrpc.METHOD_NOT_FOUND, f"There is no method {name[:128]!r}.{hint}", data)
+
+
+def engines(context: Context) -> Engines:
+    """The rooms behind a tenant's own affairs; raises Unavailable where there are none."""
+    if context.services.engines is None:
+        raise Unavailable("This gateway keeps none of that.")
+    return context.services.engines
 
 
 async def done(context: Context, method: Method, params: BaseModel) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from carrel.agents.sends import Said
 from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
 from carrel.http.names import require_agent
 from carrel.http.rpc.paging import paged
-from carrel.http.rpc.registry import Context, Registry
+from carrel.http.rpc.registry import Context, Registry, engines
 from carrel.http.services import SessionSummary
 from carrel.ids import SessionId, parse_session_id
 from carrel.wire import rpc
+from carrel.wire import rpc_agents as wire
 from carrel.wire.conversation import Message, Text
 
 
@@ -22,6 +23,8 @@ def register(registry: Registry) -> None:
     registry.method("sessions.preview")(preview)
     registry.method("sessions.send", changes=True)(send)
     registry.method("sessions.cancel", changes=True)(cancel)
+    registry.method("sessions.search")(search)
+    registry.method("sessions.compact", changes=True)(compact)
     registry.method("sessions.reset", changes=True, target="session_id")(reset)
     registry.method("sessions.delete", changes=True, target="session_id")(delete)
 
@@ -113,6 +116,38 @@ async def delete(context: Context, params: rpc.SessionParams) -> rpc.SessionDone
             raise
     _tell(context, session_id, "deleted")
     return rpc.SessionDone(ok=True, session_id=session_id)
+
+
+async def search(context: Context, params: wire.SessionsSearchParams) -> wire.SearchHits:
+    """Search what was said in the tenant's sessions, in full text."""
+    session_id = parse_session_id(params.session_id) if params.session_id is not None else None
+    found = await engines(context).search.search(
+        context.tenant, params.query, agent=params.agent_id, session_id=session_id
+    )
+    page, following = paged(list(enumerate(found)), lambda numbered: (f"{numbered[0]:06d}",), params)
+    return wire.SearchHits(
+        hits=tuple(
+            wire.SearchHit(
+                session_id=hit.session_id, agent_id=hit.agent, role=hit.role, ts=int(hit.at.timestamp() * 1000),
+                snippet=hit.snippet, score=round(hit.score, 6),
+            )
+            for _, hit in page
+        ),
+        next=following,
+    )  # fmt: skip
+
+
+async def compact(context: Context, params: rpc.SessionParams) -> wire.SessionCompacted:
+    """Fold up all but the newest of a session into a summary now."""
+    session_id = _required(params)
+    done = await context.services.agents.compact(
+        context.tenant, context.snapshot, session_id, request_id=context.request_id
+    )
+    if done is None:
+        return wire.SessionCompacted(session_id=session_id, compacted=False)
+    return wire.SessionCompacted(
+        session_id=session_id, compacted=True, messages=done.messages, tokens_before=done.tokens_before
+    )
 
 
 def _tell(context: Context, session_id: SessionId, what: str) -> None:

@@ -7,7 +7,10 @@ from carrel.http.rpc.methods import REGISTRY
 from tests.unit.http.rpc.conftest import Rpc
 
 PROMISED = {
-    "sessions.cancel",
+    "sessions.cancel", "sessions.search", "sessions.compact",
+    "config.set", "config.patch",
+    "agents.list", "agents.create", "agents.update", "agents.delete",
+    "agents.files.list", "agents.files.get", "agents.files.set",
     "health", "tenants.get", "tenants.rotate", "tenants.usage", "tenants.quota.status", "sessions.create",
     "sessions.list", "sessions.preview", "sessions.send", "sessions.reset", "sessions.delete", "config.get",
     "config.schema", "packages.list", "packages.search", "packages.add", "packages.remove",

@@ -73,6 +73,23 @@ async def test_two_names_for_one_session_must_agree(rpc: Rpc) -> None:
     assert (await rpc("sessions.delete"))["data"]["path"] == "sessionId"
 
 
+async def test_the_list_goes_on_from_page_to_page(rpc: Rpc) -> None:
+    for name in ("a", "b", "c"):
+        await rpc("sessions.create", {"sessionId": name})
+    first = await rpc("sessions.list", {"limit": 2})
+    second = await rpc("sessions.list", {"limit": 2, "cursor": first["next"]})
+    assert [s["key"] for s in (*first["sessions"], *second["sessions"])] == ["c", "b", "a"]
+    assert "next" not in second
+
+
+async def test_compact_says_what_it_folded(rpc: Rpc) -> None:
+    await rpc("sessions.create", {"sessionId": "empty"})
+    await rpc("sessions.send", {"message": "hello", "sessionId": "s"})
+    assert (await rpc("sessions.compact", {"sessionId": "s"}))["messages"] == 2
+    assert (await rpc("sessions.compact", {"key": "empty"}))["compacted"] is False
+    assert (await rpc("sessions.compact", {"key": "gone"}))["data"]["code"] == "not_found"
+
+
 async def test_another_tenants_session_is_not_there(rpc: Rpc) -> None:
     await rpc("sessions.create", {"sessionId": "s"}, tenant="bravo")
     theirs, nobodys = [await rpc("sessions.delete", {"sessionId": s}) for s in ("s", "t")]

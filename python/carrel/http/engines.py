@@ -1,0 +1,42 @@
+"""What the methods of a tenant's own affairs stand on: one field a room, built once and handed down."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from carrel.agents.files import AgentFiles
+from carrel.agents.search_index import SessionSearch
+from carrel.ids import TenantId
+from carrel.tenancy.handle import Tenant
+from carrel.wire.control import Actor
+
+Changes = Mapping[tuple[str, ...], object]
+
+
+class Settings(Protocol):
+    """What tenants set for themselves."""
+
+    async def overlay(self, tenant_id: TenantId) -> dict[str, Any]:
+        """What the overlay says now."""
+        ...
+
+    async def change(
+        self,
+        tenant_id: TenantId,
+        changes: Changes | Callable[[dict[str, Any]], Changes],
+        *,
+        action: str,
+        by: Actor,
+        base: str | None = None,
+    ) -> Tenant:
+        """Set keys of the overlay; the tenant as it then is. Raises InvalidRequest, Conflict."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The rooms."""
+
+    settings: Settings
+    agent_files: AgentFiles
+    search: SessionSearch

@@ -1,0 +1,71 @@
+"""The rooms behind a tenant's own affairs for tests: the real ones, but for settings that no reconciler follows."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+from carrel.agents.files import AgentFiles
+from carrel.agents.search_index import SessionSearch
+from carrel.agents.sessions import Sessions
+from carrel.clock import Clock
+from carrel.declare.merge import merge
+from carrel.declare.tenant import Tenant as TenantConfig
+from carrel.http.engines import Changes, Engines
+from carrel.ids import TenantId
+from carrel.reconcile.own_settings import ConfigChanged
+from carrel.tenancy.handle import Directory, Tenant
+from carrel.vcs.edits import DELETE
+from carrel.wire.control import Actor
+
+
+class FakeSettings:
+    """Overlays in memory, in force at once."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._overlays: dict[TenantId, dict[str, Any]] = {}
+        self._base: dict[TenantId, TenantConfig] = {}
+
+    async def overlay(self, tenant_id: TenantId) -> dict[str, Any]:
+        return deepcopy(self._overlays.get(tenant_id, {}))
+
+    async def change(
+        self, tenant_id: TenantId, changes: Changes | Callable[[dict[str, Any]], Changes], *, action: str, by: Actor,
+        base: str | None = None,
+    ) -> Tenant:  # fmt: skip
+        current = self._directory.current
+        tenant = current.tenant(tenant_id)
+        if base not in (None, tenant.revision):
+            raise ConfigChanged("changed")
+        overlay = await self.overlay(tenant_id)
+        for path, value in (changes(overlay) if callable(changes) else changes).items():
+            at = overlay
+            for part in path[:-1]:
+                at = at.setdefault(part, {})
+            if value is DELETE:
+                at.pop(path[-1], None)
+            else:
+                at[path[-1]] = deepcopy(value)
+        below = self._base.setdefault(tenant_id, tenant.config).model_dump(mode="json", exclude_defaults=True)
+        text = json.dumps(merge(below, overlay))
+        config = TenantConfig.model_validate_json(text)
+        self._overlays[tenant_id] = overlay
+        changed = replace(tenant, config=config, revision=hashlib.sha256(text.encode()).hexdigest())
+        self._directory.publish(replace(current, tenants={**current.tenants, tenant_id: changed}))
+        return changed
+
+
+@asynccontextmanager
+async def running_engines(directory: Directory, clock: Clock) -> AsyncIterator[Engines]:
+    """All of them, closed at the end."""
+    sessions = Sessions(clock=clock)
+    search = SessionSearch(sessions)
+    try:
+        yield Engines(settings=FakeSettings(directory), agent_files=AgentFiles(), search=search)
+    finally:
+        await search.close()
+        await sessions.close()
