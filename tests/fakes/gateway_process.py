@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.patience import PATIENCE
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 CARREL = Path(sys.executable).parent / "carrel"
 TOKEN = re.compile(r"^(tk_[a-z0-9][a-z0-9_-]{0,31}_[0-9a-f]{32})$", re.MULTILINE)
@@ -80,7 +82,7 @@ class GatewayProcess:
                 operator.write_text(told.replace("source: test-set", "source: none"), encoding="utf-8")
         return self
 
-    def start(self, *, wait: float = 30.0) -> "GatewayProcess":
+    def start(self, *, wait: float = PATIENCE) -> "GatewayProcess":
         """Start it and wait until it is ready."""
         self.process = subprocess.Popen(
             [
@@ -96,7 +98,7 @@ class GatewayProcess:
         deadline = time.monotonic() + wait
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                reader.join(5)
+                reader.join(PATIENCE)
                 raise AssertionError(f"the gateway ended with {self.process.returncode}:\n{self.text}")
             try:
                 if self.request("GET", "/readyz").status == 200:
@@ -123,7 +125,7 @@ class GatewayProcess:
         assert found, self.text
         return found.group(1)
 
-    def stop(self, *, sig: int = signal.SIGTERM, wait: float = 15.0) -> int:
+    def stop(self, *, sig: int = signal.SIGTERM, wait: float = PATIENCE) -> int:
         """End it by ``sig`` and give its exit status."""
         assert self.process is not None
         if self.process.poll() is None:
@@ -136,7 +138,7 @@ class GatewayProcess:
             raise AssertionError(f"the gateway did not stop in {wait} s:\n{self.text}") from None
         finally:
             for reader in self._readers:
-                reader.join(5)
+                reader.join(PATIENCE)
         return status
 
     def kill(self) -> None:
@@ -145,7 +147,7 @@ class GatewayProcess:
 
     def request(
         self, method: str, path: str, body: object = None, *, token: str | None = None,
-        headers: Mapping[str, str] | None = None, timeout: float = 60,
+        headers: Mapping[str, str] | None = None, timeout: float = PATIENCE,
     ) -> Reply:  # fmt: skip
         """One HTTP request; a body that is not bytes is sent as JSON."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -170,13 +172,13 @@ class GatewayProcess:
         answer = reply.json()
         return answer.get("result", answer.get("error"))
 
-    def cli(self, *words: str, wait: float = 60, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
+    def cli(self, *words: str, wait: float = PATIENCE, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
         """``carrel WORDS`` against this gateway's control socket."""
         return carrel(*words, cwd=self.home, wait=wait, stdin=stdin, env={"CARREL_STATE_DIR": str(self.state_dir)})
 
 
 def carrel(
-    *words: str, cwd: Path, wait: float = 60, stdin: str | None = None, env: Mapping[str, str] | None = None
+    *words: str, cwd: Path, wait: float = PATIENCE, stdin: str | None = None, env: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """The command as a user runs it; never raises for its status."""
     argv: Sequence[str] = [str(CARREL), *words]

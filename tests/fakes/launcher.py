@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,14 +159,3 @@ def running(mark: str, *, program: str = "") -> bool:
         except OSError:
             continue
     return False
-
-
-def until(true: object, seconds: float = 60.0) -> bool:
-    """Whether the callable ``true`` comes to be true within so long."""
-    assert callable(true)
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

@@ -23,11 +23,11 @@ async def eventually(true: Callable[[], object]) -> None:
             await asyncio.sleep(_PAUSE)
 
 
-def until(true: Callable[[], object], *, seconds: float = PATIENCE) -> bool:
-    """Whether ``true()`` comes to be so, for tests without a loop."""
+def until(true: Callable[[], object], *, seconds: float = PATIENCE, pause: float = _PAUSE) -> bool:
+    """Whether ``true()`` comes to be so, asked every ``pause`` seconds: for tests without a loop."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
             return False
-        time.sleep(_PAUSE)
+        time.sleep(pause)
     return True

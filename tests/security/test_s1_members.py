@@ -13,7 +13,8 @@ import pytest
 from carrel.http.rpc.methods import REGISTRY
 from carrel.http.rpc.registry import Method
 from tests.fakes.gateway_process import GatewayProcess
-from tests.fakes.launcher import running, until
+from tests.fakes.launcher import running
+from tests.fakes.patience import until
 from tests.security.test_s1_boundary import masked, wanted_params
 
 MEMBERS = """members: [{name: ada, role: admin}, {name: bob, role: owner}, {name: eve, role: viewer}]

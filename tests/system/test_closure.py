@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.gateway_process import REPOSITORY, GatewayProcess
+from tests.fakes.patience import until
 from tests.system.conftest import StartGateway
 
 
@@ -69,9 +70,9 @@ def test_a_tenant_has_its_own_packages_and_a_change_builds_the_others(closure: G
 
 def test_a_tenant_chooses_for_itself_and_the_next_command_has_it(closure: GatewayProcess) -> None:
     assert closure.cli("packages", "add", "ripgrep", "--tenant", "demo").returncode == 0
-    assert "ripgrep" in until(closure, "rg --version", lambda answer: "ripgrep 1" in answer)
+    assert "ripgrep" in answered(closure, "rg --version", lambda answer: "ripgrep 1" in answer)
     assert closure.rpc("packages.remove", {"packages": ["ripgrep"]})["packages"] == ["jq"]
-    assert "not found" in until(closure, "rg --version", lambda answer: "not found" in answer)
+    assert "not found" in answered(closure, "rg --version", lambda answer: "not found" in answer)
     done = closure.cli("packages", "add", "ripgrepp", "--tenant", "demo")
     assert done.returncode == 1
     assert "did you mean ripgrep" in done.stderr
@@ -94,13 +95,13 @@ def test_the_source_of_packages_and_whether_a_closure_is_demanded_follow_the_ope
     told = operator.read_text()
     assert "/usr/bin" in ask(gateway, "command -v env")
     operator.write_text(told + "require_closure: true\n")
-    assert "names no source of packages" in until(gateway, "command -v env", lambda answer: "/usr/bin" not in answer)
+    assert "names no source of packages" in answered(gateway, "command -v env", lambda answer: "/usr/bin" not in answer)
     operator.write_text(told.replace("source: none", "source: test-set") + "require_closure: true\n")
-    assert "jq-" in until(gateway, "jq --version", lambda answer: "/nix/store" in answer or "jq-" in answer)
+    assert "jq-" in answered(gateway, "jq --version", lambda answer: "/nix/store" in answer or "jq-" in answer)
     assert "/nix/store/" in ask(gateway, "command -v jq")
 
 
-def until(gateway: GatewayProcess, command: str, told: Callable[[str], bool]) -> str:
+def answered(gateway: GatewayProcess, command: str, told: Callable[[str], bool]) -> str:
     """What ``command`` prints once ``told`` is true of it."""
     deadline = time.monotonic() + 120
     while True:
@@ -116,11 +117,8 @@ def test_an_interrupt_during_a_build_leaves_no_builder_behind_and_the_next_start
     tmp_path: Path,
 ) -> None:
     gateway = GatewayProcess(home=tmp_path / "home", closure=True).prepare().start()
-    deadline = time.monotonic() + 30
-    while not builders(gateway.state_dir) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert builders(gateway.state_dir)
-    assert gateway.stop(sig=signal.SIGINT, wait=5) == 0
+    assert until(lambda: builders(gateway.state_dir))
+    assert gateway.stop(sig=signal.SIGINT) == 0
     assert "Traceback" not in gateway.text
     assert not builders(gateway.state_dir)
     token = gateway.token

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.gateway_process import REPOSITORY, GatewayProcess
-from tests.fakes.launcher import until
+from tests.fakes.patience import until
 from tests.system.conftest import StartGateway
 from tests.system.test_money import report
 from tests.system.test_vendor import declare as declare_vendor

@@ -3,9 +3,9 @@
 import os
 import signal
 import sys
-import time
 
 from tests.fakes.gateway_process import GatewayProcess
+from tests.fakes.patience import until
 from tests.system.conftest import StartGateway
 
 PROGRAM = """
@@ -29,13 +29,8 @@ def loaded(gateway: GatewayProcess) -> set[str]:
     assert gateway.process is not None
     before = len(gateway.output)
     os.kill(gateway.process.pid, signal.SIGUSR1)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        for line in gateway.output[before:]:
-            if line.startswith("loaded: "):
-                return set(line.split()[1:])
-        time.sleep(0.05)
-    raise AssertionError(f"it did not tell what it has imported:\n{gateway.text}")
+    assert until(lambda: any(line.startswith("loaded: ") for line in gateway.output[before:])), gateway.text
+    return next(set(line.split()[1:]) for line in gateway.output[before:] if line.startswith("loaded: "))
 
 
 def test_an_idle_gateway_holds_no_command_line_no_sdk_and_nothing_for_later(new_gateway: StartGateway) -> None:

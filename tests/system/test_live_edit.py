@@ -2,22 +2,17 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 
 from tests.fakes.gateway_process import GatewayProcess
+from tests.fakes.patience import until
 from tests.system.conftest import StartGateway
 
 HEAD = "display_name: {name}\n"
 
 
-def eventually(check: Callable[[], bool], *, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if check():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it did not come true in time")
+def eventually(check: Callable[[], bool]) -> None:
+    assert until(check)
 
 
 def state_of(gateway: GatewayProcess, tenant: str) -> dict[str, object]:

@@ -1,18 +1,17 @@
 """Kept sandboxes, as a user and an operator have them: a server that answers the next message, and its end."""
 
 import json
-import time
-from collections.abc import Callable
 
 import pytest
 
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.launcher import running
+from tests.fakes.patience import until
 from tests.system.conftest import StartGateway
 
 SERVE = "run: mkdir -p www && echo hello from the worker > www/index.html\ncd www && python3 -m http.server 8000 &"
 FETCH = (
-    "run: for i in $(seq 100); do exec 3<>/dev/tcp/127.0.0.1/8000 && break; sleep 0.1; done 2>/dev/null\n"
+    "run: for i in $(seq 600); do exec 3<>/dev/tcp/127.0.0.1/8000 && break; sleep 0.1; done 2>/dev/null\n"
     "printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; tail -1 <&3"
 )
 
@@ -43,13 +42,6 @@ def kept(gateway: GatewayProcess) -> list[dict[str, object]]:
     return told
 
 
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_a_server_answers_the_next_message_and_an_operator_looks_in(keeping: GatewayProcess) -> None:
     assert kept(keeping) == []
     assert "exit code 0" in say(keeping, SERVE)
@@ -58,7 +50,7 @@ def test_a_server_answers_the_next_message_and_an_operator_looks_in(keeping: Gat
     assert (one["tenant"], one["agent"], one["workspace"], one["commands"]) == ("demo", "main", "sandbox", 2)
     done = keeping.cli("sandboxes", "exec", "demo", str(one["id"]), "--", "sh", "-c", "ls; exit 3")
     assert (done.returncode, done.stdout) == (1, "www\n")
-    until(lambda: "GET / HTTP/1.0" in keeping.cli("sandboxes", "logs", "demo", str(one["id"])).stdout)
+    assert until(lambda: "GET / HTTP/1.0" in keeping.cli("sandboxes", "logs", "demo", str(one["id"])).stdout)
     assert running("http.server")
     done = keeping.cli("sandboxes", "stop", "demo", str(one["id"]))
     assert (done.returncode, kept(keeping)) == (0, [])
@@ -73,14 +65,14 @@ def test_one_unused_is_stopped_and_one_of_a_suspended_tenant_at_once(keeping: Ga
     say(keeping, "run: sleep 8123 &")
     assert running("8123")
     assert keeping.cli("tenants", "suspend", "demo").returncode == 0
-    until(lambda: not running("8123"))
+    assert until(lambda: not running("8123"))
     assert kept(keeping) == []
     assert keeping.cli("tenants", "resume", "demo").returncode == 0
     file = keeping.tenants_dir / "demo.yaml"
     file.write_text(file.read_text().replace("{keep: true}", "{keep: true, keep_idle_seconds: 0.5}"))
     assert keeping.cli("reconcile").returncode == 0
     say(keeping, "run: sleep 8124 &")
-    until(lambda: not running("8124"))
+    assert until(lambda: not running("8124"))
     assert kept(keeping) == []
 
 
@@ -128,7 +120,7 @@ def test_a_gateway_that_is_killed_leaves_no_worker(keeping: GatewayProcess) -> N
     assert keeping.process is not None
     keeping.process.kill()
     keeping.process.wait()
-    until(lambda: not running("8127"))
+    assert until(lambda: not running("8127"))
     keeping.start()
     assert kept(keeping) == []
     assert "exit code 0" in say(keeping, "run: true")

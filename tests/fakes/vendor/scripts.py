@@ -20,6 +20,7 @@ class Script:
     ``drop``: the connection is closed before any answer. ``status``: an error answer with ``error`` as its message.
     ``stall_at``, ``cut_at``, ``malformed_at``, ``error_at``: what happens before that frame: nothing more comes, the
     connection is reset, a broken record, an error record. ``stop_at``: the stream ends there, in good order.
+    ``hold_at``: that frame and the rest come once the vendor's ``go_on`` is set.
     """
 
     text: str = "Hello from the fake vendor."
@@ -41,6 +42,7 @@ class Script:
     malformed_at: int | None = None
     error_at: int | None = None
     stop_at: int | None = None
+    hold_at: int | None = None
     usage: dict[str, Any] | None = None
     usage_at: Literal["last", "finish", "choice", "x_groq", "none"] = "last"
     finish: str | None = ""
@@ -58,6 +60,7 @@ BUILT_IN: dict[str, tuple[Script, ...]] = {
     "fake-thinking": (Script(thinking="Let me think about that."),),
     "fake-cached": (Script(usage={"prompt": 100, "cached": 60, "completion": 20, "reasoning": 0}),),
     "fake-slow": (Script(delay=0.05),),
+    "fake-endless": (Script(text="Word. " * 10_000, delay=0.05),),
     "fake-stalled": (Script(stall_at=0),),
     "fake-stalled-later": (Script(stall_at=3),),
     "fake-cut": (Script(cut_at=4),),

@@ -37,6 +37,7 @@ class FakeVendor:
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
         self._release = asyncio.Event()
+        self.go_on = asyncio.Event()
 
     def script(self, model: str, *scripts: Script) -> None:
         """Answer for ``model`` with ``scripts`` in turn, again and again."""
@@ -77,6 +78,7 @@ class FakeVendor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._release.set()
+        self.go_on.set()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -162,6 +164,8 @@ class FakeVendor:
             if number == script.stall_at:
                 await self._release.wait()
                 return _abort(request)
+            if number == script.hold_at:
+                await self.go_on.wait()
             if number == script.cut_at:
                 await response.write(frame[: len(frame) // 2])
                 await asyncio.sleep(0.01)

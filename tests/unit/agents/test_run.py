@@ -20,6 +20,7 @@ from carrel.ids import SessionId
 from carrel.wire.conversation import Message, ModelRequest, Text, ToolCall, ToolResult
 from tests.fakes.agents import House, answer, call, house, scripted
 from tests.fakes.model import Play, ScriptedProvider
+from tests.fakes.patience import eventually
 from tests.fakes.tenants import make_snapshot, make_tenant
 
 PYTHON = Path(__file__).resolve().parents[3] / "python"
@@ -138,8 +139,7 @@ async def test_tools_that_were_cut_off_are_said_to_be(tmp_path: Path) -> None:
     provider = scripted(Play(calls=(call("shell", command="sleep 300"),)), Play("ok"))
     async with house(tmp_path, provider) as home:
         task = asyncio.ensure_future(home.say("go"))
-        while not home.sandbox.running:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: home.sandbox.running)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert not home.sandbox.running

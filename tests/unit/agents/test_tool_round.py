@@ -15,6 +15,7 @@ from carrel.errors import SandboxBusy, SandboxUnavailable
 from carrel.wire.conversation import ToolResult, ToolSpec
 from tests.fakes.agents import answer, call, house, scripted
 from tests.fakes.model import Play
+from tests.fakes.patience import eventually
 from tests.fakes.sandbox import FakeSandbox
 
 
@@ -56,7 +57,7 @@ async def test_who_reads_slowly_misses_output_and_holds_nothing(tmp_path: Path) 
     async with house(tmp_path, scripted(shells("seq 1 2000000 | tail -c 8000000"), Play("ok"))) as home:
         async with closing(home.agents.run(home.tenant, home.snapshot, home.turn("go"))) as stream:
             await anext(stream)
-            await asyncio.sleep(0.5)
+            await eventually(lambda: home.sandbox.jobs and not home.sandbox.running)
             shown = [event async for event in stream if isinstance(event, ToolOutput)]
         assert len(shown) <= 2 * UNREAD_EVENTS
         assert len(home.lines()[-1]) > 0
@@ -97,8 +98,7 @@ async def test_closing_the_turn_kills_every_tool_that_runs(tmp_path: Path) -> No
     async with house(tmp_path, scripted(shells("sleep 300", "sleep 301"))) as home:
         async with closing(home.agents.run(home.tenant, home.snapshot, home.turn("go"))) as stream:
             assert [(await anext(stream)).id for _ in range(2)] == ["c0", "c1"]  # type: ignore[union-attr] # both begin
-            while len(home.sandbox.running) < 2:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: len(home.sandbox.running) == 2)
         assert not home.sandbox.running
         assert [line["type"] for line in home.lines()].count("tool_result") == 0
 
@@ -136,14 +136,14 @@ async def test_times_are_measured(tmp_path: Path) -> None:
 
 
 async def test_a_limit_that_ended_a_call_is_noted_and_another_end_is_not(tmp_path: Path) -> None:
-    commands = ("true", "exit 3", "sleep 60")
-    limits = SandboxConfig(wall_seconds=0.5)
+    commands = ("true", "exit 3", "sleep 600")
+    limits = SandboxConfig(wall_seconds=2)
     async with house(tmp_path, scripted(shells(*commands), Play("ok")), sandbox=limits) as home:
         await home.say("go")
         [noted] = home.meter.limited
         assert (noted.tool, noted.call_id, noted.ending, noted.agent) == ("shell", "c2", "wall_clock", "main")
         assert noted.request_id
-        assert noted.seconds >= 0.5
+        assert noted.seconds >= 2
 
 
 async def test_a_call_that_a_limit_let_not_begin_is_noted_too(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from carrel.agents import userland
 from carrel.agents.userland import TurnUserland
 from carrel.errors import Unavailable
 from carrel.tasks import Tasks
+from carrel.tenancy.userland import Userland
+from tests.fakes.patience import eventually
 from tests.fakes.sandbox import HOST, FakeEnvironments
 
 PACKAGES = frozenset({"git"})
@@ -27,7 +29,13 @@ async def test_all_tools_share_one_question() -> None:
 async def test_a_build_is_announced_and_its_failure_told_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(userland, "QUIET_SECONDS", 0.01)
     tasks, notices = Tasks("t"), list[str]()
-    environments = FakeEnvironments(delay=0.05, error=Unavailable("still being built"))
+
+    class Building(FakeEnvironments):
+        async def userland(self, packages: frozenset[str], *, wait: float) -> Userland:
+            await eventually(lambda: notices)
+            return await super().userland(packages, wait=wait)
+
+    environments = Building(error=Unavailable("still being built"))
     found = TurnUserland(environments, PACKAGES, tasks=tasks)
     for _ in range(2):
         with pytest.raises(Unavailable, match="still being built"):
@@ -38,7 +46,7 @@ async def test_a_build_is_announced_and_its_failure_told_to_all(monkeypatch: pyt
 
 async def test_nothing_goes_on_after_the_turn() -> None:
     tasks = Tasks("t")
-    found = TurnUserland(FakeEnvironments(delay=60), PACKAGES, tasks=tasks)
+    found = TurnUserland(FakeEnvironments(delay=3600), PACKAGES, tasks=tasks)
     waiting = asyncio.ensure_future(found.get(lambda _: None))
     await asyncio.sleep(0.01)
     waiting.cancel()

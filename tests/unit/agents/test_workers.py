@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from carrel.agents.workers import Workers, to_the_end
 from carrel.errors import NotFound
 from carrel.tasks import Tasks
+from tests.fakes.patience import PATIENCE
 
 
 async def test_a_result_and_an_error_come_back() -> None:
@@ -24,7 +25,7 @@ async def test_a_cancelled_caller_ends_after_the_work(cancels: int) -> None:
     workers, release, done = Workers(1), threading.Event(), []
 
     def work() -> None:
-        release.wait(5)
+        release.wait(PATIENCE)
         done.append(True)
 
     task = asyncio.ensure_future(workers.run(work))

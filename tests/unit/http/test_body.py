@@ -13,7 +13,7 @@ from carrel.errors import InvalidRequest
 from carrel.http.body import parse_model, path_of
 from carrel.http.services import Limits
 from tests.fakes.edge import Edge, bearer, chat_body, running_edge, token_of
-from tests.fakes.patience import soon
+from tests.fakes.patience import PATIENCE, soon
 
 ACME = bearer(token_of("acme"))
 HEAD = (
@@ -100,7 +100,7 @@ async def test_a_body_that_stalls_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_a_body_that_trickles_is_given_up(tmp_path: Path) -> None:
-    async with running_edge(tmp_path, limits=Limits(body_stall_seconds=5, body_seconds=0.4)) as edge:
+    async with running_edge(tmp_path, limits=Limits(body_stall_seconds=PATIENCE, body_seconds=0.4)) as edge:
         reader, writer = await connect(edge)
         writer.write((HEAD + "Content-Length: 1000\r\n\r\n").encode())
 

@@ -19,6 +19,7 @@ from carrel.ids import RequestId
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory
 from tests.fakes.edge import ADMIN_KEY, TokenBook, edge_snapshot, token_of
+from tests.fakes.patience import eventually
 from tests.fakes.tenants import make_tenant
 
 
@@ -112,5 +113,4 @@ async def test_a_change_goes_to_its_end_when_its_caller_leaves(maker: Maker) -> 
     leaving = asyncio.ensure_future(exchange.finish(change(), name="change"))
     await asyncio.sleep(0.01)
     leaving.cancel()
-    await asyncio.sleep(0.1)
-    assert done == [1, 1]
+    await eventually(lambda: done == [1, 1])

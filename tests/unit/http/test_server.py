@@ -13,7 +13,7 @@ from carrel.errors import QuotaExceeded
 from carrel.http.server import Server
 from carrel.http.services import Limits
 from tests.fakes.edge import Edge, bearer, chat_body, running_edge, token_of
-from tests.fakes.patience import soon
+from tests.fakes.patience import PATIENCE, eventually, soon
 
 ACME = bearer(token_of("acme"))
 
@@ -30,7 +30,7 @@ async def test_one_line_in_the_log_and_never_the_token(edge: Edge, client: aioht
     with capture_logs() as lines:
         async with client.post(edge.url + "/v1/chat/completions", data=chat_body("hello"), headers=ACME) as reply:
             await reply.read()
-        await asyncio.sleep(0.05)
+        await eventually(lambda: any(line["event"] == "request" for line in lines))
     requests = [line for line in lines if line["event"] == "request"]
     assert len(requests) == 1
     line = requests[0]
@@ -126,9 +126,8 @@ async def test_a_drain_lets_running_requests_end_and_takes_no_new_ones(
             return reply.status, await reply.text()
 
     running = asyncio.ensure_future(slow())
-    while not edge.agents.turns:
-        await asyncio.sleep(0.01)
-    await edge.server.stop(5)
+    await eventually(lambda: edge.agents.turns)
+    await edge.server.stop(PATIENCE)
     status, text = await running
     assert status == 200
     assert "wait: 0.4" in text
@@ -143,9 +142,8 @@ async def test_a_request_whose_body_still_arrives_is_no_idle_one(edge: Edge) -> 
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: {ACME['Authorization']}\r\n"
     writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:10])
     idle_reader, idle_writer = await asyncio.open_connection("127.0.0.1", edge.server.port)
-    while not len(edge.server._live):
-        await asyncio.sleep(0.01)
-    stopping = asyncio.ensure_future(edge.server.stop(5))
+    await eventually(lambda: len(edge.server._live))
+    stopping = asyncio.ensure_future(edge.server.stop(PATIENCE))
     assert await soon(idle_reader.read()) == b""
     writer.write(body[10:])
     assert (await soon(reader.readline())).startswith(b"HTTP/1.1 200 ")
@@ -156,10 +154,9 @@ async def test_a_request_whose_body_still_arrives_is_no_idle_one(edge: Edge) -> 
 
 async def test_what_does_not_end_in_time_is_cut_off(edge: Edge, client: aiohttp.ClientSession) -> None:
     running = asyncio.ensure_future(
-        client.post(edge.url + "/v1/chat/completions", data=chat_body("wait: 60"), headers=ACME)
+        client.post(edge.url + "/v1/chat/completions", data=chat_body("wait: 3600"), headers=ACME)
     )
-    while not edge.agents.turns:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: edge.agents.turns)
     await soon(edge.server.stop(0.1))
     with pytest.raises(aiohttp.ClientError):
         await running
@@ -167,21 +164,18 @@ async def test_what_does_not_end_in_time_is_cut_off(edge: Edge, client: aiohttp.
 
 
 async def test_a_caller_that_goes_away_cancels_its_turn(edge: Edge, client: aiohttp.ClientSession) -> None:
-    body = chat_body("wait: 60", stream=True)
+    body = chat_body("wait: 3600", stream=True)
     async with client.post(edge.url + "/v1/chat/completions", data=body, headers=ACME) as reply:
         await reply.content.readline()
         reply.close()
-    for _ in range(100):
-        if edge.agents.cancelled:
-            break
-        await asyncio.sleep(0.02)
+    await eventually(lambda: edge.agents.cancelled)
     assert edge.agents.cancelled == 1
 
 
 async def test_too_many_connections_are_refused(tmp_path: Path) -> None:
     async with running_edge(tmp_path, limits=Limits(connections=2)) as edge:
         held = [await asyncio.open_connection("127.0.0.1", edge.server.port) for _ in range(2)]
-        await asyncio.sleep(0.05)
+        await eventually(lambda: len(edge.server._connections()) == 2)
         reader, writer = await asyncio.open_connection("127.0.0.1", edge.server.port)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):

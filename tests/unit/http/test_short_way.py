@@ -14,10 +14,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from carrel.errors import CarrelError, QuotaExceeded, UpstreamError
+from carrel.http import connection
 from carrel.http.services import Limits
 from carrel.relay.answer import Answer, Caller
 from tests.fakes.edge import Edge, chat_body, running_edge, token_of
-from tests.fakes.patience import PATIENCE
+from tests.fakes.patience import PATIENCE, eventually, soon
 from tests.fakes.tenants import make_tenant
 from tests.unit.relay.harness import Reply, read_reply
 
@@ -203,7 +204,8 @@ async def test_all_at_once_and_in_pieces(edge: Edge, size: int) -> None:
     assert edge.relay.bodies == bodies
 
 
-async def test_a_body_in_a_packet_of_its_own_takes_the_short_way(edge: Edge) -> None:
+async def test_a_body_in_a_packet_of_its_own_takes_the_short_way(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "GATHER_SECONDS", PATIENCE)
     request = post()
     at = request.index(b"\r\n\r\n") + 4
     async with connected(edge) as client:
@@ -263,9 +265,8 @@ async def test_a_caller_that_goes_away_ends_its_call(edge: Edge) -> None:
         async with connected(edge) as client:
             client.writer.write(post())
             await going.wait()
-        async with asyncio.timeout(PATIENCE):
-            await ended.wait()
-            await asyncio.sleep(0.05)
+        await soon(ended.wait())
+        await eventually(lambda: any(line["event"] == "request" for line in lines))
     assert [line["status"] for line in lines if line["event"] == "request"] == [499]
 
 
@@ -311,6 +312,7 @@ async def test_a_stream_ends_with_its_token_and_lives_on_a_good_one(edge: Edge) 
                 assert await revoked.reader.read() == b""
                 await kept.reader.readuntil(b"data: 1\n\n\r\n")
             assert not kept.reader.at_eof()
+            await eventually(lambda: any(line["event"] == "request" for line in lines))
     assert [line.get("ended") for line in lines if line["event"] == "request"][:1] == ["revoked"]
 
 
@@ -337,11 +339,12 @@ async def test_a_reader_that_stalls_is_cut_off(tmp_path: Path) -> None:
         assert "connection cut: its reader stalled" in [line["event"] for line in lines]
 
 
-async def test_a_drain_takes_nothing_new(edge: Edge) -> None:
+async def test_a_drain_takes_nothing_new(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "GATHER_SECONDS", PATIENCE)
     request = post()
     async with connected(edge) as client:
         client.writer.write(request[:-5])
-        await asyncio.sleep(0.1)
+        await eventually(lambda: any(getattr(one, "gathering", False) for one in edge.server._connections()))
         edge.server.begin_drain()
         client.writer.write(request[-5:])
         reply = await client.reply()

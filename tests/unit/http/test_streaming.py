@@ -9,6 +9,7 @@ import aiohttp
 from carrel.http.services import Limits
 from carrel.http.streaming import closing
 from tests.fakes.edge import bearer, chat_body, running_edge, token_of
+from tests.fakes.patience import PATIENCE, eventually
 
 
 async def test_what_stands_behind_events_is_closed_with_the_block() -> None:
@@ -41,18 +42,14 @@ async def test_a_reader_that_stops_is_cut_off_and_its_turn_cancelled(tmp_path: P
         # The answer is as long as the question, and nobody reads it: small pieces would fit in the kernel's buffers.
         for _ in range(8):
             writer.write(head.encode() + body)
-        for _ in range(200):
-            if not edge.server._connections() and edge.agents.turns:
-                break
-            await asyncio.sleep(0.05)
-        assert not edge.server._connections()
+        await eventually(lambda: not edge.server._connections() and edge.agents.turns)
         assert len(edge.agents.turns) < 8
         writer.close()
         assert reader is not None
 
 
 async def test_a_reader_that_goes_on_gets_everything(tmp_path: Path, client: aiohttp.ClientSession) -> None:
-    async with running_edge(tmp_path, limits=Limits(write_stall_seconds=0.3, recheck_seconds=0.05)) as edge:
+    async with running_edge(tmp_path, limits=Limits(write_stall_seconds=PATIENCE, recheck_seconds=0.01)) as edge:
         body = chat_body("x" * 900_000, stream=True)
         headers = bearer(token_of("acme"))
         async with client.post(edge.url + "/v1/chat/completions", data=body, headers=headers) as reply:

@@ -13,6 +13,7 @@ from carrel.declare.rate_card import TokenCounts
 from carrel.errors import UpstreamError
 from carrel.wire.conversation import Finished, Message, ModelEvent, ModelRequest, Text, TextDelta
 from tests.fakes.edge import Edge, OneProvider, bearer, chat_body, running_edge, token_of
+from tests.fakes.patience import eventually
 
 ACME = bearer(token_of("acme"))
 PATH = "/v1/chat/completions"
@@ -97,10 +98,7 @@ async def test_a_caller_that_goes_away_is_settled_as_cancelled(tmp_path: Path, c
         async with client.post(edge.url + PATH, data=body, headers=ACME) as reply:
             await reply.content.readline()
             reply.close()
-        for _ in range(100):
-            if edge.meter.reservations[0].settled:
-                break
-            await asyncio.sleep(0.02)
+        await eventually(lambda: edge.meter.reservations[0].settled)
         [(usage, outcome, estimated)] = edge.meter.reservations[0].settled
         assert (usage.output, outcome, estimated) == (2, "cancelled", True)
         assert provider.closed == 1

@@ -1,7 +1,6 @@
 """A meter on a directory, for tests."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,10 +79,3 @@ async def abandon(meter: Metering) -> None:
             segment.close()
     journal._pool.shutdown(wait=True)
     journal._committer.close()
-
-
-async def until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
-    """Wait for ``condition``."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)

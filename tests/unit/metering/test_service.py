@@ -18,8 +18,9 @@ from carrel.policy.periods import parse_period
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
 from tests.fakes.clock import FakeClock
+from tests.fakes.patience import eventually
 from tests.fakes.tenants import make_tenant
-from tests.unit.metering.harness import USED, bench, until
+from tests.unit.metering.harness import USED, bench
 
 
 async def test_a_settled_call_is_one_exact_row(tmp_path: Path) -> None:
@@ -276,7 +277,7 @@ async def test_a_commit_that_fails_is_kept_and_made_later(tmp_path: Path) -> Non
         assert len(await b.rows()) == 3
         disk.fails = False
         b.clock.advance(2)
-        await until(lambda: b.meter._journal._failed is None)
+        await eventually(lambda: b.meter._journal._failed is None)
         await b.call(5)
         assert sorted(row.request_id for row in await b.rows()) == ["req_1", "req_2", "req_3", "req_5"]
         [state] = await b.meter.quota_status(b.tenant)

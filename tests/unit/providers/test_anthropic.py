@@ -12,6 +12,7 @@ from carrel.errors import InvalidRequest, UpstreamError
 from carrel.providers.anthropic import AnthropicProvider
 from carrel.secrets import Secret
 from carrel.wire.conversation import Finished, Message, ModelRequest, Text, Thinking, ToolCall, ToolResult, ToolSpec
+from tests.fakes.patience import PATIENCE
 from tests.fakes.vendor import FakeCall, FakeVendor, Script
 
 ASK = ModelRequest("m", (Message("user", (Text("hi"),)),), tools=(ToolSpec("look", "", {}),), thinking="low")
@@ -26,7 +27,7 @@ async def vendor() -> AsyncIterator[FakeVendor]:
 @pytest.fixture
 async def provider(vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AnthropicProvider]:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-of-somebody")
-    config = ProviderConfig(kind="anthropic", base_url=vendor.url, first_byte_seconds=5.0)
+    config = ProviderConfig(kind="anthropic", base_url=vendor.url, first_byte_seconds=PATIENCE)
     provider = AnthropicProvider("claude", config, key=Secret("sk-ours"), clock=SystemClock())
     yield provider
     await provider.close()

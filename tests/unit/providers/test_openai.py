@@ -12,6 +12,7 @@ from carrel.errors import UpstreamError
 from carrel.providers.openai import OpenAIProvider, dialect_of
 from carrel.secrets import Secret
 from carrel.wire.conversation import Finished, Message, ModelRequest, Text, Thinking, ToolCall
+from tests.fakes.patience import PATIENCE
 from tests.fakes.vendor import FakeCall, FakeVendor, Script
 
 CALL = FakeCall("look", '{"a": [1, 2]}', "call_1")
@@ -27,7 +28,7 @@ async def vendor() -> AsyncIterator[FakeVendor]:
 async def provider(vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenAIProvider]:
     monkeypatch.setenv("OPENAI_ORG_ID", "org-of-somebody")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody")
-    config = ProviderConfig(kind="openai", base_url=vendor.openai_url, first_byte_seconds=5.0)
+    config = ProviderConfig(kind="openai", base_url=vendor.openai_url, first_byte_seconds=PATIENCE)
     provider = OpenAIProvider("local", config, key=None, clock=SystemClock())
     yield provider
     await provider.close()

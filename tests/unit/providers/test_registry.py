@@ -16,6 +16,7 @@ from carrel.secrets import SecretStore
 from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.wire.conversation import Finished, Message, ModelRequest, Text
 from tests.fakes.clock import FakeClock
+from tests.fakes.patience import eventually
 from tests.fakes.tenants import make_snapshot, make_tenant
 from tests.fakes.vendor import FakeVendor, Script
 
@@ -95,14 +96,14 @@ async def test_a_rotated_key_and_a_changed_configuration_count_at_the_next_call(
 
 async def test_what_is_stale_ends_its_calls_first(world: World) -> None:
     tenant = world.tenant()
-    world.vendor.script("slow", Script(text="word " * 20, delay=0.01))
+    world.vendor.script("slow", Script(hold_at=2))
     slow = ModelRequest("slow", ASK.messages)
     running = asyncio.ensure_future(world.ask(tenant, request=slow))
-    while not world.vendor.received:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: world.vendor.received)
     world.set("OPERATOR", "sk-rotated")
     assert await world.ask(tenant) == "Bearer sk-rotated"
     assert world.providers.open_count == 2
+    world.vendor.go_on.set()
     await running
     assert world.providers.open_count == 1
 

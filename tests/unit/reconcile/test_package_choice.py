@@ -14,8 +14,9 @@ from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.wire import rpc
 from carrel.wire.control import Actor
 from tests.fakes.packageset import HOSTILE
+from tests.fakes.patience import eventually
 from tests.unit.main.test_sandboxes import Lines
-from tests.unit.reconcile.test_reconciler import House, eventually
+from tests.unit.reconcile.test_reconciler import House
 
 BY = Actor("tk_acme_1", RequestId("req_1"))
 

@@ -2,7 +2,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.wire.control import Actor
 from tests.fakes.declarations import declare
-from tests.fakes.patience import PATIENCE
+from tests.fakes.patience import eventually
 
 ACME = TenantId("acme")
 
@@ -55,12 +55,6 @@ class House:
     async def close(self) -> None:
         await self.tasks.close()
         await self.reconciler.close()
-
-
-async def eventually(check: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not check():
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture

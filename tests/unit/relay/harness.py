@@ -73,7 +73,7 @@ class Bed:
     port: int
 
     async def ask(
-        self, body: bytes | dict[str, Any], *, timeout: float = 10.0, version: str = "1.1", path: str = CHAT
+        self, body: bytes | dict[str, Any], *, timeout: float = PATIENCE, version: str = "1.1", path: str = CHAT
     ) -> Reply:
         """Send one request on a connection of its own and read the answer to its end."""
         reader, writer = await self.send(body, version=version, path=path)

@@ -6,6 +6,7 @@ import pytest
 
 from carrel.errors import UpstreamError, UpstreamTimeout
 from carrel.relay.connection import HIGH_WATER, Connection
+from tests.fakes.patience import PATIENCE
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -33,7 +34,7 @@ async def connected(serve: Serve) -> AsyncIterator[Connection]:
         await asyncio.sleep(0.02)
 
 
-def begin(connection: Connection, *, deadline: float = 5.0, quiet: float = 5.0, body: bytes = b"") -> None:
+def begin(connection: Connection, *, deadline: float = PATIENCE, quiet: float = PATIENCE, body: bytes = b"") -> None:
     now = asyncio.get_running_loop().time()
     connection.begin(b"POST / HTTP/1.1\r\n\r\n", body, deadline=now + deadline, quiet=quiet)
 
@@ -81,20 +82,20 @@ async def test_an_upstream_that_is_not_read_is_paused() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        for _ in range(1000):
+        for _ in range(400):
             writer.write(b"x" * 65536)
             await writer.drain()
             sent += 65536
 
     async with connected(serve) as connection:
-        begin(connection, deadline=120, quiet=60)
+        begin(connection)
         await connection.head()
         before = -1
-        while sent != before:
+        while not sent or sent != before:
             before = sent
             await asyncio.sleep(0.3)
-        assert 0 < sent < 1000 * 65536
-        assert len(await whole(connection)) == 1000 * 65536
+        assert 0 < sent < 400 * 65536
+        assert len(await whole(connection)) == 400 * 65536
 
 
 async def test_deadlines() -> None:
@@ -106,7 +107,7 @@ async def test_deadlines() -> None:
             await asyncio.sleep(0.02)
 
     async with connected(serve) as connection:
-        begin(connection, deadline=0.2, quiet=0.1)
+        begin(connection, deadline=1.0)
         await connection.head()
         with pytest.raises(UpstreamTimeout, match="deadline"):
             await whole(connection)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.patience import eventually
 from tests.unit.relay.harness import bed
 
 ASK = {"model": "fake-ok", "messages": []}
@@ -102,6 +103,7 @@ async def test_a_whole_answer_that_breaks_off_is_an_error_and_a_cut_row(tmp_path
     half = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + USAGE
     async with upstream(half, b"") as (url, seen), bed(tmp_path, url) as b:
         task = asyncio.create_task(b.ask(ASK))
+        await eventually(lambda: seen)
         await asyncio.sleep(0.1)
         assert not task.done()
         await b.relay.close()

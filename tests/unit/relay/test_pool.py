@@ -7,6 +7,7 @@ import pytest
 
 from carrel.errors import UpstreamError, UpstreamTimeout
 from carrel.relay.pool import Origin, Pool
+from tests.fakes.patience import PATIENCE, eventually
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -36,13 +37,13 @@ async def server(*, answers: int = 1_000_000) -> AsyncIterator[tuple[int, list[a
         await asyncio.sleep(0.02)
 
 
-def soon(seconds: float = 5.0) -> float:
+def soon(seconds: float = PATIENCE) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
 async def exchange(pool: Pool) -> bytes:
     connection = await pool.take(deadline=soon())
-    connection.begin(b"GET / HTTP/1.1\r\n\r\n", b"", deadline=soon(), quiet=5.0)
+    connection.begin(b"GET / HTTP/1.1\r\n\r\n", b"", deadline=soon(), quiet=PATIENCE)
     await connection.head()
     body = await connection.read()
     pool.give_back(connection)
@@ -63,7 +64,7 @@ async def test_a_connection_that_was_closed_is_not_taken() -> None:
     async with server(answers=1) as (port, seen):
         pool = Pool(Origin("p", "127.0.0.1", port, None), limit=4)
         await exchange(pool)
-        await asyncio.sleep(0.05)
+        await eventually(lambda: not any(idle.reusable for idle in pool._idle))
         assert pool.take_idle() is None
         await exchange(pool)
         assert len(seen) == 2

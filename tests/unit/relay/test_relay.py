@@ -10,7 +10,7 @@ import pytest
 from carrel.declare.base import SecretRef
 from carrel.declare.quotas import Quotas
 from carrel.declare.tenant import TenantProvider
-from tests.fakes.patience import PATIENCE
+from tests.fakes.patience import eventually, soon
 from tests.fakes.vendor.scripts import FakeCall, Script
 from tests.fakes.vendor.server import FakeVendor
 from tests.unit.relay.harness import CHAT, KEY, bed, read_reply
@@ -179,7 +179,7 @@ async def test_a_tenants_own_key_is_used_and_marked(vendor: FakeVendor, tmp_path
 
 
 async def test_a_stalled_stream_is_cut(vendor: FakeVendor, tmp_path: Path) -> None:
-    async with bed(tmp_path, vendor.openai_url, provider={"first_byte_seconds": 0.3}) as b:
+    async with bed(tmp_path, vendor.openai_url, provider={"first_byte_seconds": 2}) as b:
         reply = await b.ask(chat("fake-stalled-later", stream=True))
         assert not reply.whole
         assert json.loads(events(reply.body)[-1])["error"]["code"] == "upstream_timeout"
@@ -187,7 +187,7 @@ async def test_a_stalled_stream_is_cut(vendor: FakeVendor, tmp_path: Path) -> No
 
 
 async def test_an_upstream_that_does_not_answer_is_an_error(vendor: FakeVendor, tmp_path: Path) -> None:
-    async with bed(tmp_path, vendor.openai_url, provider={"first_byte_seconds": 0.3}) as b:
+    async with bed(tmp_path, vendor.openai_url, provider={"first_byte_seconds": 1}) as b:
         reply = await b.ask(chat("fake-stalled", stream=True))
         assert reply.status == 502
         assert reply.json()["code"] == "upstream_timeout"
@@ -196,8 +196,8 @@ async def test_an_upstream_that_does_not_answer_is_an_error(vendor: FakeVendor, 
 
 
 async def test_the_deadline_of_a_call_cuts_it(vendor: FakeVendor, tmp_path: Path) -> None:
-    vendor.script("scripted", Script(text="x" * 400, piece=4, delay=0.05))
-    async with bed(tmp_path, vendor.openai_url, provider={"timeout_seconds": 0.5}) as b:
+    vendor.script("scripted", Script(text="x" * 40_000, piece=4, delay=0.05))
+    async with bed(tmp_path, vendor.openai_url, provider={"timeout_seconds": 2}) as b:
         reply = await b.ask(chat("scripted", stream=True))
         assert not reply.whole
         assert "deadline" in json.loads(events(reply.body)[-1])["error"]["message"]
@@ -209,8 +209,7 @@ async def test_a_caller_that_goes_away_ends_the_call_upstream(vendor: FakeVendor
         reader, writer = await b.send(chat("scripted", stream=True))
         await reader.readuntil(b"data: ")
         writer.transport.abort()
-        async with asyncio.timeout(PATIENCE):
-            await vendor.last.gone.wait()
+        await soon(vendor.last.gone.wait())
         row = await b.row()
         assert (row.outcome, row.estimated) == ("cancelled", True)
         assert row.output_tokens >= 1
@@ -219,11 +218,9 @@ async def test_a_caller_that_goes_away_ends_the_call_upstream(vendor: FakeVendor
 async def test_a_caller_that_goes_away_before_the_answer(vendor: FakeVendor, tmp_path: Path) -> None:
     async with bed(tmp_path, vendor.openai_url) as b:
         _, writer = await b.send(chat("fake-stalled", stream=True))
-        while not vendor.received:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: vendor.received)
         writer.transport.abort()
-        async with asyncio.timeout(PATIENCE):
-            await vendor.last.gone.wait()
+        await soon(vendor.last.gone.wait())
         assert (await b.row()).outcome == "cancelled"
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -13,19 +13,13 @@ from carrel.sandbox.protocol import Job
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
 from tests.fakes.launcher import running
-from tests.fakes.patience import PATIENCE
+from tests.fakes.patience import eventually
 from tests.fakes.sandboxed import LAUNCH_UID, reachable, shell, workspace_tenant
 
 
 def kept(command: str, name: str = "main", **limits: float) -> Job:
     job = shell(command)
     return replace(job, keep=name, limits=job.limits.model_copy(update=limits))
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not true():
-            await asyncio.sleep(0.02)
 
 
 async def test_background_processes_and_tmp_live_on_between_commands(runner: BwrapSandbox, tenant: Tenant) -> None:
@@ -83,11 +77,11 @@ async def test_cancelling_a_command_leaves_the_worker(runner: BwrapSandbox, tena
     mark = f"{os.getpid()}.73"
     await runner.run(tenant, kept("true"))
     task = asyncio.ensure_future(runner.run(tenant, kept(f"sleep {mark}")))
-    await until(lambda: running(mark))
+    await eventually(lambda: running(mark))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: not running(mark))
+    await eventually(lambda: not running(mark))
     assert (await runner.run(tenant, kept("echo on"))).stdout == b"on\n"
     assert runner.kept()[0].running == 0
 
@@ -97,7 +91,7 @@ async def test_an_unused_one_is_stopped_and_the_next_command_starts_it_anew(
 ) -> None:
     mark = f"{os.getpid()}.74"
     await runner.run(tenant, kept(f"echo kept > file; touch /tmp/gone; sleep {mark} &", keep_idle_seconds=0.3))
-    await until(lambda: not runner.kept() and not running(mark))
+    await eventually(lambda: not runner.kept() and not running(mark))
     done = await runner.run(tenant, kept("cat file; ls /tmp"))
     assert done.stdout == b"kept\n"
 
@@ -127,7 +121,7 @@ async def test_what_background_processes_write_is_kept_and_bounded(runner: Bwrap
     (worker,) = runner.kept()
     assert b"later" not in runner.log(worker.id)
     await runner.run(tenant, kept("touch go"))
-    await until(lambda: runner.log(worker.id).endswith(b"end\n"))
+    await eventually(lambda: runner.log(worker.id).endswith(b"end\n"))
     assert len(runner.log(worker.id)) <= (256 << 10) + (64 << 10)
 
 
@@ -167,7 +161,7 @@ async def test_no_more_are_kept_than_may_run_and_the_longest_unused_goes(runner:
 async def test_one_whose_command_is_killed_from_within_is_started_anew(runner: BwrapSandbox, tenant: Tenant) -> None:
     done = await runner.run(tenant, kept("kill -9 2; sleep 60", wall_seconds=30))
     assert done.signal == 9 or done.killed
-    await until(lambda: not runner.kept())
+    await eventually(lambda: not runner.kept())
     assert (await runner.run(tenant, kept("echo again"))).stdout == b"again\n"
 
 
@@ -205,7 +199,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(runner: BwrapSandbox, te
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until(lambda: not running(mark))
+        await eventually(lambda: not running(mark))
     for worker in runner.kept():
         await runner.stop(worker.id)
     assert not any(one.running for one in runner.kept())
@@ -251,7 +245,7 @@ async def test_S4_06_a_gate_is_told_whether_anything_of_anybody_elses_still_runs
     await runner.run(tenant, replace(kept("true"), gate=two))
     assert one.told == [("one", True), ("two", True), ("one", False), ("one", False), ("two", True)]
     busy = asyncio.ensure_future(runner.run(tenant, replace(kept("touch here; sleep 60"), gate=two)))
-    await until(lambda: runner.kept()[0].running == 1)
+    await eventually(lambda: runner.kept()[0].running == 1)
     await runner.run(tenant, replace(kept("true"), gate=one))
     assert one.told[-1] == ("one", False)
     assert two.told == []

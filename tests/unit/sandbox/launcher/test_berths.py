@@ -7,8 +7,8 @@ from pathlib import Path
 
 from carrel.sandbox.launcher import GATE_PORT
 from carrel.sandbox.launcher.berths import READY
-from tests.fakes.launcher import LauncherProcess, ended, until
-from tests.fakes.patience import PATIENCE
+from tests.fakes.launcher import LauncherProcess, ended
+from tests.fakes.patience import PATIENCE, until
 
 ASK = f"exec 3<>/dev/tcp/127.0.0.1/{GATE_PORT} && cat <&3 | grep -q {{}}"
 

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from tests.fakes.launcher import LauncherProcess, ended, running, until
+from tests.fakes.launcher import LauncherProcess, ended, running
+from tests.fakes.patience import until
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from carrel.sandbox.launcher import kernel
 from carrel.sandbox.launcher.groups import Group
 from tests.fakes.groups import delegated, give, subtree
-from tests.fakes.launcher import LauncherProcess, ended, launcher_process, running, until
+from tests.fakes.launcher import LauncherProcess, ended, launcher_process, running
+from tests.fakes.patience import until
 
 
 @pytest.fixture

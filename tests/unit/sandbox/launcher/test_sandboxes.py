@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 from carrel.sandbox.launcher import BLOCK_FD, STATUS_FD
-from tests.fakes.launcher import MINIMAL, LauncherProcess, ended, running, until
+from tests.fakes.launcher import MINIMAL, LauncherProcess, ended, running
+from tests.fakes.patience import until
 from tests.fakes.sandboxed import LAUNCH_UID
 
 
