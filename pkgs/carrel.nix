@@ -15,6 +15,7 @@ python.pkgs.buildPythonApplication {
     aiohttp
     anthropic
     apsw
+    cronsim
     cryptography
     cyclopts
     jsonschema
@@ -26,8 +27,10 @@ python.pkgs.buildPythonApplication {
     rfc3986-validator
     rich
     ruamel-yaml
+    sqlite-vec
     structlog
     tenacity
+    tzdata
     uvloop
     watchfiles
   ];

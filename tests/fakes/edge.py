@@ -356,17 +356,18 @@ async def running_edge(
     meter, disk, agents, relay = FakeMeter(), FakeDisk(), FakeAgents(sessions), FakeRelay()
     hub, once, tasks = Hub(clock=SystemClock()), OnceStore(), Tasks("edge")
     told = ToldAgents(agents, hub)
+    sends = Sends(told, tasks=tasks)
     fields: Mapping[str, Any] = {
         "directory": directory, "tokens": tokens, "agents": told, "sessions": sessions, "meter": meter,
         "relay": relay, "providers": OneProvider(), "administration": FakeAdministration(directory),
         "reconciler": FakeReconciler(), "audit": FakeAudit(), "sandboxes": FakeSandboxes(),
         "secrets": FakeSecrets(), "packages": FakePackages(), "access": FakeAccess(), "snapshots": FakeSnapshots(),
         "disk": disk,
-        "hub": hub, "sends": Sends(told, tasks=tasks),
+        "hub": hub, "sends": sends,
         "keyed": Keyed(store=once, clock=SystemClock(), tasks=tasks), "metrics": Metrics(),
         "clock": SystemClock(), "version": "1.2.3", **overrides,
     }  # fmt: skip
-    async with running_engines(directory, SystemClock()) as engines:
+    async with running_engines(state, directory, SystemClock(), hub, sends) as engines:
         services = Services(**{"engines": engines, **fields})
         server = Server(services, limits=limits)
         socket_path = state / "control.sock"

@@ -3,19 +3,22 @@
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from carrel.agents.files import AgentFiles
-from carrel.agents.search_index import SessionSearch
+from carrel.agents.sends import Sends
 from carrel.agents.sessions import Sessions
 from carrel.clock import Clock
 from carrel.declare.merge import merge
 from carrel.declare.tenant import Tenant as TenantConfig
+from carrel.events.hub import Hub
 from carrel.http.engines import Changes, Engines
 from carrel.ids import TenantId
+from carrel.main.engines import build_engines
 from carrel.reconcile.own_settings import ConfigChanged
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.vcs.edits import DELETE
@@ -60,12 +63,14 @@ class FakeSettings:
 
 
 @asynccontextmanager
-async def running_engines(directory: Directory, clock: Clock) -> AsyncIterator[Engines]:
+async def running_engines(
+    state: Path, directory: Directory, clock: Clock, hub: Hub, sends: Sends
+) -> AsyncIterator[Engines]:
     """All of them, closed at the end."""
     sessions = Sessions(clock=clock)
-    search = SessionSearch(sessions)
-    try:
-        yield Engines(settings=FakeSettings(directory), agent_files=AgentFiles(), search=search)
-    finally:
-        await search.close()
-        await sessions.close()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(sessions.close)
+        yield build_engines(
+            stack, state_dir=state, directory=directory, clock=clock, hub=hub, settings=FakeSettings(directory),
+            agent_files=AgentFiles(), sessions=sessions, sends=sends,
+        )  # fmt: skip

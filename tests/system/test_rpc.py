@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.fakes.socket import opened
@@ -53,3 +54,27 @@ async def test_a_tenant_configures_itself_and_its_agents(new_gateway: StartGatew
         assert (await socket.call("agents.delete", {"agentId": "poet"}))["ok"] is True
         assert [one["name"] for one in (await socket.call("agents.list"))["agents"]] == ["main"]
     assert gateway.cli("audit", "verify").returncode == 0
+
+
+async def test_a_job_runs_by_itself_and_not_twice_over_a_crash(new_gateway: StartGateway) -> None:
+    gateway = await asyncio.to_thread(lambda: new_gateway(args=("--trial",)).start())
+    token = gateway.token
+    every = {"kind": "every", "everySeconds": 31_622_400, "anchor": "2026-01-01T00:00:00Z"}
+    async with opened(gateway.url, token, "?events=cron,session.tool.started") as socket:
+        job = await socket.call("cron.add", {"name": "hold", "message": "run: sleep 1000", "schedule": every})
+        soon = datetime.fromtimestamp(job["createdAt"] / 1000 + 2, UTC).isoformat()
+        at = {"kind": "at", "at": soon}
+        once = await socket.call("cron.add", {"name": "once", "message": "hello", "schedule": at})
+        done = (await socket.next("cron.finished"))["payload"]
+        assert (done["jobId"], done["status"]) == (once["jobId"], "ok")
+        run = await socket.call("cron.run", {"jobId": job["jobId"]})
+        assert run["status"] == "running"
+        await socket.next("session.tool.started")
+        await asyncio.to_thread(gateway.kill)
+    await asyncio.to_thread(gateway.start)
+    async with opened(gateway.url, token) as socket:
+        runs = (await socket.call("cron.runs", {}))["runs"]
+        while any(one["status"] == "running" for one in runs):
+            await asyncio.sleep(0.05)
+            runs = (await socket.call("cron.runs", {}))["runs"]
+    assert sorted(one["status"] for one in runs) == ["interrupted", "ok"]

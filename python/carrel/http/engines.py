@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from carrel.agents.files import AgentFiles
 from carrel.agents.search_index import SessionSearch
 from carrel.ids import TenantId
+from carrel.schedule.service import Schedule
 from carrel.tenancy.handle import Tenant
 from carrel.wire.control import Actor
 
@@ -40,3 +41,4 @@ class Engines:
     settings: Settings
     agent_files: AgentFiles
     search: SessionSearch
+    schedule: Schedule

@@ -1,17 +1,60 @@
 """The rooms behind a tenant's own affairs, built and closed together."""
 
 from contextlib import AsyncExitStack
+from pathlib import Path
 
+from carrel.agents.events import Turn
 from carrel.agents.files import AgentFiles
 from carrel.agents.search_index import SessionSearch
+from carrel.agents.sends import Sends
 from carrel.agents.sessions import Sessions
+from carrel.clock import Clock
+from carrel.events.hub import Hub
 from carrel.http.engines import Engines, Settings
+from carrel.http.names import require_agent
+from carrel.ids import RequestId, parse_session_id
+from carrel.schedule.book import Job, Run
+from carrel.schedule.service import Schedule, Speaks
+from carrel.tasks import Tasks
+from carrel.tenancy.handle import Directory, Snapshot, Tenant
+from carrel.wire.conversation import Message, Text
 
 
 def build_engines(
-    stack: AsyncExitStack, *, settings: Settings, agent_files: AgentFiles, sessions: Sessions
-) -> Engines:  # fmt: skip
+    stack: AsyncExitStack,
+    *,
+    state_dir: Path,
+    directory: Directory,
+    clock: Clock,
+    hub: Hub,
+    settings: Settings,
+    agent_files: AgentFiles,
+    sessions: Sessions,
+    sends: Sends,
+) -> Engines:
     """Build them; ``stack`` closes them."""
     search = SessionSearch(sessions)
     stack.push_async_callback(search.close)
-    return Engines(settings=settings, agent_files=agent_files, search=search)
+    jobs = Tasks("schedule")
+    schedule = Schedule(
+        state_dir=state_dir, directory=directory, clock=clock, tasks=jobs, hub=hub, speak=speaker(sends)
+    )  # fmt: skip
+    stack.push_async_callback(schedule.close)
+    stack.push_async_callback(jobs.close, grace=3.0)
+    jobs.start(schedule.run(), name="clock")
+    return Engines(settings=settings, agent_files=agent_files, search=search, schedule=schedule)
+
+
+def speaker(sends: Sends) -> Speaks:
+    """Says a job's message to its agent, as a turn of its session."""
+
+    async def speak(tenant: Tenant, snapshot: Snapshot, job: Job, run: Run) -> str:
+        turn = Turn(
+            agent=require_agent(tenant, job.agent),
+            session_id=parse_session_id(run.session or run.id),
+            messages=(Message("user", (Text(job.message),)),),
+            request_id=RequestId(f"req_{run.id.removeprefix('run_')}"),
+        )
+        return (await sends.send(tenant, snapshot, turn)).finished.text
+
+    return speak

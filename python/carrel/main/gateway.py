@@ -357,7 +357,10 @@ def _build(
         settings=settings, environments=ground.environments, known=ground.known
     )
     house = House(ground.environments, sandbox, cgroup=ground.cgroup)
-    engines = build_engines(stack, settings=settings, agent_files=talk.agent_files, sessions=talk.sessions)
+    engines = build_engines(
+        stack, state_dir=options.state_dir, directory=ground.directory, clock=ground.clock, hub=talk.hub,
+        settings=settings, agent_files=talk.agent_files, sessions=talk.sessions, sends=talk.sends,
+    )  # fmt: skip
     services = Services(
         directory=ground.directory, tokens=ground.tokens, agents=talk.agents, sessions=talk.sessions,
         meter=ground.meter, relay=talk.relay, providers=talk.providers, administration=administration,

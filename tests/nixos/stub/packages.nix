@@ -9,7 +9,7 @@ let
   };
   overridden = { fetchPypi = arguments: fake arguments.pname { }; };
   names = [
-    "aiohttp" "anthropic" "apsw" "cryptography" "cyclopts" "jsonschema" "openai" "prometheus-client" "pydantic" "pyyaml" "rfc3339-validator" "rfc3986-validator" "rich"
+    "aiohttp" "anthropic" "apsw" "cronsim" "cryptography" "cyclopts" "jsonschema" "openai" "prometheus-client" "pydantic" "pyyaml" "rfc3339-validator" "rfc3986-validator" "rich" "sqlite-vec" "tzdata"
     "ruamel-yaml" "structlog" "tenacity" "uvloop" "watchfiles" "hatchling"
   ];
   module = name: fake name {

@@ -24,7 +24,7 @@ def test_what_can_be_asked_for() -> None:
         (QuotaUpdate, {"cost_per_day_usd": "nan"}, "--cost-per-day-usd takes a number, not 'nan'."),
         (TenantCreate, {"id": "../x"}, "'../x' is not a tenant id: 1 to 32 of"),
         (TenantCreate, {"id": "x", "plan": "A B"}, "--plan takes a name (lower-case letters, digits, `-`, `_`)"),
-        (TokenIssue, {"name": "x", "scopes": ("root",)}, "--scope takes 'chat', 'rpc' or 'admin', not 'root'."),
+        (TokenIssue, {"name": "x", "scopes": ("root",)}, "--scope takes 'chat', 'rpc', 'admin' or 'node', not 'root'."),
         (ChatOrder, {"message": "x", "session": "../x"}, "A session id is 1 to 128 of"),
     ],
 )

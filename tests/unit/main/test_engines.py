@@ -1,22 +1,34 @@
 """The rooms behind a tenant's own affairs, as the gateway builds them."""
 
-from contextlib import AsyncExitStack
+import asyncio
 from pathlib import Path
 
-from carrel.agents.files import AgentFiles
-from carrel.agents.sessions import Sessions
-from carrel.main.engines import build_engines
+from carrel.agents.sends import Sends
+from carrel.clock import SystemClock
+from carrel.events.hub import Hub
+from carrel.ids import SessionId
+from carrel.main.engines import speaker
+from carrel.schedule.book import Job, Run
+from carrel.schedule.times import Every
+from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory
-from tests.fakes.clock import FakeClock
-from tests.fakes.engines import FakeSettings
-from tests.fakes.tenants import make_tenant
+from tests.fakes.edge import FakeAgents, SessionBook
+from tests.fakes.engines import running_engines
+from tests.fakes.tenants import make_snapshot, make_tenant
 
 
-async def test_they_are_built_and_closed(tmp_path: Path) -> None:
-    tenant, sessions, files = make_tenant(tmp_path), Sessions(clock=FakeClock()), AgentFiles()
-    async with AsyncExitStack() as stack:
-        settings = FakeSettings(Directory())
-        engines = build_engines(stack, settings=settings, agent_files=files, sessions=sessions)
-        assert engines.agent_files is files
+async def test_they_are_built_and_a_job_speaks_to_its_agent(tmp_path: Path) -> None:
+    tenant, directory, clock, tasks = make_tenant(tmp_path), Directory(), SystemClock(), Tasks("test")
+    directory.publish(make_snapshot(tenant))
+    agents = FakeAgents(SessionBook())
+    sends = Sends(agents, tasks=tasks)
+    now = clock.now()
+    job = Job(id="job_1", name="x", schedule=Every(seconds=60, anchor=now), message="hello", created=now, updated=now)
+    run = Run(id="run_1", job="job_1", due=now, began=now, status="running", session="s_1")
+    async with running_engines(tmp_path, directory, clock, Hub(clock=clock), sends) as engines:
         assert await engines.search.search(tenant, "anything") == []
-    await sessions.close()
+        assert await engines.schedule.list(tenant) == []
+        assert await speaker(sends)(tenant, directory.current, job, run) == "You said: hello"
+        await asyncio.sleep(0)
+    assert agents.turns[0].session_id == SessionId("s_1")
+    await tasks.close()

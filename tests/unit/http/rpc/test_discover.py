@@ -9,6 +9,7 @@ from tests.unit.http.rpc.conftest import Rpc
 PROMISED = {
     "sessions.cancel", "sessions.search", "sessions.compact",
     "config.set", "config.patch",
+    "cron.list", "cron.add", "cron.update", "cron.remove", "cron.status", "cron.runs", "cron.run",
     "agents.list", "agents.create", "agents.update", "agents.delete",
     "agents.files.list", "agents.files.get", "agents.files.set",
     "health", "tenants.get", "tenants.rotate", "tenants.usage", "tenants.quota.status", "sessions.create",

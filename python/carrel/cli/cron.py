@@ -1,0 +1,128 @@
+"""`carrel cron`: jobs that are run when their time comes."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from carrel.cli import screen
+from carrel.cli.client import understand
+from carrel.cli.failures import DONE, FAILED, WrongUsage
+from carrel.cli.options import HERE, Target
+from carrel.cli.packages import TenantOption
+from carrel.cli.rpc import called
+from carrel.wire import rpc_cron as wire
+
+JobArgument = Annotated[str, Parameter(name="JOB", help="Its id, as `carrel cron list` shows it.")]
+
+
+def list_(*, tenant: TenantOption, target: Target = HERE) -> int:
+    """List a tenant's jobs, and when each is due next."""
+    document = called(target, tenant, "cron.list", {"limit": 1000})
+    if target.json:
+        screen.show_json(document)
+        return DONE
+    jobs = understand(wire.CronJobs, document).jobs
+    if not jobs:
+        screen.note(f"{tenant} has no job.")
+        return DONE
+    rows = [
+        (job.job_id, job.name, _when(job.schedule), _moment(job.next_run_at), "yes" if job.running else None)
+        for job in jobs
+    ]
+    screen.table(("JOB", "NAME", "WHEN", "NEXT", "RUNNING"), rows)
+    return DONE
+
+
+def add(
+    name: Annotated[str, Parameter(name="NAME", help="What the job is called.")],
+    message: Annotated[str, Parameter(name="MESSAGE", help="What is said to the agent.")],
+    /,
+    *,
+    tenant: TenantOption,
+    at: Annotated[str | None, Parameter(help="Once, at this time with its offset.")] = None,
+    every: Annotated[int | None, Parameter(help="Every so many seconds.")] = None,
+    cron: Annotated[str | None, Parameter(help="By a cron expression of five fields.")] = None,
+    tz: Annotated[str | None, Parameter(help="The time zone of --cron, as Europe/Vienna.")] = None,
+    agent: Annotated[str | None, Parameter(help="The agent; the default one without it.")] = None,
+    target: Target = HERE,
+) -> int:
+    """Keep a job for a tenant, in force at once."""
+    ways: dict[str, dict[str, Any]] = {}
+    if at is not None:
+        ways["at"] = {"at": at}
+    if every is not None:
+        ways["every"] = {"everySeconds": every}
+    if cron is not None:
+        ways["cron"] = {"expr": cron, **({} if tz is None else {"tz": tz})}
+    if len(ways) != 1 or (tz is not None and cron is None):
+        raise WrongUsage("Say when by one of --at, --every and --cron; --tz belongs to --cron.")
+    ((kind, fields),) = ways.items()
+    params: dict[str, Any] = {"name": name, "message": message, "schedule": {"kind": kind, **fields}}
+    if agent is not None:
+        params["agentId"] = agent
+    document = called(target, tenant, "cron.add", params)
+    if target.json:
+        screen.show_json(document)
+        return DONE
+    job = understand(wire.CronJob, document)
+    screen.say(f"{job.job_id}: {_when(job.schedule)}, next {_moment(job.next_run_at)}.")
+    return DONE
+
+
+def remove(job: JobArgument, /, *, tenant: TenantOption, target: Target = HERE) -> int:
+    """Remove a job with its history."""
+    document = called(target, tenant, "cron.remove", {"jobId": job})
+    if target.json:
+        screen.show_json(document)
+    else:
+        screen.say(f"{job} is gone.")
+    return DONE
+
+
+def run(job: JobArgument, /, *, tenant: TenantOption, target: Target = HERE) -> int:
+    """Run a job now, wait for its end and show what came of it."""
+    document = called(target, tenant, "cron.run", {"jobId": job, "wait": True})
+    done = understand(wire.CronRun, document)
+    if target.json:
+        screen.show_json(document)
+    else:
+        screen.say(done.text)
+        screen.note(f"{done.status}, in the session {done.session_id}.")
+    return DONE if done.status == "ok" else FAILED
+
+
+def runs(
+    job: Annotated[str | None, Parameter(name="JOB", help="Its id; all jobs without one.")] = None,
+    /,
+    *,
+    tenant: TenantOption,
+    limit: Annotated[int, Parameter(help="How many to show.")] = 20,
+    target: Target = HERE,
+) -> int:
+    """List the runs of a job, newest first."""
+    params: dict[str, Any] = {"limit": max(1, min(limit, 1000)), **({} if job is None else {"jobId": job})}
+    document = called(target, tenant, "cron.runs", params)
+    if target.json:
+        screen.show_json(document)
+        return DONE
+    rows = [
+        (_moment(one.began_at), one.job_id, one.status, one.session_id, screen.one_line(one.text)[:60])
+        for one in understand(wire.CronRuns, document).runs
+    ]
+    screen.table(("BEGAN", "JOB", "STATUS", "SESSION", "TEXT"), rows)
+    return DONE
+
+
+def _when(schedule: wire.CronSchedule) -> str:
+    match schedule.kind:
+        case "at":
+            return f"at {schedule.at}"
+        case "every":
+            return f"every {schedule.every_seconds} s"
+        case "cron":
+            return f"{schedule.expr} ({schedule.tz})"
+
+
+def _moment(millis: int | None) -> str | None:
+    return None if millis is None else datetime.fromtimestamp(millis / 1000, UTC).isoformat(timespec="seconds")
