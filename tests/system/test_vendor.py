@@ -55,8 +55,10 @@ def declare(gateway: GatewayProcess, vendor: str) -> None:
         for name in MODELS
     }
     models["fake-thinking"] = {"provider": "claude", "context_window": 32768, "max_output": 4096}
+    models["fake-hourly"] = models["fake-thinking"]
     operator = {"providers": providers, "models": models, "default_model": "demo"}
     rates = {name: {"input": "1.00", "output": "2.00"} for name in models}
+    rates["fake-hourly"] |= {"cache_write": "1.25", "cache_write_1h": "2"}
     (gateway.tenants_dir / "_gateway.yaml").write_text(json.dumps(operator))
     (gateway.tenants_dir / "_rate-card.yaml").write_text(
         json.dumps({"currency": "USD", "markup": "1.0", "models": rates})
@@ -94,6 +96,15 @@ def test_a_call_passes_through_and_is_priced_by_what_the_vendor_says(served: Gat
     row = next(row for row in report(served) if row["model"] == "fake-ok")
     assert (row["tokens_in"], row["tokens_out"]) == ("100", "20")
     assert float(row["cost_usd"]) == pytest.approx(0.00014)
+
+
+def test_what_a_cache_keeps_for_an_hour_has_its_own_price(served: GatewayProcess) -> None:
+    body = {"model": "fake-hourly", "max_tokens": 50, "messages": [{"role": "user", "content": "hello"}]}
+    answer = served.request("POST", "/v1/messages", body, token=served.token)
+    assert answer.status == 200, answer.body
+    row = next(row for row in report(served) if row["model"] == "fake-hourly")
+    # 50 at 1, 10 at 1.25, 40 at 2, and 20 of the answer at 2 dollars a million.
+    assert (row["tokens_in"], row["tokens_out"], row["cost_usd"]) == ("100", "20", "0.0001825")
 
 
 def test_usage_that_was_not_asked_for_is_counted_and_kept_back(served: GatewayProcess) -> None:

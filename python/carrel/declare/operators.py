@@ -15,7 +15,7 @@ from carrel.declare.merge import Layer, merge
 from carrel.declare.modes import call_findings, mode_findings
 from carrel.declare.plans import Plans
 from carrel.declare.problems import Finding, Path, Severity, nearest, shown
-from carrel.declare.rate_card import RateCard
+from carrel.declare.rate_card import ClassRates, RateCard, Rates
 from carrel.declare.tenant import SandboxConfig
 
 OPERATOR_MODELS: Mapping[str, type[Gateway] | type[RateCard] | type[Plans] | type[Allowlists]] = {
@@ -147,6 +147,8 @@ def operator_findings(operators: Operators) -> Iterator[tuple[str, Finding]]:
             severity: Severity = "error" if name in reachable else "warning"
             close = nearest(name, tuple(prices.keys() - gateway.models.keys()))
             yield GATEWAY, Finding(("models", name), message, nearest=close, severity=severity, at_key=True)
+        elif _is_anthropic(gateway, model.provider):
+            yield from ((RATE_CARD, finding) for finding in _hourly_findings(name, prices[name]))
     default = gateway.default_model
     if default is not None and default not in gateway.models:
         choice = tuple(gateway.models)
@@ -161,6 +163,22 @@ def operator_findings(operators: Operators) -> Iterator[tuple[str, Finding]]:
         for index, pattern in enumerate(patterns):
             if pattern != "*" and not any(matches((pattern,), model) for model in gateway.models):
                 yield file, Finding((*path, index), "no model is called so", shown(pattern), severity="warning")
+
+
+def _is_anthropic(gateway: Gateway, provider: str) -> bool:
+    declared = gateway.providers.get(provider)
+    return declared is not None and declared.kind == "anthropic"
+
+
+def _hourly_findings(name: str, rates: Rates) -> Iterator[Finding]:
+    """A warning where what this vendor's cache keeps for an hour is priced as what it keeps for five minutes."""
+    where: Path = ("models", name)
+    each_of: list[tuple[Path, ClassRates]] = [(where, rates)]
+    each_of += [((*where, "long_prompts", number), longer) for number, longer in enumerate(rates.long_prompts)]
+    for path, each in each_of:
+        if each.cache_write is not None and each.cache_write_1h is None:
+            message = "the vendor takes more for an hour's cache: without cache_write_1h it is priced as cache_write"
+            yield Finding((*path, "cache_write"), message, severity="warning")
 
 
 def _plans_findings(operators: Operators) -> Iterator[Finding]:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from carrel.declare.base import Declared, Factor, ModelName, Money
 
@@ -14,7 +14,8 @@ class TokenCounts:
     """Tokens of one model call by class. The classes are disjoint: their sum is what was processed.
 
     ``input`` is prompt tokens neither read from nor written to a cache; ``output`` is completion tokens that are
-    not ``reasoning``. Vendors that report one inside the other are split where their usage is read.
+    not ``reasoning``. Vendors that report one inside the other are split where their usage is read. ``cache_write_1h``
+    is no class of its own but those of ``cache_write`` that the cache keeps for an hour.
     """
 
     input: int = 0
@@ -22,10 +23,15 @@ class TokenCounts:
     cache_write: int = 0
     output: int = 0
     reasoning: int = 0
+    cache_write_1h: int = 0
 
     @property
     def total(self) -> int:
-        return self.input + self.cache_read + self.cache_write + self.output + self.reasoning
+        return self.prompt + self.output + self.reasoning
+
+    @property
+    def prompt(self) -> int:
+        return self.input + self.cache_read + self.cache_write
 
     def __add__(self, other: "TokenCounts") -> "TokenCounts":
         return TokenCounts(
@@ -34,17 +40,44 @@ class TokenCounts:
             self.cache_write + other.cache_write,
             self.output + other.output,
             self.reasoning + other.reasoning,
+            self.cache_write_1h + other.cache_write_1h,
         )
 
 
-class Rates(Declared):
-    """US dollars per 1,000,000 tokens. A class left out costs what its nearest relative does."""
+class ClassRates(Declared):
+    """US dollars per 1,000,000 tokens of each class. A class left out costs what its nearest relative does."""
 
     input: Money = Field(description="Prompt tokens neither read from nor written to a cache.")
     output: Money = Field(description="Completion tokens that are not reasoning.")
     cache_read: Money | None = Field(None, description="Prompt tokens read from a cache. Default: the rate of `input`.")
     cache_write: Money | None = Field(None, description="Prompt tokens written to one. Default: that of `input`.")
+    cache_write_1h: Money | None = Field(
+        None, description="Those of them that are kept for an hour. Default: the rate of `cache_write`."
+    )
     reasoning: Money | None = Field(None, description="Reasoning tokens. Default: the rate of `output`.")
+
+
+class LongPrompt(ClassRates):
+    """The rates of a whole call whose prompt is longer. A class left out follows from these rates, not from others."""
+
+    over_tokens: Annotated[int, Field(ge=1, le=1 << 40)] = Field(
+        description="Held for a call of more prompt tokens than this, those of caches among them."
+    )
+
+
+class Rates(ClassRates):
+    """A model's rates, and those of its calls with long prompts."""
+
+    long_prompts: tuple[LongPrompt, ...] = Field(
+        (), description="Other rates for the whole of a call with a longer prompt, shortest first."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        over = [one.over_tokens for one in self.long_prompts]
+        if over != sorted(set(over)):
+            raise ValueError("each of `long_prompts` has more `over_tokens` than the one before")
+        return self
 
 
 class RateCard(Declared):

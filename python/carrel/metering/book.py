@@ -201,7 +201,7 @@ class LedgerBook:
                 "tenant": row.tenant, "id": row.id, "started": row.started, "request_id": row.request_id,
                 "model": row.model, "outcome": row.outcome, "cost_usd": plain(row.cost), "rates": row.rates,
                 "tokens": [row.counts.input, row.counts.cache_read, row.counts.cache_write, row.counts.output,
-                           row.counts.reasoning],
+                           row.counts.reasoning, row.counts.cache_write_1h], "member": row.member,
             }) + "\n"
             for row in rows
         )  # fmt: skip

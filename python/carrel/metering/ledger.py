@@ -27,7 +27,7 @@ from carrel.store.sqlite import AlreadyThere, open_database, transaction, transl
 from carrel.tenancy.paths import TenantRoot
 
 NAME: Final = "ledger.sqlite"
-VERSION: Final = 2
+VERSION: Final = 3
 _DAY_MICROSECONDS: Final = 86_400_000_000
 _SCHEMA: Final = """
 CREATE TABLE rates(
@@ -67,9 +67,24 @@ CREATE VIEW tool_endings AS SELECT
   strftime('%Y-%m-%dT%H:%M:%S', ended / 1000000, 'unixepoch') || printf('.%06dZ', ended % 1000000) AS timestamp,
   request_id, session_id, agent, tool, call_id, ending AS outcome, seconds FROM tool_endings_of;
 """
+# Columns with a default are added without a row being written: what is there stays as it was, to the byte.
+_SINCE_3: Final = """
+ALTER TABLE calls ADD COLUMN member TEXT NOT NULL DEFAULT '';
+ALTER TABLE calls ADD COLUMN cache_write_1h_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE days ADD COLUMN cache_write_1h_tokens INTEGER NOT NULL DEFAULT 0;
+DROP VIEW ledger;
+CREATE VIEW ledger AS SELECT
+  strftime('%Y-%m-%dT%H:%M:%S', started / 1000000, 'unixepoch') || printf('.%06dZ', started % 1000000) AS timestamp,
+  request_id, provider_request_id, session_id, agent, model, input_tokens, cache_read_tokens, cache_write_tokens,
+  output_tokens, reasoning_tokens, tool_calls, cost_usd, rate_snapshot, rate_card_hash, outcome, byo, estimated,
+  calls.id AS id, member, cache_write_1h_tokens FROM calls JOIN rates ON rates.id = calls.rates_id;
+"""
+SCHEMAS: Final = (_SCHEMA, _SINCE_2, _SINCE_3)
+"""What makes each version of the one before."""
 _COLUMNS: Final = (
     "id, started, ended, request_id, provider_request_id, session_id, agent, model, input_tokens, cache_read_tokens, "
-    "cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, cost_usd, rates_id, outcome, byo, estimated"
+    "cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, cost_usd, rates_id, outcome, byo, estimated, "
+    "member, cache_write_1h_tokens"
 )
 _PLACES: Final = "(" + ",".join("?" * (_COLUMNS.count(",") + 1)) + ")"
 # Many rows in one statement: each statement takes the interpreter's lock from the event loop and gives it back.
@@ -79,10 +94,11 @@ _INSERTS: Final = tuple(
 )
 _DAY: Final = (
     "INSERT OR REPLACE INTO days(date, model, calls, input_tokens, cache_read_tokens, cache_write_tokens, "
-    "output_tokens, reasoning_tokens, tool_calls, cost_usd) VALUES (?,?,?,?,?,?,?,?,?,?)"
+    "output_tokens, reasoning_tokens, cache_write_1h_tokens, tool_calls, cost_usd) VALUES (?,?,?,?,?,?,?,?,?,?,?)"
 )
 _SUMS: Final = (
-    "calls, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, cost_usd"
+    "calls, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, "
+    "cache_write_1h_tokens, tool_calls, cost_usd"
 )
 
 
@@ -127,6 +143,8 @@ class LedgerEntry:
     outcome: str
     byo: bool
     estimated: bool
+    member: str
+    cache_write_1h_tokens: int
 
 
 def open_ledger(state_dir: Path, tenant: TenantId) -> apsw.Connection:
@@ -156,13 +174,12 @@ def _judge(usage: TenantRoot) -> None:
 
 def _upgrade(connection: apsw.Connection) -> None:
     version = connection.pragma("user_version")
-    if version in (0, 1):
-        if version == 0:
-            connection.execute(_SCHEMA)
-        connection.execute(_SINCE_2)
-        connection.pragma("user_version", VERSION)
-    elif version != VERSION:
+    if not 0 <= version <= VERSION:
         raise CarrelError(f"A ledger is of version {version}, which this Carrel does not know: use a newer one.")
+    for schema in SCHEMAS[version:]:
+        connection.execute(schema)
+    if version != VERSION:
+        connection.pragma("user_version", VERSION)
 
 
 def apply(connection: apsw.Connection, rows: Sequence[Row]) -> dict[tuple[date, str], Sums]:
@@ -205,7 +222,7 @@ def _write(connection: apsw.Connection, rows: Sequence[Row]) -> dict[tuple[date,
         values.append((
             row.id, row.started, row.ended, row.request_id, row.provider_request_id, row.session_id, row.agent,
             row.model, c.input, c.cache_read, c.cache_write, c.output, c.reasoning, row.tool_calls, plain(row.cost),
-            rates[key], row.outcome, int(row.byo), int(row.estimated),
+            rates[key], row.outcome, int(row.byo), int(row.estimated), row.member, c.cache_write_1h,
         ))  # fmt: skip
         groups.setdefault((row.started // _DAY_MICROSECONDS, row.model), []).append(row)
     _insert(connection, values)
@@ -217,8 +234,8 @@ def _write(connection: apsw.Connection, rows: Sequence[Row]) -> dict[tuple[date,
         c = total.counts
         connection.execute(
             _DAY,
-            (*key, total.calls, c.input, c.cache_read, c.cache_write, c.output, c.reasoning, total.tool_calls,
-             plain(total.cost)),
+            (*key, total.calls, c.input, c.cache_read, c.cache_write, c.output, c.reasoning, c.cache_write_1h,
+             total.tool_calls, plain(total.cost)),
         )  # fmt: skip
     return written
 
@@ -237,7 +254,7 @@ def _total(rows: Sequence[Row]) -> Sums:
         len(rows),
         TokenCounts(
             sum(c.input for c in counts), sum(c.cache_read for c in counts), sum(c.cache_write for c in counts),
-            sum(c.output for c in counts), sum(c.reasoning for c in counts),
+            sum(c.output for c in counts), sum(c.reasoning for c in counts), sum(c.cache_write_1h for c in counts),
         ),
         sum(row.tool_calls for row in rows),
         total_of(row.cost for row in rows),
@@ -275,7 +292,8 @@ def entries(
         found: list[Any] = connection.execute(
             "SELECT seq, calls.id, started, request_id, provider_request_id, session_id, agent, model, input_tokens, "
             "cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, cost_usd, "
-            "rate_snapshot, rate_card_hash, outcome, byo, estimated FROM calls JOIN rates ON rates.id = calls.rates_id "
+            "rate_snapshot, rate_card_hash, outcome, byo, estimated, member, cache_write_1h_tokens "
+            "FROM calls JOIN rates ON rates.id = calls.rates_id "
             "WHERE (started, seq) > (?, ?) AND started >= ? AND started < ? ORDER BY started, seq LIMIT ?",
             (time, seq, first, last, limit),
         ).fetchall()
@@ -283,6 +301,6 @@ def entries(
 
 
 def _entry(row_id: str, started: int, rest: Sequence[Any]) -> LedgerEntry:
-    *names, rates, card_hash, outcome, byo, estimated = rest
+    *names, rates, card_hash, outcome, byo, estimated, member, hour = rest
     fields: list[Any] = [*names[:-1], Decimal(names[-1]), rates, card_hash, outcome, bool(byo), bool(estimated)]
-    return LedgerEntry(row_id, moment(started), *fields)
+    return LedgerEntry(row_id, moment(started), *(*fields, member, hour))

@@ -4,19 +4,17 @@ A call that was in flight when the gateway died is billed for the prompt alone, 
 the prompt was sent, and what came back nobody can know. Its row says ``interrupted``.
 """
 
-import json
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from carrel.declare.rate_card import Rates, TokenCounts
+from carrel.declare.rate_card import TokenCounts
 from carrel.metering.rows import Opened, Row, Settled, read_opened, read_settled
 from carrel.metering.segment import SUFFIX, read_lines
 from carrel.policy.estimate import TEMPLATE_TOKENS, likely
-from carrel.policy.pricing import Price, price_of
+from carrel.policy.pricing import Price, price_in
 
 _log = structlog.get_logger(__name__)
 _OUTCOMES: Final = frozenset({"ok", "error", "cancelled", "cut", "interrupted"})
@@ -66,7 +64,7 @@ def _read(
     fields = line.decode().split("\t")
     if fields[0] == "P":
         _, number, card_hash, snapshot = fields
-        tariffs[int(number)] = _Tariff(_price(snapshot), card_hash)
+        tariffs[int(number)] = _Tariff(price_in(snapshot), card_hash)
     elif fields[0] == "R":
         call = read_opened(fields)
         opened[call.id] = (call, tariffs[call.tariff])
@@ -81,17 +79,12 @@ def _read(
         raise ValueError("an unknown kind of line")
 
 
-def _price(snapshot: str) -> Price:
-    value = json.loads(snapshot)
-    return price_of(Rates(**{k: Decimal(v) for k, v in value["rates"].items()}), Decimal(value["markup"]))
-
-
 def _row(call: Opened, tariff: _Tariff, end: Settled) -> Row:
     return Row(
         id=call.id, tenant=call.tenant, started=call.started, ended=end.ended, request_id=call.request_id,
         provider_request_id=end.provider_request_id, session_id=call.session_id, agent=call.agent, model=call.model,
         counts=end.counts, tool_calls=end.tool_calls, cost=tariff.price.cost(end.counts), rates=tariff.price.snapshot,
-        card_hash=tariff.card_hash, outcome=end.outcome, byo=call.byo, estimated=end.estimated,
+        card_hash=tariff.card_hash, outcome=end.outcome, byo=call.byo, estimated=end.estimated, member=call.member,
     )  # fmt: skip
 
 

@@ -58,6 +58,7 @@ class Row:
     outcome: Outcome
     byo: bool
     estimated: bool
+    member: str = ""
 
     @property
     def day(self) -> date:
@@ -80,6 +81,7 @@ class Opened:
     byo: bool
     max_input: int
     max_output: int
+    member: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,14 @@ class Settled:
     ended: int
 
 
-def opened_line(row_id: str, tenant: TenantId, started: int, call: Call, tariff: int) -> bytes:
-    """The line for a call that is let through."""
+def opened_line(
+    row_id: str, tenant: TenantId, started: int, call: Call, tariff: int, *, member: str | None = None
+) -> bytes:
+    """The line for a call that is let through, for ``member`` where that is known."""
     return (
         f"R\t{row_id}\t{tenant}\t{started}\t{call.request_id}\t{call.session_id or ''}\t{call.agent or ''}\t"
-        f"{call.model}\t{tariff}\t{int(call.byo)}\t{call.max_input}\t{call.max_output}"
+        f"{call.model}\t{tariff}\t{int(call.byo)}\t{call.max_input}\t{call.max_output}\t"
+        f"{member or ''}"
     ).encode()
 
 
@@ -108,23 +113,27 @@ def settled_line(row: Row) -> bytes:
     c = row.counts
     return (
         f"S\t{row.id}\t{row.outcome}\t{row.provider_request_id}\t{c.input}\t{c.cache_read}\t{c.cache_write}\t"
-        f"{c.output}\t{c.reasoning}\t{row.tool_calls}\t{int(row.estimated)}\t{row.ended}"
+        f"{c.output}\t{c.reasoning}\t{c.cache_write_1h}\t{row.tool_calls}\t{int(row.estimated)}\t{row.ended}"
     ).encode()
 
 
 def read_opened(fields: list[str]) -> Opened:
-    """An ``R`` line's fields; raises ValueError."""
-    _, row_id, tenant, started, request_id, session, agent, model, tariff, byo, max_input, max_output = fields
+    """An ``R`` line's fields; raises ValueError. One of an older version names no member."""
+    _, row_id, tenant, started, request_id, session, agent, model, tariff, byo, max_input, max_output, *more = fields
+    if len(more) > 1:
+        raise ValueError("more fields than an opened call has")
     return Opened(
         row_id, TenantId(tenant), int(started), request_id, session, agent, model, int(tariff), byo == "1",
-        int(max_input), int(max_output),
+        int(max_input), int(max_output), *more,
     )  # fmt: skip
 
 
 def read_settled(fields: list[str]) -> Settled:
-    """An ``S`` line's fields; raises ValueError."""
+    """An ``S`` line's fields; raises ValueError. One of an older version has no one-hour writes."""
     _, row_id, outcome, provider_id, *numbers, tool_calls, estimated, ended = fields
-    counts = TokenCounts(*(int(n) for n in numbers))
+    if len(numbers) > 6:
+        raise ValueError("more numbers than there are classes")
+    counts = clean_counts(TokenCounts(*(int(n) for n in numbers)))
     return Settled(
         row_id, cast(Outcome, outcome), provider_id, counts, int(tool_calls), estimated == "1", int(ended)
     )  # fmt: skip
@@ -139,10 +148,13 @@ def clean_provider_id(text: str | None) -> str:
 
 def clean_counts(counts: TokenCounts) -> TokenCounts:
     """``counts`` within what a ledger can hold; a vendor that says more is not believed."""
-    values = (counts.input, counts.cache_read, counts.cache_write, counts.output, counts.reasoning)
-    if min(values) >= 0 and max(values) <= _MAX_COUNT:
+    values = (
+        counts.input, counts.cache_read, counts.cache_write, counts.output, counts.reasoning, counts.cache_write_1h
+    )  # fmt: skip
+    if min(values) >= 0 and max(values) <= _MAX_COUNT and counts.cache_write_1h <= counts.cache_write:
         return counts
-    return TokenCounts(*(min(max(value, 0), _MAX_COUNT) for value in values))
+    read, cached, written, output, reasoning, hour = (min(max(value, 0), _MAX_COUNT) for value in values)
+    return TokenCounts(read, cached, written, output, reasoning, min(hour, written))
 
 
 def micros(at: datetime) -> int:

@@ -135,13 +135,14 @@ class Metering:
         self._calls += 1
         row_id = f"{self._run_id}{self._calls:012x}"
         started = micros(wall)
+        line = opened_line(row_id, tenant.id, started, call, tariff.number, member=tenant.member)
         try:
-            await self._journal.open(row_id, opened_line(row_id, tenant.id, started, call, tariff.number), tariff)
+            await self._journal.open(row_id, line, tariff)
         except BaseException:
             account.release(held)
             raise
         self._warn(tenant, account, soft, wall)
-        return HeldCall(self, row_id, tenant.id, started, call, tariff, account, held)
+        return HeldCall(self, row_id, tenant.id, started, call, tariff, account, held, tenant.member or "")
 
     async def report(self, tenant: Tenant, period: Period) -> list[ReportRow]:
         """The period's rows by day and model, every call that was settled before among them."""
@@ -210,7 +211,7 @@ class Metering:
             session_id=asked.session_id or "", agent=asked.agent or "", model=asked.model, counts=counts,
             tool_calls=min(max(tool_calls, 0), 1_000_000), cost=call.tariff.price.cost(counts),
             rates=call.tariff.price.snapshot, card_hash=call.tariff.card_hash, outcome=outcome, byo=asked.byo,
-            estimated=estimated,
+            estimated=estimated, member=call.member,
         )  # fmt: skip
         if counts.total > call.hold.tokens:
             _log.warning(
@@ -314,6 +315,7 @@ class HeldCall:
     tariff: Tariff
     account: Account
     hold: Hold
+    member: str = ""
     settled: bool = False
 
     async def settle(

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation, Overflow
 from functools import reduce
-from typing import Final
+from typing import Any, Final
 
-from carrel.declare.rate_card import RateCard, Rates, TokenCounts
+from carrel.declare.rate_card import ClassRates, LongPrompt, RateCard, Rates, TokenCounts
 from carrel.errors import InvalidRequest
 
 _EXACT: Final = Context(prec=400, traps=[Inexact, FloatOperation, InvalidOperation, Overflow])
@@ -19,6 +19,7 @@ _ZERO: Final = Decimal(0)
 class Price:
     """One model's price at one time: US dollars of one token of each class with the markup in them, exact.
 
+    ``long_prompts`` are the prices of whole calls by the prompt tokens that they have more of, fewest first.
     ``snapshot`` is canonical JSON of the rates and the factor that made them, for the ledger.
     """
 
@@ -27,25 +28,36 @@ class Price:
     cache_write: Decimal
     output: Decimal
     reasoning: Decimal
-    snapshot: str
+    cache_write_1h: Decimal
+    snapshot: str = ""
+    long_prompts: "tuple[tuple[int, Price], ...]" = ()
 
     def cost(self, counts: TokenCounts) -> Decimal:
         """The exact price of ``counts``."""
+        if self.long_prompts:
+            prompt = counts.prompt
+            for over, longer in reversed(self.long_prompts):
+                if prompt > over:
+                    return longer.cost(counts)
         total = _EXACT.multiply(self.input, counts.input)
         total = _EXACT.fma(self.output, counts.output, total)
         if counts.cache_read:
             total = _EXACT.fma(self.cache_read, counts.cache_read, total)
         if counts.cache_write:
-            total = _EXACT.fma(self.cache_write, counts.cache_write, total)
+            total = _EXACT.fma(self.cache_write, counts.cache_write - counts.cache_write_1h, total)
+        if counts.cache_write_1h:
+            total = _EXACT.fma(self.cache_write_1h, counts.cache_write_1h, total)
         if counts.reasoning:
             total = _EXACT.fma(self.reasoning, counts.reasoning, total)
         return total
 
     def worst(self, max_input: int, max_output: int) -> Decimal:
         """The most that so many tokens can cost, whichever classes they turn out to be of."""
-        dearest_input = max(self.input, self.cache_read, self.cache_write)
+        dearest_input = max(self.input, self.cache_read, self.cache_write, self.cache_write_1h)
         dearest_output = max(self.output, self.reasoning)
-        return _EXACT.fma(dearest_output, max_output, _EXACT.multiply(dearest_input, max_input))
+        own = _EXACT.fma(dearest_output, max_output, _EXACT.multiply(dearest_input, max_input))
+        longer = (price.worst(max_input, max_output) for over, price in self.long_prompts if max_input > over)
+        return max((own, *longer)) if self.long_prompts else own
 
 
 def price(rates: Rates, counts: TokenCounts, markup: Decimal) -> Decimal:
@@ -55,11 +67,31 @@ def price(rates: Rates, counts: TokenCounts, markup: Decimal) -> Decimal:
 
 def price_of(rates: Rates, factor: Decimal) -> Price:
     """The price that ``rates`` and ``factor`` make."""
-    each = effective(rates)
-    return Price(
-        snapshot=_snapshot(each, factor),
-        **{name: _EXACT.scaleb(_EXACT.multiply(rate, factor), _PER_MILLION) for name, rate in each.items()},
+    longer = tuple((one.over_tokens, _price(one, factor)) for one in rates.long_prompts)
+    return replace(_price(rates, factor), snapshot=_snapshot(rates, factor), long_prompts=longer)
+
+
+def price_in(snapshot: str) -> Price:
+    """The price that made ``snapshot``; raises ValueError or KeyError for what is none."""
+    value = json.loads(snapshot, parse_float=Decimal)
+    longer = tuple(
+        LongPrompt(over_tokens=one["over_tokens"], **_decimals(one["rates"])) for one in value.get("long_prompts", ())
     )
+    return price_of(Rates(long_prompts=longer, **_decimals(value["rates"])), Decimal(value["markup"]))
+
+
+def _decimals(rates: dict[str, str]) -> dict[str, Any]:
+    return {name: Decimal(rate) for name, rate in rates.items()}
+
+
+def _price(rates: ClassRates, factor: Decimal) -> Price:
+    """Dollars of one token of each class."""
+    every = {"cache_write_1h": effective(rates)["cache_write"], **effective(rates)}
+    each = {name: _EXACT.scaleb(_EXACT.multiply(rate, factor), _PER_MILLION) for name, rate in every.items()}
+    return Price(
+        each["input"], each["cache_read"], each["cache_write"], each["output"], each["reasoning"],
+        each["cache_write_1h"],
+    )  # fmt: skip
 
 
 def price_for(card: RateCard, model: str, *, byo: bool) -> Price:
@@ -79,15 +111,16 @@ def rate_snapshot(card: RateCard, model: str, byo: bool) -> str:
     return price_for(card, model, byo=byo).snapshot
 
 
-def effective(rates: Rates) -> dict[str, Decimal]:
-    """Rates of every class, those left out taken from their nearest relative."""
-    return {
+def effective(rates: ClassRates) -> dict[str, Decimal]:
+    """Rates of every class, those left out taken from their nearest relative; `cache_write_1h` where it is declared."""
+    every = {
         "input": rates.input,
         "cache_read": rates.input if rates.cache_read is None else rates.cache_read,
         "cache_write": rates.input if rates.cache_write is None else rates.cache_write,
         "output": rates.output,
         "reasoning": rates.output if rates.reasoning is None else rates.reasoning,
     }
+    return every if rates.cache_write_1h is None else {**every, "cache_write_1h": rates.cache_write_1h}
 
 
 def plain(amount: Decimal) -> str:
@@ -113,11 +146,16 @@ def subtract(first: Decimal, second: Decimal) -> Decimal:
     return _EXACT.subtract(first, second)
 
 
-def _snapshot(rates: dict[str, Decimal], factor: Decimal) -> str:
-    value = {
-        "currency": "USD",
-        "markup": plain(factor),
-        "per_tokens": 1_000_000,
-        "rates": {name: plain(rate) for name, rate in rates.items()},
-    }
+def _snapshot(rates: Rates, factor: Decimal) -> str:
+    value: dict[str, object] = {
+        "currency": "USD", "markup": plain(factor), "per_tokens": 1_000_000, "rates": _texts(rates)
+    }  # fmt: skip
+    if rates.long_prompts:
+        value["long_prompts"] = [
+            {"over_tokens": one.over_tokens, "rates": _texts(one)} for one in rates.long_prompts
+        ]  # fmt: skip
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _texts(rates: ClassRates) -> dict[str, str]:
+    return {name: plain(rate) for name, rate in effective(rates).items()}

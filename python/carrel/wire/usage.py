@@ -83,15 +83,22 @@ def find_openai_usage(record: Json) -> Json | None:
 
 
 def usage_from_anthropic(usage: Json) -> TokenCounts:
-    """Disjoint counts from an Anthropic ``usage``: its input classes are disjoint, thinking is in the output."""
+    """Disjoint counts from an Anthropic ``usage``: its input classes are disjoint, thinking is in the output.
+
+    ``cache_creation`` says how long what was written is kept; its sum is ``cache_creation_input_tokens``.
+    """
+    written = _inner(usage, "cache_creation")
+    hour = count(written.get("ephemeral_1h_input_tokens"))
+    told = count(usage.get("cache_creation_input_tokens"))
     output = count(usage.get("output_tokens"))
     reasoning = min(count(_inner(usage, "output_tokens_details").get("thinking_tokens")), output)
     return TokenCounts(
         input=count(usage.get("input_tokens")),
         cache_read=count(usage.get("cache_read_input_tokens")),
-        cache_write=count(usage.get("cache_creation_input_tokens")),
+        cache_write=max(told, hour + count(written.get("ephemeral_5m_input_tokens"))),
         output=output - reasoning,
         reasoning=reasoning,
+        cache_write_1h=hour,
     )
 
 

@@ -21,6 +21,10 @@ def usage(script: Script) -> Json:
         "input_tokens": n["prompt"] - n["cached"] - n["cache_write"],
         "cache_read_input_tokens": n["cached"],
         "cache_creation_input_tokens": n["cache_write"],
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": n["cache_write"] - n["cache_write_1h"],
+            "ephemeral_1h_input_tokens": n["cache_write_1h"],
+        },
         "output_tokens": n["completion"],
         "output_tokens_details": {"thinking_tokens": n["reasoning"]},
     }

@@ -58,6 +58,7 @@ BUILT_IN: dict[str, tuple[Script, ...]] = {
     "fake-ok": (OK,),
     "fake-tools": (Script(text="", calls=(_SHELL,)),),
     "fake-thinking": (Script(thinking="Let me think about that."),),
+    "fake-hourly": (Script(usage={"prompt": 100, "cache_write": 50, "cache_write_1h": 40, "completion": 20}),),
     "fake-cached": (Script(usage={"prompt": 100, "cached": 60, "completion": 20, "reasoning": 0}),),
     "fake-slow": (Script(delay=0.05),),
     "fake-endless": (Script(text="Word. " * 10_000, delay=0.05),),
@@ -89,7 +90,7 @@ def pieces(text: str, size: int) -> list[str]:
 
 def usage_numbers(script: Script) -> dict[str, int]:
     """prompt, cached, cache_write, completion and reasoning tokens of an answer, before a dialect dresses them."""
-    numbers = {"prompt": 100, "cached": 0, "cache_write": 0, "completion": 20, "reasoning": 0}
+    numbers = {"prompt": 100, "cached": 0, "cache_write": 0, "cache_write_1h": 0, "completion": 20, "reasoning": 0}
     if script.thinking:
         numbers["reasoning"] = 7
     return numbers | {k: v for k, v in (script.usage or {}).items() if k in numbers}

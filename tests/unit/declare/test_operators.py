@@ -49,6 +49,25 @@ def test_a_model_that_nobody_reaches_may_lack_a_price() -> None:
     assert finding.severity == "warning"
 
 
+def test_an_hours_cache_without_a_rate_of_its_own_is_warned_about_where_the_vendor_has_one() -> None:
+    rates = {"input": "3", "output": "15", "cache_write": "3.75"}
+    long = {**rates, "over_tokens": 10}
+    some = operators_from(
+        {
+            "_gateway.yaml": {
+                "providers": {"a": {"kind": "anthropic"}, "o": {"kind": "openai"}},
+                "models": {name: {"provider": name} for name in ("a", "o")},
+            },
+            "_rate-card.yaml": {"models": {"a": {**rates, "long_prompts": [long]}, "o": rates}},
+        }
+    )
+    found = [(file, finding.path, finding.severity) for file, finding in operator_findings(some)]
+    assert found == [
+        ("_rate-card.yaml", ("models", "a", "cache_write"), "warning"),
+        ("_rate-card.yaml", ("models", "a", "long_prompts", 0, "cache_write"), "warning"),
+    ]
+
+
 def test_the_default_model_must_be_allowed() -> None:
     some = Operators(
         Gateway(providers=PROVIDERS, models=MODELS, default_model="demo"), PRICES, allowlists=Allowlists(models=())

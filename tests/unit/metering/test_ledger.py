@@ -10,7 +10,7 @@ import pytest
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError
 from carrel.ids import parse_tenant_id
-from carrel.metering.ledger import apply, entries, note, open_ledger, sums_by_day
+from carrel.metering.ledger import NAME, SCHEMAS, Sums, apply, entries, note, open_ledger, sums_by_day
 from carrel.metering.protocol import ToolEnding
 from carrel.metering.rows import Row, micros
 from carrel.policy.periods import parse_period
@@ -31,7 +31,8 @@ def ledger(tmp_path: Path) -> Iterator[apsw.Connection]:
 
 
 def made(name: str, at: datetime = NOON, **more: object) -> Row:
-    return row(id=name, started=micros(at), cost=Decimal("0.1"), counts=TokenCounts(1, 2, 3, 4, 5), **more)
+    fields = {"cost": Decimal("0.1"), "counts": TokenCounts(1, 2, 3, 4, 5), **more}
+    return row(id=name, started=micros(at), **fields)
 
 
 def test_rows_are_written_once_and_added_up(ledger: apsw.Connection) -> None:
@@ -110,14 +111,34 @@ def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         open_ledger(tmp_path, ACME)
 
 
-def test_a_ledger_of_the_first_version_takes_on_what_it_lacks(tmp_path: Path) -> None:
-    (tmp_path / "tenants/acme").mkdir(parents=True)
-    old = open_ledger(tmp_path, ACME)
-    apply(old, [made("kept")])
-    old.execute("DROP VIEW tool_endings; DROP TABLE tool_endings_of; PRAGMA user_version = 1")
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_ledger_of_an_earlier_version_takes_on_what_it_lacks(tmp_path: Path, version: int) -> None:
+    (tmp_path / "tenants/acme/usage").mkdir(parents=True)
+    old = apsw.Connection(str(tmp_path / "tenants/acme/usage" / NAME))
+    for schema in SCHEMAS[:version]:
+        old.execute(schema)
+    old.execute(f"PRAGMA user_version = {version}")
+    old.execute("INSERT INTO rates VALUES (1, 'c', '{}')")
+    old.execute(
+        "INSERT INTO calls VALUES (1,'kept',?,?,'r', 'p', 's', 'main', 'm', 1, 2, 3, 4, 5, 6, '0.5', 1, 'ok', 0, 0)",
+        (micros(NOON), micros(NOON)),
+    )
+    old.execute("INSERT INTO days VALUES ('2026-03-01', 'm', 1, 1, 2, 3, 4, 5, 6, '0.5')")
+    before = list(old.execute("SELECT * FROM calls"))
     old.close()
     ledger = open_ledger(tmp_path, ACME)
-    assert [entry.id for _, entry in entries(ledger, MARCH, after=None, limit=10)] == ["kept"]
+    ((_, kept),) = entries(ledger, MARCH, after=None, limit=10)
+    assert (kept.id, kept.cache_write_tokens, kept.cost_usd) == ("kept", 3, Decimal("0.5"))
+    assert (kept.member, kept.cache_write_1h_tokens) == ("", 0)
+    assert [row[:20] for row in ledger.execute("SELECT * FROM calls")] == before
+    apply(ledger, [made("new", member="ada", counts=TokenCounts(1, 0, 5, 1, 0, 4))])
+    assert list(ledger.execute("SELECT member, cache_write_tokens, cache_write_1h_tokens FROM ledger")) == [
+        ("", 3, 0), ("ada", 5, 4)
+    ]  # fmt: skip
+    total = sum(sums_by_day(ledger, MARCH).values(), Sums())
+    assert (total.calls, total.counts.cache_write, total.counts.cache_write_1h) == (2, 8, 4)
+    with pytest.raises(apsw.ConstraintError, match="append-only"):
+        ledger.execute("UPDATE calls SET member='bob'")
     note(ledger, micros(NOON), ENDING)
     assert list(ledger.execute("SELECT * FROM tool_endings")) == [
         ("2026-03-01T12:00:00.000000Z", "req_1", "s_1", "main", "shell", "c1", "memory", 1.5)

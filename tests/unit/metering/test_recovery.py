@@ -1,6 +1,7 @@
 from decimal import Decimal
 from pathlib import Path
 
+from carrel.declare.rate_card import LongPrompt, Rates, TokenCounts
 from carrel.ids import RequestId, parse_tenant_id
 from carrel.metering.protocol import Call
 from carrel.metering.recovery import read_journal
@@ -15,8 +16,9 @@ ACME = parse_tenant_id("acme")
 TARIFF = Tariff(7, price_of(make_snapshot().rate_card.models["demo"], Decimal("1.25")), "c" * 64)
 
 
-def opened(name: str, tariff: int = 7) -> bytes:
-    return opened_line(name, ACME, 5, Call(RequestId(f"req-{name}"), "demo", TEMPLATE_TOKENS + 40, 50), tariff)
+def opened(name: str, tariff: int = 7, member: str | None = None) -> bytes:
+    call = Call(RequestId(f"req-{name}"), "demo", TEMPLATE_TOKENS + 40, 50)
+    return opened_line(name, ACME, 5, call, tariff, member=member)
 
 
 def write(path: Path, *lines: bytes) -> None:
@@ -55,3 +57,22 @@ def test_lines_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
 
 def test_an_empty_directory(tmp_path: Path) -> None:
     assert read_journal(tmp_path, now=1).rows == []
+
+
+def test_whose_a_call_was_and_how_its_prices_were_outlive_a_crash(tmp_path: Path) -> None:
+    rates = Rates(
+        input=Decimal(3), output=Decimal(15), cache_write_1h=Decimal(6),
+        long_prompts=(LongPrompt(over_tokens=10, input=Decimal(6), output=Decimal(30), cache_write_1h=Decimal(12)),),
+    )  # fmt: skip
+    tariff = Tariff(7, price_of(rates, Decimal(1)), "c" * 64)
+    short, long = TokenCounts(1, 0, 5, 1, 0, 4), TokenCounts(1, 0, 50, 1, 0, 40)
+    write(
+        tmp_path / "0000000001.journal", tariff.line(), opened("a", member="ada"), opened("b"),
+        opened("c", member="bob"),
+        settled_line(row(id="a", counts=short)), settled_line(row(id="b", counts=long)),
+    )  # fmt: skip
+    rows = {r.id: r for r in read_journal(tmp_path, now=99).rows}
+    assert {name: r.member for name, r in rows.items()} == {"a": "ada", "b": "", "c": "bob"}
+    assert (rows["a"].cost, rows["a"].counts) == (Decimal("0.000045"), short)
+    assert rows["b"].cost == Decimal("0.000576")
+    assert rows["a"].rates == tariff.price.snapshot

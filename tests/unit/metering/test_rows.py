@@ -44,7 +44,7 @@ def test_lines_read_back_as_they_were_written() -> None:
 
 
 def test_no_settled_line_is_longer_than_its_claim() -> None:
-    most = clean_counts(TokenCounts(*[1 << 80] * 5))
+    most = clean_counts(TokenCounts(*[1 << 80] * 6))
     longest = row(
         counts=most, outcome="interrupted", provider_request_id=clean_provider_id("p" * 999), tool_calls=10**6,
         started=10**17, ended=10**17,
@@ -52,7 +52,18 @@ def test_no_settled_line_is_longer_than_its_claim() -> None:
     assert len(settled_line(longest)) <= SETTLED_MAX
 
 
-@pytest.mark.parametrize("line", ["R\ta", "S\ta\tok\tp\t1\t2\tx\t4\t5\t6\t1\t2", "S"])
+def test_lines_of_an_older_version_are_read() -> None:
+    call = Call(RequestId("req_1"), "m", 10, 20)
+    new = opened_line("id", ACME, 77, call, 3, member="ada").decode().split("\t")
+    assert (read_opened(new).member, read_opened(new[:-1]).member) == ("ada", "")
+    settled = settled_line(row(counts=TokenCounts(1, 2, 3, 4, 5, 2))).decode().split("\t")
+    assert read_settled(settled).counts.cache_write_1h == 2
+    assert read_settled([*settled[:9], *settled[10:]]).counts == COUNTS
+
+
+@pytest.mark.parametrize(
+    "line", ["R\ta", "S\ta\tok\tp\t1\t2\tx\t4\t5\t6\t1\t2", "S", "R" + "\t1" * 13, "S\ta\tok\tp" + "\t1" * 10]
+)
 def test_a_line_that_makes_no_sense_is_an_error(line: str) -> None:
     with pytest.raises((ValueError, TypeError)):
         (read_opened if line[0] == "R" else read_settled)(line.split("\t"))

@@ -5,10 +5,11 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from carrel.declare.rate_card import RateCard, Rates, TokenCounts
+from carrel.declare.rate_card import LongPrompt, RateCard, Rates, TokenCounts
 from carrel.errors import InvalidRequest
-from carrel.policy.pricing import add, plain, price, price_for, price_of, rate_snapshot, subtract
+from carrel.policy.pricing import add, plain, price, price_for, price_in, price_of, rate_snapshot, subtract
 
 RATES = Rates(input=Decimal(3), output=Decimal(15), cache_read=Decimal("0.3"), cache_write=Decimal("3.75"))
 
@@ -57,6 +58,51 @@ def test_the_snapshot_is_canonical_and_has_every_class() -> None:
     )
     assert json.loads(text)["markup"] == "1.2"
     assert json.loads(rate_snapshot(card, "m", byo=True))["markup"] == "0"
+    assert price_in(text) == price_for(card, "m", byo=False)
+
+
+def test_writes_for_an_hour_have_a_rate_of_their_own_or_that_of_writes() -> None:
+    counts = TokenCounts(input=1, cache_write=10, cache_write_1h=4)
+    assert price(RATES, counts, Decimal(1)) == Decimal("0.0000405"), "1 at 3, 10 at 3.75"
+    hourly = RATES.model_copy(update={"cache_write_1h": Decimal(6)})
+    assert price(hourly, counts, Decimal(1)) == Decimal("0.0000495"), "1 at 3, 6 at 3.75, 4 at 6"
+    assert price(Rates(input=Decimal(2), output=Decimal(1)), counts, Decimal(1)) == Decimal("0.000022")
+    made = price_of(hourly, Decimal(1))
+    assert made.worst(10, 0) == Decimal("0.00006")
+    assert json.loads(made.snapshot)["rates"]["cache_write_1h"] == "6"
+    assert "cache_write_1h" not in price_of(RATES, Decimal(1)).snapshot, "what was not declared is not in it"
+    assert price_in(made.snapshot) == made
+
+
+LONG = Rates(
+    input=Decimal(3), output=Decimal(15),
+    long_prompts=(
+        LongPrompt(over_tokens=200, input=Decimal(6), output=Decimal("22.5")),
+        LongPrompt(over_tokens=400, input=Decimal(9), output=Decimal(30), cache_read=Decimal(1)),
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        (TokenCounts(input=200, output=1000), "0.0156"),
+        (TokenCounts(input=201, output=1), "0.0012285"),
+        (TokenCounts(input=100, cache_read=80, cache_write=21, reasoning=1), "0.0012285"),
+        (TokenCounts(input=1, cache_read=400), "0.000409"),
+    ],
+)
+def test_a_long_prompt_prices_the_whole_call(counts: TokenCounts, expected: str) -> None:
+    assert price(LONG, counts, Decimal(1)) == Decimal(expected)
+    made = price_of(LONG, Decimal("1.2"))
+    assert price_in(made.snapshot) == made
+    assert made.worst(counts.prompt, counts.output + counts.reasoning) >= made.cost(counts)
+    assert price_of(LONG, Decimal(1)).worst(200, 1) < price_of(LONG, Decimal(1)).worst(201, 1)
+
+
+def test_long_prompts_are_in_their_order() -> None:
+    with pytest.raises(ValidationError, match="more `over_tokens` than the one before"):
+        Rates(input=Decimal(1), output=Decimal(1), long_prompts=LONG.long_prompts[::-1])
 
 
 def test_a_model_without_a_price_is_refused() -> None:

@@ -94,6 +94,10 @@ def test_anthropic() -> None:
     }
     assert usage_from_anthropic(usage) == TokenCounts(10, 20, 5, 2, 6)
     assert usage_from_anthropic({"input_tokens": None}) == TokenCounts()
+    kept = {"ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": 4}
+    assert usage_from_anthropic({**usage, "cache_creation": kept}) == TokenCounts(10, 20, 5, 2, 6, 4)
+    assert usage_from_anthropic({"cache_creation": kept}) == TokenCounts(cache_write=5, cache_write_1h=4)
+    assert usage_from_anthropic({**usage, "cache_creation": None}) == TokenCounts(10, 20, 5, 2, 6)
 
 
 @given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99), st.integers(0, 99))
