@@ -1,4 +1,4 @@
-"""What every runner of sandboxes promises, by bubblewrap, in a worker, in containers by crun and runc, and by the fake.
+"""What every runner of sandboxes promises: bubblewrap, a worker, containers by crun, runc, podman, a kept one, a fake.
 
 What a sandbox keeps apart is in tests/security; here is what a command sees of its limits and its end.
 """
@@ -7,28 +7,44 @@ import asyncio
 import ctypes
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from carrel.errors import SandboxUnavailable, UnsafePath
 from carrel.sandbox import probe
 from carrel.sandbox.protocol import Confinement, Sandbox
-from carrel.sandbox.runner import NOT_KEPT, BwrapSandbox
+from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.userland import Mount
 from tests.fakes.mounts import mounts
 from tests.fakes.patience import PATIENCE, eventually, soon
 from tests.fakes.sandbox import FakeSandbox
-from tests.fakes.sandboxed import EVERY, LAUNCH_UID, USR, InContainer, InWorker, reachable, shell, workspace_tenant
+from tests.fakes.sandboxed import (
+    EVERY,
+    LAUNCH_UID,
+    USR,
+    InContainer,
+    InKeptContainer,
+    InPodman,
+    InRuncContainer,
+    InWorker,
+    reachable,
+    shell,
+    workspace_tenant,
+)
 
-REAL = [way for way in EVERY if way is not InWorker]
+REAL = [way for way in EVERY if way not in (InWorker, InKeptContainer)]
 
 
 @pytest.fixture(params=[FakeSandbox, *EVERY])
@@ -316,23 +332,68 @@ async def test_a_runtime_that_is_not_there_runs_nothing_by_another(tenant: Tenan
     await runner.close()
 
 
-async def test_a_container_is_not_kept_and_says_so(tenant: Tenant) -> None:
-    runner = InContainer(launch_uid=LAUNCH_UID)
+@pytest.mark.parametrize("way", [InContainer, InRuncContainer, InPodman])
+async def test_a_container_is_kept_and_is_nobodys_whose_mode_is_another(tenant: Tenant, way: type[InContainer]) -> None:
+    runner = way(launch_uid=LAUNCH_UID)
     mark = f"{os.getpid()}.4140"
-    done = await runner.run(tenant, replace(shell(f"sleep {mark} > /dev/null 2>&1 & echo begun"), keep="main"))
-    assert (done.stdout, done.note, runner.kept(), running(mark)) == (b"begun\n", NOT_KEPT, (), [])
+    left = shell(f"setsid sleep {mark} > /dev/null 2>&1 & echo $! | tee /tmp/pid")
+    done = await runner.run(tenant, replace(left, keep="main"))
+    assert (done.exit_code, done.note, len(runner.kept())) == (0, "", 1)
+    look = shell(f"test $(cat /tmp/pid) = {done.stdout.decode().strip()} && kill -0 $(cat /tmp/pid) && id -u")
+    assert (await runner.run(tenant, replace(look, keep="main"))).stdout == f"{way.uid}\n".encode()
+    # By bubblewrap the same name is another sandbox's: a mode's commands never run by less than it says.
+    elsewhere = await BwrapSandbox.run(runner, tenant, replace(shell("cat /tmp/pid; id -u"), keep="main"))
+    assert (elsewhere.stdout, len(runner.kept())) == (b"1000\n", 2)
+    over = await runner.run(tenant, replace(shell("sleep 60; :", wall_seconds=1.0), keep="main"))
+    assert over.killed == "wall_clock"
+    assert (await runner.run(tenant, replace(look, keep="main"))).exit_code == 0, "what was there before lives"
+    await runner.stop_tenant(tenant.id)
+    assert (runner.kept(), running(mark)) == ((), [])
     await runner.close()
 
 
-async def test_nothing_of_a_container_is_left_behind(tenant: Tenant) -> None:
+@pytest.mark.parametrize("engine", [None, "podman"])
+async def test_a_runtime_is_whatever_program_the_operator_names(
+    tenant: Tenant, engine: Literal["podman"] | None
+) -> None:
+    """By its path, under a name that nobody knows: it is asked what it is."""
+    runner = BwrapSandbox(launch_uid=LAUNCH_UID)
+    crun = shutil.which("crun")
+    assert crun is not None
+    with tempfile.TemporaryDirectory(dir="/var/lib") as path:
+        Path(path).chmod(0o755)
+        hardened = Path(shutil.copy(crun, f"{path}/hardened-1.0"))
+        confinement = Confinement("oci", str(hardened), ("symlinkat", "symlink"), engine)
+        job = replace(shell("ln -s a b || echo $(id -u)"), confinement=confinement)
+        done = await runner.run(tenant, job)
+        assert done.stdout == b"0\n"
+    await runner.close()
+
+
+async def test_podman_calls_other_runtimes_too_and_only_those_that_are_there(tenant: Tenant) -> None:
+    runner = BwrapSandbox(launch_uid=LAUNCH_UID)
+    job = shell("echo ran > ran; tr '\\0' ' ' < /proc/1/cmdline; id -u")
+    by = partial(Confinement, "oci", engine="podman")
+    with pytest.raises(SandboxUnavailable):
+        await runner.run(tenant, replace(job, confinement=by("true")))
+    assert (await runner.run(tenant, shell("ls"))).stdout == b""
+    done = await runner.run(tenant, replace(job, confinement=by("runc")))
+    assert done.stdout.endswith(b" 0\n"), done
+    assert b"read -r n <&6" in done.stdout, "podman's first process"
+    await runner.close()
+
+
+@pytest.mark.parametrize("way", [InContainer, InPodman])
+async def test_nothing_of_a_container_is_left_behind(tenant: Tenant, way: type[InContainer]) -> None:
     """Neither on disk nor as a mount, however it ended."""
-    runner = InContainer(launch_uid=LAUNCH_UID)
+    runner = way(launch_uid=LAUNCH_UID)
     places = [Path("/tmp"), Path("/run"), Path("/var/lib")]
     before = {place: {entry.name for entry in place.iterdir()} for place in places}
     mounted = mounts()
     await runner.run(tenant, shell("true"))
     await runner.run(tenant, shell("sleep 60", wall_seconds=0.5))
     for place, names in before.items():
-        assert not {n for n in {entry.name for entry in place.iterdir()} - names if "crun" in n or "bundle" in n}
+        new = {entry.name for entry in place.iterdir()} - names
+        assert not [name for name in new if any(word in name for word in ("crun", "bundle", "containers-"))]
     assert mounts() == mounted
     await runner.close()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from carrel.declare.tenant import SandboxConfig
 from carrel.sandbox.protocol import Job, Outcome
@@ -62,10 +62,11 @@ class InContainer(BwrapSandbox):
     """The real runner, with every job in a container by crun."""
 
     runtime_class = "crun"
+    engine: Literal["podman"] | None = None
     uid = 1000
 
     async def run(self, tenant: Tenant, job: Job, *, on_output: Callable[[bytes], None] | None = None) -> Outcome:
-        confinement = replace(job.confinement, runtime="oci", runtime_class=self.runtime_class)
+        confinement = replace(job.confinement, runtime="oci", runtime_class=self.runtime_class, engine=self.engine)
         return await super().run(tenant, replace(job, confinement=confinement), on_output=on_output)
 
 
@@ -76,7 +77,20 @@ class InRuncContainer(InContainer):
     uid = 0
 
 
-EVERY: Final = (BwrapSandbox, InWorker, InContainer, InRuncContainer)
+class InPodman(InContainer):
+    """The same by crun that podman calls."""
+
+    engine = "podman"
+
+
+class InKeptContainer(InContainer):
+    """The same by crun, with every job sent into one container of its tenant's."""
+
+    async def run(self, tenant: Tenant, job: Job, *, on_output: Callable[[bytes], None] | None = None) -> Outcome:
+        return await super().run(tenant, replace(job, keep="main"), on_output=on_output)
+
+
+EVERY: Final = (BwrapSandbox, InWorker, InContainer, InRuncContainer, InPodman, InKeptContainer)
 """All ways in which the real runner runs a command."""
 
 

@@ -6,7 +6,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from carrel.cli.client import understand
 from carrel.cli.failures import GatewayUnreachable
@@ -16,6 +16,9 @@ from carrel.declare.load import Tree, load_tree
 from carrel.errors import CarrelError
 from carrel.secrets import SecretStore
 from carrel.wire.control import StatusReport
+
+if TYPE_CHECKING:
+    from carrel.sandbox.protocol import Confinement
 
 
 def declarations(directory: Path, tree: Tree | CarrelError) -> Iterator[Finding]:
@@ -141,9 +144,9 @@ def history(directory: Path, uid: int) -> Finding:
     return Finding("git", "ok", f"Changes are committed in {top}.")
 
 
-def runtime_classes(tree: Tree) -> tuple[str, ...]:
-    """The OCI runtimes that modes of tenants' sandboxes name."""
-    from carrel.sandbox.modes import runtime_classes as named  # noqa: PLC0415 - as in `declarations`
+def containers(tree: Tree) -> "tuple[Confinement, ...]":
+    """The ways in which modes of tenants' sandboxes have containers made."""
+    from carrel.sandbox.modes import containers as named  # noqa: PLC0415 - as in `declarations`
 
     return named(tenant.config.sandbox for tenant in tree.tenants.values() if tenant.config is not None)
 

@@ -79,5 +79,5 @@ LOOKS: Final[tuple[Look, ...]] = (
     lambda seen: [] if seen.tree is None else installation.secrets(seen.tree, seen.secrets_dir),
     lambda seen: [] if seen.tree is None else installation.own_secrets(seen.tree, seen.secrets_dir, seen.state_dir),
     lambda seen: [] if seen.tree is None else [installation.packages(seen.tree, seen.state_dir)],
-    lambda seen: [] if seen.tree is None else machine.runtimes(installation.runtime_classes(seen.tree), seen.runtimes),
+    lambda seen: [] if seen.tree is None else machine.runtimes(installation.containers(seen.tree), seen.runtimes),
 )

@@ -128,7 +128,7 @@ def tried() -> Finding:
     return Finding("sandbox", "fault", found, "Update bubblewrap to 0.8 or later, and mend what is above.")
 
 
-def runtimes(wanted: Collection[str], told: Mapping[str, str | None]) -> Iterator[Finding]:
+def runtimes(wanted: "Collection[Confinement]", told: Mapping[str, str | None]) -> Iterator[Finding]:
     """Which OCI runtimes work here, each tried with a real container. One that is ``wanted`` and does not is a fault.
 
     ``told`` is what a gateway that runs has found already.
@@ -137,11 +137,13 @@ def runtimes(wanted: Collection[str], told: Mapping[str, str | None]) -> Iterato
     from carrel.sandbox.protocol import Confinement  # noqa: PLC0415 - as in `opening`
 
     uid = _NOBODY if os.geteuid() == 0 else None
-    for name in dict.fromkeys((*wanted, *WELL_KNOWN)):
-        found = told[name] if name in told else asyncio.run(_check(uid, Confinement("oci", name)))
+    known = (*(Confinement("oci", name) for name in WELL_KNOWN), Confinement("oci", engine="podman"))
+    for way in dict.fromkeys((*wanted, *known)):
+        name = way.runner
+        found = told[name] if name in told else asyncio.run(_check(uid, way))
         if found is None:
             yield Finding(f"runtime {name}", "ok", "A real container was started and holds.")
-        elif name not in wanted:
+        elif way not in wanted:
             yield Finding(f"runtime {name}", "ok", f"No mode names it, and it would run nothing: {found}")
         elif uid is not None and "Permission denied" in found:
             yield Finding(
@@ -149,7 +151,7 @@ def runtimes(wanted: Collection[str], told: Mapping[str, str | None]) -> Iterato
                 "Start a gateway, which shows that user what it needs, and ask again.",
             )  # fmt: skip
         else:
-            mend = "Mend that, or name another in `runtime_class` of the modes of the sandbox."
+            mend = "Mend that, or name another in `runtime_class` or `engine` of the modes of the sandbox."
             yield Finding(f"runtime {name}", "fault", f"Commands of its modes are refused: {found}", mend)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from carrel.declare.problems import Finding, Path, nearest, shown
-from carrel.declare.tenant import BWRAP_MODE, SandboxConfig
+from carrel.declare.tenant import BWRAP_MODE, SandboxConfig, SandboxMode
 
 CALLS: Final = frozenset(
     {
@@ -54,11 +54,24 @@ def call_findings(path: Path, sandbox: SandboxConfig) -> Iterator[Finding]:
         if name == BWRAP_MODE:
             message = "`bwrap` is the mode without anything of its own: name this one otherwise"
             yield Finding((*path, "modes", name), message, at_key=True)
+        if mode.engine is not None:
+            yield from _engine_findings((*path, "modes", name, "engine"), mode)
         for index, call in enumerate(mode.deny_calls):
             if call not in CALLS:
                 where = (*path, "modes", name, "deny_calls", index)
                 message = "the sandbox lets no system call of this name through: there is nothing to refuse"
                 yield Finding(where, message, shown(call), nearest=nearest(call, CALLS))
+
+
+def _engine_findings(where: Path, mode: SandboxMode) -> Iterator[Finding]:
+    if mode.engine == "docker":
+        message = (
+            "docker has a daemon that is root, makes containers of images alone, and takes neither a network nor a "
+            "workspace that is held by descriptor: nothing is run by it. Name `podman`, or leave `engine` out"
+        )
+        yield Finding(where, message, shown(mode.engine), ("podman",))
+    elif mode.runtime != "oci":
+        yield Finding(where, "an engine is for `runtime: oci`: name that too, or leave this out", shown(mode.engine))
 
 
 def mode_findings(path: Path, sandbox: SandboxConfig) -> Iterator[Finding]:

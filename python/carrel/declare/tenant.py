@@ -27,7 +27,8 @@ ModelPattern = Annotated[str, Field(min_length=1, max_length=129)]
 """A model's name, or a prefix of one that ends in `*`."""
 BWRAP_MODE: Final = "bwrap"
 """The mode that is always there."""
-RuntimeClass = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+RuntimeClass = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_.-]{0,63}|/[A-Za-z0-9_./+-]{1,255})$")]
+"""The name of a program, or where one is."""
 CallName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
 Label = Annotated[str, Field(max_length=200)]
 
@@ -62,7 +63,12 @@ class SandboxMode(Declared):
     )
     runtime_class: RuntimeClass = Field(
         "crun",
-        description="For `oci`: the runtime, as `crun`, `runc` or another with the same command line.",
+        description="For `oci`: the runtime, as `crun`, `runc` or another with the same command line; or its path.",
+    )
+    engine: Literal["podman", "docker"] | None = Field(
+        None,
+        description="For `oci`: `podman` calls the runtime, rootless. Default: it is called directly, which is "
+        "quicker. `docker` is refused with the reason.",
     )
     deny_calls: tuple[CallName, ...] = Field(
         (), description="System calls that are refused besides: a filter more, which can only refuse."

@@ -63,7 +63,7 @@ from carrel.reconcile.package_choice import PackageChoice
 from carrel.reconcile.reconciler import Reconciler
 from carrel.reconcile.status import Applied
 from carrel.relay.relay import Relay
-from carrel.sandbox.modes import runtime_classes
+from carrel.sandbox.modes import containers
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.sandbox.snapshots import Snapshots
 from carrel.secrets import SecretStore
@@ -168,7 +168,7 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
             if not options.trial:
                 raise CannotStart(f"the sandbox does not hold here: {rooms.house.problem}")
         configs = [tenant.config.sandbox for tenant in ground.directory.current.tenants.values()]
-        await rooms.house.try_runtimes(runtime_classes(configs))
+        await rooms.house.try_runtimes(containers(configs))
         token = await _first_token(ground, rooms.administration) if options.trial else None
         notes = (*await asyncio.to_thread(_notes, ground.ring), *_runtime_notes(rooms.house))
         _announcement(options, port, ground, rooms.house, token=token, notes=notes).write()

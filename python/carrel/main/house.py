@@ -31,9 +31,9 @@ class House:
         self.problem: str | None = None
         self._runtimes: Mapping[str, str | None] = {}
 
-    async def try_runtimes(self, names: Iterable[str]) -> None:
+    async def try_runtimes(self, ways: Iterable[Confinement]) -> None:
         """Try the OCI runtimes that modes name: each in a real sandbox, as the first one is."""
-        self._runtimes = {name: await self._sandbox.check(Confinement("oci", name)) for name in names}
+        self._runtimes = {way.runner: await self._sandbox.check(way) for way in ways}
 
     @property
     def runtimes(self) -> Mapping[str, str | None]:

@@ -14,7 +14,7 @@ from carrel.sandbox.protocol import Confinement
 UNTRUSTED_CODE: Final = "untrusted_code"
 """The annotation of a tool that runs what a model has written."""
 
-_OWN: Final = frozenset({"runtime", "runtime_class", "deny_calls"})
+_OWN: Final = frozenset({"runtime", "runtime_class", "engine", "deny_calls"})
 
 
 def mode_of(config: SandboxConfig, tool: ToolName, annotation: str | None) -> str:
@@ -39,7 +39,10 @@ def confinement_in(config: SandboxConfig, mode: str) -> Confinement:
     name = mode or config.default_mode
     declared = config.modes.get(name)
     if declared is not None:
-        return Confinement(declared.runtime, declared.runtime_class, declared.deny_calls, mode=name)
+        engine = declared.engine if declared.runtime == "oci" else None
+        if engine == "docker":
+            raise SandboxUnavailable("docker runs nothing here (see `carrel check`): name `podman` as `engine`.")
+        return Confinement(declared.runtime, declared.runtime_class, declared.deny_calls, engine, mode=name)
     if name != BWRAP_MODE:
         raise SandboxUnavailable(f"No mode {name!r} of the sandbox is declared, so nothing is run.")
     return Confinement(mode=name)
@@ -50,7 +53,9 @@ def longest(config: SandboxConfig) -> float:
     return max(config.wall_seconds, *(mode.wall_seconds or 0.0 for mode in config.modes.values()), 0.0)
 
 
-def runtime_classes(configs: Iterable[SandboxConfig]) -> tuple[str, ...]:
-    """The classes of OCI runtimes that modes name."""
-    modes = (mode for config in configs for mode in config.modes.values())
-    return tuple(sorted({mode.runtime_class for mode in modes if mode.runtime == "oci"}))
+def containers(configs: Iterable[SandboxConfig]) -> tuple[Confinement, ...]:
+    """The ways in which modes have containers made: by which runtime, called by whom. Nothing else is in them."""
+    modes = (mode for config in configs for mode in config.modes.values() if mode.runtime == "oci")
+    ways = {(mode.runtime_class, mode.engine) for mode in modes if mode.engine != "docker"}
+    found = (Confinement("oci", name, engine=engine) for name, engine in ways if engine != "docker")
+    return tuple(sorted(found, key=lambda way: way.runner))

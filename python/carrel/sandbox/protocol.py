@@ -56,7 +56,7 @@ class EgressGate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What a job is run by: a runner, for ``oci`` the class of its runtime, and what calls are refused besides.
+    """What a job is run by: a runner, for ``oci`` its runtime and who calls that, and what calls are refused besides.
 
     ``mode`` is the declared mode that says so, whose limits the job has.
     """
@@ -64,7 +64,15 @@ class Confinement:
     runtime: Literal["bwrap", "oci"] = "bwrap"
     runtime_class: str = "crun"
     deny_calls: tuple[str, ...] = ()
+    engine: Literal["podman"] | None = None
     mode: str = field(default="", compare=False)
+
+    @property
+    def runner(self) -> str:
+        """What runs it, in a word or two."""
+        if self.runtime == "bwrap":
+            return self.runtime
+        return self.runtime_class if self.engine is None else f"{self.engine} with {self.runtime_class}"
 
 
 @dataclass(frozen=True, slots=True)

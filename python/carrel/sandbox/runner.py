@@ -13,7 +13,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +44,6 @@ AT_ONCE: Final = 64
 WAIT_SECONDS: Final = 60.0
 _PROBE: Final = "_probe"
 """Whose group the probe is in: no tenant's."""
-NOT_KEPT: Final = "This mode's sandboxes are not kept: what the command left in the background has ended."
 
 
 _log = structlog.get_logger(__name__)
@@ -122,12 +120,10 @@ class BwrapSandbox:
             try:
                 stop = Stop()
                 with self._disk.watching(tenant, job.workspace, stop):
-                    if job.keep is not None and job.confinement.runtime == "bwrap":
+                    if job.keep is not None:
                         outcome = await self._workers.run(tenant, job, root, stop=stop, on_output=on_output)
                     else:
                         outcome = await self._run_in(tenant.id, root.fd, job, on_output, stop=stop)
-                    if job.keep is not None and job.confinement.runtime == "oci":
-                        outcome = replace(outcome, note=NOT_KEPT)
                 return told(outcome, standing)
             finally:
                 root.close()
@@ -231,7 +227,7 @@ class BwrapSandbox:
 
     def _order(self, tenant: str, job: Job, *, wall_seconds: float | None) -> dict[str, object]:
         if job.confinement.runtime == "oci":
-            runtime = runtimes.find(job.confinement.runtime_class)
+            runtime = runtimes.find(job.confinement.runtime_class, job.confinement.engine)
             uid = self._launch_uid if self._launch_uid is not None else os.geteuid()
             return {
                 "oci": bundle.order(job, self._layout, runtime, uid=uid),
@@ -313,7 +309,11 @@ def _probe_job(confinement: Confinement) -> Job:
         "host", "probe", tuple(Mount(path, path) for path in top), "/usr/bin", os.path.realpath("/bin/sh")
     )
     # An OCI runtime puts all rules into one filter.
-    expected = (str(runtimes.find(confinement.runtime_class).uid), "1") if confinement.runtime == "oci" else ()
+    expected = (
+        (str(runtimes.find(confinement.runtime_class, confinement.engine).uid), "1")
+        if confinement.runtime == "oci"
+        else ()
+    )
     return Job(
         (python, "-I", "-S", "-B", "-", *expected), SandboxConfig(wall_seconds=20.0), userland,
         stdin=Path(probe.__file__).read_bytes(), confinement=confinement,

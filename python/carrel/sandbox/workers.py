@@ -38,6 +38,8 @@ _log = structlog.get_logger(__name__)
 
 Start = Callable[[TenantId, int, Job, list[int]], Awaitable[tuple[int, "asyncio.Future[Ending]", Callable[[], None]]]]
 """Starts a sandbox of ``job`` with [stdin, stdout, stderr]: its number, a future of its end, and what ends its gate."""
+Key = tuple[TenantId, str, str]
+"""Whose a worker is, what it is called, and what runs it: nobody's command is run by less than its mode says."""
 
 
 class Log:
@@ -94,7 +96,7 @@ class Worker:
 
     id: str
     tenant: TenantId
-    name: str
+    key: Key
     job: Job
     made_of: Hashable
     began: datetime
@@ -117,8 +119,8 @@ class Workers:
         self._link = link
         self._clock = clock
         self._start = start
-        self._workers: dict[tuple[TenantId, str], Worker] = {}
-        self._locks: dict[tuple[TenantId, str], asyncio.Lock] = {}
+        self._workers: dict[Key, Worker] = {}
+        self._locks: dict[Key, asyncio.Lock] = {}
 
     async def run(
         self, tenant: Tenant, job: Job, root: TenantRoot, *, stop: Stop, on_output: Callable[[bytes], None] | None
@@ -142,7 +144,7 @@ class Workers:
 
     async def _taken(self, tenant: Tenant, job: Job, root: TenantRoot) -> tuple[Worker, str]:
         """The worker to run ``job`` in, counted as in use, and what there is to say about it."""
-        key = (tenant.id, job.keep or "")
+        key = (tenant.id, job.keep or "", job.confinement.runner)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             worker, note = await self._usable(key, tenant, job, root)
@@ -162,7 +164,7 @@ class Workers:
         """Those that run."""
         return tuple(
             KeptSandbox(
-                id=worker.id, tenant=worker.tenant, name=worker.name, began=worker.began, used=worker.used,
+                id=worker.id, tenant=worker.tenant, name=worker.key[1], began=worker.began, used=worker.used,
                 commands=worker.commands, running=worker.running,
             )
             for worker in self._workers.values()
@@ -195,9 +197,7 @@ class Workers:
                 return worker
         raise NotFound("No such sandbox runs.")
 
-    async def _usable(
-        self, key: tuple[TenantId, str], tenant: Tenant, job: Job, root: TenantRoot
-    ) -> tuple[Worker, str]:
+    async def _usable(self, key: Key, tenant: Tenant, job: Job, root: TenantRoot) -> tuple[Worker, str]:
         """The worker to use, and what there is to say about it."""
         worker = self._workers.get(key)
         note = ""
@@ -218,7 +218,7 @@ class Workers:
             worker = await self._begun(key, tenant, job, root)
         return worker, note
 
-    async def _begun(self, key: tuple[TenantId, str], tenant: Tenant, job: Job, root: TenantRoot) -> Worker:
+    async def _begun(self, key: Key, tenant: Tenant, job: Job, root: TenantRoot) -> Worker:
         mine = [one for one in self._workers.values() if one.tenant == tenant.id]
         if len(mine) >= job.limits.concurrent:
             resting = [one for one in mine if not one.running]
@@ -234,7 +234,7 @@ class Workers:
         worker.ending.add_done_callback(lambda _: self._forget(worker))
         return worker
 
-    async def _sandbox(self, key: tuple[TenantId, str], tenant: Tenant, job: Job, root: TenantRoot) -> Worker:
+    async def _sandbox(self, key: Key, tenant: Tenant, job: Job, root: TenantRoot) -> Worker:
         ends = [*os.pipe2(os.O_CLOEXEC), *os.pipe2(os.O_CLOEXEC), *os.pipe2(os.O_CLOEXEC)]
         stdin, hold, hear, stdout, words, stderr = ends
         try:
@@ -250,7 +250,7 @@ class Workers:
         worker = Worker(
             f"sb_{uuid4().hex[:12]}",
             tenant.id,
-            key[1],
+            key,
             job,
             self._made_of(job),
             now,
@@ -329,7 +329,7 @@ class Workers:
 
     def _rest(self, worker: Worker, seconds: float) -> None:
         """Stop it after its idle time, where nothing is run in it until then."""
-        if worker.running or self._workers.get((worker.tenant, worker.name)) is not worker:
+        if worker.running or self._workers.get(worker.key) is not worker:
             return
         if worker.timer is not None:
             worker.timer.cancel()
@@ -345,7 +345,7 @@ class Workers:
         await asyncio.wait([worker.ending], timeout=START_SECONDS)
 
     def _forget(self, worker: Worker) -> None:
-        key = (worker.tenant, worker.name)
+        key = worker.key
         if self._workers.get(key) is worker:
             del self._workers[key]
             if not self._locks[key].locked():

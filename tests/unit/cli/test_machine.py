@@ -100,9 +100,13 @@ def test_runtimes_that_modes_name_and_that_do_not_work(monkeypatch: pytest.Monke
         return None if confinement == Confinement("oci", "crun") else "it is not installed"
 
     monkeypatch.setattr(BwrapSandbox, "check", checked)
-    found = {one.what: one for one in machine.runtimes(("kata", "runsc"), {"runsc": None})}
+    found = {
+        one.what: one
+        for one in machine.runtimes([Confinement("oci", name) for name in ("kata", "runsc")], {"runsc": None})
+    }
     assert {what: one.state for what, one in found.items()} == {
         "runtime kata": "fault", "runtime runsc": "ok", "runtime crun": "ok", "runtime runc": "ok",
+        "runtime podman with crun": "ok",
     }  # fmt: skip
     assert "would run nothing: it is not installed" in found["runtime runc"].text
     assert "`runtime_class`" in found["runtime kata"].mend

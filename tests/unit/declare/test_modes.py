@@ -26,6 +26,8 @@ def test_what_agrees_is_found_right() -> None:
         ({"tool_modes": {"shell": "bwarp"}}, ("sandbox", "tool_modes", "shell"), "bwrap"),
         ({"modes": {"x": {"deny_calls": ("sokcet",)}}}, ("sandbox", "modes", "x", "deny_calls", 0), "socket"),
         ({"modes": {"x": {"deny_calls": ("mount",)}}}, ("sandbox", "modes", "x", "deny_calls", 0), None),
+        ({"modes": {"x": {"runtime": "oci", "engine": "docker"}}}, ("sandbox", "modes", "x", "engine"), None),
+        ({"modes": {"x": {"engine": "podman"}}}, ("sandbox", "modes", "x", "engine"), None),
         ({"modes": {"bwrap": {"runtime": "oci"}}}, ("sandbox", "modes", "bwrap"), None),
     ],
 )

@@ -38,4 +38,17 @@ def test_what_a_mode_is_run_by() -> None:
 
 
 def test_the_runtimes_that_are_to_be_tried() -> None:
-    assert modes.runtime_classes([CONFIG, SandboxConfig()]) == ("runsc",)
+    podman = SandboxMode(runtime="oci", engine="podman")
+    others = SandboxConfig(modes={"a": podman, "b": podman, "c": SandboxMode(engine="podman")})
+    found = modes.containers([CONFIG, SandboxConfig(), others])
+    assert found == (Confinement("oci", "crun", engine="podman"), Confinement("oci", "runsc"))
+    assert [way.runner for way in found] == ["podman with crun", "runsc"]
+    assert modes.confinement_in(others, "a").engine == "podman"
+    assert modes.confinement_in(others, "c").engine is None
+
+
+def test_docker_runs_nothing_even_where_it_was_declared() -> None:
+    config = SandboxConfig(modes={"a": SandboxMode(runtime="oci", engine="docker")})
+    assert modes.containers([config]) == ()
+    with pytest.raises(SandboxUnavailable, match="`podman`"):
+        modes.confinement_in(config, "a")

@@ -40,8 +40,8 @@ def snapshots() -> Snapshots:
     return Snapshots(clock=SystemClock(), removes=remove_workspace)
 
 
-def kill_after(delay: float, code: str, *words: object) -> None:
-    """Run ``code`` in a process of its own, and kill that so long after it said that it is on."""
+def kill_after(delay: float | None, code: str, *words: object) -> None:
+    """Run ``code`` in a process of its own, and kill that so long after it said that it is on; without, when done."""
     repository = Path(__file__).resolve().parents[3]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words)], stdout=subprocess.PIPE, text=True,
@@ -49,7 +49,10 @@ def kill_after(delay: float, code: str, *words: object) -> None:
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "on\n"
-    time.sleep(delay)
+    if delay is None:
+        assert process.stdout.readline() == "done\n"
+    else:
+        time.sleep(delay)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
@@ -135,10 +138,10 @@ def test_a_kill_on_the_way_back_loses_nothing_of_what_was_there(
         "from carrel.sandbox.snapshots import Snapshots; from carrel.clock import SystemClock; "
         "from carrel.agents.workspace import remove_workspace; tenant = make_tenant(Path(sys.argv[1])); "
         "s = Snapshots(clock=SystemClock(), removes=remove_workspace); print('on', flush=True)\n"
-        "s.roll_back(tenant, sys.argv[2], keep=50, most_bytes=1 << 30)\n"
+        "s.roll_back(tenant, sys.argv[2], keep=50, most_bytes=1 << 30); print('done', flush=True)\n"
         "import time; time.sleep(60)"
     )
-    for step, delay in enumerate((0.0, 0.004, 0.008, 0.012, 0.016, 0.02, 0.03, 0.05, 0.5)):
+    for step, delay in enumerate((0.0, 0.004, 0.008, 0.012, 0.016, 0.02, 0.03, 0.05, None)):
         (workspace(tmp_path) / f"precious-{step}").write_text("made since")
         kill_after(delay, code, tmp_path, good.id)
         snapshots.tidy(tenant)

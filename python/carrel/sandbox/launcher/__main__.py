@@ -222,7 +222,7 @@ class Launcher:
 
     def _enter(self, order: dict[str, Any], spec: dict[str, Any], descriptors: list[int]) -> None:
         sandbox = self._sandboxes.get(order["in"])
-        if sandbox is None:
+        if sandbox is None or sandbox.killed is not None:
             raise OSError("the sandbox is not there any more")
         command = Entered(order["id"], sandbox, spec)
         try:

@@ -6,10 +6,11 @@ supervisor's, so that killing it ends them all, by the kernel. The bundle, the r
 system are in memory that only this mount namespace knows: there is nothing to sweep afterwards.
 
 To the launcher it behaves as bubblewrap does: it says who the first process is, waits to be let go, and says the exit
-code. The order, JSON at ``ARGUMENTS_FD``, is ``{"runtime": PATH, "options": [...], "config": {...}, "mounts":
+code. The order, JSON at ``ARGUMENTS_FD``, is ``{"runtime": PATH, "uid": UID, "family": NAME or null, "families": {NAME:
+{"options": [...], "hide_cgroups": BOOL, "podman": [...]}}, "config": {...}, "podman": {...} or null, "mounts":
 [[SOURCE, TARGET], ...], "links": [[TARGET, LINK], ...], "etc": {NAME: TEXT}, "files": [NAME, ...], "skip": N,
-"rlimits": {NAME: [SOFT, HARD]}, "hide_cgroups": BOOL}``: the files are further ones of /etc, at descriptor N and on;
-``config`` is the bundle's, without where its root is.
+"rlimits": {NAME: [SOFT, HARD]}}``: the files are further ones of /etc, at descriptor N and on; ``config`` is the
+bundle's, without where its root is; a runtime of no known family is asked which it is of; ``podman`` is for `podman`.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from carrel.sandbox.launcher import ARGUMENTS_FD, STATUS_FD, WORKSPACE_FD, kernel, limits, packets
+from carrel.sandbox.launcher.podman import Podman
 
 PLACE: Final = "/tmp"  # noqa: S108 - there everywhere, and hidden by a mount of our own before anything is put in it
 BUNDLE: Final = f"{PLACE}/bundle"
@@ -57,8 +59,16 @@ def _supervise(order: dict[str, Any], descriptors: int) -> NoReturn:
         with socket.socket(fileno=os.dup(STATUS_FD)) as status:
             if not status.recv(1):
                 os._exit(1)
+            way = _way(order)
+            podman = Podman(order, way, place=BUNDLE, root=ROOT) if order["podman"] is not None else None
             _lay_out(order)
-            code = _contained(order, descriptors)
+            if podman is not None:
+                podman.lay_out()
+            if way["hide_cgroups"] and Path(CGROUPS).is_dir():
+                # The runtime is to make none, and some end where they do not know what they find.
+                kernel.mount_new("tmpfs", CGROUPS, "mode=0555,size=4096")
+            os.closerange(3, descriptors)
+            code = _contained(order, way, status) if podman is None else _by_podman(order, podman, status)
             status.send(json.dumps({"exit-code": code}).encode() + b"\n")
         os._exit(0)
     except BaseException as error:  # noqa: BLE001 - nothing may go on as a second launcher
@@ -96,9 +106,6 @@ def _lay_out(order: dict[str, Any]) -> None:
     os.close(workspace)
     config = {**order["config"], "root": {"path": ROOT, "readonly": True}}
     Path(BUNDLE, "config.json").write_bytes(json.dumps(config).encode())
-    if order["hide_cgroups"] and Path(CGROUPS).is_dir():
-        # The runtime is to make none, and some end where they do not know what they find.
-        kernel.mount_new("tmpfs", CGROUPS, "mode=0555,size=4096")
 
 
 def _again(fd: int) -> int:
@@ -110,19 +117,70 @@ def _again(fd: int) -> int:
     return again
 
 
-def _contained(order: dict[str, Any], descriptors: int) -> int:
+def _way(order: dict[str, Any]) -> dict[str, Any]:
+    """How the runtime is called: by its family, which the first word that it says of its version tells."""
+    families: dict[str, dict[str, Any]] = order["families"]
+    family = order["family"]
+    if family is None:
+        family = (_version(order["runtime"]).split() or [""])[0]
+    return families.get(family, families[""])
+
+
+def _version(program: str) -> str:
+    """What a runtime says of its version; nothing where it says none."""
+    told, tells = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            nothing = os.open("/dev/null", os.O_RDWR)
+            packets.placed([nothing, tells, nothing])
+            os.execve(program, [Path(program).name, "--version"], {})  # noqa: S606 - to be asked what it is
+        finally:
+            os._exit(127)
+    os.close(tells)
+    with open(told, "rb") as file:
+        said = file.read(_TEXT)
+    os.waitpid(child, 0)
+    return said.decode("utf-8", "replace")
+
+
+def _contained(order: dict[str, Any], way: dict[str, Any], status: socket.socket) -> int:
     """Run the container to its end and give its exit code; a death by signal N is 128 + N."""
-    os.closerange(3, descriptors)
     ended: dict[int, int] = {}
     create = ["create", "--bundle", BUNDLE, "--pid-file", f"{BUNDLE}/pid", NAME]
-    if _wait(_runtime(order, create, as_container=True), ended) != 0:
+    if _wait(_runtime(order, way, create, as_container=True), ended) != 0:
         raise OSError(_said())
     first = int(Path(BUNDLE, "pid").read_bytes())
-    limits.set_on(first, order["rlimits"])
-    if _wait(_runtime(order, ["start", NAME]), ended) != 0:
+    _hold(first, order, status)
+    if _wait(_runtime(order, way, ["start", NAME]), ended) != 0:
         raise OSError(_said())
     code = _wait(first, ended)
     return code if code >= 0 else 128 - code
+
+
+def _by_podman(order: dict[str, Any], podman: Podman, status: socket.socket) -> int:
+    """The same by podman, whose own end is that of the container's."""
+    ended: dict[int, int] = {}
+    child, to_first = podman.begin()
+    with to_first:
+        first = podman.first(to_first)
+        if first is None:
+            _wait(child, ended)
+            raise OSError(_said())
+        _hold(first, order, status)
+        podman.let_go(to_first)
+    code = _wait(child, ended)
+    return code if code >= 0 else 128 - code
+
+
+def _hold(first: int, order: dict[str, Any], status: socket.socket) -> None:
+    """Set the limits of a container's first process, and show the launcher who that is."""
+    limits.set_on(first, order["rlimits"])
+    handle = os.pidfd_open(first)
+    try:
+        socket.send_fds(status, [b'{"inside": true}\n'], [handle])
+    finally:
+        os.close(handle)
 
 
 def _wait(pid: int, ended: dict[int, int]) -> int:
@@ -133,10 +191,10 @@ def _wait(pid: int, ended: dict[int, int]) -> int:
     return ended.pop(pid)
 
 
-def _runtime(order: dict[str, Any], arguments: list[str], *, as_container: bool = False) -> int:
+def _runtime(order: dict[str, Any], way: dict[str, Any], arguments: list[str], *, as_container: bool = False) -> int:
     """Start the runtime. What it creates has the three streams; what it has to say itself goes into its log."""
     program = order["runtime"]
-    argv = [Path(program).name, "--root", STATE, "--log", LOG, *order["options"], *arguments]
+    argv = [Path(program).name, "--root", STATE, "--log", LOG, *way["options"], *arguments]
     child = os.fork()
     if child == 0:
         try:

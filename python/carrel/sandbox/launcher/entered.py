@@ -43,13 +43,14 @@ class Entered:
 
     def start(self, spec: dict[str, Any], descriptors: list[int], filters: list[bytes]) -> None:
         """Send a process in. ``fileno`` tells when it has arrived."""
-        if self.sandbox.inner_handle is None:
+        inside = self.sandbox.entered
+        if inside is None:
             raise OSError("the sandbox is not there any more")
         self._heard, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         gone, self._go = os.pipe2(os.O_CLOEXEC)
         try:
             if self._forked() == 0:
-                _go_in((self.sandbox.inner_handle, told, gone), spec, descriptors, filters)
+                _go_in((inside, told, gone), spec, descriptors, filters)
         finally:
             os.close(told)
             os.close(gone)
@@ -135,7 +136,7 @@ class Entered:
     def _victims(self) -> Iterator[int]:
         if self.wait_status is None and self.pid is not None:
             yield from tree(self.pid)
-        inner = self.sandbox.inner
+        inner = self.sandbox.first
         if inner is not None:
             for pid in tree(inner):
                 with contextlib.suppress(OSError):

@@ -44,6 +44,7 @@ _AT_RECURSIVE: Final = 0x8000
 _SYS_MOUNT_SETATTR: Final = 442
 _ATTR_RDONLY: Final = 1
 _ATTR_NOSUID_NODEV: Final = 6
+_MS_NOSUID: Final = 2
 _MS_NOSUID_NODEV: Final = 6
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -68,9 +69,22 @@ def _prctl(option: int, *arguments: object) -> int:
 
 def leave_network() -> None:
     """Leave the parent's network for an empty one, in a user namespace that knows this process by its own ids."""
-    uid, gid = os.geteuid(), os.getegid()
-    _asked(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNET), "unshare")
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+    _leave(CLONE_NEWNET, os.geteuid(), os.getegid())
+
+
+def become_root_of_nothing() -> None:
+    """Be uid 0 of a further user namespace that knows this process alone, with mounts of its own."""
+    _leave(CLONE_NEWNS, 0, 0)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _leave(namespace: int, uid: int, gid: int) -> None:
+    """Have a new user namespace, in which one is ``uid`` and ``gid`` and nobody else is known, and another beside."""
+    outer_uid, outer_gid = os.geteuid(), os.getegid()
+    _asked(_libc.unshare(CLONE_NEWUSER | namespace), "unshare")
+    maps = (("setgroups", "deny"), ("uid_map", f"{uid} {outer_uid} 1"), ("gid_map", f"{gid} {outer_gid} 1"))
+    for name, text in maps:
         with open(f"/proc/self/{name}", "wb", buffering=0) as file:
             file.write(text.encode())
 
@@ -118,9 +132,9 @@ def leave_mounts_and_processes() -> None:
     _mount(None, "/", None, _MS_PRIVATE_AND_BELOW, None)
 
 
-def mount_new(kind: str, target: str, options: str | None = None) -> None:
-    """Mount a new file system of a kind that has no device, without set-uid programs and devices."""
-    _mount(kind, target, kind, _MS_NOSUID_NODEV, options)
+def mount_new(kind: str, target: str, options: str | None = None, *, devices: bool = False) -> None:
+    """Mount a new file system of a kind that is on no device, without set-uid programs, and mostly without devices."""
+    _mount(kind, target, kind, _MS_NOSUID if devices else _MS_NOSUID_NODEV, options)
 
 
 def mount_held(fd: int, target: str, *, writable: bool = False) -> None:

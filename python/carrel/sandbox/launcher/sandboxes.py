@@ -18,6 +18,7 @@ STUCK_SECONDS: Final = 5.0
 class Sandbox:
     """``outer`` is bwrap, ``inner`` the first process inside. One without an end of its own has no ``deadline``.
 
+    In a container ``inner`` is the cradle's first process, and ``contained`` a descriptor of the container's own first.
     ``place`` is its cgroup, where there are any; ``outer`` is then not known before it is there.
     """
 
@@ -35,6 +36,7 @@ class Sandbox:
         self.wants_gate = bool(spec.get("gate"))
         self.inner: int | None = None
         self.inner_handle: int | None = None
+        self.contained: int | None = None
         self.text = b""
         self.began = False
         self.wait_status: int | None = None
@@ -84,7 +86,7 @@ class Sandbox:
     def hear(self) -> bool:
         """Read what bwrap says; the first process is given its limits and then let go. False where no more comes."""
         try:
-            piece = self.status.recv(4096)
+            piece = self._heard()
         except (BlockingIOError, ConnectionError):
             piece = b""
         if not piece:
@@ -93,6 +95,20 @@ class Sandbox:
         if not self.began and b"\n" in self.text and self.know_inner() is not None:
             self._let_go()
         return True
+
+    def _heard(self) -> bytes:
+        piece, handles, _, _ = socket.recv_fds(self.status, 4096, 1)
+        for handle in handles:
+            self._give_up(self.contained)
+            self.contained = handle
+        return piece
+
+    @property
+    def entered(self) -> int | None:
+        """The process whose namespaces a command is sent into: what was shown may still lie in the socket."""
+        if self.inner_handle is not None:
+            self.hear()
+        return self.inner_handle if self.contained is None else self.contained
 
     def _let_go(self) -> None:
         if self.killed is not None or self.inner is None:
@@ -114,7 +130,7 @@ class Sandbox:
         """What bwrap wrote before it ended, the inner process's name and exit code among it."""
         while True:
             try:
-                piece = self.status.recv(4096)
+                piece = self._heard()
             except (BlockingIOError, ConnectionError):
                 break
             if not piece:
@@ -143,7 +159,17 @@ class Sandbox:
 
     def others(self) -> int:
         """How many processes are in it beside its init and its own command; commands sent in are not its init's."""
-        return max(0, len(tree(self.inner)) - 2) if self.inner is not None else 0
+        first = self.first
+        return max(0, len(tree(first)) - 2) if first is not None else 0
+
+    @property
+    def first(self) -> int | None:
+        """The first process of the namespaces that commands are sent into, None where it is gone."""
+        if self.inner is None or self.contained is None:
+            return self.inner
+        with open(f"/proc/self/fdinfo/{self.contained}", "rb", buffering=0) as file:
+            pid = int(file.read().partition(b"\nPid:")[2].split()[0])
+        return pid if pid > 0 else None
 
     def ending(self) -> dict[str, Any]:
         """How it ended, as it is told."""
@@ -160,8 +186,13 @@ class Sandbox:
         if self.place is not None:
             self.place.end(kill=True)
         self.status.close()
-        if self.inner_handle is not None:
-            os.close(self.inner_handle)
+        self._give_up(self.inner_handle)
+        self._give_up(self.contained)
+
+    @staticmethod
+    def _give_up(handle: int | None) -> None:
+        if handle is not None:
+            os.close(handle)
 
 
 def ending(code: int | None, *, began: bool, killed: str | None, since: float, usage: Any) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from carrel.sandbox import bwrap
 from carrel.sandbox.bwrap import Files
+from carrel.sandbox.oci import podman
 from carrel.sandbox.oci.profile import profile
-from carrel.sandbox.oci.runtimes import Runtime
+from carrel.sandbox.oci.runtimes import FAMILIES, Runtime
 from carrel.sandbox.protocol import Job
 
 _CAPABILITY_SETS: Final = ("bounding", "effective", "inheritable", "permitted", "ambient")
@@ -22,8 +23,11 @@ def order(job: Job, files: Files, runtime: Runtime, *, uid: int) -> dict[str, An
     gate = job.gate.files if job.gate is not None else {}
     return {
         "runtime": runtime.program,
-        "options": list(runtime.options),
+        "uid": uid,
+        "family": runtime.family,
+        "families": FAMILIES,
         "config": config(job, runtime, uid=uid),
+        "podman": podman.told(job, runtime) if runtime.engine else None,
         "mounts": [[mount.source, mount.target] for mount in job.userland.mounts],
         "links": [[target, link] for target, link in job.userland.links],
         "etc": etc(runtime),
@@ -31,7 +35,6 @@ def order(job: Job, files: Files, runtime: Runtime, *, uid: int) -> dict[str, An
         "skip": files.job_fd(0),
         # Set when the runtime has done its work, which may need more than the command is given.
         "rlimits": bwrap.rlimits(job),
-        "hide_cgroups": runtime.hides_cgroups,
     }
 
 

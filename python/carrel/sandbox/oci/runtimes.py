@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from carrel.errors import SandboxUnavailable
@@ -11,42 +12,78 @@ WELL_KNOWN: Final = ("crun", "runc", "runsc")
 """Classes that `carrel doctor` tries whether they are declared or not."""
 
 _PLACES: Final = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/run/current-system/sw/bin"
-_PROGRAMS: Final = {"kata": "kata-runtime", "gvisor": "runsc"}
-_OWN_KERNELS: Final = frozenset({"runsc", "kata-runtime"})
-"""Rootless they make no container that is started later, and hold no limit but a cgroup's."""
-_OPTIONS: Final[dict[str, tuple[str, ...]]] = {
+_PROGRAMS: Final = {"gvisor": "runsc"}
+_GVISOR: Final = frozenset({"runsc"})
+_SHIMS: Final = ("kata", "containerd-shim-", "firecracker", "cloud-hypervisor")
+"""Beginnings of the names of what has no command line of an OCI runtime, but is a daemon's, or a machine's monitor."""
+_ANYBODYS: Final = ("/tmp/", "/var/tmp/", "/dev/shm/")  # noqa: S108 - to be refused
+_KNOWN: Final = frozenset({"crun", "runc"})
+
+FAMILIES: Final[dict[str, dict[str, object]]] = {
     # Limits are the kernel's own; a runtime makes no cgroup, for which it would need rights that it has not.
-    "crun": ("--cgroup-manager", "disabled"),
-    "runc": ("--rootless", "true"),
-}
+    "crun": {
+        "options": ["--cgroup-manager", "disabled"], "hide_cgroups": True, "podman": ["--cgroups=disabled"],
+    },
+    # Told that it is rootless it goes on where it may make none. podman has a word for "none" that crun alone knows.
+    "runc": {
+        "options": ["--rootless", "true"], "hide_cgroups": False,
+        "podman": ["--runtime-flag=rootless=true", "--cgroups=enabled"],
+    },
+    "": {"options": [], "hide_cgroups": False, "podman": ["--cgroups=enabled"]},
+}  # fmt: skip
+"""How runtimes are called, by the first word that each says of its version; the nameless one is for all others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """One runtime of this machine. ``uid`` is who one is inside."""
+    """One runtime of this machine. ``uid`` is who one is inside; ``family`` is None where it is to be asked.
+
+    ``engine`` is the program that is to call it; where it is empty, it is called directly.
+    """
 
     name: str
     program: str
-    options: tuple[str, ...]
     uid: int
-    hides_cgroups: bool
+    family: str | None = None
+    engine: str = ""
 
 
-def find(name: str) -> Runtime:
-    """The runtime of a class; raises SandboxUnavailable where it is not installed."""
+def find(name: str, engine: str | None = None) -> Runtime:
+    """The runtime of a class, or at a path; raises SandboxUnavailable where it or the engine is not installed."""
     called = _PROGRAMS.get(name, name)
-    if called in _OWN_KERNELS:
+    base = Path(called).name
+    if base in _GVISOR:
         raise SandboxUnavailable(
             f"The runtime {called!r} has a kernel of its own, whose memory and /tmp no limit of ours would hold: it is "
             "not used, and nothing is run by another. Name `crun` or `runc` in the mode's `runtime_class`."
         )
-    program = shutil.which(called) or shutil.which(called, path=_PLACES)
+    if base.startswith(_SHIMS):
+        raise SandboxUnavailable(
+            f"{called!r} has no command line of an OCI runtime: Kata Containers 2 and later is a shim of containerd's, "
+            "a daemon that is root, and Firecracker is the monitor of its machine. Nothing is run by another. Give the "
+            "gateway a virtual machine of its own for such tenants, and name `crun` or `runc` in the mode's "
+            "`runtime_class`."
+        )
+    if called.startswith(_ANYBODYS):
+        raise SandboxUnavailable(
+            f"{called!r} is where everybody may write, and is not seen by what runs containers: nothing is run by it. "
+            "Put the runtime elsewhere, as in /usr/local/bin."
+        )
+    program = _found(called)
     if program is None:
         raise SandboxUnavailable(
             f"The OCI runtime {called!r} is not installed, and nothing is run by another: install it, or name in the "
             "mode's `runtime_class` one that is."
         )
-    options = _OPTIONS.get(called, ())
+    by = _found(engine) if engine is not None else ""
+    if by is None:
+        raise SandboxUnavailable(
+            f"The engine {engine!r} is not installed, and nothing is run by another: install it, or leave out the "
+            "mode's `engine`, for the runtime needs none."
+        )
     # With one id to give, all but crun want it to be 0: root over nothing, without a capability.
-    uid = UID if called == "crun" else 0
-    return Runtime(name, program, options, uid, called == "crun")
+    return Runtime(name, program, UID if base == "crun" else 0, base if base in _KNOWN else None, by)
+
+
+def _found(name: str) -> str | None:
+    return shutil.which(name) or (None if "/" in name else shutil.which(name, path=_PLACES))

@@ -10,8 +10,8 @@ from carrel.sandbox.oci.runtimes import Runtime
 from carrel.sandbox.protocol import Job
 from tests.fakes.sandboxed import shell
 
-CRUN = Runtime("crun", "/usr/bin/crun", ("--cgroup-manager", "disabled"), 1000, True)
-RUNC = Runtime("runc", "/usr/sbin/runc", ("--rootless", "true"), 0, False)
+CRUN = Runtime("crun", "/usr/bin/crun", 1000, "crun")
+RUNC = Runtime("runc", "/usr/sbin/runc", 0, "runc")
 
 
 def config(job: Job, runtime: Runtime = CRUN) -> dict[str, object]:

@@ -16,7 +16,26 @@ def test_a_class_is_a_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     found = {name: runtimes.find(name) for name in ("crun", "runc", "youki")}
     assert [found[name].uid for name in ("crun", "runc", "youki")] == [1000, 0, 0]
     assert [found[name].program for name in found] == [f"{tmp_path}/{name}" for name in found]
-    assert found["youki"].options == ()
+    assert [found[name].family for name in found] == ["crun", "runc", None]
+
+
+def test_one_is_found_where_it_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "_ANYBODYS", ("/anybodys/",))
+    with pytest.raises(SandboxUnavailable, match=r"everybody may write.*/usr/local/bin"):
+        runtimes.find("/anybodys/crun")
+    program = tmp_path / "hardened"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    found = runtimes.find(str(program))
+    assert (found.program, found.family, found.uid) == (str(program), None, 0)
+    with pytest.raises(SandboxUnavailable, match=r"/none' is not installed"):
+        runtimes.find(str(tmp_path / "none"))
+
+
+def test_an_engine_that_is_not_there_is_named_with_the_mend() -> None:
+    assert runtimes.find("crun", "podman").engine == "/usr/bin/podman"
+    with pytest.raises(SandboxUnavailable, match=r"'no-engine' is not installed.*leave out"):
+        runtimes.find("crun", "no-engine")
 
 
 def test_one_that_is_not_there_is_named_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,9 +44,15 @@ def test_one_that_is_not_there_is_named_with_the_mend(monkeypatch: pytest.Monkey
         runtimes.find("youki")
 
 
-@pytest.mark.parametrize("name", ["runsc", "gvisor", "kata"])
+@pytest.mark.parametrize("name", ["runsc", "gvisor", "/opt/bin/runsc"])
 def test_one_that_would_hold_no_limit_is_not_used(name: str) -> None:
     with pytest.raises(SandboxUnavailable, match=r"a kernel of its own.*nothing is run by another"):
+        runtimes.find(name)
+
+
+@pytest.mark.parametrize("name", ["kata", "kata-runtime", "/usr/bin/containerd-shim-kata-v2", "firecracker"])
+def test_one_without_a_command_line_is_not_used_and_says_what_to_do(name: str) -> None:
+    with pytest.raises(SandboxUnavailable, match=r"a shim of containerd's.*a virtual machine of its own"):
         runtimes.find(name)
 
 
