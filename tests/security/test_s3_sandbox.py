@@ -205,7 +205,7 @@ async def test_S3_04_nothing_of_the_host_is_there(runner: BwrapSandbox, tenant: 
     absent = ["/sys", "/run", "/home", "/root", "/var", "/nix", "/etc/shadow", "/etc/ssl", str(state), "/proc/kcore-x"]
     code = f"found = {{p: os.listdir(p) for p in {absent!r} if os.path.lexists(p)}}"
     # podman always puts something there: it is told to let that be empty memory.
-    stand_ins = {"/sys": [], "/run": []} if isinstance(runner, InPodman) else {}
+    stand_ins: dict[str, list[str]] = {"/sys": [], "/run": []} if isinstance(runner, InPodman) else {}
     assert await python(runner, tenant, code) == stand_ins
     told = (await inside(runner, tenant, "cd /etc; echo *; cat passwd hostname")).stdout
     etc = [b"group", b"hosts", b"nsswitch.conf", b"passwd", b"resolv.conf"]

@@ -57,5 +57,5 @@ def containers(configs: Iterable[SandboxConfig]) -> tuple[Confinement, ...]:
     """The ways in which modes have containers made: by which runtime, called by whom. Nothing else is in them."""
     modes = (mode for config in configs for mode in config.modes.values() if mode.runtime == "oci")
     ways = {(mode.runtime_class, mode.engine) for mode in modes if mode.engine != "docker"}
-    found = (Confinement("oci", name, engine=engine) for name, engine in ways if engine != "docker")
+    found = (Confinement("oci", name, engine=engine) for name, engine in ways)
     return tuple(sorted(found, key=lambda way: way.runner))

@@ -7,6 +7,7 @@ from carrel.main.house import House, own_cgroup
 from carrel.packages.environments import Environments
 from carrel.packages.sources import NoSource
 from carrel.sandbox.delegation import Delegation, NotDelegated
+from carrel.sandbox.protocol import Confinement
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tasks import Tasks
 
@@ -48,7 +49,7 @@ async def test_each_runtime_that_a_mode_names_is_tried() -> None:
     sandbox = BwrapSandbox()
     house = House(environments, sandbox)
     assert house.report()["runtimes"] == []
-    await house.try_runtimes(("no-such-runtime",))
+    await house.try_runtimes([Confinement("oci", "no-such-runtime")])
     (told,) = list(house.report()["runtimes"])  # type: ignore[call-overload] # a list of mappings
     assert (told["name"], "is not installed" in told["problem"]) == ("no-such-runtime", True)
     await sandbox.close()
