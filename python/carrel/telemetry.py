@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TextIO
@@ -192,6 +193,23 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self._tenants = Gauge("carrel_tenants", "Tenants by state.", ("state",), registry=self.registry)
+        self._conditions = Gauge(
+            "carrel_tenant_conditions", "Tenants by condition and its status.", ("condition", "status"),
+            registry=self.registry,
+        )  # fmt: skip
+        self._drift = Gauge(
+            "carrel_drift", "Differences between the state and what was made, by kind.", ("kind",),
+            registry=self.registry,
+        )  # fmt: skip
+        self._passes = Counter(
+            "carrel_reconcile_passes", "Passes over what is declared, by outcome.", ("outcome",), registry=self.registry
+        )
+        self._pass_seconds = Histogram(
+            "carrel_reconcile_seconds", "Time that a pass over what is declared takes.", registry=self.registry
+        )
+        self._last_pass = Gauge(
+            "carrel_reconcile_last_pass_timestamp_seconds", "When the last pass ended well.", registry=self.registry
+        )
 
     def request(self, tenant: TenantId | None, *, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -236,6 +254,23 @@ class Metrics:
     def tenants(self, state: str, count: int) -> None:
         """Set how many tenants are in a state."""
         self._tenants.labels(state).set(count)
+
+    def reconciled(self, seconds: float, *, failed: bool, at: datetime) -> None:
+        """Count one pass over what is declared, that ended ``at`` a time."""
+        self._passes.labels("failed" if failed else "ok").inc()
+        self._pass_seconds.observe(seconds)
+        if not failed:
+            self._last_pass.set(at.timestamp())
+
+    def conditions(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Set how many tenants have each status of each condition."""
+        for (condition, status), count in counts.items():
+            self._conditions.labels(condition, status).set(count)
+
+    def drift(self, counts: Mapping[str, int]) -> None:
+        """Set how many differences there are of each kind."""
+        for kind, count in counts.items():
+            self._drift.labels(kind).set(count)
 
     def render(self) -> bytes:
         """The text exposition format."""

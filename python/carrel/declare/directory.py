@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -67,6 +68,7 @@ def misnamed(name: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1 << 15)
 def tenant_of(name: str) -> TenantId | None:
     """The tenant that the file ``name`` declares, None where it declares none."""
     try:
@@ -106,7 +108,7 @@ def read(path: Path, name: str) -> Content:
     """The bytes of the file ``name``, once it stands still; raises Refused, FileNotFoundError."""
     limit = MAX_OPERATOR_BYTES if name in OPERATOR_FILES else MAX_TENANT_BYTES
     for _ in range(_TRIES):
-        fd = _open(path / name)
+        fd = _open(f"{path}/{name}")
         try:
             before = os.fstat(fd)
             if not stat.S_ISREG(before.st_mode):
@@ -126,7 +128,7 @@ def read(path: Path, name: str) -> Content:
     raise Refused("it keeps changing while it is read")
 
 
-def _open(path: Path) -> int:
+def _open(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:

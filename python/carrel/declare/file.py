@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -14,7 +14,10 @@ from carrel.declare.problems import Finding, Problem
 from carrel.declare.roles import role_allows
 from carrel.declare.suspects import may_hold_secret, secrets_in
 from carrel.declare.tenant import NOT_ACTED_UPON, Tenant
+from carrel.ids import TenantId
 
+_CLEAN: Final = '{"warnings": [], "layer": '
+"""How the entry of a file without warnings begins."""
 _TAKE_IT_OUT: Final = (
     "this looks like a secret: keep it in a secrets file and name it here as `{secret: NAME}`; "
     "if the file was ever shared or committed, replace the secret"
@@ -31,6 +34,36 @@ class ParseCache(Protocol):
     def put(self, name: str, digest: str, entry: str) -> None:
         """Keep ``entry``, in place of what was kept for the file before."""
         ...
+
+    def verdict(self, tenant: TenantId, basis: str) -> str | None:
+        """The canonical JSON of the effective configuration that followed from ``basis``."""
+        ...
+
+
+class LazyLayer(Mapping[str, Any]):
+    """The JSON object ``text``, read when it is first looked into: at most starts it never is."""
+
+    __slots__ = ("_text", "_values")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._values: dict[str, Any] | None = None
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """All of it, as plain values."""
+        if self._values is None:
+            self._values = json.loads(self._text)
+        return self._values
+
+    def __getitem__(self, key: str) -> Any:
+        return self.plain[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plain)
+
+    def __len__(self) -> int:
+        return len(self.plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +83,15 @@ class Parsed:
 
 def parse(name: str, digest: str, data: bytes, model: type[BaseModel], *, cache: ParseCache | None = None) -> Parsed:
     """The file called ``name`` as ``model`` takes it. Never raises for what is in it."""
-    return replace(_parse(name, digest, data, model, cache), data=data)
+    found = _parse(name, digest, data, model, cache)
+    return Parsed(name, found.digest, found.layer, found.problems, data)
 
 
 def _parse(name: str, digest: str, data: bytes, model: type[BaseModel], cache: ParseCache | None) -> Parsed:
     entry = cache.get(name, digest) if cache is not None else None
     if entry is not None:
+        if entry.startswith(_CLEAN):
+            return Parsed(name, digest, LazyLayer(entry[len(_CLEAN) : -1]))
         kept = json.loads(entry)
         return Parsed(name, digest, kept["layer"], tuple(_kept(p) for p in kept["warnings"]))
     try:
@@ -66,7 +102,7 @@ def _parse(name: str, digest: str, data: bytes, model: type[BaseModel], cache: P
     parsed = _parse_text(name, digest, text, model)
     if cache is not None and parsed.layer is not None:
         warnings = [asdict(problem) for problem in parsed.problems]
-        cache.put(name, digest, json.dumps({"layer": parsed.layer, "warnings": warnings}))
+        cache.put(name, digest, json.dumps({"warnings": warnings, "layer": parsed.layer}))
     return parsed
 
 

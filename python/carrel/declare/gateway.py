@@ -83,6 +83,26 @@ class PackagesConfig(Declared):
     )
 
 
+class ReconcileConfig(Declared):
+    """How what is declared is made so, where that would take something away."""
+
+    drift: Literal["correct", "report"] = Field(
+        "correct",
+        description="What is done about state that was changed from outside: `correct` puts right what can be without "
+        "losing anything; `report` only tells.",
+    )
+    delete_after_seconds: Annotated[float, Field(ge=0, le=10 * 366 * 86_400)] | None = Field(
+        30 * 86_400.0,
+        description="How long the data of a tenant whose file is gone is kept; then a final backup is made and it is "
+        "deleted. `null` keeps it for good.",
+    )
+    loss_percent: Annotated[float, Field(ge=0, le=100)] = Field(
+        20.0,
+        description="More tenants than this, and more than one, gone at once are suspended only when that is confirmed "
+        "(`carrel reconcile --confirm`). So is the loss of all.",
+    )
+
+
 class Gateway(Declared):
     """The operator's file."""
 
@@ -95,6 +115,7 @@ class Gateway(Declared):
     admin_keys: tuple[AdminKey, ...] = Field((), description="Keys of the control plane, by digest.")
     require_closure: bool = Field(False, description="Refuse to run tools where the closure cannot be given.")
     packages: PackagesConfig = Field(PackagesConfig(), description="Where sandboxes' packages come from.")
+    reconcile: ReconcileConfig = Field(ReconcileConfig(), description="What removal and drift lead to.")
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = Field(
         32 * 1024 * 1024, description="The largest request body."
     )

@@ -58,6 +58,12 @@ def judge(operators: Operators, declared: Layer, overlay: Layer | None) -> Verdi
     return Verdict(None, "", declared=tuple(f for f in findings if f not in in_overlay), overlay=in_overlay)
 
 
+def known_verdict(canonical: str) -> Verdict:
+    """The verdict that ``canonical`` was the outcome of before; raises pydantic's ValidationError."""
+    revision = hashlib.sha256(canonical.encode()).hexdigest()
+    return Verdict(Tenant.model_validate_json(canonical), revision, canonical)
+
+
 def _placed(finding: Finding) -> Finding:
     """What is wrong in `egress.only` is wrong in the overlay's `egress.allow`, which was put there."""
     if finding.path[:2] != ("egress", "only"):

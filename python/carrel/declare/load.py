@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from carrel.declare import directory
 from carrel.declare.directory import GATEWAY, Refused, Signature, misnamed, tenant_of
 from carrel.declare.file import ParseCache, Parsed, broken, parse, parse_overlay, place
-from carrel.declare.judge import Verdict, judge
+from carrel.declare.judge import Verdict, judge, known_verdict
 from carrel.declare.operators import OPERATOR_MODELS, Operators, assemble, operator_findings
 from carrel.declare.problems import Finding, Problem
 from carrel.declare.tenant import Tenant
@@ -34,7 +34,10 @@ class Overlays(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One declared tenant. ``config`` is the effective one, None where an error is among ``problems``."""
+    """One declared tenant. ``config`` is the effective one, None where an error is among ``problems``.
+
+    ``basis`` names all that ``config`` follows from: the operator's files, the tenant's and its overlay.
+    """
 
     id: TenantId
     file: str
@@ -43,6 +46,7 @@ class Judged:
     revision: str
     canonical: str = ""
     problems: tuple[Problem, ...] = ()
+    basis: str = ""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -112,12 +116,19 @@ class Loader:
 
     # --- what changed ---
 
-    def changed(self) -> set[str]:
-        """Names of files that differ from what was read, by their signatures; raises DirectoryUnreadable."""
-        now = {name: found for name, found in directory.scan(self.path).items() if self._counts(name)}
+    def changed(self, *, overlays_of: Iterable[TenantId] | None = None) -> set[str]:
+        """Names of files that differ from what was read, by their signatures; raises DirectoryUnreadable.
+
+        ``overlays_of`` are the tenants that may have a new overlay: without it, all may. Known ones are compared too.
+        """
+        now = directory.scan(self.path)
+        if self._here is not None:
+            now = {name: found for name, found in now.items() if self._counts(name)}
         names = {name for name, found in now.items() if self._signatures.get(name) != found}
-        names.update(name for name in self._signatures if name not in now)
-        names.update(f"{tenant}.yaml" for tenant in self.tenants if self._overlay_changed(tenant))
+        if len(now) < len(self._signatures) + len(names):
+            names.update(name for name in self._signatures if name not in now)
+        suspects = self.tenants if overlays_of is None else {*overlays_of, *self._overlay_signatures}
+        names.update(f"{t}.yaml" for t in suspects if t in self.tenants and self._overlay_changed(t))
         return names
 
     def _counts(self, name: str) -> bool:
@@ -210,7 +221,7 @@ class Loader:
                 continue
             problems += parsed.problems
             if parsed.layer is not None:
-                models[name] = model.model_validate_json(json.dumps(parsed.layer))
+                models[name] = model.model_validate_json(json.dumps(dict(parsed.layer)))
         if GATEWAY not in self._files:
             problems.append(Problem(GATEWAY, 1, 1, "", "the file is missing: it names the providers and models"))
         operators = None
@@ -238,10 +249,17 @@ class Loader:
             problems = parsed.problems + (overlay.problems if overlay is not None else ())
             self.tenants[tenant] = Judged(tenant, name, parsed.digest, None, "", problems=problems)
             return
-        verdict = judge(self.operators, parsed.layer, overlay.layer if overlay is not None else None)
-        self.tenants[tenant] = self._judged(tenant, parsed, overlay, verdict)
+        basis = f"{self.operators.revision}:{parsed.digest}:{overlay.digest if overlay is not None else ''}"
+        kept = self._cache.verdict(tenant, basis) if self._cache is not None else None
+        if kept is not None:
+            verdict = known_verdict(kept)
+        else:
+            verdict = judge(self.operators, parsed.layer, overlay.layer if overlay is not None else None)
+        self.tenants[tenant] = self._judged(tenant, parsed, overlay, verdict, basis)
 
-    def _judged(self, tenant: TenantId, parsed: Parsed, overlay: Parsed | None, verdict: Verdict) -> Judged:
+    def _judged(
+        self, tenant: TenantId, parsed: Parsed, overlay: Parsed | None, verdict: Verdict, basis: str
+    ) -> Judged:  # fmt: skip
         problems = parsed.problems
         declared = verdict.declared + self._claimed_twice(tenant, verdict.config)
         if declared:
@@ -254,7 +272,7 @@ class Loader:
         if config is not None:
             self._hold_tokens(tenant, tuple(token.sha256 for token in config.tokens))
         revision, canonical = (verdict.revision, verdict.canonical) if config is not None else ("", "")
-        return Judged(tenant, parsed.name, parsed.digest, config, revision, canonical, problems)
+        return Judged(tenant, parsed.name, parsed.digest, config, revision, canonical, problems, basis)
 
     def _claimed_twice(self, tenant: TenantId, config: Tenant | None) -> tuple[Finding, ...]:
         tokens = config.tokens if config is not None else ()

@@ -7,12 +7,14 @@ of what it was) is looked at twice before it counts; see docs/adr/0032.
 
 import asyncio
 import gc
+import math
 import resource
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Protocol
 
 import structlog
 import watchfiles
@@ -20,20 +22,29 @@ import watchfiles
 from carrel.clock import Clock
 from carrel.declare.directory import DirectoryUnreadable, counts
 from carrel.declare.load import load_tree
-from carrel.errors import CarrelError
+from carrel.errors import CarrelError, NotFound, Unavailable
 from carrel.ids import TenantId
-from carrel.plan.plan import Observed, Plan, compute_plan
+from carrel.plan.plan import Action, Observed, Plan, compute_plan
+from carrel.reconcile.final_archive import FinalArchive
 from carrel.reconcile.halfway import Halfway
+from carrel.reconcile.outlook import Environment
+from carrel.reconcile.patrol import TokenFiles
 from carrel.reconcile.record import Record
-from carrel.reconcile.status import Applied, ReconcileStatus
+from carrel.reconcile.remover import FinalBackup, Recorder, Remover
+from carrel.reconcile.status import Applied, Reconciled, ReconcileStatus, TenantStatus, Watching
+from carrel.reconcile.telling import Telling, house_status
 from carrel.reconcile.world import World
 from carrel.store.sqlite import Worker
 from carrel.tasks import Tasks
-from carrel.tenancy.handle import Directory, Snapshot
+from carrel.telemetry import Metrics
+from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.tenancy.overlay import StateOverlays
 from carrel.wire.control import Actor
 
 _LISTENER_SECONDS = 10.0
+_LOOKED_AT: Final = 64
+_ROUND_PASSES: Final = 30
+"""All tenants' state is looked at closely once in so many passes, and at least so many tenants in one."""
 _log = structlog.get_logger(__name__)
 
 
@@ -43,6 +54,17 @@ class Environments(Protocol):
     def request(self, packages: frozenset[str]) -> object:
         """Have an environment of these packages built, where it is not there yet. Returns at once."""
         ...
+
+
+class EnvironmentState(Protocol):
+    """Where one set of packages stands."""
+
+    @property
+    def packages(self) -> tuple[str, ...]: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
 
 
 class Listener(Protocol):
@@ -56,7 +78,8 @@ class Reconciler:
 
     ``here`` says whose tenants are this gateway's, where several share the declarations.
     ``poll_seconds`` is the least time between two comparisons of signatures; a tree that takes long to compare is
-    compared less often, so that it costs 2 % of a processor at most.
+    compared less often, so that it costs 2 % of a processor at most. ``backup`` keeps what removed tenants had before
+    it is deleted, after ``release`` has let go of what is open of theirs.
     """
 
     def __init__(
@@ -69,6 +92,13 @@ class Reconciler:
         tasks: Tasks,
         on_change: Sequence[Listener] = (),
         environments: Environments | None = None,
+        states: Callable[[], Sequence[EnvironmentState]] | None = None,
+        tokens: TokenFiles | None = None,
+        backup: FinalBackup | None = None,
+        release: Callable[[Tenant], Awaitable[None]] | None = None,
+        audit: Recorder | None = None,
+        metrics: Metrics | None = None,
+        version: str = "",
         poll_seconds: float = 2.0,
         here: Callable[[TenantId], bool] | None = None,
     ) -> None:
@@ -79,16 +109,26 @@ class Reconciler:
         self._tasks = tasks
         self._on_change = tuple(on_change)
         self._environments = environments
+        self._states = states
+        self._tokens = tokens
         self._poll_seconds = poll_seconds
         self._here = here
         self._worker = Worker("reconcile")
+        self._remover = Remover(
+            worker=self._worker, backup=backup or FinalArchive(state_dir, clock), release=release, audit=audit
+        )
+        self._removing: asyncio.Task[None] | None = None
+        self._telling = Telling(
+            tenants_dir=tenants_dir, state_dir=state_dir, clock=clock, metrics=metrics, version=version
+        )
+        self._retry_seconds = math.inf
         self._lock = asyncio.Lock()
         self._world: World | None = None
         self._record: Record | None = None
         self._halfway = Halfway(clock)
         self._wake = asyncio.Event()
         self._noticed: set[str] = set()
-        self._watching: Literal["inotify", "polling", "no"] = "no"
+        self._watching: Watching = "no"
         self._watched: tuple[int, int] | None = None
         self._moved = threading.Event()
         self._unreadable: str | None = None
@@ -108,11 +148,14 @@ class Reconciler:
             started = self._clock.monotonic()
             snapshot, plan = await self._worker.run(self._first_load)
             told = self._publish(snapshot, plan, started)
+            await self._tell_house()
         await self._heard(told)
+        self._tasks.start(self._remover.sweep(self.world), name="sweep")
 
     def _first_load(self) -> tuple[Snapshot, Plan]:
-        self._record = Record.open(self._state_dir)
-        self._world = World(self._tenants_dir, self._state_dir, self._record, self._here)
+        self._record = Record.open(self._state_dir, self._clock)
+        self._world = World(self._tenants_dir, self._state_dir, self._record, clock=self._clock, here=self._here)
+        self._world.patrol.tokens = self._tokens
         collecting = gc.isenabled()
         gc.disable()
         try:
@@ -131,12 +174,17 @@ class Reconciler:
 
     # --- what came into force ---
 
-    def _publish(self, snapshot: Snapshot, plan: Plan, started: float) -> list[asyncio.Task[None]]:
+    def _publish(
+        self, snapshot: Snapshot, plan: Plan, started: float, *, renewed: bool = False
+    ) -> list[asyncio.Task[None]]:
         """Swap the snapshot in and tell the listeners; what they do goes on in the tasks that this gives."""
         previous = self._directory.current if self._last_pass is not None else None
         self._last_pass = self._clock.now()
         self._last_seconds = self._clock.monotonic() - started
+        _report_loss(plan)
         if previous is not None and snapshot.revision == previous.revision and plan.is_empty:
+            if renewed:
+                self._directory.publish(snapshot)
             return []
         self._directory.publish(snapshot)
         _report(plan, first=previous is None)
@@ -170,14 +218,15 @@ class Reconciler:
         self._tasks.start(self._listen(), name="inotify")
         next_poll = self._clock.monotonic()
         while True:
-            wait = max(0.0, min(next_poll - self._clock.monotonic(), self._halfway.wait()))
+            wait = max(0.0, min(next_poll - self._clock.monotonic(), self._halfway.wait(), self._retry_seconds))
             names = await self._noticed_within(wait)
             polls = self._clock.monotonic() >= next_poll
-            if not polls and not names and not self._halfway.due():
+            if not polls and not names and not self._halfway.due() and self._retry_seconds > wait:
                 continue
             began = self._clock.monotonic()
             await self._pass(None if polls else names, at_once=False)
             if polls:
+                self._delete_due()
                 spent = self._clock.monotonic() - began
                 next_poll = self._clock.monotonic() + max(self._poll_seconds, 50 * spent)
 
@@ -234,44 +283,155 @@ class Reconciler:
     async def _whole_pass(self, names: set[str] | None, *, at_once: bool) -> Plan | CarrelError:
         async with self._lock:
             started = self._clock.monotonic()
+            environments = self._environment_states()
             try:
-                found = await self._worker.run(lambda: self._take_in(names, at_once=at_once))
+                found = await self._worker.run(lambda: self._take_in(names, environments, at_once=at_once))
             except DirectoryUnreadable as error:
                 if self._unreadable is None:
                     _log.error("tenants.d cannot be read; all stays as it was", reason=error.message)
                 self._unreadable = error.message
+                await self._tell_house(failed=True)
                 return error
             except CarrelError as error:
                 _log.error("what is declared could not be taken in; it is tried again", reason=error.message)
+                await self._tell_house(failed=True)
                 return error
             self._unreadable = None
             if found is None:
                 return Plan()
-            told = self._publish(*found, started)
+            snapshot, plan, renewed = found
+            told = self._publish(snapshot, plan, started, renewed=renewed)
+            await self._tell_house()
         await self._heard(told)
-        return found[1]
+        return plan
 
-    def _take_in(self, names: set[str] | None, *, at_once: bool) -> tuple[Snapshot, Plan] | None:
-        loader = self.world.loader
+    def _take_in(
+        self, names: set[str] | None, environments: dict[frozenset[str], Environment], *, at_once: bool
+    ) -> tuple[Snapshot, Plan, bool] | None:
+        world = self.world
         if names is None and _identity(self._tenants_dir) != self._watched:
             self._moved.set()
-        changed = loader.changed() if names is None else names
+        changed = world.changed() if names is None else names
         changed = set(changed) | self._halfway.take_due()
         if at_once:
             self._halfway.clear()
         else:
-            changed = self._halfway.settled(changed, loader)
-        if not changed and names is not None:
+            changed = self._halfway.settled(changed, world.loader)
+        world.see_environments(environments)
+        if not changed and names is not None and not world.attempts.due():
+            self._retry_seconds = world.attempts.wait()
             return None
-        return self.world.refresh(changed)
+        snapshot, plan = world.refresh(changed)
+        renewed = False
+        if names is None:
+            looked = world.inspect(
+                world.patrol.due(world.tenants, max(_LOOKED_AT, len(world.tenants) // _ROUND_PASSES))
+            )
+            if looked:
+                world.flush()
+                snapshot, renewed = world.snapshot(), True
+        self._retry_seconds = world.attempts.wait()
+        return snapshot, plan, renewed
+
+    def _environment_states(self) -> dict[frozenset[str], Environment]:
+        found: dict[frozenset[str], Environment] = {}
+        for one in self._states() if self._states is not None else ():
+            match one.state:
+                case "building" | "failed" as state:
+                    found[frozenset(one.packages)] = state, one.reason
+        return found
+
+    async def _tell_house(self, *, failed: bool = False) -> None:
+        """See the gateway's own conditions anew, and have them in the metrics and the file. The lock is held."""
+        seconds, house = self._last_seconds, self._house
+
+        def tell() -> None:
+            self._telling.passed(self.world, unreadable=self._unreadable, seconds=seconds, failed=failed)
+            self._telling.write(self.world, house())
+
+        await self._worker.run(tell)
+
+    def _house(self) -> ReconcileStatus:
+        return house_status(
+            self.world, tenants_dir=self._tenants_dir, watching=self._watching, unreadable=self._unreadable,
+            last=(self._last_pass, self._last_seconds),
+        )  # fmt: skip
+
+    # --- the end of removed tenants ---
+
+    def _delete_due(self) -> None:
+        """Go on with what is to be deleted, in a task of its own: a backup may take long."""
+        if self._removing is None or self._removing.done():
+            self._removing = self._tasks.start(self._delete(), name="deletions")
+
+    async def _delete(self) -> None:
+        for tenant in await self._worker.run(self.world.due):
+            if await self._remover.delete(self.world, tenant, self._lock):
+                async with self._lock:
+                    plan = Plan(actions=(Action(tenant, "delete"),))
+                    snapshot = await self._worker.run(self.world.snapshot)
+                    told = self._publish(snapshot, plan, self._clock.monotonic())
+                    await self._tell_house()
+                await self._heard(told)
 
     # --- asked for ---
 
-    async def reconcile_now(self, *, by: Actor | None = None) -> Plan:
-        """Read what changed and bring it into force before this returns; raises DirectoryUnreadable."""
+    async def reconcile_now(
+        self, *, by: Actor | None = None, tenant: TenantId | None = None, confirm: str | None = None
+    ) -> Reconciled:
+        """Read what changed and bring it into force before this returns, what failed before too.
+
+        With ``tenant``, that one is told of alone. ``confirm`` is the word for removals that wait for it. Raises
+        DirectoryUnreadable, NotFound where nothing is known of the tenant, Conflict where ``confirm`` is not the word.
+        """
         if by is not None:
-            _log.info("reconcile asked for", by=by.name, request_id=by.request_id)
-        return await self._pass(None, at_once=True)
+            _log.info("reconcile asked for", by=by.name, request_id=by.request_id, tenant=tenant)
+        await self._worker.run(lambda: self.world.hurry(tenant))
+        if tenant is not None:
+            await self._worker.run(lambda: self.world.patrol.suspect(tenant))
+        plan = await self._pass(None, at_once=True)
+        if confirm is not None:
+            plan = await self._confirm(confirm)
+        if tenant is None:
+            self._delete_due()
+        async with self._lock:
+            tenants = await self._worker.run(lambda: self._outcome(plan, tenant))
+        actions = plan.actions if tenant is None else tuple(a for a in plan.actions if a.tenant == tenant)
+        return Reconciled(plan.operator_changes, actions, plan.problems, plan.confirm, plan.drift, tenants)
+
+    async def _confirm(self, word: str) -> Plan:
+        async with self._lock:
+            started = self._clock.monotonic()
+            snapshot, plan = await self._worker.run(lambda: self.world.confirm(word))
+            told = self._publish(snapshot, plan, started)
+            await self._tell_house()
+        await self._heard(told)
+        return plan
+
+    def _outcome(self, plan: Plan, tenant: TenantId | None) -> tuple[TenantStatus, ...]:
+        world = self.world
+        if tenant is not None:
+            if world.tenant(tenant) is None:
+                raise NotFound(f"Nothing is known of a tenant {tenant}: there is no {tenant}.yaml.")
+            return (world.status(tenant),)
+        told = {TenantId(action.tenant) for action in plan.actions if action.verb != "unchanged"}
+        told.update(map(TenantId, world.record.standing.unwell()))
+        return tuple(world.status(one) for one in sorted(told) if world.tenant(one) is not None)
+
+    async def order(self, tenant: TenantId, *, removal: bool) -> None:
+        """A person removes this very tenant, or after all does not: it counts for no loss that needs a word."""
+        await self._worker.run(lambda: self.world.order(tenant, removal=removal))
+
+    async def purge(self, tenant: TenantId) -> None:
+        """Have a removed tenant deleted now, after its final backup, and wait. Raises Conflict, Unavailable."""
+        await self._worker.run(lambda: self.world.hasten(tenant))
+        if self._removing is not None:
+            await asyncio.wait([self._removing])
+        self._delete_due()
+        if self._removing is not None:
+            await asyncio.wait([self._removing])
+        if await self._worker.run(lambda: self.world.tenant(tenant)) is not None:
+            raise Unavailable(f"{tenant} is suspended and not deleted yet: `carrel status {tenant}` says why.")
 
     async def settled(self, *, timeout: float = 10.0) -> Snapshot:  # noqa: ASYNC109 - the callers' deadline
         """The snapshot that holds everything written before this call; raises TimeoutError."""
@@ -284,35 +444,41 @@ class Reconciler:
         path = directory if directory is not None else self._tenants_dir
         async with self._lock:
             overlays = StateOverlays(self._state_dir)
-            tree = await self._worker.run(lambda: load_tree(path, overlays=overlays, here=self._here))
-            return compute_plan(tree, self.world.observed())
+
+            def compute() -> Plan:
+                self.world.inspect(list(self.world.tenants), mends=False)
+                return compute_plan(load_tree(path, overlays=overlays, here=self._here), self.world.observed())
+
+            return await self._worker.run(compute)
 
     async def observed(self) -> Observed:
         """What is in force, to hold a plan against elsewhere."""
         async with self._lock:
-            return self.world.observed()
+            return await self._worker.run(self.world.observed)
 
     async def status(self) -> ReconcileStatus:
         """How everything stands."""
         async with self._lock:
-            world = self.world
-            problems = [str(problem) for problem in world.problems()]
-            problems += [text for text in (self._unreadable, world.fault) if text is not None]
-            return ReconcileStatus(
-                state="Stalled" if world.stalled or self._unreadable is not None else "Ready",
-                revision=self._directory.current.revision,
-                tenants_dir=str(self._tenants_dir),
-                watching=self._watching,
-                last_pass=self._last_pass,
-                last_pass_seconds=round(self._last_seconds, 4),
-                problems=tuple(problems),
-                tenants=world.tenant_statuses(),
-            )
+            return await self._worker.run(lambda: replace(self._house(), tenants=self.world.tenant_statuses()))
+
+    async def tenant_status(self, tenant: TenantId) -> TenantStatus:
+        """How one tenant stands, its state looked at now; raises NotFound."""
+
+        def look() -> TenantStatus:
+            if self.world.tenant(tenant) is None:
+                raise NotFound("No such tenant.")
+            self.world.inspect([tenant], mends=False)
+            return self.world.status(tenant)
+
+        async with self._lock:
+            return await self._worker.run(look)
 
     async def close(self) -> None:
         """Close the record and end the thread. Cancel ``watch`` first."""
         async with self._lock:
             if self._record is not None:
+                if self._last_pass is not None:
+                    await self._worker.run(lambda: self._telling.write(self.world, self._house(), now=True))
                 await self._worker.run(self._record.close)
         await asyncio.to_thread(self._worker.close)
 
@@ -341,6 +507,16 @@ def _report(plan: Plan, *, first: bool) -> None:
         _log.info("operator's file in force", file=file)
     if first:
         _log.info("declarations loaded", tenants=len(plan.actions), broken=plan.count("broken"))
+
+
+def _report_loss(plan: Plan) -> None:
+    """One line for what is not done although it is declared."""
+    held = [action.tenant for action in plan.actions if action.verb == "hold"]
+    if held:
+        _log.warning("many tenants are gone at once: nothing is done", tenants=held[:50], confirm=plan.confirm)
+    for action in plan.actions:
+        if action.verb == "refuse":
+            _log.warning("a protected tenant is gone: it stays as it was", tenant=action.tenant)
 
 
 def _raise_descriptor_limit() -> None:

@@ -21,7 +21,8 @@ class StateOverlays:
     def signature(self, tenant: TenantId) -> Signature | None:
         """What changes with the overlay; None where there is none."""
         try:
-            return signature_of(os.lstat(self._tenants / tenant / NAME))
+            # By text: for ten thousand tenants at a time, joining paths costs more than looking.
+            return signature_of(os.lstat(f"{self._tenants}/{tenant}/{NAME}"))
         except (FileNotFoundError, NotADirectoryError):
             return None
 

@@ -237,7 +237,7 @@ class LazyTenantRoot(TenantRoot):
     a handle may still use its number: a number that was given back may be another tenant's a moment later.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         super().__init__(-1, owner=os.geteuid())
         self._path = path
         self._lock = threading.Lock()
@@ -251,7 +251,7 @@ class LazyTenantRoot(TenantRoot):
                 if self._fd < 0:
                     if self._closed:
                         raise CarrelError("The tenant's directory was closed.")
-                    self._fd = open_tenant_directory(self._path)
+                    self._fd = open_tenant_directory(Path(self._path))
         return self._fd
 
     def close(self) -> None:

@@ -1,0 +1,187 @@
+"""Tenants' directories in the state: made, looked at, put right, and taken away. It blocks: run it in a thread."""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Protocol
+from uuid import uuid4
+
+from carrel.errors import CarrelError, Conflict
+from carrel.ids import TenantId
+from carrel.plan.drift import MODE, Drift, Seen
+from carrel.tenancy.paths import TENANT_DIRECTORIES, make_tenant_directory, open_beneath
+
+_GOING: Final = ".deleting-"
+_ACLS: Final = ("system.posix_acl_access", "system.posix_acl_default")
+
+
+class Hands(Protocol):
+    """What reconciling does to a tenant's directory. Each may be done again to the same end, and raises CarrelError."""
+
+    def make(self, tenant: TenantId) -> None:
+        """Have the directory."""
+        ...
+
+    def look(self, tenant: TenantId) -> Seen:
+        """What is there now."""
+        ...
+
+    def mend(self, tenant: TenantId, drift: Drift) -> None:
+        """Put one difference right."""
+        ...
+
+    def take(self, tenant: TenantId) -> Path | None:
+        """Take the directory away in one step; where it is now, to be removed. None where there is none."""
+        ...
+
+
+class Places:
+    """The directories beneath ``home``."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def make(self, tenant: TenantId) -> None:
+        """Have the directory, mode 0700."""
+        path = self._home / tenant
+        make_tenant_directory(path)
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            raise Conflict(f"tenants/{tenant} in the state directory is no directory: move it away.")
+
+    def look(self, tenant: TenantId) -> Seen:
+        """What is at the tenant's name; nothing is followed. Parts are missing only where some are there."""
+        path = f"{self._home}/{tenant}"
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return Seen(None)
+        if not stat.S_ISDIR(found.st_mode):
+            return Seen(found.st_mode, found.st_uid)
+        acl = any(_has(path, name) for name in _ACLS)
+        missing: tuple[str, ...] = ()
+        with contextlib.suppress(OSError):
+            names = set(os.listdir(path))
+            if names.intersection(TENANT_DIRECTORIES):
+                missing = tuple(part for part in TENANT_DIRECTORIES if part not in names)
+        return Seen(found.st_mode, found.st_uid, acl, missing)
+
+    def mend(self, tenant: TenantId, drift: Drift) -> None:
+        """Put right what `plan.drift` calls mendable of a directory."""
+        try:
+            if drift.kind == "directory_missing":
+                self.make(tenant)
+                return
+            fd = os.open(self._home / tenant, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                match drift.kind:
+                    case "directory_mode":
+                        os.fchmod(fd, MODE)
+                    case "directory_acl":
+                        _drop_acl(fd)
+                    case "part_missing":
+                        os.mkdir(drift.path.rpartition("/")[2], MODE, dir_fd=fd)
+                    case _:
+                        return
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise CarrelError(f"{drift.path} cannot be put right: {error.strerror}.") from error
+
+    def take(self, tenant: TenantId) -> Path | None:
+        """Rename the directory out of the way; where it is now."""
+        going = self._home / f"{_GOING}{tenant}-{uuid4().hex}"
+        try:
+            (self._home / tenant).rename(going)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise CarrelError(f"tenants/{tenant} cannot be taken away: {error.strerror}.") from error
+        return going
+
+    def left(self) -> list[Path]:
+        """What deletions left that were cut off, or could not remove all."""
+        return [self._home / name for name in os.listdir(self._home) if name.startswith(_GOING)]
+
+    def stats(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Names and (not followed) stats of all that is there, in one go."""
+        with os.scandir(self._home) as entries:
+            for entry in entries:
+                try:
+                    yield entry.name, entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+
+
+def remove_tree(path: Path) -> None:
+    """Remove the directory ``path`` with all that hostile programs may have left in it; nothing is followed.
+
+    Directories are moved up beside each other one by one, so that no depth of nesting matters. Raises CarrelError.
+    """
+    try:
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _empty(top)
+        finally:
+            os.close(top)
+        path.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise CarrelError(
+                f"{path.name} holds files that only another user may remove: {error.strerror}."
+            ) from error
+        raise CarrelError(f"{path.name} cannot be removed: {error.strerror}.") from error
+
+
+def _empty(top: int) -> None:
+    while names := os.listdir(top):
+        for name in names:
+            if not _is_directory(top, name):
+                os.unlink(name, dir_fd=top)
+                continue
+            inner = _opened(top, name)
+            try:
+                for below in os.listdir(inner):
+                    if _is_directory(inner, below):
+                        os.close(_opened(inner, below))
+                        os.rename(below, f"d{uuid4().hex}", src_dir_fd=inner, dst_dir_fd=top)
+                    else:
+                        os.unlink(below, dir_fd=inner)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=top)
+
+
+def _is_directory(directory: int, name: str) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+
+
+def _opened(directory: int, name: str) -> int:
+    """A descriptor of the subdirectory ``name``, whatever its permissions were."""
+    handle = open_beneath(directory, name, os.O_PATH | os.O_DIRECTORY)
+    try:
+        Path(f"/proc/self/fd/{handle}").chmod(MODE)
+    finally:
+        os.close(handle)
+    return open_beneath(directory, name, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _has(path: str, attribute: str) -> bool:
+    try:
+        os.getxattr(path, attribute, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _drop_acl(fd: int) -> None:
+    for name in _ACLS:
+        try:
+            os.removexattr(fd, name)
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+                raise
