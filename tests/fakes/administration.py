@@ -113,6 +113,7 @@ class FakeReconciler:
 
     def __init__(self) -> None:
         self.reconciled = 0
+        self.asked: tuple[TenantId | None, str | None] = None, None
 
     async def status(self) -> object:
         return Status(tenants=2)
@@ -123,9 +124,23 @@ class FakeReconciler:
     async def observed(self) -> object:
         return Observed()
 
-    async def reconcile_now(self, *, by: control.Actor) -> object:
+    async def tenant_status(self, tenant: TenantId) -> object:
+        return control.TenantStatus(
+            id=tenant, state="Ready", reason="Applied", message="in force", observed_revision="o", applied_revision="a",
+            conditions=(
+                control.Condition(
+                    type="Ready", status="True", reason="Applied", message="in force",
+                    last_transition_time=datetime(2026, 3, 1, tzinfo=UTC),
+                ),
+            ),
+        )  # fmt: skip
+
+    async def reconcile_now(
+        self, *, by: control.Actor, tenant: TenantId | None = None, confirm: str | None = None
+    ) -> object:
         self.reconciled += 1
-        return Status(tenants=2)
+        self.asked = tenant, confirm
+        return {"actions": [], "tenants": []}
 
 
 class FakeAudit:

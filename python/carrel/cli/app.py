@@ -57,6 +57,8 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
     ("schema",): declared.schema,
     ("status",): house.status,
     ("reconcile",): house.reconcile,
+    ("suspend",): tenants.suspend,
+    ("resume",): tenants.resume,
     ("tenants", "create"): tenants.create,
     ("tenants", "list"): tenants.list_,
     ("tenants", "show"): tenants.show,

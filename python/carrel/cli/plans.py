@@ -9,7 +9,8 @@ from carrel.cli import screen
 from carrel.cli.client import understand
 from carrel.wire.control import Answer
 
-_MARKS: Final = {"create": "+", "resume": "+", "update": "~", "suspend": "-", "remove": "-", "broken": "!"}
+_MARKS: Final = {"create": "+", "resume": "+", "update": "~", "suspend": "-", "remove": "-", "delete": "-", "hold": "!",
+          "refuse": "!", "broken": "!"}  # fmt: skip
 
 
 class ChangeLine(Answer):
@@ -35,6 +36,8 @@ class PlanView(Answer):
     operator_changes: dict[str, tuple[ChangeLine, ...]] = Field(default_factory=dict)
     actions: tuple[ActionLine, ...] = ()
     problems: tuple[str, ...] = ()
+    confirm: str = ""
+    drift: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @property
     def broken(self) -> bool:
@@ -55,8 +58,13 @@ def show_plan(document: Any) -> None:
         _show_changes(action.changes)
         for problem in action.problems:
             screen.say(f"    {screen.one_line(problem)}")
+    for tenant, texts in plan.drift.items():
+        for text in texts:
+            screen.say(f"! {tenant}: drift: {screen.one_line(text)}")
     for problem in plan.problems:
         screen.say(screen.one_line(problem))
+    if plan.confirm:
+        screen.say(f"what is held is done by `carrel reconcile --confirm {screen.one_line(plan.confirm)}`")
     screen.say(", ".join(_counts(plan)) or "nothing is declared")
 
 

@@ -96,9 +96,23 @@ def show_tenant(tenant: control.TenantView) -> None:
     screen.facts(lines)
 
 
-def remove(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
-    """Take a tenant's declaration away: nothing runs for it any more. What it has is kept in the state directory."""
-    document = request(target, "DELETE", tenant_path(tenant))
+def remove(
+    tenant: TenantArgument,
+    /,
+    *,
+    purge: Annotated[
+        bool,
+        Parameter(
+            negative=(), show_default=False, help="Delete its data now, after a final backup, and wait for that."
+        ),
+    ] = False,
+    target: Target = HERE,
+) -> int:
+    """Take a tenant's declaration away: nothing runs for it any more. What it has is kept for a while, then deleted.
+
+    How long is `reconcile.delete_after_seconds` of _gateway.yaml. A file that is put back before brings all of it back.
+    """
+    document = request(target, "DELETE", tenant_path(tenant), query={"purge": "true"} if purge else None)
     if target.json:
         screen.show_json(document)
         return DONE

@@ -9,6 +9,7 @@ from carrel.errors import InvalidRequest
 from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Query, Route
+from carrel.ids import parse_tenant_id
 from carrel.wire import control
 
 MAX_PAGE: Final = 1000
@@ -28,6 +29,12 @@ async def show_status(exchange: Exchange) -> web.StreamResponse:
     return document({"version": services.version, **stands, **told})
 
 
+async def show_tenant_status(exchange: Exchange) -> web.StreamResponse:
+    """How one tenant stands, its state looked at now."""
+    told = await exchange.services.reconciler.tenant_status(exchange.subject_or_self.id)
+    return reply(control.TenantStatus.model_validate(_ANY.dump_python(told, mode="json")))
+
+
 async def show_plan(exchange: Exchange) -> web.StreamResponse:
     """What a reconcile would change now."""
     return document(await exchange.services.reconciler.plan())
@@ -40,7 +47,11 @@ async def show_observed(exchange: Exchange) -> web.StreamResponse:
 
 async def reconcile(exchange: Exchange) -> web.StreamResponse:
     """Read tenants.d now and make it so."""
-    work = exchange.services.reconciler.reconcile_now(by=exchange.actor)
+    query = exchange.request.query
+    named, word = query.get("tenant"), query.get("confirm")
+    tenant = parse_tenant_id(named) if named is not None else None
+    exchange.tenant_id = tenant
+    work = exchange.services.reconciler.reconcile_now(by=exchange.actor, tenant=tenant, confirm=word)
     return document(await exchange.finish(work, name="reconcile"))
 
 
@@ -70,11 +81,19 @@ _PAGING: Final = (
     Query("tenant", "Lines of this tenant alone."),
 )
 
+_RECONCILE: Final = (
+    Query("tenant", "Try again what failed for this tenant, and tell of it alone."),
+    Query("confirm", "The word for removals that wait for one.", "^[0-9a-f]{12}$"),
+)
+
 ROUTES: Final = (
     Route("GET", "/v1/status", show_status, "operator-read", "What runs.", result=control.StatusReport),
+    Route("GET", "/v1/tenants/{id}/status", show_tenant_status, "reader", "How a tenant stands.",
+          result=control.TenantStatus),
     Route("GET", "/v1/plan", show_plan, "operator-read", "What a reconcile would change.", result=control.Report),
     Route("GET", "/v1/observed", show_observed, "operator-read", "What is in force.", result=control.Report),
-    Route("POST", "/v1/reconcile", reconcile, "operator-write", "Make it so now.", result=control.Report),
+    Route("POST", "/v1/reconcile", reconcile, "operator-write", "Make it so now.", result=control.Reconciled,
+          query=_RECONCILE),
     Route("GET", "/v1/audit", show_audit, "operator-read", "The audit log.", result=control.AuditPage, query=_PAGING),
     Route("GET", "/v1/rate-card", show_rate_card, "operator-read", "Prices in force.", result=control.Report),
     Route("GET", "/v1/plans", show_plans, "operator-read", "The operator's plans.", result=control.Report),

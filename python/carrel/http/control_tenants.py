@@ -141,7 +141,7 @@ def _flag(exchange: Exchange, name: str) -> bool:
 
 _PERIOD: Final = Query("period", "`today`, `yesterday`, `current-month`, `last-month`, a date or `A..B`.")
 _FORMAT: Final = Query("format", "`json` or `csv`.", "^(json|csv)$")
-_PURGE: Final = Query("purge", "`true` asks to remove the data too, which this version refuses.", "^(true|false)$")
+_PURGE: Final = Query("purge", "`true` deletes the data now, after a final backup.", "^(true|false)$")
 _MEMBER: Final = Query("member", "The person of the tenant's `members` to act as.")
 
 ROUTES: Final = (

@@ -61,6 +61,7 @@ STATUS: Final[Mapping[str, int]] = {
     "not_editable": 409,
     "git_failed": 503,
     "tokens_unreadable": 503,
+    "final_backup_failed": 503,
     "package_error": 503,
     "process_failed": 500,
     "storage_full": 507,

@@ -70,7 +70,7 @@ from carrel.secrets import SecretStore
 from carrel.store.once import OnceStore
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics, configure_logging
-from carrel.tenancy.handle import Directory, Snapshot
+from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.tenancy.paths import require_openat2
 from carrel.tenancy.tokens import TokenStore
 from carrel.vault.keys import MasterKeyUnusable
@@ -220,6 +220,9 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
         suspended = sum(tenant.suspended for tenant in applied.snapshot.tenants.values())
         metrics.tenants("suspended", suspended)
         metrics.tenants("active", len(applied.snapshot.tenants) - suspended)
+        for action in applied.plan.actions:
+            if action.verb == "delete":
+                await asyncio.to_thread(tokens.forget, TenantId(action.tenant))
         if applied.plan.operator_changes:
             environments.refresh()
         running = {one.tenant for one in sandbox.kept()}
@@ -228,10 +231,15 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
             if tenant is None or tenant.suspended:
                 await sandbox.stop_tenant(tenant_id)
 
+    async def release(tenant: Tenant) -> None:
+        await sandbox.stop_tenant(tenant.id)
+        await meter.forget(tenant.id)
+
     reconciling = _tasks("reconcile", stack)
     reconciler = Reconciler(
         tenants_dir=options.tenants_dir, state_dir=options.state_dir, directory=directory, clock=clock,
-        tasks=reconciling, on_change=(take_in,), environments=environments, here=_serves(options),
+        tasks=reconciling, on_change=(take_in,), environments=environments, states=environments.states,
+        tokens=tokens, release=release, audit=audit, metrics=metrics, version=__version__, here=_serves(options),
     )  # fmt: skip
     stack.push_async_callback(reconciler.close)
     await reconciler.load()

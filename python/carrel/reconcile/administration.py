@@ -41,6 +41,14 @@ class Recorder(Protocol):
         ...
 
 
+class Removes(Settles, Protocol):
+    """Brings into force what was written, and deletes what was removed."""
+
+    async def purge(self, tenant: TenantId) -> None:
+        """Delete a removed tenant now, after its final backup; raises Conflict, Unavailable."""
+        ...
+
+
 class Administration:
     """Acts for operators. Each method returns when its change is in force."""
 
@@ -50,12 +58,13 @@ class Administration:
         directory: Directory,
         tokens: TokenStore,
         audit: Recorder,
-        reconciler: Settles,
+        reconciler: Removes,
         tenants_dir: Path,
     ) -> None:
         self._directory = directory
         self._tokens = tokens
         self._audit = audit
+        self._reconciler = reconciler
         self._declarations = Declarations(tenants_dir=tenants_dir, reconciler=reconciler)
         self._token_lock = asyncio.Lock()
 
@@ -119,21 +128,26 @@ class Administration:
         return await self._set_suspended(tenant_id, False, by)
 
     async def remove(self, tenant_id: TenantId, *, purge: bool, by: control.Actor) -> control.TenantRemoved:
-        """Take the declaration away. The tenant is suspended and its data kept."""
+        """Take the declaration away. The tenant is suspended, and its data kept for a while.
+
+        With ``purge`` it is deleted at once, after its final backup; also that of one that was removed before.
+        """
         tenant = self._directory.current.tenant(tenant_id)
         if tenant.config.protect:
             raise Forbidden(f"{tenant_id} is protected: take `protect: true` out of {tenant_id}.yaml first.")
-        if purge:
-            raise Forbidden(
-                "Data is never removed over the control plane in this version: stop the gateway and remove the "
-                "tenant's state directory."
-            )
 
         async def remove() -> str | None:
             return await self._declarations.remove(tenant_id, by=by)
 
-        commit = await self._recorded("tenants.remove", tenant_id, by, remove)
-        return control.TenantRemoved(id=tenant_id, data_kept=True, commit=commit)
+        async def delete() -> None:
+            await self._reconciler.purge(tenant_id)
+
+        commit = None
+        if not (purge and tenant.removed):
+            commit = await self._recorded("tenants.remove", tenant_id, by, remove)
+        if purge:
+            await self._recorded("tenants.purge", tenant_id, by, delete)
+        return control.TenantRemoved(id=tenant_id, data_kept=not purge, commit=commit)
 
     async def quota_update(
         self, tenant_id: TenantId, order: control.QuotaUpdate, *, by: control.Actor

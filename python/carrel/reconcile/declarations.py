@@ -28,6 +28,10 @@ class Settles(Protocol):
         """Return once it is."""
         ...
 
+    async def order(self, tenant: TenantId, *, removal: bool) -> None:
+        """A person removes this very tenant, or after all does not."""
+        ...
+
 
 class Declarations:
     """The files of ``tenants_dir``. One change at a time; a change that cannot be finished is taken back."""
@@ -66,7 +70,12 @@ class Declarations:
         """Take a tenant's file away."""
         async with self._lock:
             before = await asyncio.to_thread(self._read, tenant)
-            return await self._change(tenant, before, None, f"Remove the tenant {tenant}", by)
+            await self._reconciler.order(tenant, removal=True)
+            try:
+                return await self._change(tenant, before, None, f"Remove the tenant {tenant}", by)
+            except BaseException:
+                await self._reconciler.order(tenant, removal=False)
+                raise
 
     async def _change(
         self, tenant: TenantId, before: str | None, after: str | None, message: str, by: Actor

@@ -32,6 +32,10 @@ _MAX_TOKENS: Final = 200
 _NOBODY: Final = "0" * 64
 
 
+_Signature = tuple[int, int, int] | None
+"""What changes with a tenant's file; None where there is none."""
+
+
 class TokensUnreadable(CarrelError):
     """A tenant's file of tokens is damaged; its tokens are refused and nothing in it is overwritten."""
 
@@ -87,6 +91,7 @@ class TokenStore:
         self._declared: dict[str, TokenRecord] = {}
         self._by_digest: dict[str, TokenRecord] = {}
         self._damaged: set[TenantId] = set()
+        self._files: dict[TenantId, _Signature] = {}
         self._changing = threading.Lock()
 
     def load(self) -> list[str]:
@@ -100,6 +105,7 @@ class TokenStore:
         for name in names:
             try:
                 tenant = parse_tenant_id(name)
+                self._files[tenant] = self._signature(tenant)
                 records = _read(tenants / name, tenant)
             except InvalidRequest:
                 continue
@@ -214,10 +220,51 @@ class TokenStore:
                 for r in records.values()
             )
         )
-        tenant.root.replace(_FILE, stored.model_dump_json(indent=1).encode())
+        with self._changing:  # who looks whether the file was changed from outside must not see half of this
+            tenant.root.replace(_FILE, stored.model_dump_json(indent=1).encode())
+            self._files[tenant.id] = self._signature(tenant.id)
         with self._changing:
             self._issued[tenant.id] = records
             self._index()
+
+    # --- files that others changed ---
+
+    def drifted(self, tenant: TenantId) -> bool:
+        """Whether the tenant's file is not as it was last read or written here."""
+        with self._changing:
+            return self._signature(tenant) != self._files.get(tenant)
+
+    def reread(self, tenant: TenantId) -> None:
+        """Take in what the tenant's file holds now; raises TokensUnreadable, and its tokens are then refused."""
+        with self._changing:
+            self._files[tenant] = self._signature(tenant)
+            self._damaged.discard(tenant)
+            self._issued.pop(tenant, None)
+            try:
+                records = _read(self._state_dir / "tenants" / tenant, tenant)
+            except TokensUnreadable:
+                self._damaged.add(tenant)
+                raise
+            else:
+                if records:
+                    self._issued[tenant] = records
+            finally:
+                self._index()
+
+    def forget(self, tenant: TenantId) -> None:
+        """The tenant was deleted: a token of it is worth nothing, also for a new tenant of that name."""
+        with self._changing:
+            self._damaged.discard(tenant)
+            self._files.pop(tenant, None)
+            self._issued.pop(tenant, None)
+            self._index()
+
+    def _signature(self, tenant: TenantId) -> "_Signature":
+        try:
+            found = os.lstat(f"{self._state_dir}/tenants/{tenant}/{_FILE}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _index(self) -> None:
         """One new table swapped in whole: a reader sees the old one or the new one."""

@@ -239,18 +239,46 @@ class Report(Answer):
         return self.model_dump(mode="json")
 
 
+class Condition(Answer):
+    """What is true, in the sense that Kubernetes gives the word."""
+
+    type: str = Field(description="`Ready`, `Reconciling`, `Stalled` or `Suspended`.")
+    status: str = Field(description="`True`, `False` or `Unknown`.")
+    reason: str = Field("", description="One word for machines.")
+    message: str = ""
+    observed_revision: str = ""
+    last_transition_time: datetime | None = Field(None, description="When the status last changed.")
+
+
+class ReconcileResult(Answer):
+    """How one reconcile ended that changed something, or failed to."""
+
+    at: datetime
+    revision: str = ""
+    outcome: str = Field(description="`applied`, `failed`, `held`, `suspended`, `corrected` or `deleted`.")
+    message: str = ""
+
+
 class TenantStatus(Answer):
     """How what is declared of one tenant took effect."""
 
     id: str
     state: str = Field(
-        description="`Ready`, `Suspended`, `Stalled` (the newest declaration is not in force), `Removed`."
+        description="`Ready`, `Reconciling`, `Suspended`, `Stalled` (it stays as it is until something changes) or "
+        "`Removed`."
     )
     reason: str = Field("", description="One word for machines.")
     message: str = ""
+    file: str | None = None
     plan: str | None = None
     packages: tuple[str, ...] = ()
+    observed_revision: str = Field("", description="The SHA-256 of the file as last read.")
+    applied_revision: str = Field("", description="That of the configuration in force.")
     problems: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    results: tuple[ReconcileResult, ...] = Field((), description="The last ones, oldest first.")
+    drift: tuple[str, ...] = Field((), description="How its state differs from what Carrel made.")
+    delete_at: datetime | None = Field(None, description="When the data of a removed tenant is deleted.")
 
 
 class EnvironmentStatus(Answer):
@@ -278,6 +306,23 @@ class SandboxRuntime(Answer):
     problem: str | None = Field(None, description="Why no command of such a mode is run; null where it works.")
 
 
+class DeletedTenant(Answer):
+    """A tenant that is gone with its data."""
+
+    tenant: str
+    at: datetime
+    backup: str = Field(description="Where its final backup is.")
+
+
+class Reconciled(Report):
+    """What a reconcile did, as a plan, and how tenants stand after it."""
+
+    confirm: str = Field("", description="The word for removals that wait for one.")
+    tenants: tuple[TenantStatus, ...] = Field(
+        (), description="The one that was named, or those that changed or are not as they should be."
+    )
+
+
 class StatusReport(Report):
     """What runs, and how what is declared took effect. Fields that are not named here may be added."""
 
@@ -290,6 +335,9 @@ class StatusReport(Report):
     runtimes: tuple[SandboxRuntime, ...] = ()
     limits: tuple[HeldLimit, ...] = ()
     problems: tuple[str, ...] = Field((), description="Those that are no one tenant's.")
+    conditions: tuple[Condition, ...] = Field((), description="Those of the gateway as a whole.")
+    confirm: str = Field("", description="The word for removals that wait for one.")
+    deleted: tuple[DeletedTenant, ...] = Field((), description="The last tenants that were deleted, newest first.")
     tenants: tuple[TenantStatus, ...] = ()
 
 

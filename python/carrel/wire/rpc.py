@@ -83,6 +83,32 @@ class TenantInfo(Result):
     agents: tuple[str, ...] = ()
 
 
+class TenantsStatusParams(OwnTenant):
+    """Parameters of `tenants.status`."""
+
+
+class Condition(Result):
+    """What is true of the tenant: `Ready`, `Reconciling`, `Stalled` or `Suspended`."""
+
+    type: str
+    status: str = Field(description="`True`, `False` or `Unknown`.")
+    reason: str
+    message: str = ""
+    last_transition_ms: int
+
+
+class TenantStanding(Result):
+    """How what is declared of the tenant took effect."""
+
+    tenant_id: str
+    state: str
+    reason: str
+    message: str = ""
+    observed_revision: str
+    applied_revision: str
+    conditions: tuple[Condition, ...] = ()
+
+
 class RotateParams(OwnTenant):
     """Parameters of `tenants.rotate`; ``name`` is the token's, the calling one by default."""
 

@@ -36,7 +36,7 @@ def test_every_command_explains_itself(carrel: CommandLine, words: tuple[str, ..
     [
         (("statsu",), "status"),
         (("status", "--wach"), "--watch"),
-        (("status", "extra"), "carrel status --help"),
+        (("status", "acme", "extra"), "carrel status --help"),
         (("status", "--every", "soon"), "--every"),
     ],
 )

@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from carrel.ids import TenantId
 from tests.fakes.administration import FakeReconciler
 from tests.fakes.edge import Edge
 from tests.unit.cli.conftest import CommandLine, Serve
@@ -36,13 +37,15 @@ class Told(FakeReconciler):
     def __init__(self, status: object) -> None:
         super().__init__()
         self.told = status
+        self.more: dict[str, Any] = {}
 
     async def status(self) -> object:
         return self.told
 
-    async def reconcile_now(self, *, by: Any) -> object:
+    async def reconcile_now(self, *, by: Any, tenant: TenantId | None = None, confirm: str | None = None) -> object:
         self.reconciled += 1
-        return {"actions": [{"tenant": "acme", "verb": "create"}]}
+        self.asked = tenant, confirm
+        return {"actions": [{"tenant": "acme", "verb": "create"}], **self.more}
 
 
 async def test_the_status_of_the_house_and_of_each_tenant(carrel: CommandLine, serve: Serve) -> None:
@@ -90,3 +93,28 @@ def test_no_gateway_is_exit_code_3(carrel: CommandLine) -> None:
         done = carrel.run(*words)
         assert (done.code, done.out) == (3, "")
         assert "carrel gateway" in done.err
+
+
+async def test_reconciling_one_tells_how_it_stands_and_fails_where_it_is_not_met(
+    carrel: CommandLine, serve: Serve
+) -> None:
+    reconciler = Told(STATUS)
+    stalled = {"id": "acme", "state": "Stalled", "reason": "Invalid", "message": "acme.yaml:1:1: what"}
+    reconciler.more = {"tenants": [stalled]}
+    async with serve(reconciler=reconciler):
+        done = await carrel("reconcile", "acme", "--confirm", "0123456789ab")
+    assert done.code == 1
+    assert "acme: Stalled: acme.yaml:1:1: what" in done.out
+    assert reconciler.asked == ("acme", "0123456789ab")
+
+
+def test_a_name_that_is_none_is_wrong_usage(carrel: CommandLine) -> None:
+    assert carrel.run("reconcile", "No Tenant").code == 2
+
+
+async def test_the_conditions_of_one_tenant(carrel: CommandLine, serve: Serve) -> None:
+    async with serve():
+        done = await carrel("status", "acme")
+        told = await carrel("status", "acme", "--json")
+    assert "Ready      True    2026-03-01T00:00:00Z  Applied  in force" in done.out
+    assert told.json()["conditions"][0]["type"] == "Ready"

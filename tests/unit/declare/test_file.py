@@ -1,6 +1,7 @@
 from carrel.declare.file import parse, parse_overlay
 from carrel.declare.gateway import Gateway
 from carrel.declare.tenant import Tenant
+from carrel.ids import TenantId
 
 
 class MemoryCache:
@@ -9,6 +10,9 @@ class MemoryCache:
 
     def get(self, name: str, digest: str) -> str | None:
         return self.entries.get((name, digest))
+
+    def verdict(self, tenant: TenantId, basis: str) -> str | None:
+        return None
 
     def put(self, name: str, digest: str, entry: str) -> None:
         self.entries[name, digest] = entry
@@ -65,6 +69,15 @@ def test_the_cache_gives_what_reading_gave() -> None:
     assert cache.entries
     second = parse("acme.yaml", "d", text, Tenant, cache=cache)
     assert second == first
+
+
+def test_a_layer_from_the_cache_is_read_when_it_is_looked_into() -> None:
+    cache, text = MemoryCache(), b"plan: pro\n"
+    parse("acme.yaml", "d", text, Tenant, cache=cache)
+    kept = parse("acme.yaml", "d", text, Tenant, cache=cache)
+    assert kept.layer == {"plan": "pro"}
+    assert dict(kept.layer or {}) == {"plan": "pro"}
+    assert (kept.problems, kept.broken, len(kept.layer or ())) == ((), False, 1)
 
 
 def test_what_is_broken_is_not_cached() -> None:

@@ -20,7 +20,12 @@ async def test_status_plan_and_reconcile(edge: Edge, client: aiohttp.ClientSessi
     assert (await get(edge, client, "/v1/observed"))[1] == {"revision": "", "operators": {}, "tenants": {}}
     assert (await get(edge, client, "/v1/reconcile", "POST"))[0] == 200
     reconciler: Any = edge.services.reconciler
-    assert reconciler.reconciled == 1
+    assert (reconciler.reconciled, reconciler.asked) == (1, (None, None))
+    assert (await get(edge, client, "/v1/reconcile?tenant=acme&confirm=0123456789ab", "POST"))[0] == 200
+    assert reconciler.asked == ("acme", "0123456789ab")
+    assert (await get(edge, client, "/v1/reconcile?tenant=No%20One", "POST"))[0] == 400
+    status, shown = await get(edge, client, "/v1/tenants/acme/status")
+    assert (status, shown["state"], shown["conditions"][0]["type"]) == (200, "Ready", "Ready")
 
 
 async def test_the_audit_log_in_pages(edge: Edge, client: aiohttp.ClientSession) -> None:

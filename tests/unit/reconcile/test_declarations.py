@@ -26,6 +26,9 @@ class Settled:
         self.times += 1
         return self.times
 
+    async def order(self, tenant: TenantId, *, removal: bool) -> None:
+        self.times += removal
+
 
 @pytest.fixture
 def declarations(tmp_path: Path) -> Declarations:

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ import pytest
 
 from carrel.clock import SystemClock
 from carrel.declare.directory import DirectoryUnreadable
+from carrel.errors import Conflict, NotFound
 from carrel.ids import RequestId, TenantId
 from carrel.reconcile.reconciler import Reconciler
 from carrel.reconcile.status import Applied
@@ -204,3 +206,63 @@ async def test_cancelling_who_asked_does_not_lose_the_change(house: House) -> No
     asking.cancel()
     await asyncio.wait([asking])
     await eventually(lambda: house.tenant().config.display_name == "Kept")
+
+
+async def test_status_says_conditions_and_is_in_a_file(house: House, tmp_path: Path) -> None:
+    status = await house.reconciler.status()
+    assert [c.status for c in status.conditions] == ["True", "False", "False", "False"]
+    assert {t.id: t.conditions[0].status for t in status.tenants} == {"acme": "True", "other": "True"}
+    told = json.loads(await asyncio.to_thread((tmp_path / "state" / "status.json").read_text))
+    assert [t["id"] for t in told["tenants"]] == ["acme", "other"]
+    with pytest.raises(NotFound):
+        await house.reconciler.tenant_status(TenantId("nobody"))
+
+
+async def test_reconciling_one_tells_how_it_stands(house: House) -> None:
+    (house.path / "acme.yaml").write_text("display_name: [\n")
+    done = await house.reconciler.reconcile_now(tenant=ACME)
+    assert [(one.id, one.state) for one in done.tenants] == [("acme", "Stalled")]
+    assert [one.id for one in (await house.reconciler.reconcile_now()).tenants] == ["acme"]
+    with pytest.raises(NotFound, match="nobody"):
+        await house.reconciler.reconcile_now(tenant=TenantId("nobody"))
+
+
+async def test_all_gone_at_once_waits_for_the_word(house: House) -> None:
+    for name in ("acme", "other"):
+        (house.path / f"{name}.yaml").unlink()
+    done = await house.reconciler.reconcile_now()
+    assert done.confirm
+    assert not house.tenant().suspended
+    with pytest.raises(Conflict):
+        await house.reconciler.reconcile_now(confirm="0" * 12)
+    done = await house.reconciler.reconcile_now(confirm=done.confirm)
+    assert house.tenant().removed
+    assert {one.state for one in done.tenants} == {"Removed"}
+
+
+async def test_a_removed_tenant_is_deleted_after_its_time_with_a_backup(house: House, tmp_path: Path) -> None:
+    gateway = house.path / "_gateway.yaml"
+    gateway.write_text(gateway.read_text() + "reconcile: {delete_after_seconds: 0}\n")
+    (house.path / "acme.yaml").unlink()
+    await eventually(lambda: "acme" not in house.directory.current.tenants)
+    await eventually(lambda: any(a.verb == "delete" for one in house.applied for a in one.plan.actions))
+    (deleted,) = (await house.reconciler.status()).deleted
+    assert (tmp_path / "state" / deleted.backup).is_file()
+    assert not (tmp_path / "state" / "tenants" / "acme").exists()
+
+
+async def test_a_person_may_have_it_deleted_now(house: House, tmp_path: Path) -> None:
+    (house.path / "acme.yaml").unlink()
+    await house.reconciler.reconcile_now()
+    with pytest.raises(Conflict):
+        await house.reconciler.purge(TenantId("other"))
+    await house.reconciler.purge(ACME)
+    assert not (tmp_path / "state" / "tenants" / "acme").exists()
+
+
+async def test_drift_is_put_right_by_a_pass(house: House, tmp_path: Path) -> None:
+    home = tmp_path / "state" / "tenants" / "acme"
+    home.chmod(0o755)
+    await eventually(lambda: home.stat().st_mode & 0o777 == 0o700)
+    await house.reconciler.reconcile_now()
+    assert (await house.reconciler.tenant_status(ACME)).results[-1].outcome == "corrected"

@@ -1,15 +1,19 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from carrel.declare.problems import DeclarationInvalid
+from carrel.errors import CarrelError, Conflict, StorageFull
 from carrel.ids import TenantId
 from carrel.plan.plan import Plan
+from carrel.reconcile.places import Places
 from carrel.reconcile.record import Record
 from carrel.reconcile.status import TenantStatus
 from carrel.reconcile.world import World
 from carrel.tenancy.handle import Snapshot
+from tests.fakes.clock import FakeClock
 from tests.fakes.declarations import declare
 
 ACME, OTHER = TenantId("acme"), TenantId("other")
@@ -197,3 +201,236 @@ def test_a_restart_changes_nothing(house: House) -> None:
     house.restart()
     assert house.snapshot.revision == before
     assert house.world.observed().tenants.keys() == {"acme", "other"}
+
+
+# --- many gone at once ---
+
+
+def many(home: Path, count: int = 10) -> House:
+    return House(home, **{f"t{n}": "" for n in range(count)})
+
+
+def test_many_gone_at_once_are_held_until_the_word(tmp_path: Path) -> None:
+    house = many(tmp_path)
+    house.write(t0=None, t1=None, t2=None)
+    assert not any(tenant.suspended for tenant in house.snapshot.tenants.values())
+    assert [a.verb for a in house.plan.actions] == ["hold"] * 3
+    assert house.status(TenantId("t0")).reason == "RemovalNeedsConfirm"
+    word = house.plan.confirm
+    assert word in house.status(TenantId("t1")).message
+    house.write()
+    assert [a.verb for a in house.plan.actions] == []
+    with pytest.raises(Conflict, match=word):
+        house.world.confirm("0" * 12)
+    house.snapshot, house.plan = house.world.confirm(word)
+    assert sum(tenant.suspended for tenant in house.snapshot.tenants.values()) == 3
+    assert house.status(TenantId("t0")).state == "Removed"
+    with pytest.raises(Conflict, match="Nothing waits"):
+        house.world.confirm(word)
+    house.close()
+
+
+def test_what_is_held_stays_held_over_a_restart_and_is_let_go_when_it_is_back(tmp_path: Path) -> None:
+    house = many(tmp_path)
+    house.write(**{f"t{n}": None for n in range(10)})
+    house.restart()
+    assert len(house.snapshot.tenants) == 10
+    assert not any(tenant.suspended for tenant in house.snapshot.tenants.values())
+    house.write(**{f"t{n}": "" for n in range(10)})
+    assert {s.state for s in house.world.tenant_statuses()} == {"Ready"}
+    assert not house.world.outlook.loss.held
+    house.close()
+
+
+def test_a_loss_bit_by_bit_is_a_loss_all_the_same(tmp_path: Path) -> None:
+    house = many(tmp_path)
+    house.write(t0=None)
+    house.write(t1=None)
+    assert house.snapshot.tenant(TenantId("t1")).removed
+    house.write(t2=None)
+    assert not house.snapshot.tenant(TenantId("t2")).suspended
+    assert house.status(TenantId("t2")).reason == "RemovalNeedsConfirm"
+    house.close()
+
+
+def test_what_a_person_removes_by_name_is_no_loss(tmp_path: Path) -> None:
+    house = many(tmp_path, 2)
+    for name in ("t0", "t1"):
+        house.world.order(TenantId(name), removal=True)
+        house.write(**{name: None})
+        assert house.snapshot.tenant(TenantId(name)).removed
+    house.close()
+
+
+def test_a_protected_tenant_stays_in_force(house: House) -> None:
+    house.write(acme="protect: true\n")
+    house.write(acme=None)
+    assert not house.snapshot.tenant(ACME).suspended
+    assert house.status(ACME).reason == "Protected"
+    house.restart()
+    assert not house.snapshot.tenant(ACME).suspended
+    house.write(acme="")
+    house.write(acme=None)
+    assert house.snapshot.tenant(ACME).removed
+
+
+# --- the end ---
+
+
+def ended(house: House, clock: FakeClock) -> None:
+    house.close()
+    house.record = Record.open(house.state, clock)
+    house.world = World(house.path, house.state, house.record, clock=clock)
+    house.snapshot, house.plan = house.world.start()
+
+
+def test_only_what_was_made_and_is_over_its_time_is_due(house: House) -> None:
+    clock = FakeClock()
+    (house.state / "tenants" / "stranger").mkdir(mode=0o700)
+    ended(house, clock)
+    house.write(acme=None)
+    assert house.status(TenantId("stranger")).reason == "NotInInventory"
+    assert house.world.due() == []
+    clock.advance(29 * 86400)
+    assert house.world.due() == []
+    clock.advance(2 * 86400)
+    assert house.world.due() == [ACME]
+    house.write(acme="")
+    assert house.world.due() == []
+    assert house.status(ACME).state == "Ready"
+
+
+def test_a_deletion_that_is_cut_off_is_gone_on_with(house: House) -> None:
+    clock = FakeClock()
+    ended(house, clock)
+    house.write(acme=None)
+    clock.advance(31 * 86400)
+    assert house.world.begin_deletion(ACME) is not None
+    ended(house, clock)
+    assert house.world.due() == [ACME]
+    assert house.status(ACME).reason == "Deleting"
+    assert house.world.finish_deletion(ACME, "") is None
+    assert (house.state / "tenants" / "acme").is_dir()
+    house.world.record.inventory.advance(ACME, "deleting", backup="b")
+    house.world.record.flush()
+    ended(house, clock)
+    begun = house.world.begin_deletion(ACME)
+    assert begun is not None
+    assert begun[1] == "b"
+    assert house.world.finish_deletion(ACME, "b") is not None
+    assert house.world.tenant(ACME) is None
+    ended(house, clock)
+    assert ACME not in house.snapshot.tenants
+    assert [one.tenant for one in house.world.record.deletions()] == ["acme"]
+
+
+def test_a_tenant_that_is_wanted_again_is_not_deleted(house: House) -> None:
+    house.write(acme=None)
+    house.world.hasten(ACME)
+    assert house.world.due() == [ACME]
+    house.write(acme="")
+    assert house.world.begin_deletion(ACME) is None
+    assert house.world.finish_deletion(ACME, "b") is None
+    with pytest.raises(Conflict):
+        house.world.hasten(ACME)
+
+
+def test_a_deletion_that_fails_waits(house: House) -> None:
+    clock = FakeClock()
+    ended(house, clock)
+    house.write(acme=None)
+    house.world.hasten(ACME)
+    house.world.failed_deletion(ACME, StorageFull("Full."))
+    assert house.world.due() == []
+    assert house.status(ACME).conditions[1].reason == "DeletionFailed"
+    clock.advance(2)
+    assert house.world.due() == [ACME]
+
+
+# --- what fails, and what was changed from outside ---
+
+
+class Faulty(Places):
+    """Fails for one tenant."""
+
+    error: CarrelError | None = None
+    tried = 0
+
+    def make(self, tenant: TenantId) -> None:
+        if tenant == "new" and self.error is not None:
+            self.tried += 1
+            raise self.error
+        super().make(tenant)
+
+
+@pytest.mark.parametrize(("error", "state"), [(StorageFull("Full."), "Reconciling"), (Conflict("No."), "Stalled")])
+def test_a_failure_is_one_tenants_and_is_tried_again_as_it_may(house: House, error: CarrelError, state: str) -> None:
+    clock = FakeClock()
+    ended(house, clock)
+    faulty = Faulty(house.state / "tenants")
+    faulty.error, house.world.hands = error, faulty
+    house.write(new="", more="")
+    new = TenantId("new")
+    assert (house.status(new).state, house.status(new).reason) == (state, "NoDirectory")
+    assert house.status(TenantId("more")).state == "Ready"
+    for _ in range(5):
+        house.write()
+    assert faulty.tried == 1
+    clock.advance(3600)
+    house.write()
+    assert faulty.tried == (2 if state == "Reconciling" else 1)
+    faulty.error = None
+    house.world.hurry(new)
+    house.write()
+    house.write(new="display_name: Changed\n")
+    assert house.status(new).state == "Ready"
+    assert house.status(new).results[-1].outcome == "applied"
+
+
+def test_drift_is_corrected_or_reported_by_the_policy(house: House) -> None:
+    home = house.state / "tenants" / "acme"
+    home.chmod(0o755)
+    assert house.world.inspect([ACME]) == {ACME}
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert house.status(ACME).results[-1].outcome == "corrected"
+    gateway = house.path / "_gateway.yaml"
+    gateway.write_text(gateway.read_text() + "reconcile: {drift: report}\n")
+    house.write()
+    home.chmod(0o755)
+    house.world.inspect([ACME])
+    assert home.stat().st_mode & 0o777 == 0o755
+    status = house.status(ACME)
+    assert status.drift == ("tenants/acme: mode 0755, where mode 0700 is wanted",)
+    assert (status.state, status.conditions[1].reason) == ("Ready", "Drifted")
+    assert house.world.observed().tenants["acme"].drift == status.drift
+
+
+def test_a_directory_that_vanished_is_made_anew_and_used(house: House) -> None:
+    root = house.snapshot.tenant(ACME).root
+    root.replace("memory/x", b"old")
+    shutil.rmtree(house.state / "tenants" / "acme")
+    house.world.inspect([ACME])
+    fresh = house.world.snapshot().tenant(ACME).root
+    assert fresh is not root
+    fresh.replace("memory/x", b"new")
+    assert (house.state / "tenants" / "acme" / "memory" / "x").read_bytes() == b"new"
+
+
+def test_environments_are_in_the_conditions(house: House) -> None:
+    house.write(acme="packages: [jq]\n")
+    house.world.see_environments({frozenset({"jq"}): ("failed", "no such thing")})
+    assert (house.status(ACME).state, house.status(ACME).reason) == ("Stalled", "EnvironmentFailed")
+    assert house.status(OTHER).state == "Ready"
+    house.world.see_environments({frozenset({"jq"}): ("building", "")})
+    assert house.status(ACME).reason == "BuildingEnvironment"
+    house.world.see_environments({})
+    assert house.status(ACME).reason == "Applied"
+
+
+def test_conditions_and_results_outlive_a_restart(house: House) -> None:
+    house.write(acme="suspended: true\n")
+    before = house.status(ACME)
+    house.restart()
+    after = house.status(ACME)
+    assert (after.conditions, after.results) == (before.conditions, before.results)
+    assert after.results[-1].outcome == "suspended"

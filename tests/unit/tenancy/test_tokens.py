@@ -134,3 +134,31 @@ def test_a_damaged_file_is_named_and_left_as_it_is(
     with pytest.raises(TokensUnreadable):
         again.issue(tenant)
     assert path.read_text() == "{torn"
+
+
+def test_a_file_that_others_changed_is_seen_and_taken_in(
+    store: TokenStore, tenant: Tenant, clock: FakeClock, tmp_path: Path
+) -> None:
+    assert not store.drifted(tenant.id)
+    text, _ = store.issue(tenant)
+    assert not store.drifted(tenant.id)
+    file = tmp_path / "tenants/acme/credentials/tokens.json"
+    file.write_text('{"version": 1, "tokens": []}\n')
+    assert store.drifted(tenant.id)
+    assert store.verify(text, clock.now()) is not None
+    store.reread(tenant.id)
+    assert store.verify(text, clock.now()) is None
+    assert not store.drifted(tenant.id)
+    file.write_text("{")
+    with pytest.raises(TokensUnreadable):
+        store.reread(tenant.id)
+    file.unlink()
+    store.reread(tenant.id)
+    assert store.issue(tenant)[0]
+
+
+def test_a_deleted_tenants_tokens_are_worth_nothing(store: TokenStore, tenant: Tenant, clock: FakeClock) -> None:
+    text, _ = store.issue(tenant)
+    store.forget(tenant.id)
+    assert store.verify(text, clock.now()) is None
+    assert store.list(tenant) == []

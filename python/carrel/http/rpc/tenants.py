@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Final
+
+from pydantic import TypeAdapter
 
 from carrel.http.names import agents_of
 from carrel.http.rpc.registry import Context, Registry
@@ -12,13 +15,16 @@ from carrel.policy.periods import parse_period
 from carrel.policy.pricing import plain
 from carrel.tenancy.handle import Tenant
 from carrel.wire import rpc
-from carrel.wire.control import Actor, TokenRotate
+from carrel.wire.control import Actor, TenantStatus, TokenRotate
+
+_ANY: Final = TypeAdapter[object](object)
 
 
 def register(registry: Registry) -> None:
     """Add these methods to ``registry``."""
     registry.method("health")(health)
     registry.method("tenants.get")(get)
+    registry.method("tenants.status")(status)
     registry.method("tenants.rotate", scope="admin", changes=True, secret=True)(rotate)
     registry.method("tenants.usage")(usage)
     registry.method("tenants.quota.status")(quota_status)
@@ -49,6 +55,30 @@ async def get(context: Context, params: rpc.TenantsGetParams) -> rpc.TenantInfo:
         revision=tenant.revision,
         problem=tenant.problem,
         agents=agents_of(tenant),
+    )
+
+
+async def status(context: Context, params: rpc.TenantsStatusParams) -> rpc.TenantStanding:
+    """How what is declared of the calling tenant took effect."""
+    told = _ANY.dump_python(await context.services.reconciler.tenant_status(context.tenant.id), mode="json")
+    found = TenantStatus.model_validate(told)
+    return rpc.TenantStanding(
+        tenant_id=found.id,
+        state=found.state,
+        reason=found.reason,
+        message=found.message,
+        observed_revision=found.observed_revision,
+        applied_revision=found.applied_revision,
+        conditions=tuple(
+            rpc.Condition(
+                type=one.type,
+                status=one.status,
+                reason=one.reason,
+                message=one.message,
+                last_transition_ms=int(one.last_transition_time.timestamp() * 1000) if one.last_transition_time else 0,
+            )
+            for one in found.conditions
+        ),
     )
 
 

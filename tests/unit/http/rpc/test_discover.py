@@ -7,6 +7,7 @@ from carrel.http.rpc.methods import REGISTRY
 from tests.unit.http.rpc.conftest import Rpc
 
 PROMISED = {
+    "tenants.status",
     "sessions.cancel", "sessions.search", "sessions.compact",
     "config.set", "config.patch",
     "cron.list", "cron.add", "cron.update", "cron.remove", "cron.status", "cron.runs", "cron.run",

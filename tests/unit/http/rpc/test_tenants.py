@@ -54,3 +54,9 @@ async def test_the_disk_is_a_quota_like_others_that_blocks_no_call(edge: Edge, r
     assert "diskBytes" not in await rpc("tenants.usage"), "it is measured for who asks"
     usage = await rpc("tenants.usage", {"refreshDisk": True})
     assert (usage["diskBytes"], usage["diskFiles"]) == (4096, 2)
+
+
+async def test_how_the_tenant_stands(rpc: Rpc) -> None:
+    told = await rpc("tenants.status")
+    assert (told["tenantId"], told["state"], told["appliedRevision"]) == ("acme", "Ready", "a")
+    assert told["conditions"][0]["lastTransitionMs"] == 1772323200000
