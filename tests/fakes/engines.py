@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -15,12 +15,13 @@ from carrel.agents.sessions import Sessions
 from carrel.clock import Clock
 from carrel.declare.merge import merge
 from carrel.declare.tenant import Tenant as TenantConfig
+from carrel.errors import UpstreamError
 from carrel.events.hub import Hub
 from carrel.http.engines import Changes, Engines
-from carrel.ids import TenantId
+from carrel.ids import RequestId, TenantId
 from carrel.main.engines import build_engines
 from carrel.reconcile.own_settings import ConfigChanged
-from carrel.tenancy.handle import Directory, Tenant
+from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.vcs.edits import DELETE
 from carrel.wire.control import Actor
 
@@ -62,6 +63,16 @@ class FakeSettings:
         return changed
 
 
+async def embed(
+    tenant: Tenant, snapshot: Snapshot, model: str, texts: Sequence[str], /, *, request_id: RequestId
+) -> Sequence[Sequence[float]]:
+    """Two axes: how much a text is about animals, and about money."""
+    if model == "broken":
+        raise UpstreamError("It does not answer.")
+    axes = (("cat", "dog", "pet", "animal"), ("invoice", "bill", "money", "pay"))
+    return [[0.01 + sum(word in text.lower() for word in axis) for axis in axes] for text in texts]
+
+
 @asynccontextmanager
 async def running_engines(
     state: Path, directory: Directory, clock: Clock, hub: Hub, sends: Sends
@@ -72,5 +83,5 @@ async def running_engines(
         stack.push_async_callback(sessions.close)
         yield build_engines(
             stack, state_dir=state, directory=directory, clock=clock, hub=hub, settings=FakeSettings(directory),
-            agent_files=AgentFiles(), sessions=sessions, sends=sends,
+            agent_files=AgentFiles(), sessions=sessions, sends=sends, embeds=embed,
         )  # fmt: skip

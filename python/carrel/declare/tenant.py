@@ -165,6 +165,14 @@ class Member(Declared):
     display_name: Label | None = Field(None, description="The person's name in full.")
 
 
+class Memory(Declared):
+    """How what a tenant's agents should remember is searched: by words always, by meaning with a model that embeds."""
+
+    embedding_model: ModelName | None = Field(
+        None, description="A model of `_gateway.yaml` that makes embeddings, of those the tenant may use."
+    )
+
+
 class TenantProvider(Declared):
     """A tenant's own key for a provider: used instead of the operator's, metered all the same, marked ``byo``."""
 
@@ -218,12 +226,12 @@ class Tenant(Declared):
     channels: Kept = Field(None, description="Kept for a later version; not acted upon.")
     mcp_servers: Kept = Field(None, description="Kept for a later version; not acted upon.")
     cron: Kept = Field(None, description="Kept for a later version; not acted upon.")
-    memory: Kept = Field(None, description="Kept for a later version; not acted upon.")
+    memory: Memory = Field(Memory(), description="How what agents should remember is searched.")
     voice: Kept = Field(None, description="Kept for a later version; not acted upon.")
     backup: Kept = Field(None, description="Kept for a later version; not acted upon.")
 
 
-NOT_ACTED_UPON: Final = ("channels", "mcp_servers", "cron", "memory", "voice", "backup")
+NOT_ACTED_UPON: Final = ("channels", "mcp_servers", "cron", "voice", "backup")
 """Keys that are accepted and warned about: what they declare comes with a later version."""
 
 OVERLAY_KEYS: Final = ("display_name", "packages", "cron", "memory", "voice", "egress")

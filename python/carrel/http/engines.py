@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from carrel.agents.files import AgentFiles
 from carrel.agents.search_index import SessionSearch
 from carrel.ids import TenantId
+from carrel.memory.service import Memory
 from carrel.schedule.service import Schedule
 from carrel.tenancy.handle import Tenant
 from carrel.wire.control import Actor
@@ -42,3 +43,4 @@ class Engines:
     agent_files: AgentFiles
     search: SessionSearch
     schedule: Schedule
+    memory: Memory

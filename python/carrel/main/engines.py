@@ -1,5 +1,6 @@
 """The rooms behind a tenant's own affairs, built and closed together."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from carrel.agents.sessions import Sessions
 from carrel.clock import Clock
 from carrel.events.hub import Hub
 from carrel.http.engines import Engines, Settings
-from carrel.http.names import require_agent
+from carrel.http.names import agents_of, require_agent
 from carrel.ids import RequestId, parse_session_id
+from carrel.memory.service import Embeds, Files, Memory
 from carrel.schedule.book import Job, Run
 from carrel.schedule.service import Schedule, Speaks
 from carrel.tasks import Tasks
@@ -31,10 +33,13 @@ def build_engines(
     agent_files: AgentFiles,
     sessions: Sessions,
     sends: Sends,
+    embeds: Embeds,
 ) -> Engines:
     """Build them; ``stack`` closes them."""
     search = SessionSearch(sessions)
     stack.push_async_callback(search.close)
+    memory = Memory(clock=clock, hub=hub, files=remembered(agent_files), embeds=embeds)
+    stack.push_async_callback(memory.close)
     jobs = Tasks("schedule")
     schedule = Schedule(
         state_dir=state_dir, directory=directory, clock=clock, tasks=jobs, hub=hub, speak=speaker(sends)
@@ -42,7 +47,20 @@ def build_engines(
     stack.push_async_callback(schedule.close)
     stack.push_async_callback(jobs.close, grace=3.0)
     jobs.start(schedule.run(), name="clock")
-    return Engines(settings=settings, agent_files=agent_files, search=search, schedule=schedule)
+    return Engines(settings=settings, agent_files=agent_files, search=search, schedule=schedule, memory=memory)
+
+
+def remembered(agent_files: AgentFiles) -> Files:
+    """The files of all agents, as the memory follows them."""
+
+    async def files(tenant: Tenant) -> Mapping[str, tuple[str, str]]:
+        found = {}
+        for agent in agents_of(tenant):
+            for file in await agent_files.of(tenant, agent):
+                found[f"{agent}/{file.name}"] = agent, file.text
+        return found
+
+    return files
 
 
 def speaker(sends: Sends) -> Speaks:

@@ -40,6 +40,7 @@ from carrel.main.access import Access
 from carrel.main.announce import Announcement
 from carrel.main.disk import DiskUse
 from carrel.main.egress import placeholder_key
+from carrel.main.embeddings import Embedder
 from carrel.main.engines import build_engines
 from carrel.main.footprint import give_back
 from carrel.main.house import House, own_cgroup
@@ -368,6 +369,7 @@ def _build(
     engines = build_engines(
         stack, state_dir=options.state_dir, directory=ground.directory, clock=ground.clock, hub=talk.hub,
         settings=settings, agent_files=talk.agent_files, sessions=talk.sessions, sends=talk.sends,
+        embeds=Embedder(talk.relay),
     )  # fmt: skip
     services = Services(
         directory=ground.directory, tokens=ground.tokens, agents=talk.agents, sessions=talk.sessions,

@@ -10,6 +10,7 @@ PROMISED = {
     "tenants.status",
     "sessions.cancel", "sessions.search", "sessions.compact",
     "config.set", "config.patch",
+    "memory.search", "memory.list", "memory.add", "memory.forget",
     "cron.list", "cron.add", "cron.update", "cron.remove", "cron.status", "cron.runs", "cron.run",
     "agents.list", "agents.create", "agents.update", "agents.delete",
     "agents.files.list", "agents.files.get", "agents.files.set",
