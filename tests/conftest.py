@@ -13,17 +13,21 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("carrel", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("carrel")
 
+HERE = Path(__file__).parent
 ONE_TRY = {"house", "security"}
 """The folders whose tests are never run again."""
+LONG = ("security/test_s10_controllers.py", "house/test_tools.py", "system", "security")
+"""What takes longest, which two processes side by side begin with, so that neither is left with it at the end."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Take the second try from the tests of `ONE_TRY`, where the plugin that gives it is there."""
+    """Put what takes long first, and take the second try from the tests of `ONE_TRY`, where there is one to take."""
+    names = {item: item.path.relative_to(HERE).as_posix() for item in items}
+    items.sort(key=lambda item: next((at for at, long in enumerate(LONG) if names[item].startswith(long)), len(LONG)))
     if not config.pluginmanager.hasplugin("rerunfailures"):
         return
-    here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).parts[0] in ONE_TRY:
+        if names[item].partition("/")[0] in ONE_TRY:
             item.add_marker(pytest.mark.flaky(reruns=0))
 
 

@@ -153,7 +153,7 @@ async def both():
     child = await asyncio.create_subprocess_exec("true")
     assert (await reader.read(), await child.wait()) == (b"loop", 0)
     writer.close(); server.close()
-asyncio.run(asyncio.wait_for(both(), 20))
+asyncio.run(asyncio.wait_for(both(), 100))
 print("done")
 """
 NODE = """

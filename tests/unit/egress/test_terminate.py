@@ -48,7 +48,8 @@ async def test_it_goes_on_from_there(read: int) -> None:
         await inside.lost
 
 
-async def test_what_is_no_handshake_ends_it() -> None:
+async def test_what_is_no_handshake_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carrel.egress.terminate.HANDSHAKE_SECONDS", 0.5)
     authority = Authority("acme", SystemClock())
     client, server = socket.socketpair()
     for end in (client, server):

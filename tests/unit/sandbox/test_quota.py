@@ -113,7 +113,7 @@ async def test_only_the_workspace_that_grew_loses_its_command(runner: BwrapSandb
         (state / "tenants" / "acme" / "sandbox.d").chmod(0o711)
     own.close()
     shown = asyncio.Event()
-    quiet = replace(shell("echo begun; read -r _ < <(sleep 20); echo lived", wall_seconds=60),
+    quiet = replace(shell("echo begun; read -r _ < <(sleep 600); echo lived", wall_seconds=600),
                     workspace="sandbox.d/member-ann")  # fmt: skip
     waiting = asyncio.ensure_future(runner.run(tenant, quiet, on_output=lambda _: shown.set()))
     await soon(shown.wait())
@@ -129,7 +129,7 @@ async def test_between_commands_a_kept_sandbox_is_looked_at_too(state: Path, mon
     monkeypatch.setattr(quota, "IDLE_SECONDS", 0.3)
     runner = InWorker(launch_uid=LAUNCH_UID)
     tenant = tenant_of(state, disk_bytes=6 * MIB)
-    fill = "(sleep 1; while :; do head -c 500000 /dev/zero >> f; sleep 0.1; done) > /dev/null 2>&1 &"
+    fill = "(sleep 1; while :; do head -c 500000 /dev/zero >> f; sleep 0.5; done) > /dev/null 2>&1 &"
     assert (await runner.run(tenant, shell(fill))).exit_code == 0
     async with asyncio.timeout(PATIENCE):
         while runner.kept():

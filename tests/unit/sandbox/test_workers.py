@@ -97,7 +97,7 @@ async def test_an_unused_one_is_stopped_and_the_next_command_starts_it_anew(
 
 
 async def test_what_is_used_is_not_idle(runner: BwrapSandbox, tenant: Tenant) -> None:
-    await runner.run(tenant, kept("touch /tmp/here", keep_idle_seconds=0.5))
+    await runner.run(tenant, kept("touch /tmp/here", keep_idle_seconds=60))
     done = await runner.run(tenant, kept("sleep 1.5; ls /tmp", keep_idle_seconds=0.5))
     assert done.stdout == b"here\n"
 

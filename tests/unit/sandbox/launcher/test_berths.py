@@ -41,9 +41,13 @@ def test_a_few_wait_and_more_are_made_where_more_are_wanted(started: LauncherPro
     for number in range(3 * READY):
         started.run(number, "/usr/bin/true")
     assert {ended(started.answer())["exit_code"] for _ in range(3 * READY)} == {0}
-    assert until(lambda: len(children(started)) == READY)
-    time.sleep(0.1)
-    assert len(children(started)) == READY
+
+    def settled() -> bool:
+        before = children(started)
+        time.sleep(0.1)
+        return len(before) == READY and children(started) == before
+
+    assert until(settled)
 
 
 def test_one_that_died_waiting_is_no_loss(started: LauncherProcess) -> None:

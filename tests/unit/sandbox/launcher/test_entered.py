@@ -72,7 +72,7 @@ def test_a_time_out_kills_all_that_it_began_and_nothing_that_was_there(inside: L
     beside = inside.enter(3, 1, "/usr/bin/bash", "-c", f"sleep {other} & wait")
     assert until(lambda: running(other))
     late = inside.enter(
-        4, 1, "/usr/bin/bash", "-c", f"(setsid bash -c 'sleep {mine} & sleep {mine}' &) ; sleep {mine}", wall=1.5
+        4, 1, "/usr/bin/bash", "-c", f"(setsid bash -c 'sleep {mine} & sleep {mine}' &) ; sleep {mine}", wall=4
     )
     assert until(lambda: running(mine))
     answer = inside.answer()
