@@ -8,8 +8,9 @@ VENV := python/.venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install -q --disable-pip-version-check --no-input --root-user-action=ignore --retries 5 --timeout 60
 APT := apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300
-# A failed test is run once more, and named at the end: docs/howto/testing.md.
-PYTEST := .venv/bin/python -m pytest -c pyproject.toml --rootdir .. -p no:cacheprovider --reruns 1 --reruns-delay 5 ../tests
+# Two processes share the test files; a failed test is run once more, and named at the end: docs/howto/testing.md.
+PYTEST := .venv/bin/python -m pytest -c pyproject.toml --rootdir .. -p no:cacheprovider \
+  -n 2 --dist loadfile --no-loadscope-reorder --reruns 1 --reruns-delay 5 ../tests
 ARGS ?=
 
 help: ## Show what there is to make.

@@ -79,8 +79,8 @@ CASES = {
         "head -c 70M /dev/zero > /dev/shm/f", "head -c 60M /dev/zero > /dev/shm/f", "/dev/shm to 64 MiB",
     ),
     "wall clock": Case(
-        "sleep 30", "sleep 0.1", "over its time of 1 s (sandbox.wall_seconds)", "wall_clock",
-        limits={"wall_seconds": 1},
+        "sleep 600", "sleep 0.1", "over its time of 5 s (sandbox.wall_seconds)", "wall_clock",
+        limits={"wall_seconds": 5},
     ),
     "output": Case(
         "yes", "yes | head -c 1000", "that are kept of what is written (sandbox.output_bytes)", "output",
@@ -127,7 +127,7 @@ async def test_S3_06_what_is_over_a_limit_ends_alone_with_its_reason(
     plain, quiet = workspace_tenant(state, "hostile"), workspace_tenant(state, "quiet")
     quotas = Quotas.model_validate(case.quotas)
     hostile = replace(plain, config=plain.config.model_copy(update={"quotas": quotas}))
-    limits: dict[str, Any] = {"wall_seconds": 60} | case.limits
+    limits: dict[str, Any] = {"wall_seconds": 600} | case.limits
     running = asyncio.ensure_future(runner.run(hostile, shell(case.over, **limits)))
     rounds = 0
     while not running.done() or not rounds:
@@ -152,9 +152,9 @@ async def test_S10_03_who_is_over_its_number_is_told_and_another_is_not(
 ) -> None:
     hostile, quiet = workspace_tenant(state, "hostile"), workspace_tenant(state, "quiet")
     shown = asyncio.Event()
-    limits: dict[str, Any] = {"concurrent": 1, "queued": 0, "wall_seconds": 60}
+    limits: dict[str, Any] = {"concurrent": 1, "queued": 0, "wall_seconds": 600}
     first = asyncio.ensure_future(
-        runner.run(hostile, shell("echo begun; sleep 60", **limits), on_output=lambda _: shown.set())
+        runner.run(hostile, shell("echo begun; sleep 600", **limits), on_output=lambda _: shown.set())
     )
     await soon(shown.wait())
     with pytest.raises(SandboxBusy, match=r"sandbox\.queued"):

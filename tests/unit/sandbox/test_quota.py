@@ -38,7 +38,7 @@ def tenant_of(state: Path, name: str = "acme", **quotas: object) -> Tenant:
 async def test_who_goes_over_is_ended_and_another_is_not(runner: BwrapSandbox, state: Path) -> None:
     greedy, quiet = tenant_of(state, disk_bytes=8 * MIB), tenant_of(state, "quiet", disk_bytes=8 * MIB)
     fill = "i=0; while :; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); sleep 0.02; done"
-    filling = asyncio.ensure_future(runner.run(greedy, shell(fill, wall_seconds=60)))
+    filling = asyncio.ensure_future(runner.run(greedy, shell(fill, wall_seconds=600)))
     while not filling.done():
         done = await runner.run(quiet, shell("head -c 1000000 /dev/zero > f; echo fine"))
         assert (done.stdout, done.killed) == (b"fine\n", None)
@@ -60,7 +60,7 @@ async def test_within_it_nothing_is_noticed(runner: BwrapSandbox, state: Path) -
 async def test_files_are_counted_too(runner: BwrapSandbox, state: Path) -> None:
     tenant = tenant_of(state, disk_files=200)
     many = "i=0; while :; do : > f$i; i=$((i+1)); [ $((i % 20)) != 0 ] || sleep 0.05; done"
-    done = await runner.run(tenant, shell(many, wall_seconds=60))
+    done = await runner.run(tenant, shell(many, wall_seconds=600))
     assert done.killed == "inode_quota"
     tidied = await runner.run(tenant, shell("rm -f f*; ls | wc -l"))
     assert (tidied.stdout, tidied.exit_code) == (b"0\n", 0)
@@ -118,7 +118,7 @@ async def test_only_the_workspace_that_grew_loses_its_command(runner: BwrapSandb
     waiting = asyncio.ensure_future(runner.run(tenant, quiet, on_output=lambda _: shown.set()))
     await soon(shown.wait())
     fill = "i=0; while :; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); sleep 0.02; done"
-    assert (await runner.run(tenant, shell(fill, wall_seconds=60))).killed == "disk_quota"
+    assert (await runner.run(tenant, shell(fill, wall_seconds=600))).killed == "disk_quota"
     assert not waiting.done()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
