@@ -98,7 +98,7 @@ def _download(asked: list[str], into: Path) -> str | None:
         partial.unlink()
     try:
         done = subprocess.run(
-            ["apt-get", "download", "-qq", "-o", "Acquire::Retries=3", "-o", "APT::Sandbox::User=root", *asked],
+            ["apt-get", "download", "-qq", "-oAcquire::Retries=3", "-oAPT::Sandbox::User=root", *asked],
             cwd=into, capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

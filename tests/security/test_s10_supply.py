@@ -27,7 +27,8 @@ def test_S10_02_every_dependency_is_locked_to_its_hashes(name: str) -> None:
 
 def test_S10_02_what_is_installed_is_asked_for_its_hash() -> None:
     recipe = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-    installs = [line for line in recipe.splitlines() if " pip install " in line]
+    assert recipe.count("pip install") == recipe.count("PIP := $(PY) -m pip install ") == 1
+    installs = [line for line in recipe.splitlines() if "$(PIP)" in line]
     assert installs
     for line in installs:
         assert "--require-hashes" in line or ("--no-deps" in line and "--no-index" in line), line

@@ -37,6 +37,7 @@ class Apt:
         self.program.write_text(
             f"""#!/bin/sh
 echo "$@" >> {self.asked}
+for stumble in {top}/stumble-*; do [ ! -e "$stumble" ] || {{ rm "$stumble"; exit 100; }}; done
 for word; do
   case $word in
     download | -* | APT::*) continue ;;
@@ -59,6 +60,11 @@ done
             (self.pool / f"{name}_{version}_all.deb").write_bytes(content)
             lock[name] = {"version": version, "sha256": hashlib.sha256(content).hexdigest()}
         return lock
+
+    def stumbles(self, times: int) -> None:
+        """Fail so often, whatever is asked for."""
+        for number in range(times):
+            (self.pool.parent / f"stumble-{number}").touch()
 
     def times(self) -> int:
         return len(self.asked.read_text().splitlines()) if self.asked.exists() else 0
@@ -162,3 +168,13 @@ def test_the_checked_in_lock_names_all_that_is_wanted() -> None:
     told = json.loads((fetch.HERE / "lock.json").read_text())
     assert sorted(told["amd64"]) == fetch.wanted()
     assert all(set(entry) == {"version", "sha256"} for entry in told["amd64"].values())
+
+
+def test_a_patient_caller_begins_anew_where_a_download_failed(apt: Apt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "PAUSE", 0.0)
+    lock(apt.has({"bash": "5", "busybox-static": "1"}))
+    apt.stumbles(2)
+    assert fetch.main([]) == 1
+    apt.stumbles(3)
+    assert fetch.main(["--patient"]) == 0
+    assert apt.times() == 2 + 4
