@@ -355,7 +355,7 @@ async def running_edge(
     sessions = SessionBook()
     meter, disk, agents, relay = FakeMeter(), FakeDisk(), FakeAgents(sessions), FakeRelay()
     hub, once, tasks = Hub(clock=SystemClock()), OnceStore(), Tasks("edge")
-    told = ToldAgents(agents, hub)
+    told = ToldAgents(overrides.pop("agents", agents), hub)
     sends = Sends(told, tasks=tasks)
     fields: Mapping[str, Any] = {
         "directory": directory, "tokens": tokens, "agents": told, "sessions": sessions, "meter": meter,
