@@ -1,10 +1,10 @@
 """What must agree about the modes of a sandbox: their names, and the system calls that they refuse."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from carrel.declare.problems import Finding, Path, nearest, shown
-from carrel.declare.tenant import BWRAP_MODE, SandboxConfig, SandboxMode
+from carrel.declare.tenant import BWRAP_MODE, SandboxConfig, SandboxMode, SeccompProfile
 
 CALLS: Final = frozenset(
     {
@@ -48,19 +48,41 @@ CALLS: Final = frozenset(
 """The system calls that a sandbox has, and that a mode may refuse: those that its filters let through."""
 
 
+NEEDED: Final = ("execve", "exit_group")
+"""Without these nothing runs."""
+
+
 def call_findings(path: Path, sandbox: SandboxConfig) -> Iterator[Finding]:
-    """A finding for each mode of ``sandbox``, which is at ``path``, that may not be called or refuse as it does."""
+    """A finding for each mode of ``sandbox``, which is at ``path``, or profile that may not be called or refuse as it does."""
     for name, mode in sandbox.modes.items():
         if name == BWRAP_MODE:
             message = "`bwrap` is the mode without anything of its own: name this one otherwise"
             yield Finding((*path, "modes", name), message, at_key=True)
         if mode.engine is not None:
             yield from _engine_findings((*path, "modes", name, "engine"), mode)
-        for index, call in enumerate(mode.deny_calls):
-            if call not in CALLS:
-                where = (*path, "modes", name, "deny_calls", index)
-                message = "the sandbox lets no system call of this name through: there is nothing to refuse"
-                yield Finding(where, message, shown(call), nearest=nearest(call, CALLS))
+        yield from _unknown((*path, "modes", name, "deny_calls"), mode.deny_calls, "there is nothing to refuse")
+    for name, profile in sandbox.profiles.items():
+        where = (*path, "profiles", name)
+        yield from _unknown((*where, "deny_calls"), profile.deny_calls, "there is nothing to refuse")
+        yield from _unknown(
+            (*where, "allow_calls"), profile.allow_calls or (), "a profile can only narrow what it does"
+        )
+        missing = _missing(profile)
+        if missing:
+            message = f"no command can begin and end without {' and '.join(missing)}: let that through"
+            yield Finding(where, message, at_key=True)
+
+
+def _missing(profile: SeccompProfile) -> list[str]:
+    through = CALLS if profile.allow_calls is None else set(profile.allow_calls)
+    return [call for call in NEEDED if call not in through or call in profile.deny_calls]
+
+
+def _unknown(where: Path, calls: Iterable[str], why: str) -> Iterator[Finding]:
+    for index, call in enumerate(calls):
+        if call not in CALLS:
+            message = f"the sandbox lets no system call of this name through: {why}"
+            yield Finding((*where, index), message, shown(call), nearest=nearest(call, CALLS))
 
 
 def _engine_findings(where: Path, mode: SandboxMode) -> Iterator[Finding]:
@@ -82,3 +104,10 @@ def mode_findings(path: Path, sandbox: SandboxConfig) -> Iterator[Finding]:
     for where, mode in named.items():
         if mode not in choice:
             yield Finding((*path, *where), "no such mode is declared", shown(mode), choice, nearest(mode, choice))
+    profiles = tuple(sandbox.profiles)
+    for name, declared in sandbox.modes.items():
+        profile = declared.seccomp
+        if profile is not None and profile not in profiles:
+            message = "no such profile is declared in `sandbox.profiles`"
+            where = (*path, "modes", name, "seccomp")
+            yield Finding(where, message, shown(profile), profiles, nearest(profile, profiles))

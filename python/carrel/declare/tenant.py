@@ -54,6 +54,22 @@ class Agent(Declared):
     )
 
 
+class SeccompProfile(Declared):
+    """Which system calls are refused besides, by a name that modes share. It can only narrow what the sandbox lets
+    through."""
+
+    deny_calls: tuple[CallName, ...] = Field((), description="System calls that are refused.")
+    allow_calls: tuple[CallName, ...] | None = Field(
+        None,
+        description="The only system calls that are let through, of those that the sandbox has. Default: all of those.",
+    )
+    answer: Literal["refuse", "absent", "kill"] = Field(
+        "refuse",
+        description="What one that is refused gets: `refuse` EPERM, `absent` ENOSYS as if the kernel had none, `kill` "
+        "the end of whoever makes it.",
+    )
+
+
 class SandboxMode(Declared):
     """A way to run commands, chosen by a tool's annotation or name. Its limits hold instead of the tenant's."""
 
@@ -73,6 +89,7 @@ class SandboxMode(Declared):
     deny_calls: tuple[CallName, ...] = Field(
         (), description="System calls that are refused besides: a filter more, which can only refuse."
     )
+    seccomp: Name | None = Field(None, description="A profile of `sandbox.profiles`, which refuses further ones.")
     memory_bytes: Bytes | None = Field(None, description="Memory, instead of the tenant's.")
     cpu_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = Field(
         None, description="Processor time, instead of the tenant's."
@@ -102,6 +119,9 @@ class SandboxConfig(Declared):
         default_factory=dict,
         description="Modes by name. A tool's annotation is the name of its mode where there is one: the shell's is "
         "`untrusted_code`.",
+    )
+    profiles: dict[Name, SeccompProfile] = Field(
+        default_factory=dict, description="Seccomp profiles by name, for `seccomp` of a mode."
     )
     tool_modes: dict[ToolName, Name] = Field(
         default_factory=dict, description="The mode of a tool, whatever its annotation is."

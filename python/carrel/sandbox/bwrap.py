@@ -80,7 +80,7 @@ def arguments(job: Job, files: Files) -> list[str]:
     options += ["--remount-ro", "/"]
     for fd in files.filter_fds():
         options += ["--add-seccomp-fd", str(fd)]
-    if job.confinement.deny_calls:
+    if job.confinement.refusals:
         # Behind the gate's files: a program more, which can only refuse.
         options += ["--add-seccomp-fd", str(files.job_fd(len(job.gate.files) if job.gate is not None else 0))]
     return [*options, "--json-status-fd", str(STATUS_FD), "--block-fd", str(BLOCK_FD)]

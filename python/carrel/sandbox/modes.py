@@ -4,17 +4,20 @@ A mode is named for a tool, else for what the tool is annotated with, else it is
 says comes in.
 """
 
+import errno
 from collections.abc import Iterable
 from typing import Final
 
+from carrel.declare.modes import CALLS
 from carrel.declare.tenant import BWRAP_MODE, SandboxConfig, SandboxMode, ToolName
 from carrel.errors import SandboxUnavailable
-from carrel.sandbox.protocol import Confinement
+from carrel.sandbox.protocol import KILLED, Confinement
 
 UNTRUSTED_CODE: Final = "untrusted_code"
 """The annotation of a tool that runs what a model has written."""
 
-_OWN: Final = frozenset({"runtime", "runtime_class", "engine", "deny_calls"})
+_ANSWERS: Final = {"refuse": errno.EPERM, "absent": errno.ENOSYS, "kill": KILLED}
+_OWN: Final = frozenset({"runtime", "runtime_class", "engine", "deny_calls", "seccomp"})
 
 
 def mode_of(config: SandboxConfig, tool: ToolName, annotation: str | None) -> str:
@@ -42,10 +45,24 @@ def confinement_in(config: SandboxConfig, mode: str) -> Confinement:
         engine = declared.engine if declared.runtime == "oci" else None
         if engine == "docker":
             raise SandboxUnavailable("docker runs nothing here (see `carrel check`): name `podman` as `engine`.")
-        return Confinement(declared.runtime, declared.runtime_class, declared.deny_calls, engine, mode=name)
+        answers = _answers(config, name, declared.seccomp)
+        return Confinement(declared.runtime, declared.runtime_class, declared.deny_calls, engine, answers, mode=name)
     if name != BWRAP_MODE:
         raise SandboxUnavailable(f"No mode {name!r} of the sandbox is declared, so nothing is run.")
     return Confinement(mode=name)
+
+
+def _answers(config: SandboxConfig, mode: str, profile: str | None) -> tuple[tuple[str, int], ...]:
+    """What a profile refuses of the calls that the sandbox has, and how: it can say nothing of others."""
+    if profile is None:
+        return ()
+    declared = config.profiles.get(profile)
+    if declared is None:
+        raise SandboxUnavailable(f"No seccomp profile {profile!r} is declared, which the mode {mode!r} names.")
+    refused = CALLS & set(declared.deny_calls)
+    if declared.allow_calls is not None:
+        refused |= CALLS - set(declared.allow_calls)
+    return tuple((call, _ANSWERS[declared.answer]) for call in sorted(refused))
 
 
 def longest(config: SandboxConfig) -> float:

@@ -1,10 +1,11 @@
 """What a sandbox runner is to the rest of Carrel."""
 
+import errno
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from carrel.declare.tenant import SandboxConfig
 from carrel.ids import TenantId
@@ -14,8 +15,11 @@ from carrel.tenancy.handle import Tenant
 from carrel.tenancy.userland import Userland
 
 __all__ = [
-    "GATE_PORT", "Confinement", "EgressGate", "Job", "KeptSandbox", "KillReason", "Mechanism", "Outcome", "Sandbox",
+    "GATE_PORT", "KILLED", "Confinement", "EgressGate", "Job", "KeptSandbox", "KillReason", "Mechanism", "Outcome", "Sandbox",
 ]  # fmt: skip
+
+KILLED: Final = -1
+"""In place of an errno: whoever makes the call is ended for it."""
 
 KillReason = Literal[
     "wall_clock", "cpu", "memory", "tenant_memory", "machine_memory", "file_size", "output", "disk", "disk_quota",
@@ -58,14 +62,21 @@ class EgressGate(Protocol):
 class Confinement:
     """What a job is run by: a runner, for ``oci`` its runtime and who calls that, and what calls are refused besides.
 
-    ``mode`` is the declared mode that says so, whose limits the job has.
+    ``answers`` are those of a profile: a call that is refused, and the errno that it gets, or KILLED. ``mode`` is the
+    declared mode that says so, whose limits the job has.
     """
 
     runtime: Literal["bwrap", "oci"] = "bwrap"
     runtime_class: str = "crun"
     deny_calls: tuple[str, ...] = ()
     engine: Literal["podman"] | None = None
+    answers: tuple[tuple[str, int], ...] = ()
     mode: str = field(default="", compare=False)
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """Each call that is refused besides, and the errno that it gets, or KILLED."""
+        return dict.fromkeys(self.deny_calls, errno.EPERM) | dict(self.answers)
 
     @property
     def runner(self) -> str:

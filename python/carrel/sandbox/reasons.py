@@ -12,6 +12,7 @@ from carrel.sandbox.output import FLOOD
 from carrel.sandbox.protocol import KillReason, Outcome
 
 _SIGKILL: Final = 9
+_SIGSYS: Final = 31
 _LOOKED_AT: Final = 4096
 _ENDED: Final[dict[KillReason, tuple[str, str]]] = {
     "wall_clock": ("it was over its time of {wall_seconds:g} s (sandbox.wall_seconds)", "Do less at once."),
@@ -64,6 +65,8 @@ def ending(outcome: Outcome, limits: SandboxConfig) -> str:
         text = f"ended by signal {outcome.signal}"
         if outcome.signal == _SIGKILL:
             text += ", which no limit of the sandbox sent that is known here"
+        elif outcome.signal == _SIGSYS:
+            text += ": it made a system call for which the sandbox's seccomp profile ends programs"
     else:
         text = f"exit code {outcome.exit_code}"
     facts = [] if outcome.exit_code == 0 else [fact for words, fact in _MET if _said(outcome.stderr, words)]

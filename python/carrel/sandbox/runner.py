@@ -264,8 +264,8 @@ class BwrapSandbox:
         with ExitStack() as files:
             more = []
             own = [*(gate.files.values() if gate is not None else ())]
-            if job.confinement.runtime == "bwrap" and job.confinement.deny_calls:
-                own.append(denying(job.confinement.deny_calls))
+            if job.confinement.runtime == "bwrap" and job.confinement.refusals:
+                own.append(denying(job.confinement.refusals))
             for content in own:
                 more.append(memory("file", content))
                 files.callback(os.close, more[-1])

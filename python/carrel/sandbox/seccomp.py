@@ -1,13 +1,13 @@
 """The seccomp programs of this machine's architecture: two made beforehand, and one of what a mode refuses besides."""
 
-import errno
 import platform
 import struct
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from carrel.errors import SandboxUnavailable
+from carrel.sandbox.protocol import KILLED
 
 FOLDER: Final = Path(__file__).with_name("filters")
 _INSTRUCTION: Final = 8
@@ -18,19 +18,21 @@ _NAMES: Final = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "a
 _LOAD: Final = 0x20
 _JUMP_EQUAL: Final = 0x15
 _RETURN: Final = 0x06
-_REFUSE: Final = 0x00050000 | errno.EPERM
+_REFUSE: Final = 0x00050000
+_KILL: Final = 0x80000000
 _ALLOW: Final = 0x7FFF0000
 
 
-def denying(calls: Collection[str], machine: str | None = None) -> bytes:
-    """A program that refuses ``calls`` with EPERM and lets all else through, to be stacked upon the two.
+def denying(refusals: Mapping[str, int], machine: str | None = None) -> bytes:
+    """A program that gives each of ``refusals`` its errno, or ends who makes it, and lets all else through.
 
-    A call that the architecture does not have is refused by the first of them already, and so is a foreign one's.
+    It is to be stacked upon the two, of whose answers and its own the kernel takes the strictest. A call that the architecture does not have is refused by the first of them already, and so is a foreign one's.
     """
-    numbers = sorted(number for name, number in _numbers(machine).items() if name in calls)
+    answers = sorted((number, refusals[name]) for name, number in _numbers(machine).items() if name in refusals)
     code = [struct.pack("=HBBI", _LOAD, 0, 0, 0)]
-    for number in numbers:
-        code += [struct.pack("=HBBI", _JUMP_EQUAL, 0, 1, number), struct.pack("=HBBI", _RETURN, 0, 0, _REFUSE)]
+    for number, answer in answers:
+        verdict = _KILL if answer == KILLED else _REFUSE | answer
+        code += [struct.pack("=HBBI", _JUMP_EQUAL, 0, 1, number), struct.pack("=HBBI", _RETURN, 0, 0, verdict)]
     return b"".join([*code, struct.pack("=HBBI", _RETURN, 0, 0, _ALLOW)])
 
 

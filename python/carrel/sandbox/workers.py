@@ -307,7 +307,7 @@ class Workers:
             "rlimits": bwrap.rlimits(job),
             "wall_seconds": job.limits.wall_seconds,
             "group": limits.group(worker.tenant, job),
-            "filters": [denying(job.confinement.deny_calls).hex()] if job.confinement.deny_calls else [],
+            "filters": [denying(job.confinement.refusals).hex()] if job.confinement.refusals else [],
         }
         command = Command(self._link, root.fd, job, on_output=on_output, stop=stop)
         return await command.run(lambda handed: self._link.enter(worker.number, handed), order, stays=worker.log.take)
@@ -322,7 +322,7 @@ class Workers:
     def _made_of(self, job: Job) -> Hashable:
         """What of a job is built into its sandbox: all else each command brings along."""
         limits = job.limits
-        built_in = job.userland.key, limits.tmp_bytes, job.confinement.deny_calls
+        built_in = job.userland.key, limits.tmp_bytes, job.confinement.deny_calls, job.confinement.answers
         return (
             built_in if self._link.controllers is None else (*built_in, limits.memory_bytes, limits.pids, limits.cpus)
         )

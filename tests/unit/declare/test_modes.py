@@ -28,6 +28,19 @@ def test_what_agrees_is_found_right() -> None:
         ({"modes": {"x": {"deny_calls": ("mount",)}}}, ("sandbox", "modes", "x", "deny_calls", 0), None),
         ({"modes": {"x": {"runtime": "oci", "engine": "docker"}}}, ("sandbox", "modes", "x", "engine"), None),
         ({"modes": {"x": {"engine": "podman"}}}, ("sandbox", "modes", "x", "engine"), None),
+        ({"profiles": {"p": {"deny_calls": ("sokcet",)}}}, ("sandbox", "profiles", "p", "deny_calls", 0), "socket"),
+        ({"profiles": {"p": {"deny_calls": ("execve",)}}}, ("sandbox", "profiles", "p"), None),
+        ({"profiles": {"p": {"allow_calls": ("execve",)}}}, ("sandbox", "profiles", "p"), None),
+        (
+            {"profiles": {"p": {"allow_calls": ("execve", "exit_group", "mount")}}},
+            ("sandbox", "profiles", "p", "allow_calls", 2),
+            None,
+        ),
+        (
+            {"profiles": {"calm": {}}, "modes": {"x": {"seccomp": "clam"}}},
+            ("sandbox", "modes", "x", "seccomp"),
+            "calm",
+        ),
         ({"modes": {"bwrap": {"runtime": "oci"}}}, ("sandbox", "modes", "bwrap"), None),
     ],
 )

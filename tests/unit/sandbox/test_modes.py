@@ -1,11 +1,14 @@
 """A mode is chosen by what is declared, and none that is not declared is ever run by something else."""
 
+import errno
+
 import pytest
 
-from carrel.declare.tenant import SandboxConfig, SandboxMode
+from carrel.declare.modes import CALLS
+from carrel.declare.tenant import SandboxConfig, SandboxMode, SeccompProfile
 from carrel.errors import SandboxUnavailable
 from carrel.sandbox import modes
-from carrel.sandbox.protocol import Confinement
+from carrel.sandbox.protocol import KILLED, Confinement
 
 STRICT = SandboxMode(runtime="oci", runtime_class="runsc", memory_bytes=1 << 28, deny_calls=("socket",))
 CONFIG = SandboxConfig(modes={"untrusted_code": STRICT, "calm": SandboxMode(wall_seconds=900.0)})
@@ -52,3 +55,20 @@ def test_docker_runs_nothing_even_where_it_was_declared() -> None:
     assert modes.containers([config]) == ()
     with pytest.raises(SandboxUnavailable, match="`podman`"):
         modes.confinement_in(config, "a")
+
+
+def test_a_profile_is_what_it_refuses_of_what_the_sandbox_has() -> None:
+    profiles = {
+        "no_links": SeccompProfile(deny_calls=("symlink", "mount"), answer="kill"),
+        "few": SeccompProfile(
+            allow_calls=("execve", "exit_group", "mount"), deny_calls=("exit_group",), answer="absent"
+        ),
+    }
+    named = {"a": SandboxMode(seccomp="no_links", deny_calls=("link",)), "b": SandboxMode(seccomp="few")}
+    config = SandboxConfig(modes={**named, "c": SandboxMode(seccomp="none")}, profiles=profiles)
+    assert modes.confinement_in(config, "a").refusals == {"link": errno.EPERM, "symlink": KILLED}
+    few = modes.confinement_in(config, "b").refusals
+    assert set(few) == CALLS - {"execve"}, "what it would allow beyond them is not even spoken of"
+    assert set(few.values()) == {errno.ENOSYS}
+    with pytest.raises(SandboxUnavailable, match="No seccomp profile 'none'"):
+        modes.confinement_in(config, "c")

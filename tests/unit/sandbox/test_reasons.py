@@ -44,6 +44,8 @@ def test_what_ended_by_itself_has_no_verdict() -> None:
     assert ending(replace(FINE, exit_code=None, signal=11), LIMITS) == "ended by signal 11"
     unknown = ending(replace(FINE, exit_code=None, signal=9), LIMITS)
     assert unknown == "ended by signal 9, which no limit of the sandbox sent that is known here"
+    filtered = ending(replace(FINE, exit_code=None, signal=31), LIMITS)
+    assert filtered.endswith("seccomp profile ends programs")
 
 
 @pytest.mark.parametrize(

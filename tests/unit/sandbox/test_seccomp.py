@@ -15,6 +15,7 @@ import pytest
 
 from carrel.errors import SandboxUnavailable
 from carrel.sandbox import seccomp
+from carrel.sandbox.protocol import KILLED
 from tests.house import generate_filters
 
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -105,11 +106,11 @@ def test_sockets_are_of_four_families(arch: str) -> None:
 
 def test_a_modes_own_filter_refuses_what_it_names_and_nothing_else(arch: str) -> None:
     refused = frozenset({"socket", "symlink", "symlinkat", "fork"})
-    program = instructions(seccomp.denying(refused, arch))
+    program = instructions(seccomp.denying(dict.fromkeys(refused, errno.EPERM), arch))
     named = dict(numbers(arch, refused)).values()
     assert {verdict(program, AUDIT[arch], n) for n in named} == {EPERM}
     assert {verdict(program, AUDIT[arch], n) for n in range(1024) if n not in named} == {ALLOW}
-    every = instructions(seccomp.denying(POLICY.allow, arch))
+    every = instructions(seccomp.denying(dict.fromkeys(POLICY.allow, errno.EPERM), arch))
     assert {verdict(every, AUDIT[arch], n) for n in dict(numbers(arch, POLICY.allow)).values()} == {EPERM}
 
 
@@ -233,3 +234,11 @@ def test_filters_that_are_damaged_are_refused(
 def test_an_architecture_without_filters_is_refused() -> None:
     with pytest.raises(SandboxUnavailable, match="riscv64"):
         seccomp.filters("riscv64")
+
+
+def test_what_is_stacked_answers_as_it_is_told(arch: str) -> None:
+    program = instructions(seccomp.denying({"linkat": errno.ENOSYS, "symlinkat": KILLED, "no_such": 1}, arch))
+    number = dict(numbers(arch, frozenset({"linkat", "symlinkat", "read"})))
+    assert [verdict(program, AUDIT[arch], number[name]) for name in ("linkat", "symlinkat", "read")] == [
+        ENOSYS, KILL, ALLOW,
+    ]  # fmt: skip

@@ -62,7 +62,7 @@ def config(job: Job, runtime: Runtime, *, uid: int) -> dict[str, Any]:
             "namespaces": [{"type": kind} for kind in ("user", "pid", "ipc", "uts", "mount")],
             "readonlyPaths": ["/proc/sys", "/proc/sysrq-trigger"],
             "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/acpi", "/proc/scsi"],
-            "seccomp": profile(job.confinement.deny_calls),
+            "seccomp": profile(job.confinement.refusals),
         },
     }
 

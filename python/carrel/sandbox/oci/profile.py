@@ -7,11 +7,12 @@ what is let through and what is refused are written as two sets of values that d
 import errno
 import platform
 import tomllib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 
 from carrel.errors import SandboxUnavailable
+from carrel.sandbox.protocol import KILLED
 from carrel.sandbox.seccomp import FOLDER
 
 Rule = dict[str, Any]
@@ -29,15 +30,23 @@ _ARCHITECTURES: Final = {
 _BY_ARGUMENT: Final = ("clone", "ioctl", "socket", "socketpair")
 
 
-def profile(denied: Collection[str] = (), *, machine: str | None = None) -> dict[str, Any]:
-    """``linux.seccomp`` of a bundle; ``denied`` are refused beside what the policy refuses."""
+def profile(refusals: Mapping[str, int] | None = None, *, machine: str | None = None) -> dict[str, Any]:
+    """``linux.seccomp`` of a bundle; ``refusals`` (errno or KILLED by call) come beside what the policy refuses.
+
+    They concern what the policy lets through, alone: what it refuses keeps its answer.
+    """
+    denied = {call: answer for call, answer in (refusals or {}).items() if call in calls()}
     name = (machine or platform.machine()).lower()
     if name not in _ARCHITECTURES:
         raise SandboxUnavailable(f"There are no seccomp filters for {name}: the sandbox runs on aarch64 and x86_64.")
     policy = _policy()
     allowed = sorted(_names(policy["allow"]) - set(denied) - set(_BY_ARGUMENT))
-    refused = sorted(_names(policy["deny"]) | set(denied))
-    rules = [_rule(allowed), _rule(refused, errno.EPERM), _rule(sorted(_names(policy["absent"])), errno.ENOSYS)]
+    refused, absent = _names(policy["deny"]), _names(policy["absent"])
+    rules = [_rule(allowed)]
+    for answer in sorted({errno.EPERM, errno.ENOSYS, *denied.values()}):
+        own = {errno.EPERM: refused, errno.ENOSYS: absent}.get(answer, set())
+        names = sorted(own | {call for call, wanted in denied.items() if wanted == answer})
+        rules.append(_rule(names, answer))
     for call in _BY_ARGUMENT:
         if call not in denied:
             rules += _judged(call, policy["second"])
@@ -113,9 +122,11 @@ def complement(values: Iterable[int]) -> list[Prefix]:
 
 
 def _rule(names: Collection[str], refusal: int | None = None, arguments: Iterable[tuple[int, Prefix]] = ()) -> Rule:
-    rule: Rule = {"names": list(names), "action": "SCMP_ACT_ALLOW" if refusal is None else "SCMP_ACT_ERRNO"}
-    if refusal is not None:
-        rule["errnoRet"] = refusal
+    rule: Rule = {"names": list(names), "action": "SCMP_ACT_ALLOW"}
+    if refusal == KILLED:
+        rule["action"] = "SCMP_ACT_KILL_PROCESS"
+    elif refusal is not None:
+        rule |= {"action": "SCMP_ACT_ERRNO", "errnoRet": refusal}
     compared = [
         {"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
         for index, (mask, value) in arguments

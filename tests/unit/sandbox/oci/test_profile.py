@@ -8,6 +8,7 @@ import pytest
 from carrel.declare import modes
 from carrel.errors import SandboxUnavailable
 from carrel.sandbox.oci.profile import Rule, calls, complement, profile
+from carrel.sandbox.protocol import KILLED
 from tests.house import generate_filters
 
 POLICY = generate_filters.load()
@@ -58,7 +59,10 @@ def test_what_an_argument_decides() -> None:
 
 
 def test_a_mode_refuses_besides_and_nothing_is_let_through_for_it() -> None:
-    before, after = (profile(denied, machine="x86_64")["syscalls"] for denied in ((), ("socket", "symlink")))
+    before, after = (
+        profile(dict.fromkeys(denied, errno.EPERM), machine="x86_64")["syscalls"]
+        for denied in ((), ("socket", "symlink"))
+    )
     assert answer(after, "socket", 1, 1, 0) == answer(after, "symlink") == errno.EPERM
     assert answer(before, "symlink") == 0
     for call in POLICY.allow - {"socket", "symlink"}:
@@ -83,3 +87,11 @@ def test_the_complement_is_all_other_values_and_no_more_prefixes_than_bits() -> 
 def test_an_architecture_without_filters_has_no_profile() -> None:
     with pytest.raises(SandboxUnavailable, match="riscv64"):
         profile(machine="riscv64")
+
+
+def test_a_mode_says_how_it_refuses_and_only_of_what_is_let_through() -> None:
+    wanted = {"symlink": errno.ENOSYS, "link": KILLED, "socket": errno.EACCES, "mount": KILLED, "clone3": errno.EPERM}
+    rules = profile(wanted, machine="x86_64")["syscalls"]
+    assert (answer(rules, "symlink"), answer(rules, "socket", 1, 1, 0)) == (errno.ENOSYS, errno.EACCES)
+    assert [rule["action"] for rule in of(rules, "link")] == ["SCMP_ACT_KILL_PROCESS"]
+    assert (answer(rules, "mount"), answer(rules, "clone3")) == (errno.EPERM, errno.ENOSYS)
