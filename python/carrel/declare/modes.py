@@ -53,7 +53,7 @@ NEEDED: Final = ("execve", "exit_group")
 
 
 def call_findings(path: Path, sandbox: SandboxConfig) -> Iterator[Finding]:
-    """A finding for each mode of ``sandbox``, which is at ``path``, or profile that may not be called or refuse as it does."""
+    """A finding for each mode or profile of ``sandbox``, at ``path``, that may not be called or refuse as it does."""
     for name, mode in sandbox.modes.items():
         if name == BWRAP_MODE:
             message = "`bwrap` is the mode without anything of its own: name this one otherwise"

@@ -15,7 +15,8 @@ from carrel.tenancy.handle import Tenant
 from carrel.tenancy.userland import Userland
 
 __all__ = [
-    "GATE_PORT", "KILLED", "Confinement", "EgressGate", "Job", "KeptSandbox", "KillReason", "Mechanism", "Outcome", "Sandbox",
+    "GATE_PORT", "KILLED", "Confinement", "EgressGate", "Job", "KeptSandbox", "KillReason", "Mechanism", "Outcome",
+    "Sandbox",
 ]  # fmt: skip
 
 KILLED: Final = -1

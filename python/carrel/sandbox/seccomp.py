@@ -26,7 +26,8 @@ _ALLOW: Final = 0x7FFF0000
 def denying(refusals: Mapping[str, int], machine: str | None = None) -> bytes:
     """A program that gives each of ``refusals`` its errno, or ends who makes it, and lets all else through.
 
-    It is to be stacked upon the two, of whose answers and its own the kernel takes the strictest. A call that the architecture does not have is refused by the first of them already, and so is a foreign one's.
+    It is to be stacked upon the two, of whose answers and its own the kernel takes the strictest. A call that the
+    architecture does not have is refused by the first of them already, and so is a foreign one's.
     """
     answers = sorted((number, refusals[name]) for name, number in _numbers(machine).items() if name in refusals)
     code = [struct.pack("=HBBI", _LOAD, 0, 0, 0)]
