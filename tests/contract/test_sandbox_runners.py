@@ -147,8 +147,8 @@ async def test_memory_processes_files_and_their_size_are_limited(real: BwrapSand
     assert b"refused" in (await real.run(tenant, shell(f"python3 -c '{FORKS}'", pids=4))).stdout
     assert (await real.run(tenant, shell(fork, pids=40))).stdout == b"0\n"
     assert (
-        await real.run(tenant, shell("head -c 2000 /dev/zero > f; stat -c %s f", file_size_bytes=1000))
-    ).stdout == b"1000\n"
+        await real.run(tenant, shell("head -c 2000000 /dev/zero > f; stat -c %s f", file_size_bytes=1 << 20))
+    ).stdout == b"1048576\n"
     opened = await real.run(
         tenant, shell('for i in $(seq 40); do eval "exec $((i+10))</dev/null" || exit 9; done', open_files=32)
     )

@@ -64,12 +64,12 @@ CASES = {
         limits={"open_files": 40},
     ),
     "file size": Case(
-        "exec head -c 30000 /dev/zero > f", "head -c 20000 /dev/zero > f",
-        "it wrote a file of over 20.0 KiB (sandbox.file_size_bytes)", "file_size", limits={"file_size_bytes": 20_500},
+        "exec head -c 3000000 /dev/zero > f", "head -c 2000000 /dev/zero > f",
+        "it wrote a file of over 2 MiB (sandbox.file_size_bytes)", "file_size", limits={"file_size_bytes": 2 * MIB},
     ),
     "file size of a child": Case(
-        "head -c 30000 /dev/zero > f; echo $? >&2; exit 1", "head -c 20000 /dev/zero > f",
-        "files are limited to 20.0 KiB (sandbox.file_size_bytes)", limits={"file_size_bytes": 20_500},
+        "head -c 3000000 /dev/zero > f; echo $? >&2; exit 1", "head -c 2000000 /dev/zero > f",
+        "files are limited to 2 MiB (sandbox.file_size_bytes)", limits={"file_size_bytes": 2 * MIB},
     ),
     "tmp": Case(
         "head -c 3000000 /dev/zero > /tmp/f", "head -c 1000000 /dev/zero > /tmp/f",

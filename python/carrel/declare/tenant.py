@@ -29,6 +29,8 @@ BWRAP_MODE: Final = "bwrap"
 """The mode that is always there."""
 RuntimeClass = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_.-]{0,63}|/[A-Za-z0-9_./+-]{1,255})$")]
 """The name of a program, or where one is."""
+FileSize = Annotated[int, Field(ge=1 << 20, le=1 << 50)]
+"""What a sandbox writes of its own as it starts, certificates above all, must be within it."""
 CallName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
 Label = Annotated[str, Field(max_length=200)]
 
@@ -100,7 +102,7 @@ class SandboxMode(Declared):
     open_files: Annotated[int, Field(ge=16, le=1 << 20)] | None = Field(
         None, description="Descriptors of one process, instead of the tenant's."
     )
-    file_size_bytes: Bytes | None = Field(None, description="The largest file, instead of the tenant's.")
+    file_size_bytes: FileSize | None = Field(None, description="The largest file, instead of the tenant's.")
     tmp_bytes: Bytes | None = Field(None, description="Size of `/tmp`, instead of the tenant's.")
     wall_seconds: Seconds | None = Field(None, description="Time from start to end, instead of the tenant's.")
     output_bytes: Bytes | None = Field(None, description="What is kept of one run's output, instead of the tenant's.")
@@ -139,7 +141,7 @@ class SandboxConfig(Declared):
     )
     pids: Annotated[int, Field(ge=2, le=32_768)] = Field(256, description="Processes and threads at a time.")
     open_files: Annotated[int, Field(ge=16, le=1 << 20)] = Field(1024, description="Descriptors of one process.")
-    file_size_bytes: Bytes = Field(1 << 30, description="The largest file it may write.")
+    file_size_bytes: FileSize = Field(1 << 30, description="The largest file it may write; at least 1 MiB.")
     tmp_bytes: Bytes = Field(256 << 20, description="Size of `/tmp`, which is memory.")
     wall_seconds: Seconds = Field(120.0, description="Time from start to end, after which all of it is killed.")
     output_bytes: Bytes = Field(16 << 20, description="What is kept in full of one run's output.")

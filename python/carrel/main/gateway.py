@@ -331,7 +331,7 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     )  # fmt: skip
     stack.push_async_callback(egress.close)
     snapshots = Snapshots(clock=ground.clock, removes=remove_workspace)
-    precautions = Precautions(snapshots=snapshots, sandbox=sandbox)
+    precautions = Precautions(snapshots=snapshots, sandbox=sandbox, clock=ground.clock)
     stack.callback(precautions.close)
     sessions = Sessions(clock=ground.clock, forgets=snapshots.forget)
     stack.push_async_callback(sessions.close)

@@ -1,14 +1,17 @@
 """Snapshots that a message makes of itself, before its first change: cheap ones, or none and the reason."""
 
 import asyncio
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
+from carrel.clock import Clock
 from carrel.errors import CarrelError
 from carrel.ids import TenantId
 from carrel.sandbox.disk import Room
@@ -20,6 +23,9 @@ from carrel.tenancy.handle import Tenant
 SECONDS: Final = 5.0
 """How long a message waits for one."""
 ENTRIES: Final = 20_000
+AGAIN: Final = timedelta(days=1)
+"""How long a reason is not told again of one workspace."""
+_NUMBERS: Final = re.compile(r"[0-9]+")
 THREADS: Final = 4
 _MOST_TOLD: Final = 4096
 _log = structlog.get_logger(__name__)
@@ -28,12 +34,13 @@ _log = structlog.get_logger(__name__)
 class Precautions:
     """See `agents.ports.Precaution`."""
 
-    def __init__(self, *, snapshots: Snapshots, sandbox: Sandbox) -> None:
+    def __init__(self, *, snapshots: Snapshots, sandbox: Sandbox, clock: Clock) -> None:
+        self._clock = clock
         self._snapshots = snapshots
         self._sandbox = sandbox
         # Of their own: what tenants have copied here holds up nothing else.
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="carrel-snapshots")
-        self._told: OrderedDict[tuple[TenantId, str], str] = OrderedDict()
+        self._told: OrderedDict[tuple[TenantId, str], dict[str, datetime]] = OrderedDict()
 
     def close(self) -> None:
         """Stop the threads, after what they do now."""
@@ -51,8 +58,6 @@ class Precautions:
             )
         except (CarrelError, OSError, Stopped) as error:
             self._tell(tenant, workspace, told, _reason(error))
-        else:
-            self._told.pop((tenant.id, workspace), None)
         finally:
             over.set()
             clock.cancel()
@@ -68,11 +73,12 @@ class Precautions:
             )
 
     def _tell(self, tenant: Tenant, workspace: str, told: Callable[[str], None], reason: str) -> None:
-        """Say it once, and again when there is another reason."""
-        key = (tenant.id, workspace)
-        if self._told.get(key) == reason:
+        """Say each reason once a day, whatever the numbers in it, and whatever comes between."""
+        now, kind = self._clock.now(), _NUMBERS.sub("", reason)
+        said = self._told.setdefault((tenant.id, workspace), {})
+        if kind in said and now - said[kind] < AGAIN:
             return
-        self._told[key] = reason
+        said[kind] = now
         while len(self._told) > _MOST_TOLD:
             self._told.popitem(last=False)
         _log.info("a workspace was not snapshotted before a message", tenant=tenant.id, reason=reason)

@@ -18,15 +18,19 @@ from carrel.clock import Clock
 from carrel.errors import CarrelError, Unavailable
 from carrel.packages.host import host_userland
 from carrel.packages.logs import BuildLog, BuildLogs
-from carrel.packages.protocol import BuildFailed, EnvironmentState, PackageSource
+from carrel.packages.protocol import BuildFailed, EnvironmentState, EvaluationStopped, PackageSource
 from carrel.tasks import Tasks
 from carrel.tenancy.userland import Userland
 
 PATIENCE_SECONDS: Final = 120.0
 """How long a trial waits for a build before it lends the host's userland until the build is done."""
 
-RETRY_SECONDS: Final = (30.0, 120.0, 600.0)
+RETRY_SECONDS: Final = (30.0, 120.0, 600.0, 1800.0, 7200.0, 21600.0)
 """Between attempts at what another attempt may mend; the last one for good."""
+EVALUATIONS: Final = 3
+"""So often what is over its time in evaluation is tried: one without an end would keep a processor busy for ever."""
+LOG_SECONDS: Final = 1.0
+"""How long what a build prints may wait to be written down."""
 
 UPKEEP_SECONDS: Final = 30.0
 COLLECT_SECONDS: Final = 3600.0
@@ -112,7 +116,13 @@ class Environments:
         return entry
 
     def refresh(self) -> None:
-        """Look at once whether the source is still what it was, as is done by itself every half a minute."""
+        """Look at once whether the source is still what it was, as is done by itself every half a minute.
+
+        What was given up for its time of evaluation is tried again: the limit may be another now.
+        """
+        for entry in self._entries.values():
+            if isinstance(entry.failure, EvaluationStopped):
+                self._begin(entry)
         self._changed.set()
 
     async def userland(self, packages: frozenset[str], *, wait: float) -> Userland:
@@ -169,6 +179,7 @@ class Environments:
 
     async def _make(self, entry: _Entry) -> None:
         """Find or build it; what may pass is tried again, later and later, and at once where the source changes."""
+        stopped = 0
         try:
             for attempt in range(1_000_000):
                 entry.again.clear()
@@ -177,6 +188,10 @@ class Environments:
                 entry.trying = False
                 entry.settled.set()
                 if entry.failure is None or not entry.failure.retryable:
+                    return
+                stopped = stopped + 1 if isinstance(entry.failure, EvaluationStopped) else 0
+                if stopped == EVALUATIONS:
+                    _log.warning("an evaluation is given up until something changes", packages=sorted(entry.packages))
                     return
                 delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
                 with contextlib.suppress(TimeoutError):
@@ -210,14 +225,33 @@ class Environments:
     async def _built(self, entry: _Entry) -> Userland:
         began, started = self._clock.now(), self._clock.monotonic()
         log = entry.log = self._logs.begin() if self._logs is not None else BuildLog()
+        writing = self._tasks.start(self._write_log(entry, began), name="build log")
         try:
-            userland = self._held(await self._source.build(entry.packages, log=log.say))
+            try:
+                userland = self._held(await self._source.build(entry.packages, log=log.say))
+            finally:
+                writing.cancel()
+                await asyncio.wait([writing])
         except CarrelError as error:
             await self._keep_log(entry, began, error.message)
             raise
         entry.seconds = self._clock.monotonic() - started
         await self._keep_log(entry, began, f"built in {entry.seconds:.1f} s")
         return userland
+
+    async def _write_log(self, entry: _Entry, began: datetime) -> None:
+        """Write down what a build prints as it goes, so that it is there also where the gateway ends meanwhile."""
+        logs, written = self._logs, 0
+        while logs is not None:
+            await asyncio.sleep(LOG_SECONDS)
+            if entry.log.lines != written:
+                written = entry.log.lines
+                half = asyncio.ensure_future(asyncio.to_thread(logs.write, entry.packages, entry.log, at=began))
+                try:
+                    await asyncio.shield(half)
+                finally:
+                    # The whole is written next, and is not to be overwritten by this.
+                    await asyncio.wait([half])
 
     async def _keep_log(self, entry: _Entry, began: datetime, ended: str) -> None:
         logs = self._logs

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -33,9 +33,12 @@ class BuildLog:
         self._head: list[str] = []
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._left_out = 0
+        self.lines = 0
+        """How many it was told."""
 
     def say(self, line: str) -> None:
         """Take one line."""
+        self.lines += 1
         text = escape_text(line)
         if self._hidden:
             text = text.replace(self._hidden, "STATE")
@@ -60,6 +63,10 @@ class BuildLogs:
         self._directory = directory
         self._hidden = hidden
 
+    def write(self, packages: Iterable[str], log: BuildLog, *, at: datetime) -> None:
+        """Write down what a build that goes on has printed so far; `keep` puts the whole in its place."""
+        self._put(sorted(packages), log, at, "the gateway ended before it was over")
+
     def begin(self) -> BuildLog:
         """The log of a build that begins."""
         return BuildLog(self._hidden)
@@ -70,14 +77,20 @@ class BuildLogs:
         Where the disk is full it is not kept.
         """
         names = sorted(packages)
+        with contextlib.suppress(OSError):
+            self._put(names, log, at, ended)
+            self._prune(_key(names))
+
+    def _put(self, names: Sequence[str], log: BuildLog, at: datetime, ended: str) -> None:
         head = BuildLog(self._hidden)
         head.say(f"== {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} {' '.join(names) or 'the base set'}: {ended}")
         with contextlib.suppress(OSError):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = self._directory / f"{_key(names)}-{at.astimezone(UTC):%Y%m%dT%H%M%S%f}.log"
-            file.write_text("\n".join(part for part in (head.text(), log.text()) if part) + "\n", encoding="utf-8")
-            file.chmod(0o600)
-            self._prune(_key(names))
+            half = file.with_suffix(".half")
+            half.write_text("\n".join(part for part in (head.text(), log.text()) if part) + "\n", encoding="utf-8")
+            half.chmod(0o600)
+            half.replace(file)
 
     def text(self, packages: Iterable[str]) -> str:
         """What is kept of the builds of ``packages``, the oldest first."""

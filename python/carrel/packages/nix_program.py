@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from carrel import processes
-from carrel.packages.protocol import BuildFailed
+from carrel.packages.protocol import BuildFailed, EvaluationStopped
 from carrel.telemetry import escape_text
 
 DAEMON: Final = "daemon"
@@ -85,7 +85,7 @@ class NixProgram:
         self._limits = limits
 
     async def evaluate(self, command: Sequence[str], lines: Lines) -> processes.Completed:
-        """Run a program that evaluates; raises BuildFailed where it is over its time."""
+        """Run a program that evaluates; raises EvaluationStopped where it is over its time."""
         seconds = self._limits.evaluation_seconds
         limits = {
             resource.RLIMIT_AS: self._limits.evaluation_bytes + _BESIDE_HEAP,
@@ -96,7 +96,7 @@ class NixProgram:
         try:
             return await self._run([*command, *self.settings()], seconds, lines, 0.0, limits)
         except processes.ProcessFailed as error:
-            raise BuildFailed(
+            raise EvaluationStopped(
                 f"The environment cannot be built: its evaluation was stopped ({error.message.rstrip('.')}). "
                 "packages.evaluation_seconds is its limit."
             ) from error

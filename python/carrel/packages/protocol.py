@@ -31,6 +31,10 @@ class BuildFailed(PackageError):
     retryable = True
 
 
+class EvaluationStopped(BuildFailed):
+    """An evaluation was over its time: the machine was busy, or the expression has no end."""
+
+
 @dataclass(frozen=True, slots=True)
 class EnvironmentState:
     """Where one package set stands. ``reason`` says why it failed or what it waits for; ``log`` ends the build log."""

@@ -171,14 +171,20 @@ def _copy_file(source: int, target: int, name: str, copied: Copied, limits: Limi
             copied.left_out += 1
             return
         if copied.bytes + found.st_blocks * 512 > limits.most_bytes:
-            raise TooLarge(f"The workspace is over {limits.most_bytes} bytes, which is the most that is kept of one.")
+            raise TooLarge(
+                f"The workspace is over {limits.most_bytes} bytes, which is the most that is kept of one "
+                "(sandbox.snapshot_bytes)."
+            )
         made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
         try:
             if not _shared(opened, made):
                 copied.unshared += found.st_blocks * 512
                 if limits.most_unshared is not None and copied.unshared > limits.most_unshared:
                     most = limits.most_unshared
-                    raise TooLarge(f"The workspace is over {most} bytes, and this file system cannot share content.")
+                    raise TooLarge(
+                        f"The workspace is over {most} bytes, and this file system cannot share content "
+                        "(sandbox.snapshot_copy_bytes)."
+                    )
                 _copy_content(opened, made, found.st_size)
             os.fchmod(made, stat.S_IMODE(found.st_mode) & 0o777)
             os.utime(made, ns=(found.st_atime_ns, found.st_mtime_ns))

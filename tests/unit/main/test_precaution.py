@@ -15,6 +15,7 @@ from carrel.main.precaution import Precautions
 from carrel.sandbox.snapshots import Snapshot, Snapshots
 from carrel.sandbox.tree import Limits
 from carrel.tenancy.handle import Tenant
+from tests.fakes.clock import FakeClock
 from tests.fakes.sandbox import FakeSandbox
 from tests.fakes.tenants import make_tenant
 
@@ -26,7 +27,8 @@ class Rig:
         self.workspace.mkdir(parents=True)
         self.snapshots = Snapshots(clock=SystemClock(), removes=remove_workspace)
         self.sandbox = FakeSandbox()
-        self.precautions = Precautions(snapshots=self.snapshots, sandbox=self.sandbox)
+        self.clock = FakeClock()
+        self.precautions = Precautions(snapshots=self.snapshots, sandbox=self.sandbox, clock=self.clock)
         self.told: list[str] = []
 
     def limit(self, **limits: int) -> None:
@@ -71,9 +73,14 @@ async def test_what_is_too_large_is_told_once_and_stops_nothing(rig: Rig, limit:
     rig.limit(**{limit: 1 << 30})
     assert len(await rig.take()) == 1
     (rig.workspace / "more").touch()
-    rig.limit(**{limit: 1000})
+    rig.limit(**{limit: 900})
+    await rig.take()
+    assert len(rig.told) == 1, "the same reason with other numbers, on the same day"
+    rig.clock.advance(86_401)
+    await rig.take()
     await rig.take()
     assert len(rig.told) == 2
+    assert f"(sandbox.{limit})" in rig.told[-1]
 
 
 async def test_many_entries_and_what_takes_too_long_are_given_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

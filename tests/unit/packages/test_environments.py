@@ -12,7 +12,7 @@ from carrel.errors import Unavailable
 from carrel.packages import environments
 from carrel.packages.environments import Environments
 from carrel.packages.logs import BuildLogs
-from carrel.packages.protocol import About, BuildFailed, PackageError
+from carrel.packages.protocol import About, BuildFailed, EvaluationStopped, PackageError
 from carrel.tasks import Tasks
 from carrel.tenancy.userland import Userland
 from tests.fakes.clock import FakeClock
@@ -48,9 +48,9 @@ class Source:
         return self.userland(packages) if packages in self.before else None
 
     async def build(self, packages: frozenset[str], *, log: Callable[[str], None]) -> Userland:
+        log(f"building {sorted(packages)}")
         await self.go.wait()
         self.built.append(packages)
-        log(f"building {sorted(packages)}")
         if self.failures:
             raise self.failures.pop(0)
         return self.userland(packages)
@@ -74,8 +74,8 @@ async def tasks() -> AsyncIterator[Tasks]:
     await made.close()
 
 
-def make(source: Source, tasks: Tasks, *, require_closure: bool = True) -> Environments:
-    return Environments(source=source, require_closure=require_closure, clock=SystemClock(), tasks=tasks)
+def make(source: Source, tasks: Tasks, *, require_closure: bool = True, logs: BuildLogs | None = None) -> Environments:
+    return Environments(source=source, require_closure=require_closure, clock=SystemClock(), tasks=tasks, logs=logs)
 
 
 async def test_a_set_is_built_once_for_all_who_ask(tasks: Tasks) -> None:
@@ -123,6 +123,37 @@ async def test_what_may_pass_is_tried_again_for_as_long_as_it_takes(
     made.request(JQ)
     await eventually(lambda: made.states()[0].state == "ready")
     assert len(source.built) == 6
+
+
+async def test_an_evaluation_without_end_is_given_up_until_something_changes(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environments, "RETRY_SECONDS", (0.0,))
+    source = Source(*(EvaluationStopped("Its evaluation was stopped.") for _ in range(environments.EVALUATIONS)))
+    source.go.set()
+    made = make(source, tasks)
+    made.request(JQ)
+    await eventually(lambda: len(source.built) == environments.EVALUATIONS and not made._entries[JQ].busy)
+    assert made.states()[0].state == "failed"
+    made.request(JQ)
+    assert not made._entries[JQ].busy, "who asks again is told, and begins nothing"
+    made.refresh()
+    await eventually(lambda: made.states()[0].state == "ready")
+
+
+async def test_what_a_build_prints_is_written_down_as_it_goes(
+    tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environments, "LOG_SECONDS", 0.01)
+    source = Source()
+    logs = BuildLogs(tmp_path, hidden="")
+    made = make(source, tasks, logs=logs)
+    made.request(JQ)
+    await eventually(lambda: "ended before it was over\nbuilding ['jq']" in logs.text(JQ))
+    source.go.set()
+    await eventually(lambda: made.states()[0].state == "ready")
+    await eventually(lambda: "built in" in logs.text(JQ))
+    assert "ended before" not in logs.text(JQ), "the whole is in its place"
 
 
 async def test_a_fault_of_our_own_is_told_too(tasks: Tasks) -> None:

@@ -31,6 +31,17 @@ def test_the_builds_of_a_set_are_told_with_when_and_how(kept: BuildLogs) -> None
     assert kept.text([]) == "== 2026-11-28T12:01:00Z the base set: built 1\nmade\n"
 
 
+def test_what_is_written_as_it_goes_stays_where_nobody_comes_to_its_end(kept: BuildLogs) -> None:
+    log = kept.begin()
+    log.say("halfway")
+    kept.write(["jq"], log, at=NOW)
+    assert kept.text(["jq"]) == "== 2026-11-28T12:00:00Z jq: the gateway ended before it was over\nhalfway\n"
+    log.say("done")
+    kept.keep(["jq"], log, at=NOW, ended="built")
+    assert kept.text(["jq"]) == "== 2026-11-28T12:00:00Z jq: built\nhalfway\ndone\n"
+    assert log.lines == 2
+
+
 def test_the_last_ones_are_kept(kept: BuildLogs, tmp_path: Path) -> None:
     for minute in range(logs.BUILDS + 3):
         keep(kept, "jq", minute=minute)

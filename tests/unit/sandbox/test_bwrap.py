@@ -43,10 +43,12 @@ def test_a_userlands_own_variables_are_kept() -> None:
 
 
 def test_limits_become_the_kernels() -> None:
-    made = bwrap.rlimits(shell("true", memory_bytes=1 << 20, cpu_seconds=3, pids=5, open_files=16, file_size_bytes=9))
+    made = bwrap.rlimits(
+        shell("true", memory_bytes=1 << 20, cpu_seconds=3, pids=5, open_files=16, file_size_bytes=2**21)
+    )
     assert made["DATA"] == (1 << 20, 1 << 20)
     assert made["CPU"] == (3, 4)
-    assert (made["NPROC"], made["NOFILE"], made["FSIZE"]) == ((5, 5), (16, 16), (9, 9))
+    assert (made["NPROC"], made["NOFILE"], made["FSIZE"]) == ((5, 5), (16, 16), (2**21, 2**21))
     assert made["CORE"] == (0, 0)
 
 

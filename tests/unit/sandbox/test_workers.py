@@ -67,7 +67,7 @@ async def test_limits_hold_for_each_command_and_its_death_is_its_own(runner: Bwr
     assert done.killed == "cpu"
     done = await runner.run(tenant, kept("yes", output_bytes=100))
     assert done.killed == "output"
-    done = await runner.run(tenant, kept("head -c 2000000 /dev/zero > big; echo $?", file_size_bytes=1_000_000))
+    done = await runner.run(tenant, kept("head -c 2000000 /dev/zero > big; echo $?", file_size_bytes=1 << 20))
     assert done.stdout != b"0\n"
     assert running(lasting)
     assert len(runner.kept()) == 1
