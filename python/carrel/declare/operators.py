@@ -16,7 +16,7 @@ from carrel.declare.modes import call_findings, mode_findings
 from carrel.declare.plans import Plans
 from carrel.declare.problems import Finding, Path, Severity, nearest, shown
 from carrel.declare.rate_card import ClassRates, RateCard, Rates
-from carrel.declare.tenant import SandboxConfig
+from carrel.declare.tenant import Plan, SandboxConfig
 
 OPERATOR_MODELS: Mapping[str, type[Gateway] | type[RateCard] | type[Plans] | type[Allowlists]] = {
     GATEWAY: Gateway,
@@ -58,6 +58,11 @@ class Operators:
     def rate_card_hash(self) -> str:
         """The SHA-256 of the rate card's canonical JSON."""
         return hashlib.sha256(canonical(self.rate_card)).hexdigest()
+
+    @cached_property
+    def plan_hashes(self) -> Mapping[str, str]:
+        """The SHA-256 of each plan's canonical JSON, by name."""
+        return {name: hashlib.sha256(canonical(plan)).hexdigest() for name, plan in self.plans.plans.items()}
 
     @cached_property
     def revision(self) -> str:
@@ -118,7 +123,7 @@ def assemble(models: Mapping[str, Any]) -> Operators:
     return Operators(gateway or Gateway(), rate_card or RateCard(), plans or Plans(), allowlists or Allowlists())
 
 
-def canonical(model: Gateway | RateCard | Plans | Allowlists) -> bytes:
+def canonical(model: Gateway | RateCard | Plans | Plan | Allowlists) -> bytes:
     """A model as JSON with what is default left out: equal bytes, equal meaning."""
     return model.model_dump_json(exclude_defaults=True).encode()
 

@@ -72,7 +72,9 @@ async def show_rate_card(exchange: Exchange) -> web.StreamResponse:
 
 async def show_plans(exchange: Exchange) -> web.StreamResponse:
     """The plans that tenants can be on."""
-    return document(await exchange.services.administration.plans())
+    told = await exchange.services.administration.plans()
+    hashes = exchange.snapshot.plan_hashes
+    return document({**told, "hashes": hashes} if isinstance(told, dict) else told)
 
 
 _PAGING: Final = (

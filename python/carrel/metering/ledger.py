@@ -27,7 +27,7 @@ from carrel.store.sqlite import AlreadyThere, open_database, transaction, transl
 from carrel.tenancy.paths import TenantRoot
 
 NAME: Final = "ledger.sqlite"
-VERSION: Final = 3
+VERSION: Final = 4
 _DAY_MICROSECONDS: Final = 86_400_000_000
 _SCHEMA: Final = """
 CREATE TABLE rates(
@@ -79,12 +79,27 @@ CREATE VIEW ledger AS SELECT
   output_tokens, reasoning_tokens, tool_calls, cost_usd, rate_snapshot, rate_card_hash, outcome, byo, estimated,
   calls.id AS id, member, cache_write_1h_tokens FROM calls JOIN rates ON rates.id = calls.rates_id;
 """
-SCHEMAS: Final = (_SCHEMA, _SINCE_2, _SINCE_3)
+_SINCE_4: Final = """
+CREATE TABLE plans_of(
+  id INTEGER PRIMARY KEY, plan TEXT NOT NULL, plan_hash TEXT NOT NULL, UNIQUE(plan, plan_hash)) STRICT;
+CREATE TRIGGER plans_are_not_changed BEFORE UPDATE ON plans_of BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER plans_are_not_deleted BEFORE DELETE ON plans_of BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+INSERT INTO plans_of VALUES (0, '', '');
+ALTER TABLE calls ADD COLUMN plan_id INTEGER NOT NULL DEFAULT 0;
+DROP VIEW ledger;
+CREATE VIEW ledger AS SELECT
+  strftime('%Y-%m-%dT%H:%M:%S', started / 1000000, 'unixepoch') || printf('.%06dZ', started % 1000000) AS timestamp,
+  request_id, provider_request_id, session_id, agent, model, input_tokens, cache_read_tokens, cache_write_tokens,
+  output_tokens, reasoning_tokens, tool_calls, cost_usd, rate_snapshot, rate_card_hash, outcome, byo, estimated,
+  calls.id AS id, member, cache_write_1h_tokens, plan, plan_hash
+  FROM calls JOIN rates ON rates.id = calls.rates_id JOIN plans_of ON plans_of.id = calls.plan_id;
+"""
+SCHEMAS: Final = (_SCHEMA, _SINCE_2, _SINCE_3, _SINCE_4)
 """What makes each version of the one before."""
 _COLUMNS: Final = (
     "id, started, ended, request_id, provider_request_id, session_id, agent, model, input_tokens, cache_read_tokens, "
     "cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, cost_usd, rates_id, outcome, byo, estimated, "
-    "member, cache_write_1h_tokens"
+    "member, cache_write_1h_tokens, plan_id"
 )
 _PLACES: Final = "(" + ",".join("?" * (_COLUMNS.count(",") + 1)) + ")"
 # Many rows in one statement: each statement takes the interpreter's lock from the event loop and gives it back.
@@ -145,6 +160,8 @@ class LedgerEntry:
     estimated: bool
     member: str
     cache_write_1h_tokens: int
+    plan: str
+    plan_hash: str
 
 
 def open_ledger(state_dir: Path, tenant: TenantId) -> apsw.Connection:
@@ -212,17 +229,22 @@ def _missing(connection: apsw.Connection, rows: Iterable[Row]) -> list[Row]:
 
 def _write(connection: apsw.Connection, rows: Sequence[Row]) -> dict[tuple[date, str], Sums]:
     rates: dict[tuple[str, str], int] = {}
+    plans: dict[tuple[str, str], int] = {("", ""): 0}
     values: list[tuple[Any, ...]] = []
     groups: dict[tuple[int, str], list[Row]] = {}
     for row in rows:
         key = (row.card_hash, row.rates)
         if key not in rates:
             rates[key] = _rates_id(connection, key)
+        plan = (row.plan, row.plan_hash)
+        if plan not in plans:
+            plans[plan] = _plan_id(connection, plan)
         c = row.counts
         values.append((
             row.id, row.started, row.ended, row.request_id, row.provider_request_id, row.session_id, row.agent,
             row.model, c.input, c.cache_read, c.cache_write, c.output, c.reasoning, row.tool_calls, plain(row.cost),
             rates[key], row.outcome, int(row.byo), int(row.estimated), row.member, c.cache_write_1h,
+            plans[plan],
         ))  # fmt: skip
         groups.setdefault((row.started // _DAY_MICROSECONDS, row.model), []).append(row)
     _insert(connection, values)
@@ -267,6 +289,12 @@ def _rates_id(connection: apsw.Connection, key: tuple[str, str]) -> int:
     return int(found[0])
 
 
+def _plan_id(connection: apsw.Connection, key: tuple[str, str]) -> int:
+    connection.execute("INSERT OR IGNORE INTO plans_of(plan, plan_hash) VALUES (?,?)", key)
+    found: Any = connection.execute("SELECT id FROM plans_of WHERE plan=? AND plan_hash=?", key).fetchone()
+    return int(found[0])
+
+
 def _sums(found: Sequence[Any]) -> Sums:
     calls, *counts, tool_calls, cost = found
     return Sums(calls, TokenCounts(*counts), tool_calls, Decimal(cost))
@@ -292,8 +320,8 @@ def entries(
         found: list[Any] = connection.execute(
             "SELECT seq, calls.id, started, request_id, provider_request_id, session_id, agent, model, input_tokens, "
             "cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, cost_usd, "
-            "rate_snapshot, rate_card_hash, outcome, byo, estimated, member, cache_write_1h_tokens "
-            "FROM calls JOIN rates ON rates.id = calls.rates_id "
+            "rate_snapshot, rate_card_hash, outcome, byo, estimated, member, cache_write_1h_tokens, plan, "
+            "plan_hash FROM calls JOIN rates ON rates.id = calls.rates_id JOIN plans_of ON plans_of.id = calls.plan_id "
             "WHERE (started, seq) > (?, ?) AND started >= ? AND started < ? ORDER BY started, seq LIMIT ?",
             (time, seq, first, last, limit),
         ).fetchall()
@@ -301,6 +329,6 @@ def entries(
 
 
 def _entry(row_id: str, started: int, rest: Sequence[Any]) -> LedgerEntry:
-    *names, rates, card_hash, outcome, byo, estimated, member, hour = rest
+    *names, rates, card_hash, outcome, byo, estimated, member, hour, plan, plan_hash = rest
     fields: list[Any] = [*names[:-1], Decimal(names[-1]), rates, card_hash, outcome, bool(byo), bool(estimated)]
-    return LedgerEntry(row_id, moment(started), *(*fields, member, hour))
+    return LedgerEntry(row_id, moment(started), *(*fields, member, hour, plan, plan_hash))

@@ -33,6 +33,8 @@ class Recovered:
 class _Tariff:
     price: Price
     card_hash: str
+    plan: str = ""
+    plan_hash: str = ""
 
 
 def read_journal(directory: Path, *, now: int) -> Recovered:
@@ -63,8 +65,11 @@ def _read(
 ) -> None:
     fields = line.decode().split("\t")
     if fields[0] == "P":
-        _, number, card_hash, snapshot = fields
-        tariffs[int(number)] = _Tariff(price_in(snapshot), card_hash)
+        # One of an older version names no plan.
+        _, number, card_hash, snapshot, *plan = fields
+        if len(plan) not in (0, 2):
+            raise ValueError("a tariff has a plan with its hash, or none")
+        tariffs[int(number)] = _Tariff(price_in(snapshot), card_hash, *plan)
     elif fields[0] == "R":
         call = read_opened(fields)
         opened[call.id] = (call, tariffs[call.tariff])
@@ -85,6 +90,7 @@ def _row(call: Opened, tariff: _Tariff, end: Settled) -> Row:
         provider_request_id=end.provider_request_id, session_id=call.session_id, agent=call.agent, model=call.model,
         counts=end.counts, tool_calls=end.tool_calls, cost=tariff.price.cost(end.counts), rates=tariff.price.snapshot,
         card_hash=tariff.card_hash, outcome=end.outcome, byo=call.byo, estimated=end.estimated, member=call.member,
+        plan=tariff.plan, plan_hash=tariff.plan_hash,
     )  # fmt: skip
 
 

@@ -26,15 +26,20 @@ _MAX_COUNT: Final = (1 << 53) - 1
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """A price with the number that the journal's lines name it by, and the hash of the card that it is from."""
+    """A price with the number that the journal's lines name it by, and the hash of the card that it is from.
+
+    ``plan`` is the tenant's, empty where it has none, ``plan_hash`` the SHA-256 of what the plan was.
+    """
 
     number: int
     price: Price
     card_hash: str
+    plan: str = ""
+    plan_hash: str = ""
 
     def line(self) -> bytes:
         """The journal's line for it."""
-        return f"P\t{self.number}\t{self.card_hash}\t{self.price.snapshot}".encode()
+        return f"P\t{self.number}\t{self.card_hash}\t{self.price.snapshot}\t{self.plan}\t{self.plan_hash}".encode()
 
 
 @dataclass(slots=True)
@@ -59,6 +64,8 @@ class Row:
     byo: bool
     estimated: bool
     member: str = ""
+    plan: str = ""
+    plan_hash: str = ""
 
     @property
     def day(self) -> date:

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -73,7 +73,7 @@ class Metering:
         )
         self._accounts: OrderedDict[TenantId, Account] = OrderedDict()
         self._loading: dict[TenantId, asyncio.Task[None]] = {}
-        self._tariffs: dict[tuple[str, bool], tuple[RateCard, Tariff]] = {}
+        self._tariffs: dict[tuple[str, bool, str], tuple[RateCard, Tariff]] = {}
         self._tariff_number = 0
         self._run_id = os.urandom(8).hex()
         self._calls = 0
@@ -122,7 +122,7 @@ class Metering:
         self._book.check(tenant.id)
         if call.max_input < 0 or call.max_output < 0:
             raise InvalidRequest("A call uses no fewer than 0 tokens.")
-        tariff = self._tariff(snapshot, call)
+        tariff = self._tariff(snapshot, call, tenant.config.plan or "")
         wall = self._stamp()
         account = self._account(tenant)
         while not account.knows(wall):
@@ -211,7 +211,7 @@ class Metering:
             session_id=asked.session_id or "", agent=asked.agent or "", model=asked.model, counts=counts,
             tool_calls=min(max(tool_calls, 0), 1_000_000), cost=call.tariff.price.cost(counts),
             rates=call.tariff.price.snapshot, card_hash=call.tariff.card_hash, outcome=outcome, byo=asked.byo,
-            estimated=estimated, member=call.member,
+            estimated=estimated, member=call.member, plan=call.tariff.plan, plan_hash=call.tariff.plan_hash,
         )  # fmt: skip
         if counts.total > call.hold.tokens:
             _log.warning(
@@ -263,17 +263,19 @@ class Metering:
                 of_day.use(total.counts.total, total.cost)
         account.learn(day, of_day, of_month)
 
-    def _tariff(self, snapshot: Snapshot, call: Call) -> Tariff:
-        known = self._tariffs.get((call.model, call.byo))
-        if known is not None and known[0] is snapshot.rate_card:
+    def _tariff(self, snapshot: Snapshot, call: Call, plan: str) -> Tariff:
+        plan_hash = snapshot.plan_hashes.get(plan, "")
+        known = self._tariffs.get((call.model, call.byo, plan))
+        if known is not None and known[0] is snapshot.rate_card and known[1].plan_hash == plan_hash:
             return known[1]
         price = price_for(snapshot.rate_card, call.model, byo=call.byo)
-        if known is not None and known[1].price == price and known[1].card_hash == snapshot.rate_card_hash:
+        tariff = Tariff(self._tariff_number, price, snapshot.rate_card_hash, plan, plan_hash)
+        if known is not None and replace(known[1], number=tariff.number) == tariff:
             tariff = known[1]
         else:
             self._tariff_number += 1
-            tariff = Tariff(self._tariff_number, price, snapshot.rate_card_hash)
-        self._tariffs[call.model, call.byo] = (snapshot.rate_card, tariff)
+            tariff = replace(tariff, number=self._tariff_number)
+        self._tariffs[call.model, call.byo, plan] = (snapshot.rate_card, tariff)
         return tariff
 
     def _stamp(self) -> datetime:

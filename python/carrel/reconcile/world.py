@@ -430,6 +430,7 @@ class World:
             operators.allowlists,
             dict(self._in_force),
             operators.plans,
+            operators.plan_hashes,
         )
 
     def tenant(self, tenant: TenantId) -> Tenant | None:

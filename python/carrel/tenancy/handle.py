@@ -79,7 +79,8 @@ class Tenant:
 class Snapshot:
     """One revision of everything declared. A request takes one and keeps it to its end.
 
-    ``rate_card_hash`` is the SHA-256 of the rate card's canonical JSON, which ledger rows name.
+    ``rate_card_hash`` is the SHA-256 of the rate card's canonical JSON, ``plan_hashes`` that of each plan's: ledger
+    rows name both.
     """
 
     revision: str
@@ -89,6 +90,7 @@ class Snapshot:
     allowlists: Allowlists
     tenants: Mapping[TenantId, Tenant] = field(default_factory=dict)
     plans: Plans = field(default_factory=Plans)
+    plan_hashes: Mapping[str, str] = field(default_factory=dict)
 
     def tenant(self, tenant_id: TenantId) -> Tenant:
         """The tenant of that id; raises NotFound."""

@@ -111,6 +111,18 @@ def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         open_ledger(tmp_path, ACME)
 
 
+def test_a_row_names_its_plan_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "tenants/acme").mkdir(parents=True)
+    ledger = open_ledger(tmp_path, ACME)
+    apply(ledger, [made("a", plan="pro", plan_hash="p1"), made("b", plan="pro", plan_hash="p2"), made("c")])
+    apply(ledger, [made("d", plan="pro", plan_hash="p1")])
+    assert list(ledger.execute("SELECT id, plan, plan_hash FROM ledger ORDER BY id")) == [
+        ("a", "pro", "p1"), ("b", "pro", "p2"), ("c", "", ""), ("d", "pro", "p1")
+    ]  # fmt: skip
+    assert {e.id: e.plan_hash for _, e in entries(ledger, MARCH, after=None, limit=9)}["b"] == "p2"
+    ledger.close()
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_ledger_of_an_earlier_version_takes_on_what_it_lacks(tmp_path: Path, version: int) -> None:
     (tmp_path / "tenants/acme/usage").mkdir(parents=True)

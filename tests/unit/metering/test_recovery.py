@@ -76,3 +76,13 @@ def test_whose_a_call_was_and_how_its_prices_were_outlive_a_crash(tmp_path: Path
     assert (rows["a"].cost, rows["a"].counts) == (Decimal("0.000045"), short)
     assert rows["b"].cost == Decimal("0.000576")
     assert rows["a"].rates == tariff.price.snapshot
+
+
+def test_the_plan_is_in_the_journal_and_an_older_line_names_none(tmp_path: Path) -> None:
+    tariff = Tariff(7, TARIFF.price, TARIFF.card_hash, "pro", "h" * 64)
+    write(tmp_path / "0000000001.journal", tariff.line(), opened("a"), settled_line(row(id="a")))
+    older = f"P\t7\t{TARIFF.card_hash}\t{TARIFF.price.snapshot}".encode()
+    write(tmp_path / "0000000002.journal", older, opened("b"), settled_line(row(id="b")))
+    rows = {one.id: one for one in read_journal(tmp_path, now=99).rows}
+    assert (rows["a"].plan, rows["a"].plan_hash) == ("pro", "h" * 64)
+    assert (rows["b"].plan, rows["b"].plan_hash) == ("", "")
