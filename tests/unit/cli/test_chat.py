@@ -14,6 +14,7 @@ from carrel.declare.tenant import Member
 from carrel.errors import UpstreamError
 from carrel.ids import TenantId
 from tests.fakes.edge import Edge
+from tests.fakes.patience import PATIENCE, eventually
 from tests.unit.cli.conftest import CommandLine
 
 # A shell's background job, as these tests may be run in, hands on that an interrupt is ignored.
@@ -101,19 +102,16 @@ async def test_a_conversation_stays_in_its_session(
 async def test_an_interrupt_stops_the_agent(edge: Edge, tmp_path: Path) -> None:
     process = await asyncio.to_thread(
         subprocess.Popen,
-        [sys.executable, "-c", PROGRAM, "chat", "acme", "wait: 30"],
+        [sys.executable, "-c", PROGRAM, "chat", "acme", "wait: 3600"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "CARREL_STATE_DIR": str(tmp_path)},
     )  # fmt: skip
     assert process.stdout is not None
     assert "shell" in await asyncio.to_thread(process.stdout.readline)
     process.send_signal(signal.SIGINT)
-    out, err = await asyncio.to_thread(process.communicate, timeout=20)
+    out, err = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
     assert process.returncode == 130
     assert "Traceback" not in out + err
     assert "stopped" in err
-    for _ in range(100):
-        if edge.agents.cancelled:
-            break
-        await asyncio.sleep(0.05)
+    await eventually(lambda: edge.agents.cancelled)
     assert edge.agents.cancelled == 1

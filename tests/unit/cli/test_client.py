@@ -1,4 +1,3 @@
-import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +12,7 @@ from carrel.cli.failures import GatewayUnreachable, NotUnderstood, Refused, Wron
 from carrel.cli.options import Target
 from carrel.wire.control import ChatOrder, TenantList
 from tests.fakes.edge import ADMIN_KEY, READER_KEY, Edge
+from tests.fakes.patience import eventually
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -157,13 +157,10 @@ async def test_a_method_of_json_rpc_that_is_refused_at_the_door(edge: Edge, tmp_
 
 async def test_leaving_a_stream_ends_what_it_asked_for(edge: Edge, tmp_path: Path) -> None:
     async with Client(Target(state_dir=tmp_path)) as client:
-        events = client.events(path_of("tenants", "acme", "chat"), ChatOrder(message="wait: 30"))
+        events = client.events(path_of("tenants", "acme", "chat"), ChatOrder(message="wait: 3600"))
         assert (await anext(events)).event == "session"
         await events.aclose()
-    for _ in range(100):
-        if edge.agents.cancelled:
-            break
-        await asyncio.sleep(0.05)
+    await eventually(lambda: edge.agents.cancelled)
     assert edge.agents.cancelled == 1
 
 

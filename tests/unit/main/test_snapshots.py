@@ -20,7 +20,7 @@ from carrel.sandbox.runner import BwrapSandbox
 from carrel.sandbox.snapshots import Snapshots
 from carrel.tenancy.handle import Tenant
 from carrel.wire import control
-from tests.fakes.patience import PATIENCE
+from tests.fakes.patience import PATIENCE, eventually
 from tests.fakes.sandboxed import LAUNCH_UID, reachable, shell, workspace_tenant
 from tests.unit.main.test_sandboxes import Lines
 
@@ -86,9 +86,7 @@ async def test_while_a_command_runs_in_a_sandbox_of_its_own_nothing_is_exchanged
     (workspace / "file").write_text("good")
     made = await keeping.make(tenant, control.SnapshotOrder(), by=BY)
     running = asyncio.ensure_future(sandbox.run(tenant, shell("touch mark; sleep 60")))
-    async with asyncio.timeout(PATIENCE):
-        while not (workspace / "mark").exists():
-            await asyncio.sleep(0.01)
+    await eventually((workspace / "mark").exists)
     with pytest.raises(Conflict):
         await keeping.roll_back(tenant, made.id, by=BY)
     running.cancel()

@@ -13,7 +13,7 @@ from carrel.packages.nix_program import Limits
 from carrel.packages.protocol import BuildFailed, PackageError, UnknownPackage
 from carrel.packages.sources import nixpkgs
 from tests.fakes.packageset import Built
-from tests.fakes.patience import PATIENCE
+from tests.fakes.patience import eventually
 from tests.fakes.running import running
 
 
@@ -93,9 +93,7 @@ async def test_an_evaluation_without_an_end_is_ended(ask: Asking) -> None:
 
 async def test_an_evaluation_that_is_given_up_is_ended(ask: Asking) -> None:
     task = asyncio.ensure_future(ask.source().build(frozenset({"loops"}), log=print))
-    async with asyncio.timeout(PATIENCE):
-        while not running("nix-instantiate", str(ask.state)):
-            await asyncio.sleep(0.02)
+    await eventually(lambda: running("nix-instantiate", str(ask.state)))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -12,6 +12,7 @@ from carrel.errors import SandboxUnavailable, TooLarge
 from carrel.sandbox.protocol import Job
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
+from tests.fakes.patience import eventually
 from tests.fakes.sandboxed import USR, shell
 
 
@@ -60,10 +61,7 @@ async def test_cancelling_at_any_moment_leaves_no_process_and_no_descriptor(
         asyncio.get_running_loop().call_later((number % 20) * 0.002, task.cancel)
         jobs.append(task)
     await asyncio.gather(*jobs, return_exceptions=True)
-    for _ in range(1500):
-        if not of_sandboxes(launcher) and len(os.listdir("/proc/self/fd")) <= before:
-            break
-        await asyncio.sleep(0.02)
+    await eventually(lambda: not of_sandboxes(launcher) and len(os.listdir("/proc/self/fd")) <= before)
     assert of_sandboxes(launcher) == []
     assert len(os.listdir("/proc/self/fd")) <= before
     assert (await runner.run(tenant, shell("echo fine"))).stdout == b"fine\n"
