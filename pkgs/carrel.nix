@@ -16,6 +16,7 @@ python.pkgs.buildPythonApplication {
     anthropic
     apsw
     cronsim
+    boto3
     cryptography
     cyclopts
     jsonschema
@@ -33,6 +34,7 @@ python.pkgs.buildPythonApplication {
     tzdata
     uvloop
     watchfiles
+    zstandard
   ];
 
   makeWrapperArgs = [ "--prefix" "PATH" ":" (lib.makeBinPath [ bubblewrap git nix ]) ];

@@ -53,6 +53,7 @@ from tests.fakes.administration import (
     FakeSecrets,
     FakeSnapshots,
 )
+from tests.fakes.backups import FakeBackups
 from tests.fakes.engines import running_engines
 from tests.fakes.tenants import make_snapshot, make_tenant
 
@@ -362,7 +363,7 @@ async def running_edge(
         "relay": relay, "providers": OneProvider(), "administration": FakeAdministration(directory),
         "reconciler": FakeReconciler(), "audit": FakeAudit(), "sandboxes": FakeSandboxes(),
         "secrets": FakeSecrets(), "packages": FakePackages(), "access": FakeAccess(), "snapshots": FakeSnapshots(),
-        "disk": disk,
+        "disk": disk, "backups": FakeBackups(),
         "hub": hub, "sends": sends,
         "keyed": Keyed(store=once, clock=SystemClock(), tasks=tasks), "metrics": Metrics(),
         "clock": SystemClock(), "version": "1.2.3", **overrides,

@@ -4,6 +4,7 @@ Everything hangs off the tenant's handle, so the id of another tenant's session 
 what is theirs alone (`sandbox.scope: member`), they have their sessions so too: a handle used for one knows no other's.
 """
 
+import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -43,6 +44,7 @@ MAX_PAGE: Final = 1000
 MAX_KEY: Final = 512
 SHELVES_KEPT: Final = 512
 CLOSE_SECONDS: Final = 5.0
+REST_SECONDS: Final = 0.05
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -183,6 +185,46 @@ class Sessions:
             return None
         loaded = await self._in_directory(tenant, lambda d: transcript.read(d, session_id))
         return answer_in(loaded.entries, session_id, request_id)
+
+    async def put(self, tenant: Tenant, session_id: SessionId, data: bytes, *, replace: bool = False) -> SessionSummary:
+        """Take a whole transcript in as that session; waits for a turn that runs.
+
+        Raises Conflict where there is one already and it is not to be replaced.
+        """
+        return await to_the_end(self._tasks, self._take_in(tenant, session_id, data, replace), name="put")
+
+    async def _take_in(self, tenant: Tenant, session_id: SessionId, data: bytes, replace: bool) -> SessionSummary:
+        async with self._turns.passing((_whose(tenant), session_id)), self._makers.passing(_whose(tenant)):
+            shelf = await self._shelf(tenant)
+            if session_id in shelf.sessions and not replace:
+                raise Conflict("There is a session of that id already: bring it back under another, or replace it.")
+            loaded = await self._workers.run(lambda: transcript.parse(data))
+            header = loaded.header or Header(id=session_id, agent="", created=self._clock.now())
+            of_key = shelf.by_key(header.agent, header.key) if header.key is not None else None
+            key = header.key if of_key is None or of_key.session_id == session_id else None
+            header = header.model_copy(update={"id": session_id, "key": key})
+            text = encode(header) + data[data.find(b"\n") + 1 :] if loaded.header is not None else data
+            with shelf.in_use():
+                await self._in_directory(tenant, lambda d: d.replace(transcript.file_name(session_id), text))
+                shelf.drop(session_id)
+                summary = SessionSummary.of(session_id, header, fallback=header.created)
+                summary = summary.after(loaded.entries, size=len(text))
+                shelf.put(summary)
+                await self._note(tenant, shelf, session_id)
+            return summary
+
+    async def rest(self, tenant_id: TenantId) -> None:
+        """Wait until no turn of the tenant's runs or waits, and forget what is known of its sessions.
+
+        New ones must be kept from beginning by the caller, and the time to wait too.
+        """
+        while self._turning(tenant_id):  # noqa: ASYNC110 - seldom asked, and turns end in many places
+            await asyncio.sleep(REST_SECONDS)
+        for whose in [whose for whose in self._places if whose[0] == tenant_id]:
+            del self._places[whose]
+
+    def _turning(self, tenant_id: TenantId) -> bool:
+        return any(isinstance(key, tuple) and key[0][0] == tenant_id for key in self._turns.inside())
 
     async def reset(self, tenant: Tenant, session_id: SessionId) -> None:
         """Begin the conversation anew under the same id; waits for a turn that runs. The transcript stays."""

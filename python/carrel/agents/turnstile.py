@@ -1,7 +1,7 @@
 """One at a time for each key, in the order of coming, with a bound on how many wait and for how long."""
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,6 +29,10 @@ class Turnstile:
 
     def __len__(self) -> int:
         return len(self._gates)
+
+    def inside(self) -> Iterator[Hashable]:
+        """The keys for which somebody is inside or waits."""
+        return iter(list(self._gates))
 
     @asynccontextmanager
     async def passing(self, key: Hashable) -> AsyncIterator[None]:

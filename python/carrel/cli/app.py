@@ -11,6 +11,7 @@ from cyclopts.exceptions import CycloptsError
 from carrel import __version__
 from carrel.cli import (
     audit,
+    backups,
     billing,
     chat,
     cron,
@@ -42,6 +43,7 @@ GROUPS: Final[Mapping[tuple[str, ...], str]] = {
     ("tenants",): "Create, list, show, suspend, resume and remove tenants.",
     ("tenants", "token"): "Issue, rotate, revoke and list a tenant's tokens.",
     ("tenants", "quota"): "Show and set a tenant's quotas.",
+    ("backup",): "Read backups back, and remove those that need not stay.",
     ("billing",): "Report what was used and what it cost.",
     ("secrets",): "Keep what a tenant's agents use and never have: set, list, rotate, remove.",
     ("grants",): "See what agents ask for, and decide.",
@@ -65,6 +67,11 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
     ("tenants", "suspend"): tenants.suspend,
     ("tenants", "resume"): tenants.resume,
     ("tenants", "remove"): tenants.remove,
+    ("tenants", "backup"): backups.backup,
+    ("tenants", "backups"): backups.backups,
+    ("tenants", "restore"): backups.restore,
+    ("backup", "verify"): backups.verify,
+    ("backup", "collect"): backups.collect,
     ("tenants", "snapshot"): snapshots.snapshot,
     ("tenants", "snapshots"): snapshots.snapshots,
     ("tenants", "rollback"): snapshots.rollback,

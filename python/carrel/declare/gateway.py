@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from carrel.declare.backup import BackupConfig
 from carrel.declare.base import AdminKey, Declared, ModelName, Name, Seconds, SecretRef
 from carrel.declare.tenant import TenantDefaults
 
@@ -116,6 +117,7 @@ class Gateway(Declared):
     require_closure: bool = Field(False, description="Refuse to run tools where the closure cannot be given.")
     packages: PackagesConfig = Field(PackagesConfig(), description="Where sandboxes' packages come from.")
     reconcile: ReconcileConfig = Field(ReconcileConfig(), description="What removal and drift lead to.")
+    backup: BackupConfig = Field(BackupConfig(), description="Backups of tenants.")
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = Field(
         32 * 1024 * 1024, description="The largest request body."
     )

@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from carrel.declare.backup import TenantBackup
 from carrel.declare.base import (
     Bytes,
     Declared,
@@ -250,10 +251,10 @@ class Tenant(Declared):
     cron: Kept = Field(None, description="Kept for a later version; not acted upon.")
     memory: Memory = Field(Memory(), description="How what agents should remember is searched.")
     voice: Kept = Field(None, description="Kept for a later version; not acted upon.")
-    backup: Kept = Field(None, description="Kept for a later version; not acted upon.")
+    backup: TenantBackup = Field(TenantBackup(), description="What is different about its backups.")
 
 
-NOT_ACTED_UPON: Final = ("channels", "mcp_servers", "cron", "voice", "backup")
+NOT_ACTED_UPON: Final = ("channels", "mcp_servers", "cron", "voice")
 """Keys that are accepted and warned about: what they declare comes with a later version."""
 
 OVERLAY_KEYS: Final = ("display_name", "packages", "cron", "memory", "voice", "egress")

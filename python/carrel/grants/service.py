@@ -121,6 +121,11 @@ class Grants:
                 pass
         return next((one for one in await self._book(tenant) if one.id == grant.id), grant)
 
+    def forget(self, tenant: TenantId) -> None:
+        """Forget what is known of a tenant's, after its directory was replaced: it is read anew."""
+        self._books.pop(tenant, None)
+        self._tenants.pop(tenant, None)
+
     # --- deciding ---
 
     async def all(self, tenant: Tenant) -> list[Grant]:

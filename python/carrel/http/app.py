@@ -6,6 +6,7 @@ from aiohttp import web
 
 from carrel.http import (
     chat,
+    control_backups,
     control_house,
     control_sandboxes,
     control_secrets,
@@ -40,6 +41,7 @@ def all_routes(readiness: Readiness) -> tuple[Route, ...]:
         *control_sandboxes.ROUTES,
         *control_secrets.ROUTES,
         *control_snapshots.ROUTES,
+        *control_backups.ROUTES,
     )
     return (*routes, openapi.route(routes))
 

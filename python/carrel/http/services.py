@@ -27,7 +27,7 @@ from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.dialects.protocol import CallFields
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
-from carrel.wire import control, rpc
+from carrel.wire import backups, control, rpc
 from carrel.wire.conversation import Message
 
 
@@ -282,6 +282,28 @@ class SnapshotKeeping(Protocol):
     async def remove(self, tenant: Tenant, snapshot_id: str, *, by: control.Actor) -> None: ...
 
 
+class BackupKeeping(Protocol):
+    """Backups of tenants. ``local``: who asks is on the gateway's machine, and may name any place."""
+
+    async def list(self, tenant: Tenant, place: str | None, *, local: bool) -> backups.BackupList: ...
+    def running(self, tenant: Tenant) -> backups.JobView: ...
+    async def back_up(
+        self, tenant: Tenant, order: backups.BackupOrder, *, by: control.Actor, local: bool
+    ) -> backups.BackupView: ...
+    async def verify(
+        self, tenant: Tenant, order: backups.VerifyOrder, *, by: control.Actor, local: bool
+    ) -> backups.Verified: ...
+    async def collect(
+        self, tenant: Tenant, order: backups.CollectOrder, *, by: control.Actor, local: bool
+    ) -> backups.CollectedView: ...
+    async def restore(
+        self, tenant: Tenant, order: backups.RestoreOrder, *, by: control.Actor, local: bool
+    ) -> backups.RestoreView: ...
+    async def decide(self, tenant: Tenant, order: backups.RestoreDecision, *, by: control.Actor) -> None: ...
+    async def back_up_own(self, tenant: Tenant, *, by: control.Actor) -> backups.BackupView: ...
+    async def restore_own(self, tenant: Tenant, key: str, *, by: control.Actor) -> backups.RestoreView: ...
+
+
 class SecretKeeping(Protocol):
     """Tenants' vaults, for an operator."""
 
@@ -371,6 +393,7 @@ class Services:
     packages: Packages | None = None
     access: Access | None = None
     snapshots: SnapshotKeeping | None = None
+    backups: BackupKeeping | None = None
     disk: DiskUse | None = None
     keyed: Keyed | None = None
     engines: Engines | None = None

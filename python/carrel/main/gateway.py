@@ -24,6 +24,7 @@ from carrel.agents.sessions import Sessions
 from carrel.agents.told import ToldAgents
 from carrel.agents.workspace import remove_workspace
 from carrel.audit.log import Audit
+from carrel.backup.service import Backups, clear_left
 from carrel.cli.gateway_options import GatewayOptions
 from carrel.clock import Clock, SystemClock
 from carrel.declare.host import Placement
@@ -38,6 +39,7 @@ from carrel.http.services import Services
 from carrel.ids import TenantId, new_request_id
 from carrel.main.access import Access
 from carrel.main.announce import Announcement
+from carrel.main.backups import BackupKeeping, TenantAtRest, keep_backups
 from carrel.main.disk import DiskUse
 from carrel.main.egress import placeholder_key
 from carrel.main.embeddings import Embedder
@@ -205,6 +207,7 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     stack.push_async_callback(meter.close)
     audit = Audit(state_dir=options.state_dir, clock=clock)
     await audit.start()
+    await asyncio.to_thread(clear_left, options.state_dir)
     tokens = TokenStore(state_dir=options.state_dir, clock=clock)
     for problem in await asyncio.to_thread(tokens.load):
         _log.error("tokens cannot be used", reason=problem)
@@ -381,10 +384,25 @@ def _build(
         packages=packages, access=talk.access, hub=talk.hub, sends=talk.sends, keyed=talk.keyed, engines=engines,
         snapshots=SnapshotKeeping(snapshots=talk.snapshots, sandbox=sandbox, audit=ground.audit),
         disk=DiskUse(sandbox=sandbox, snapshots=talk.snapshots), host_names=options.names,
+        backups=_backups(options, ground, talk, stack),
     )  # fmt: skip
     server = Server(services)
     stack.push_async_callback(server.stop, options.drain_seconds)
     return _Rooms(server, administration, sandbox, house)
+
+
+def _backups(options: GatewayOptions, ground: _Ground, talk: _Talk, stack: AsyncExitStack) -> BackupKeeping:
+    tasks = _tasks("backups", stack)
+    house = TenantAtRest(
+        meter=ground.meter, reconciler=ground.reconciler, sandbox=ground.sandbox, sessions=talk.sessions,
+        tokens=ground.tokens, grants=talk.grants, tenants_dir=options.tenants_dir,
+    )  # fmt: skip
+    service = Backups(
+        state_dir=options.state_dir, directory=ground.directory, clock=ground.clock, keys=ground.ring,
+        secrets=ground.secrets, house=house,
+    )  # fmt: skip
+    stack.callback(service.close)
+    return keep_backups(service, directory=ground.directory, clock=ground.clock, audit=ground.audit, tasks=tasks)
 
 
 def _tasks(owner: str, stack: AsyncExitStack) -> Tasks:

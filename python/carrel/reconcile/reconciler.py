@@ -439,6 +439,21 @@ class Reconciler:
             await self._pass(None, at_once=True)
         return self._directory.current
 
+    async def rest(self, tenant: TenantId, why: str) -> None:
+        """Let nothing run for a tenant until `wake`; returns when the listeners acted on it. See `World.rest`."""
+        await self._changed(lambda: self.world.rest(tenant, why))
+
+    async def wake(self, tenant: TenantId) -> None:
+        """Bring a tenant back that rests, with everything of it opened anew."""
+        await self._changed(lambda: self.world.wake(tenant))
+
+    async def _changed(self, work: Callable[[], tuple[Snapshot, Plan]]) -> None:
+        async with self._lock:
+            started = self._clock.monotonic()
+            snapshot, plan = await self._worker.run(work)
+            told = self._publish(snapshot, plan, started)
+        await self._heard(told)
+
     async def plan(self, directory: Path | None = None) -> Plan:
         """What bringing ``directory`` (by default the gateway's own) into force would change now."""
         path = directory if directory is not None else self._tenants_dir

@@ -6,6 +6,7 @@ its data; where the operator's own files are broken all stays as it is. What fai
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from carrel.declare.operators import Operators, operators_from
 from carrel.declare.problems import DeclarationInvalid, Problem
 from carrel.declare.tenant import Agent
 from carrel.declare.tenant import Tenant as TenantConfig
-from carrel.errors import CarrelError, Conflict
+from carrel.errors import CarrelError, Conflict, NotFound
 from carrel.ids import TenantId
 from carrel.plan.changes import Change, changes
 from carrel.plan.plan import Action, Observed, ObservedTenant, Plan, Verb, as_json, tenant_action
@@ -70,6 +71,7 @@ class World:
         self._removed: set[TenantId] = set()
         self._ordered: set[TenantId] = set()
         self._lost: list[tuple[float, int]] = []
+        self._resting: set[TenantId] = set()
         self._sum = 0
         self._started = False
 
@@ -138,6 +140,23 @@ class World:
             self.restate([t for t, held in self._in_force.items() if frozenset(held.config.packages) in changed])
             self.flush()
 
+    def rest(self, tenant: TenantId, why: str) -> tuple[Snapshot, Plan]:
+        """Let nothing run for a tenant until `wake`, whatever is declared meanwhile. Raises NotFound, Conflict."""
+        held = self._in_force.get(tenant)
+        if held is None or held.removed:
+            raise NotFound("No such tenant is declared.")
+        if tenant in self._resting:
+            raise Conflict(f"{tenant} rests already.")
+        self._resting.add(tenant)
+        self._put(replace(held, suspended=True, problem=why))
+        return self.snapshot(), Plan()
+
+    def wake(self, tenant: TenantId) -> tuple[Snapshot, Plan]:
+        """Bring the tenant back as it is declared now, with its directory opened and its overlay read anew."""
+        self._resting.discard(tenant)
+        self._drop(tenant)
+        return self._settle(self.loader.load([f"{tenant}.yaml"]) | {tenant})
+
     def _purged(self) -> set[TenantId]:
         """Removed tenants whose data is gone too: nothing is left of them to show."""
         return {t for t in self._removed if not (self._home / t).is_dir()}
@@ -203,6 +222,8 @@ class World:
 
     def _bring(self, tenant: TenantId) -> Action | None:
         held, judged = self._in_force.get(tenant), self.loader.tenants.get(tenant)
+        if tenant in self._resting:
+            return None
         if judged is None:
             return self._take_away(tenant, held)
         action = tenant_action(tenant, judged, self._observe(held)) if self._started else _first_action(judged)

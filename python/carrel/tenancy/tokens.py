@@ -118,6 +118,23 @@ class TokenStore:
         self._index()
         return problems
 
+    def reload(self, tenant: TenantId) -> None:
+        """Read a tenant's issued tokens anew, after its directory was replaced. Raises TokensUnreadable."""
+        try:
+            records = _read(self._state_dir / "tenants" / tenant, tenant)
+        except FileNotFoundError:
+            records = {}
+        except TokensUnreadable:
+            self._damaged.add(tenant)
+            with self._changing:
+                self._issued.pop(tenant, None)
+                self._index()
+            raise
+        self._damaged.discard(tenant)
+        with self._changing:
+            self._issued[tenant] = records
+            self._index()
+
     def declare(self, snapshot: Snapshot) -> None:
         """Take the tokens that ``snapshot`` declares in place of those declared before."""
         declared = {

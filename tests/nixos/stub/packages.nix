@@ -9,8 +9,8 @@ let
   };
   overridden = { fetchPypi = arguments: fake arguments.pname { }; };
   names = [
-    "aiohttp" "anthropic" "apsw" "cronsim" "cryptography" "cyclopts" "jsonschema" "openai" "prometheus-client" "pydantic" "pyyaml" "rfc3339-validator" "rfc3986-validator" "rich" "sqlite-vec" "tzdata"
-    "ruamel-yaml" "structlog" "tenacity" "uvloop" "watchfiles" "hatchling"
+    "aiohttp" "anthropic" "apsw" "boto3" "cronsim" "cryptography" "cyclopts" "jsonschema" "openai" "prometheus-client" "pydantic" "pyyaml" "rfc3339-validator" "rfc3986-validator" "rich" "sqlite-vec" "tzdata"
+    "ruamel-yaml" "structlog" "tenacity" "uvloop" "watchfiles" "zstandard" "hatchling"
   ];
   module = name: fake name {
     version = "3.12.0";

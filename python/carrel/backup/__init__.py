@@ -1,0 +1,1 @@
+"""Backups of tenants: encrypted here, kept elsewhere, brought back whole."""

@@ -1,0 +1,66 @@
+"""Makes a restored tree the target's own: secrets sealed for it, tokens only where they are its tokens.
+
+A secret is sealed for one tenant under a version of the master key. It comes back where this host has that version,
+and is left out, by name, where it has not. A token's text names the tenant that it was made for, so for another id
+tokens are left out too.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from carrel.backup.repository import Keys
+from carrel.errors import NotFound
+from carrel.ids import TenantId
+from carrel.secrets import MAX_SECRET_BYTES
+from carrel.tenancy.paths import TenantRoot
+from carrel.vault.box import SealBroken, open_sealed, seal
+from carrel.vault.keys import MasterKeyUnusable
+
+_VAULT: Final = "credentials/vault"
+_SUFFIX: Final = ".sealed"
+_TOKENS: Final = "credentials/tokens.json"
+_MOST: Final = 2 * MAX_SECRET_BYTES + 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What did not come along. ``secrets`` by name; ``tokens`` says that there were some."""
+
+    secrets: tuple[str, ...] = ()
+    tokens: bool = False
+
+
+def adopt(tree: Path, source: TenantId, target: TenantId, keys: Keys) -> Adopted:
+    """Make ``tree``, restored from ``source``'s backup, fit for ``target``. Blocking."""
+    root = TenantRoot.open(tree)
+    try:
+        return Adopted(_secrets(root, source, target, keys), source != target and _without_tokens(root))
+    finally:
+        root.close()
+
+
+def _secrets(root: TenantRoot, source: TenantId, target: TenantId, keys: Keys) -> tuple[str, ...]:
+    try:
+        names = sorted(name for name, _ in root.entries(_VAULT) if name.endswith(_SUFFIX))
+    except NotFound:
+        return ()
+    lost = []
+    for file in names:
+        name, path = file.removesuffix(_SUFFIX), f"{_VAULT}/{file}"
+        try:
+            content = open_sealed(keys.current(), source, name, root.read(path, limit=_MOST))
+            if source != target:
+                root.replace(path, seal(keys.current(to_seal=True), target, name, content))
+        except (SealBroken, MasterKeyUnusable):
+            root.remove(path)
+            lost.append(name)
+    return tuple(lost)
+
+
+def _without_tokens(root: TenantRoot) -> bool:
+    try:
+        root.remove(_TOKENS)
+    except NotFound:
+        return False
+    return True

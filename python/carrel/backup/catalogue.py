@@ -1,0 +1,138 @@
+"""What a repository's objects hold: the lock to its key, its list of backups, a backup's manifest, and its entries."""
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from carrel.ids import TENANT_ID_PATTERN
+
+FORMAT: Final = 1
+BACKUP_ID_PATTERN: Final = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
+PIECE_PATTERN: Final = r"^[0-9a-f]{64}$"
+MOST_BACKUPS: Final = 2000
+MOST_LEFT_OUT_NAMED: Final = 100
+
+PieceName = Annotated[str, Field(pattern=PIECE_PATTERN)]
+BackupId = Annotated[str, Field(pattern=BACKUP_ID_PATTERN)]
+Count = Annotated[int, Field(ge=0, le=1 << 60)]
+
+
+class Stored(BaseModel):
+    """Base of what is stored: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class WrappedKey(Stored):
+    """The repository's key, sealed by a version of the master key."""
+
+    version: Annotated[int, Field(ge=1, le=0xFFFF)]
+    sealed: Annotated[str, Field(max_length=1024)]
+
+
+class RepositoryFile(Stored):
+    """`repository.json`, in the clear: whose it is, and its key as the vault seals a secret."""
+
+    format: Literal[1] = 1
+    tenant: Annotated[str, Field(pattern=TENANT_ID_PATTERN)]
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    created: datetime
+    key: WrappedKey
+
+
+class BackupInfo(Stored):
+    """One backup in the list. ``bytes`` is what it restores to, ``sent`` what it added to the store."""
+
+    id: BackupId
+    at: datetime
+    host: Annotated[str, Field(max_length=256)]
+    files: Count
+    bytes: Count
+    sent: Count
+    left_out: Count = 0
+    revision: str = ""
+
+
+class Collecting(Stored):
+    """Somebody removes pieces until then at the latest."""
+
+    by: Annotated[str, Field(max_length=64)]
+    until: datetime
+
+
+class Head(Stored):
+    """The list of backups, newest last. Every change of a repository replaces this, on condition that it is the last.
+
+    ``collections`` counts how often pieces were removed: who began before another one looks anew at what there is.
+    """
+
+    format: Literal[1] = 1
+    generation: Count = 0
+    collections: Count = 0
+    backups: tuple[BackupInfo, ...] = ()
+    collecting: Collecting | None = None
+
+    def find(self, backup_id: str) -> BackupInfo | None:
+        """The backup of that id."""
+        return next((one for one in self.backups if one.id == backup_id), None)
+
+
+class LeftOut(Stored):
+    """A name that is not in the backup, and why."""
+
+    path: str
+    why: str
+
+
+class Origin(Stored):
+    """Where a backup was made: ``revision`` is that of the tenant's effective configuration, ``declared`` of all."""
+
+    host: str
+    carrel: str
+    revision: str
+    declared: str
+    commit: str | None = None
+
+
+class Manifest(Stored):
+    """One backup. ``index`` are the pieces that hold its entries, one JSON document a line, in order of their paths."""
+
+    format: Literal[1] = 1
+    id: BackupId
+    tenant: Annotated[str, Field(pattern=TENANT_ID_PATTERN)]
+    at: datetime
+    origin: Origin
+    index: tuple[PieceName, ...]
+    entries: Count
+    files: Count
+    bytes: Count
+    left_out: Count = 0
+    left_out_named: Annotated[tuple[LeftOut, ...], Field(max_length=MOST_LEFT_OUT_NAMED)] = ()
+
+
+class Part(Stored):
+    """``length`` bytes from ``offset`` of a piece."""
+
+    piece: PieceName
+    offset: Annotated[int, Field(ge=0, le=16 << 20)]
+    length: Annotated[int, Field(ge=0, le=16 << 20)]
+
+
+class Entry(Stored):
+    """One name in a tenant's directory. ``seen`` tells a file that did not change since from one that did."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    kind: Literal["file", "directory", "link"]
+    mode: Annotated[int, Field(ge=0, le=0o777)] = 0o600
+    mtime: int = 0
+    size: Count = 0
+    sha256: str = ""
+    parts: tuple[Part, ...] = ()
+    target: Annotated[str, Field(max_length=4096)] = ""
+    seen: tuple[int, ...] = ()
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """What entries are ordered by: a directory, then what is in it."""
+        return tuple(self.path.split("/"))

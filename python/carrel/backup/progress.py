@@ -1,0 +1,34 @@
+"""How far a backup or a restore is, and when it may be done."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+Phase = Literal["waiting", "counting", "copying", "sending", "reading", "swapping", "done"]
+_SETTLED_SECONDS: Final = 1.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """Written by one thread and read by others. ``total`` and ``done`` are bytes of content, ``moved`` bytes sent or
+    fetched."""
+
+    phase: Phase = "waiting"
+    total: int = 0
+    done: int = 0
+    moved: int = 0
+    files: int = 0
+    now: Callable[[], float] = time.monotonic
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.now()
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until it is done at the pace so far; None where nothing can be said yet."""
+        spent = self.now() - self.began
+        if self.done <= 0 or spent < _SETTLED_SECONDS or self.total <= 0:
+            return None
+        return max(self.total - self.done, 0) * spent / self.done

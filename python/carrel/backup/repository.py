@@ -1,0 +1,249 @@
+"""One tenant's repository in a store: its key, its list of backups, and its sealed objects.
+
+    TENANT/repository.json   whose it is, and its key, sealed by the master key
+    TENANT/head              the list of backups
+    TENANT/manifests/ID      one backup each
+    TENANT/pieces/ab/NAME    content, and what lists it
+
+All of it blocks. Names of other tenants are never made here: every key begins with the tenant's id and a `/`.
+"""
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final, Protocol, TypeVar
+
+from pydantic import ValidationError
+
+from carrel.backup.catalogue import Entry, Head, Manifest, RepositoryFile, WrappedKey
+from carrel.backup.names import require_entry
+from carrel.backup.sealing import KEY_BYTES, MOST_CONTENT, OVERHEAD, Sealer
+from carrel.errors import CarrelError, NotFound
+from carrel.ids import TenantId
+from carrel.objects.protocol import (
+    ObjectChanged,
+    ObjectDamaged,
+    ObjectInfo,
+    ObjectMissing,
+    ObjectStore,
+    StoreRefused,
+)
+from carrel.vault.box import open_sealed, seal
+from carrel.vault.keys import MasterKeys
+
+M = TypeVar("M", RepositoryFile, Head, Manifest, Entry)
+MOST_SEALED: Final = MOST_CONTENT + OVERHEAD
+READS: Final = 3
+"""How often a piece is read before it is held to be damaged where it is, and not on its way."""
+_MOST_FILE: Final = 64 << 10
+_DELETED_AT_A_TIME: Final = 200
+
+
+class Keys(Protocol):
+    """Where master keys come from."""
+
+    def current(self, *, to_seal: bool = False) -> MasterKeys:
+        """See `carrel.vault.vault.Keys`."""
+        ...
+
+
+class NoRepository(NotFound):
+    """There are no backups of that tenant there."""
+
+    code = "no_backups"
+
+
+class Repository:
+    """The backups of ``tenant`` in a store. `at` or `make` gives one."""
+
+    def __init__(self, store: ObjectStore, tenant: TenantId, file: RepositoryFile, key: bytes) -> None:
+        self.store = store
+        self.tenant = tenant
+        self.id = file.id
+        self._sealer = Sealer(key, file.id)
+
+    # --- which one ---
+
+    @classmethod
+    def at(cls, store: ObjectStore, tenant: TenantId, keys: Keys) -> "Repository":
+        """The one that is there; raises NoRepository, ObjectDamaged, and what the vault raises without its key."""
+        file, tag = _read(store, tenant)
+        master = keys.current()
+        key = open_sealed(master, tenant, _secret(file.id), base64.b64decode(file.key.sealed))
+        if len(key) != KEY_BYTES:
+            raise ObjectDamaged(f"The key of {tenant}'s backups is none.")
+        if file.key.version != master.newest:
+            _rewrap(store, file, tag, _wrapped(tenant, file.id, key, keys))
+        return cls(store, tenant, file, key)
+
+    @classmethod
+    def make(cls, store: ObjectStore, tenant: TenantId, keys: Keys, now: datetime) -> "Repository":
+        """The one that is there, or a new one."""
+        try:
+            return cls.at(store, tenant, keys)
+        except NoRepository:
+            _require_conditions(store, tenant)
+        key = secrets.token_bytes(KEY_BYTES)
+        repository_id = secrets.token_hex(16)
+        file = RepositoryFile(
+            tenant=tenant, id=repository_id, created=now, key=_wrapped(tenant, repository_id, key, keys)
+        )  # fmt: skip
+        try:
+            store.put(f"{tenant}/repository.json", _shown(file), absent=True)
+        except ObjectChanged:
+            # Another host made one in between.
+            return cls.at(store, tenant, keys)
+        return cls.at(store, tenant, keys)
+
+    # --- the list of backups ---
+
+    def head(self) -> tuple[Head, str | None]:
+        """The list as it is, with its tag; an empty one where there is none yet."""
+        try:
+            sealed, tag = self.store.get(f"{self.tenant}/head", most=MOST_SEALED)
+        except ObjectMissing:
+            return Head(), None
+        return _parsed(Head, self._sealer.open("head", "head", sealed), "list of backups"), tag
+
+    def commit(self, head: Head, tag: str | None) -> None:
+        """Replace the list that has ``tag``; raises ObjectChanged where it is another one by now."""
+        content = head.model_copy(update={"generation": head.generation + 1}).model_dump_json().encode()
+        sealed = self._sealer.seal("head", "head", content)
+        self.store.put(f"{self.tenant}/head", sealed, replaces=tag, absent=tag is None)
+
+    # --- backups ---
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        """Write one; ids are never used twice."""
+        sealed = self._sealer.seal("manifest", manifest.id, manifest.model_dump_json().encode())
+        self.store.put(f"{self.tenant}/manifests/{manifest.id}", sealed)
+
+    def manifest(self, backup_id: str) -> Manifest:
+        """One backup's; raises ObjectMissing, ObjectDamaged."""
+        sealed, _ = self.store.get(f"{self.tenant}/manifests/{backup_id}", most=MOST_SEALED)
+        manifest = _parsed(Manifest, self._sealer.open("manifest", backup_id, sealed), "manifest")
+        if manifest.tenant != self.tenant or manifest.id != backup_id:
+            raise ObjectDamaged("The manifest is another backup's.")
+        return manifest
+
+    def manifests(self) -> Iterator[ObjectInfo]:
+        """All that are there, in the list or not."""
+        return self.store.list(f"{self.tenant}/manifests/")
+
+    def entries(self, manifest: Manifest) -> Iterator[Entry]:
+        """A backup's entries in order, each judged; raises UnsafePath, ObjectDamaged."""
+        last: tuple[str, ...] = ()
+        for name in manifest.index:
+            for line in self.piece(name).splitlines():
+                entry = require_entry(_parsed(Entry, line, "entry"))
+                if entry.order <= last:
+                    raise ObjectDamaged(f"The backup has {entry.path[:200]!r} twice, or out of its place.")
+                last = entry.order
+                yield entry
+
+    # --- pieces ---
+
+    def name(self, content: bytes) -> str:
+        """The name of a piece with that content."""
+        return self._sealer.name(content)
+
+    def pieces(self) -> Iterator[tuple[str, ObjectInfo]]:
+        """The names of all pieces that are there."""
+        for info in self.store.list(f"{self.tenant}/pieces/"):
+            yield info.key.rpartition("/")[2], info
+
+    def put_piece(self, name: str, content: bytes) -> int:
+        """Write one; how many bytes were sent."""
+        sealed = self._sealer.seal("piece", name, content)
+        self.store.put(self._piece(name), sealed)
+        return len(sealed)
+
+    def piece(self, name: str) -> bytes:
+        """The content of one; raises ObjectMissing, ObjectDamaged."""
+        for left in reversed(range(READS)):
+            try:
+                sealed, _ = self.store.get(self._piece(name), most=MOST_SEALED)
+                return self._sealer.open("piece", name, sealed)
+            except ObjectDamaged:
+                if not left:
+                    raise
+        raise AssertionError
+
+    def remove(self, keys: Sequence[str]) -> Iterator[int]:
+        """Remove objects of this repository, some at a time; gives how many each time, before they go."""
+        for at in range(0, len(keys), _DELETED_AT_A_TIME):
+            some = keys[at : at + _DELETED_AT_A_TIME]
+            for key in some:
+                if not key.startswith(f"{self.tenant}/"):
+                    raise CarrelError("A key of another tenant's is not touched.")
+            yield len(some)
+            self.store.delete(some)
+
+    def _piece(self, name: str) -> str:
+        return f"{self.tenant}/pieces/{name[:2]}/{name}"
+
+
+def _read(store: ObjectStore, tenant: TenantId) -> tuple[RepositoryFile, str]:
+    try:
+        data, tag = store.get(f"{tenant}/repository.json", most=_MOST_FILE)
+    except ObjectMissing:
+        raise NoRepository(f"There are no backups of {tenant} there.") from None
+    file = _parsed(RepositoryFile, data, "repository.json")
+    if file.tenant != tenant:
+        raise ObjectDamaged("The repository is another tenant's: it was moved there.")
+    return file, tag
+
+
+def _rewrap(store: ObjectStore, file: RepositoryFile, tag: str, key: WrappedKey) -> None:
+    """Keep the repository's key under the newest master key. Where that cannot be written now, it is the next time."""
+    try:
+        store.put(f"{file.tenant}/repository.json", _shown(file.model_copy(update={"key": key})), replaces=tag)
+    except (ObjectChanged, StoreRefused):
+        return
+
+
+def _wrapped(tenant: TenantId, repository_id: str, key: bytes, keys: Keys) -> WrappedKey:
+    master = keys.current(to_seal=True)
+    sealed = seal(master, tenant, _secret(repository_id), key)
+    return WrappedKey(version=master.newest, sealed=base64.b64encode(sealed).decode())
+
+
+def _secret(repository_id: str) -> str:
+    """What the vault calls the repository's key. No secret of a tenant's is called so: theirs begin with a letter."""
+    return f"/backup/{repository_id}"
+
+
+def _shown(file: RepositoryFile) -> bytes:
+    return json.dumps(json.loads(file.model_dump_json()), indent=1).encode() + b"\n"
+
+
+def _parsed(model: type[M], data: bytes, what: str) -> M:
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise ObjectDamaged(
+            f"The {what} of the backup is not as this version writes it ({where or 'not JSON'}): a later version of "
+            "Carrel may have."
+        ) from None  # fmt: skip
+
+
+def _require_conditions(store: ObjectStore, tenant: TenantId) -> None:
+    """Raise StoreRefused where the store takes a condition and does not hold it."""
+    if not store.conditional:
+        return
+    key = f"{tenant}/probe-{os.urandom(8).hex()}"
+    store.put(key, b"first", absent=True)
+    try:
+        store.put(key, b"second", absent=True)
+    except ObjectChanged:
+        return
+    finally:
+        store.delete([key])
+    raise StoreRefused(
+        "This store ignores conditional writes, so that two hosts could overwrite each other's list of backups: use "
+        "another, or say `conditional_writes: false` where only one host writes there."
+    )

@@ -1,0 +1,346 @@
+"""Backups and restores of the tenants of a gateway that runs. One at a time for each tenant."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+import structlog
+
+from carrel import __version__
+from carrel.backup import swap
+from carrel.backup.catalogue import BackupInfo, Origin
+from carrel.backup.note import Note, read_note, write_note
+from carrel.backup.progress import Progress
+from carrel.backup.reader import verify
+from carrel.backup.repository import Keys, NoRepository, Repository
+from carrel.backup.restore import Restored, chosen, fetch_one, look, prepare
+from carrel.backup.retention import Collected, collect
+from carrel.backup.run import Means, Subject, back_up, clear_scratch
+from carrel.backup.staging import remove_tree
+from carrel.backup.target import Secrets, keep_of, location_of, options_of
+from carrel.clock import Clock
+from carrel.declare.backup import BackupConfig
+from carrel.errors import CarrelError, Conflict, NotFound
+from carrel.ids import SessionId, TenantId
+from carrel.objects.location import Location
+from carrel.objects.open import open_store
+from carrel.objects.pace import Pace
+from carrel.objects.retry import Patience
+from carrel.tenancy.handle import Directory, Tenant
+
+_log = structlog.get_logger(__name__)
+T = TypeVar("T")
+SCRATCH: Final = "backup"
+
+
+class House(Protocol):
+    """What a backup needs of the rest of the gateway."""
+
+    async def flush(self, tenant: Tenant) -> None:
+        """Put on the disk what belongs into the tenant's directory and is not there yet."""
+        ...
+
+    def at_rest(self, tenant: Tenant) -> AbstractAsyncContextManager[None]:
+        """Nothing runs for the tenant and none of its files is open while the block lasts; then all is read anew.
+
+        Raises Conflict where what runs does not end.
+        """
+        ...
+
+    async def put_session(self, tenant: Tenant, session_id: SessionId, data: bytes, *, replace: bool) -> None:
+        """Take a transcript in as that session; raises Conflict where there is one and it is not to be replaced."""
+        ...
+
+    async def commit(self) -> str | None:
+        """The commit that tenants.d is at, None where it is in no git work tree."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """Which backup. ``place`` is where, None what is declared; ``tenant`` whose, ``backup`` its id, the newest by
+    default. ``anywhere``: who asks may name any place."""
+
+    place: str | None = None
+    tenant: TenantId | None = None
+    backup: str | None = None
+    anywhere: bool = False
+
+
+NEWEST: Final = From()
+"""The newest backup of a tenant's own, where it is declared to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    progress: Progress
+    pace: Pace
+
+
+class Backups:
+    """One for a gateway; `clear_left` comes first. `close` stops what runs; the next time goes on from there."""
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        directory: Directory,
+        clock: Clock,
+        keys: Keys,
+        secrets: Secrets,
+        house: House,
+        patience: Patience | None = None,
+    ) -> None:
+        self._home = state_dir / "tenants"
+        self._scratch = state_dir / "run" / SCRATCH
+        self._directory = directory
+        self._clock = clock
+        self._keys = keys
+        self._secrets = secrets
+        self._house = house
+        self._patience = patience
+        self._jobs: dict[TenantId, _Job] = {}
+        self._host = socket.gethostname()[:256]
+
+    def close(self) -> None:
+        """Stop what runs."""
+        for job in self._jobs.values():
+            job.pace.stop()
+
+    def running(self, tenant: TenantId) -> Progress | None:
+        """How far what runs for the tenant is."""
+        job = self._jobs.get(tenant)
+        return job.progress if job is not None else None
+
+    async def note(self, tenant: Tenant) -> Note:
+        """When it was backed up last."""
+        return await asyncio.to_thread(read_note, tenant.root)
+
+    # --- backing up ---
+
+    async def back_up(self, tenant: Tenant, *, to: str | None = None, anywhere: bool = False) -> BackupInfo:
+        """Back a tenant up now, and remove what need not stay. Raises what the store and the vault raise, NoTarget,
+        and Conflict where something of that kind runs for it already."""
+        location = location_of(self._declared, to, anywhere=anywhere)
+        async with self._job(tenant.id) as job:
+            origin = Origin(
+                host=self._host, carrel=__version__, revision=tenant.revision,
+                declared=self._directory.current.revision, commit=await self._house.commit(),
+            )  # fmt: skip
+            await self._house.flush(tenant)
+            now = self._clock.now()
+            try:
+                info, collected = await self._in_thread(
+                    job, location, lambda means: self._backed_up(tenant, origin, means, job.progress)
+                )
+            except CarrelError as error:
+                await asyncio.to_thread(_noted, tenant, tried=now, failed=error.message)
+                raise
+            await asyncio.to_thread(
+                _noted, tenant, last=now, id=info.id, to=str(location), tried=now, failed=None
+            )  # fmt: skip
+        _log.info("backed up", tenant=tenant.id, backup=info.id, files=info.files, bytes=info.bytes, sent=info.sent,
+                  left_out=info.left_out, removed=len(collected.backups))  # fmt: skip
+        return info
+
+    def _backed_up(
+        self, tenant: Tenant, origin: Origin, means: Means, progress: Progress
+    ) -> tuple[BackupInfo, Collected]:
+        info = back_up(Subject(tenant.id, tenant.root.fd, tenant.root.owner, origin), means, progress)
+        repository = Repository.at(means.store, tenant.id, means.keys)
+        try:
+            collected = collect(repository, keep_of(self._declared, tenant.config.backup), means)
+        except CarrelError as error:
+            # The backup is made; what is old is removed after the next one.
+            _log.warning("old backups could not be removed", tenant=tenant.id, error=error.message)
+            collected = Collected()
+        return info, collected
+
+    async def final(self, tenant: Tenant) -> BackupInfo:
+        """The last backup of a tenant that is about to go; when this returns it is in the store, read back and whole.
+
+        Raises what `back_up` raises, NoTarget where nothing says where to: then the tenant should stay.
+        """
+        info = await self.back_up(tenant)
+        problems = await self.verify(tenant, From(backup=info.id))
+        if problems:
+            raise CarrelError(f"The last backup of {tenant.id} does not read back: {problems[0]}")
+        return info
+
+    # --- looking ---
+
+    async def listed(self, tenant: TenantId, source: From = NEWEST) -> list[BackupInfo]:
+        """Its backups, newest first."""
+
+        def work(means: Means) -> list[BackupInfo]:
+            try:
+                head, _ = Repository.at(means.store, source.tenant or tenant, means.keys).head()
+            except NoRepository:
+                return []
+            return list(reversed(head.backups))
+
+        return await self._looking(source, work)
+
+    async def verify(self, tenant: Tenant, source: From = NEWEST) -> list[str]:
+        """Read a backup back, the newest by default; a sentence for each thing that is wrong with it."""
+        async with self._job(tenant.id) as job:
+            location = location_of(self._declared, source.place, anywhere=source.anywhere)
+
+            def work(means: Means) -> list[str]:
+                repository = Repository.at(means.store, source.tenant or tenant.id, means.keys)
+                return verify(repository, chosen(repository, source.backup).id, job.progress)
+
+            problems = await self._in_thread(job, location, work)
+            if not problems and source.backup is None and source.tenant in (None, tenant.id):
+                await asyncio.to_thread(_noted, tenant, verified=self._clock.now())
+        for problem in problems:
+            _log.error("a backup does not read back", tenant=tenant.id, problem=problem)
+        return problems
+
+    async def collect(self, tenant: Tenant, *, place: str | None = None, anywhere: bool = False) -> Collected:
+        """Remove what need not stay, and pieces that nothing refers to."""
+        async with self._job(tenant.id) as job:
+            location = location_of(self._declared, place, anywhere=anywhere)
+            keep = keep_of(self._declared, tenant.config.backup)
+
+            def work(means: Means) -> Collected:
+                return collect(Repository.at(means.store, tenant.id, means.keys), keep, means, always=True)
+
+            return await self._in_thread(job, location, work)
+
+    # --- restoring ---
+
+    async def look(self, tenant: Tenant, source: From) -> Restored:
+        """What `restore` would do."""
+        whose = source.tenant or tenant.id
+
+        def work(means: Means) -> Restored:
+            return look(Repository.at(means.store, whose, means.keys), tenant.id, source.backup)
+
+        return await self._looking(source, work)
+
+    async def restore(
+        self, tenant: Tenant, source: From, *, ready: Callable[[Restored], Awaitable[None]] | None = None
+    ) -> Restored:
+        """Bring a tenant back: all is fetched and judged first, then it rests for the moment of the swap.
+
+        What was there is kept until `confirm`. ``ready`` is told when only the swap is left.
+        """
+        location = location_of(self._declared, source.place, anywhere=source.anywhere)
+        async with self._job(tenant.id) as job:
+            whose = source.tenant or tenant.id
+
+            def work(means: Means) -> Restored:
+                repository = Repository.at(means.store, whose, means.keys)
+                return prepare(repository, self._home, tenant.id, source.backup, means=means, progress=job.progress)
+
+            done = await self._in_thread(job, location, work)
+            if ready is not None:
+                await ready(done)
+            job.progress.phase = "swapping"
+            try:
+                async with self._house.at_rest(tenant):
+                    had = await asyncio.to_thread(swap.swap_in, self._home, tenant.id)
+            finally:
+                await asyncio.to_thread(remove_tree, swap.staged(self._home, tenant.id))
+        _log.info("restored", tenant=tenant.id, source=whose, backup=done.backup, files=done.files, bytes=done.bytes)
+        return replace(done, kept_before=had)
+
+    async def restore_session(
+        self, tenant: Tenant, session_id: SessionId, source: From, *, as_id: SessionId, replace_it: bool
+    ) -> Restored:
+        """Bring one session back, as ``as_id``. Raises NotFound, and Conflict where there is one of that id."""
+        location = location_of(self._declared, source.place, anywhere=source.anywhere)
+        wanted = f"{session_id}.jsonl"
+        own = f"sessions.d/member-{tenant.own}/{wanted}" if tenant.own is not None else f"sessions/{wanted}"
+        async with self._job(tenant.id) as job:
+            whose = source.tenant or tenant.id
+
+            def work(means: Means) -> tuple[BackupInfo, str, bytes]:
+                repository = Repository.at(means.store, whose, means.keys)
+                found = fetch_one(
+                    repository, lambda path: path == own, source.backup, means=means, progress=job.progress
+                )
+                if found is None:
+                    raise NotFound("The backup has no such session.")
+                return found
+
+            info, _, data = await self._in_thread(job, location, work)
+            await self._house.put_session(tenant, as_id, data, replace=replace_it)
+        return Restored(
+            tenant=tenant.id, source=whose, backup=info.id, at=info.at, files=1, bytes=len(data), sessions=1, left_out=0
+        )
+
+    async def confirm(self, tenant: Tenant) -> None:
+        """Let go what was there before the last restore. Raises NotFound."""
+        async with self._job(tenant.id):
+            await asyncio.to_thread(swap.confirm, self._home, tenant.id)
+
+    async def undo(self, tenant: Tenant) -> None:
+        """Bring back what was there before the last restore. Raises NotFound."""
+        async with self._job(tenant.id):
+            if not await asyncio.to_thread(swap.before(self._home, tenant.id).is_dir):
+                raise NotFound(f"There is nothing kept of {tenant.id} from before a restore.")
+            async with self._house.at_rest(tenant):
+                await asyncio.to_thread(swap.undo, self._home, tenant.id)
+
+    # --- the work ---
+
+    @property
+    def _declared(self) -> BackupConfig:
+        return self._directory.current.gateway.backup
+
+    @asynccontextmanager
+    async def _job(self, tenant: TenantId) -> AsyncIterator[_Job]:
+        if tenant in self._jobs:
+            raise Conflict(f"A backup or a restore of {tenant} runs already: wait for its end.")
+        job = self._jobs[tenant] = _Job(Progress(), Pace(self._declared.bytes_per_second))
+        try:
+            yield job
+        finally:
+            del self._jobs[tenant]
+
+    async def _in_thread(self, job: _Job, location: Location, work: Callable[[Means], T]) -> T:
+        def run() -> T:
+            options = options_of(self._declared, self._secrets)
+            store = open_store(location, options, pace=job.pace, patience=self._patience)
+            with contextlib.closing(store):
+                return work(Means(store, self._keys, self._clock, job.pace, self._scratch))
+
+        return await _to_its_end(asyncio.ensure_future(asyncio.to_thread(run)), job.pace)
+
+    async def _looking(self, source: From, work: Callable[[Means], T]) -> T:
+        location = location_of(self._declared, source.place, anywhere=source.anywhere)
+        return await self._in_thread(_Job(Progress(), Pace()), location, work)
+
+
+def clear_left(state_dir: Path) -> None:
+    """Take away what a killed gateway left of backups and restores. Blocking; before anything runs."""
+    clear_scratch(state_dir / "run" / SCRATCH)
+    swap.clear_staged(state_dir / "tenants")
+
+
+async def _to_its_end(work: "asyncio.Future[T]", pace: Pace) -> T:
+    """Wait for ``work``; where the caller is cancelled, stop it, and end once it has ended."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        pace.stop()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
+        if work.done() and not work.cancelled():
+            work.exception()
+        raise
+
+
+def _noted(tenant: Tenant, **changes: object) -> None:
+    """Write the note, which only saves the schedule a look: a disk that is full does not undo what was done."""
+    try:
+        write_note(tenant.root, **changes)
+    except CarrelError as error:
+        _log.warning("when it was backed up could not be noted", tenant=tenant.id, error=error.message)

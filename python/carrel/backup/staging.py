@@ -1,0 +1,160 @@
+"""A backup laid out beside the live directory: a new tree, every name judged, nothing followed, synced at the end."""
+
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from carrel.backup.catalogue import Entry, Manifest
+from carrel.backup.progress import Progress
+from carrel.backup.reader import counted, reading
+from carrel.backup.repository import Repository
+from carrel.errors import CarrelError, StorageFull, TooLarge
+from carrel.tenancy.paths import open_beneath
+
+_libc = ctypes.CDLL(None, use_errno=True)
+RESERVE_BYTES: Final = 64 << 20
+"""What a restore leaves of the disk."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a restore would do. ``sessions`` are the transcripts, by their paths."""
+
+    manifest: Manifest
+    files: int = 0
+    bytes: int = 0
+    links: int = 0
+    directories: int = 0
+    sessions: list[str] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
+
+
+def plan(repository: Repository, backup_id: str) -> Plan:
+    """What is in a backup, with every name judged and no content fetched. Raises UnsafePath, ObjectDamaged."""
+    found = Plan(repository.manifest(backup_id))
+    for entry in counted(repository, found.manifest):
+        match entry.kind:
+            case "file":
+                found.files += 1
+                found.bytes += entry.size
+            case "link":
+                found.links += 1
+            case "directory":
+                found.directories += 1
+        if entry.path.startswith(("sessions/", "sessions.d/")) and entry.path.endswith(".jsonl"):
+            found.sessions.append(entry.path)
+        if entry.path.startswith("credentials/vault/") and entry.path.endswith(".sealed"):
+            found.secrets.append(entry.path)
+    return found
+
+
+def stage(
+    repository: Repository, manifest: Manifest, target: Path, progress: Progress, *, going: Callable[[], None]
+) -> None:
+    """Lay the backup out in ``target``, which must not be there; where it fails nothing is left of it.
+
+    Raises TooLarge where the disk has no room for it, StorageFull, UnsafePath, ObjectDamaged, ObjectMissing.
+    """
+    _require_room(target.parent, manifest)
+    progress.phase, progress.total, progress.done = "reading", manifest.bytes, 0
+    try:
+        target.mkdir(mode=0o700)
+        fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _lay_out(repository, manifest, fd, progress, going)
+            _sync(fd)
+        finally:
+            os.close(fd)
+    except BaseException as error:
+        remove_tree(target)
+        if isinstance(error, OSError):
+            raise _public(error) from error
+        raise
+
+
+def remove_tree(path: Path) -> None:
+    """Take a tree away, also where its directories were closed to their owner."""
+
+    def opened(function: Callable[..., object], name: str, error: object) -> None:
+        if isinstance(error, tuple) and isinstance(error[1], PermissionError):
+            Path(name).parent.chmod(0o700)
+            if Path(name).is_dir() and not Path(name).is_symlink():
+                Path(name).chmod(0o700)
+                shutil.rmtree(name, ignore_errors=True)
+            else:
+                function(name)
+
+    try:
+        shutil.rmtree(path, onerror=opened)
+    except FileNotFoundError:
+        return
+
+
+def _lay_out(
+    repository: Repository, manifest: Manifest, target: int, progress: Progress, going: Callable[[], None]
+) -> None:
+    modes: list[tuple[str, int]] = []
+    with reading(repository, progress) as reader:
+        for entry, content in reader.contents(counted(repository, manifest)):
+            going()
+            above, _, name = entry.path.rpartition("/")
+            parent = open_beneath(target, above or ".", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                match entry.kind:
+                    case "directory":
+                        os.mkdir(name, 0o700, dir_fd=parent)
+                        modes.append((entry.path, entry.mode))
+                    case "link":
+                        os.symlink(entry.target, name, dir_fd=parent)
+                    case "file":
+                        _file(parent, name, entry, content)
+            finally:
+                os.close(parent)
+    for path, mode in reversed(modes):
+        fd = open_beneath(target, path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+
+
+def _file(parent: int, name: str, entry: Entry, content: Iterable[bytes]) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=parent)
+    try:
+        for block in content:
+            view = memoryview(block)
+            while view:
+                view = view[os.write(fd, view) :]
+        os.fchmod(fd, entry.mode)
+        os.utime(fd, ns=(entry.mtime, entry.mtime))
+    finally:
+        os.close(fd)
+
+
+def _require_room(place: Path, manifest: Manifest) -> None:
+    found = os.statvfs(place)
+    free = found.f_bavail * found.f_frsize - RESERVE_BYTES
+    if manifest.bytes > free:
+        raise TooLarge(
+            f"The backup takes {manifest.bytes} bytes and the disk of the state directory has {max(free, 0)} to spare."
+        )
+    if found.f_files and manifest.entries > found.f_favail:
+        raise TooLarge("The backup has more files than the disk of the state directory can take.")
+
+
+def _sync(fd: int) -> None:
+    if _libc.syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _public(error: OSError) -> CarrelError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull("The disk became full: nothing was restored, and what was there is as it was.")
+    return CarrelError(f"The backup could not be laid out: {os.strerror(error.errno or 0)}.")

@@ -1,0 +1,241 @@
+"""From names and content to pieces and an index. What is there already is not sent again.
+
+A file of some size is cut into blocks of its own; small files are put together in bundles, which end after some paths
+and not after others, so that one that changes moves no other. Both, and the index, are pieces named by their content.
+"""
+
+import hashlib
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from carrel.backup.catalogue import Entry, Part
+from carrel.backup.gather import BLOCK, Found, LeftOut, read
+from carrel.backup.progress import Progress
+from carrel.backup.repository import Repository
+from carrel.errors import UnsafePath
+
+SMALL: Final = 128 << 10
+BUNDLE: Final = 1 << 20
+INDEX: Final = 256 << 10
+SENDERS: Final = 4
+_IN_FLIGHT: Final = 8
+_WAITING: Final = 2000
+
+
+@dataclass(slots=True)
+class Written:
+    """What came of it. ``index`` names the pieces of the index; ``sent`` is in bytes."""
+
+    index: list[str] = field(default_factory=list)
+    entries: int = 0
+    files: int = 0
+    bytes: int = 0
+    sent: int = 0
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An entry on its way; its place in a bundle comes later."""
+
+    entry: Entry
+    waits: bool = False
+
+
+class Pieces:
+    """Sends pieces that are not known, some at a time, and bounds how many are in memory."""
+
+    def __init__(self, repository: Repository, known: set[str], progress: Progress) -> None:
+        self._repository = repository
+        self._known = known
+        self._progress = progress
+        self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="carrel-backup")
+        self._flying: deque[Future[int]] = deque()
+        self.sent = 0
+
+    def has(self, name: str) -> bool:
+        """Whether it is there, or on its way."""
+        return name in self._known
+
+    def put(self, content: bytes) -> str:
+        """The name of a piece with ``content``, which is sent where it is not there. Raises what sending others did."""
+        name = self._repository.name(content)
+        if name not in self._known:
+            while len(self._flying) >= _IN_FLIGHT:
+                self._land()
+            self._known.add(name)
+            self._flying.append(self._pool.submit(self._repository.put_piece, name, content))
+        return name
+
+    def finish(self) -> None:
+        """Wait until all is there."""
+        while self._flying:
+            self._land()
+
+    def close(self) -> None:
+        """End the threads; what did not begin is not sent."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _land(self) -> None:
+        count = self._flying.popleft().result()
+        self.sent += count
+        self._progress.moved += count
+
+
+class Writer:
+    """Writes one backup's pieces. ``previous`` gives the entries of the last one, whose unchanged files are taken."""
+
+    def __init__(
+        self, pieces: Pieces, *, previous: Iterator[Entry], temporary: Path, left_out: LeftOut, progress: Progress
+    ) -> None:
+        self._pieces = pieces
+        self._previous = previous
+        self._before: Entry | None = next(previous, None)
+        self._temporary = temporary
+        self._left_out = left_out
+        self._progress = progress
+        self._written = Written()
+        self._waiting: deque[_Draft] = deque()
+        self._bundle = bytearray()
+        self._members: list[tuple[_Draft, int, int]] = []
+        self._lines = bytearray()
+
+    def run(self, walk: Iterator[Found]) -> Written:
+        """Take all of ``walk``; returns when every piece is in the store."""
+        for found in walk:
+            self._take(found)
+        self._close_bundle()
+        self._drain()
+        self._close_index()
+        self._pieces.finish()
+        self._written.sent = self._pieces.sent
+        return self._written
+
+    def _take(self, found: Found) -> None:
+        entry = Entry(path=found.path, kind="link" if found.kind == "link" else "directory", mode=found.mode,
+                      mtime=found.mtime, target=found.target)  # fmt: skip
+        if found.kind != "file":
+            self._add(_Draft(entry))
+            return
+        before = self._last_time(entry)
+        if before is not None and before.seen == found.seen and all(self._pieces.has(p.piece) for p in before.parts):
+            self._add(_Draft(before.model_copy(update={"mode": found.mode, "mtime": found.mtime})))
+            self._progress.done += found.size
+        else:
+            self._read(found)
+        self._progress.files += 1
+
+    def _last_time(self, entry: Entry) -> Entry | None:
+        order = entry.order
+        while self._before is not None and self._before.order < order:
+            self._before = next(self._previous, None)
+        same = self._before is not None and self._before.path == entry.path and self._before.kind == "file"
+        return self._before if same else None
+
+    def _read(self, found: Found) -> None:
+        content = _Content(self._pieces.put)
+        begun = self._progress.done
+
+        def restart() -> None:
+            content.restart()
+            self._progress.done = begun
+
+        try:
+            for block in read(found, temporary=self._temporary, restart=restart):
+                content.add(block)
+                self._progress.done += len(block)
+        except FileNotFoundError:
+            return
+        except (UnsafePath, PermissionError) as error:
+            self._left_out(found.path, error.message if isinstance(error, UnsafePath) else "It cannot be read.")
+            return
+        rest, parts = content.rest, tuple(content.parts)
+        draft = _Draft(
+            Entry(path=found.path, kind="file", mode=found.mode, mtime=found.mtime, size=content.size,
+                  sha256=content.digest.hexdigest(), parts=parts, seen=found.seen)
+        )  # fmt: skip
+        if rest:
+            self._bundled(draft, rest)
+        self._add(draft)
+        if zlib.crc32(found.path.encode()) % 64 == 0:
+            self._close_bundle()
+
+    def _bundled(self, draft: _Draft, rest: bytes) -> None:
+        if len(self._bundle) + len(rest) > BUNDLE:
+            self._close_bundle()
+        draft.waits = True
+        self._members.append((draft, len(self._bundle), len(rest)))
+        self._bundle += rest
+
+    def _close_bundle(self) -> None:
+        if not self._members:
+            return
+        name = self._pieces.put(bytes(self._bundle))
+        for draft, offset, length in self._members:
+            part = Part(piece=name, offset=offset, length=length)
+            draft.entry = draft.entry.model_copy(update={"parts": (*draft.entry.parts, part)})
+            draft.waits = False
+        self._members, self._bundle = [], bytearray()
+
+    def _add(self, draft: _Draft) -> None:
+        self._waiting.append(draft)
+        if len(self._waiting) > _WAITING:
+            self._close_bundle()
+        self._drain()
+
+    def _drain(self) -> None:
+        """Write down, in order, the entries that are complete."""
+        while self._waiting and not self._waiting[0].waits:
+            entry = self._waiting.popleft().entry
+            self._lines += entry.model_dump_json(exclude_defaults=True).encode() + b"\n"
+            self._written.entries += 1
+            if entry.kind == "file":
+                self._written.files += 1
+                self._written.bytes += entry.size
+            ends = len(self._lines) >= INDEX // 8 and zlib.crc32(entry.path.encode()) % 256 == 0
+            if ends or len(self._lines) >= INDEX:
+                self._close_index()
+
+    def _close_index(self) -> None:
+        if self._lines:
+            self._written.index.append(self._pieces.put(bytes(self._lines)))
+            self._lines = bytearray()
+
+
+class _Content:
+    """One file's content: whole blocks are pieces of their own, and so is a large rest; a small one is left over."""
+
+    def __init__(self, put: Callable[[bytes], str]) -> None:
+        self._put = put
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was read."""
+        self.digest = hashlib.sha256()
+        self.size = 0
+        self.parts: list[Part] = []
+        self._block = bytearray()
+
+    def add(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.digest.update(data)
+        self.size += len(data)
+        self._block += data
+        while len(self._block) >= BLOCK:
+            self._piece(bytes(self._block[:BLOCK]))
+            del self._block[:BLOCK]
+
+    @property
+    def rest(self) -> bytes:
+        """What is too small for a piece of its own, empty where nothing is left. Ask once, at the end."""
+        if len(self._block) > SMALL:
+            self._piece(bytes(self._block))
+            return b""
+        return bytes(self._block)
+
+    def _piece(self, content: bytes) -> None:
+        self.parts.append(Part(piece=self._put(content), offset=0, length=len(content)))

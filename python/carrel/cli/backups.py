@@ -1,0 +1,239 @@
+"""`carrel tenants backup`, `backups` and `restore`, and `carrel backup verify` and `collect`."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from carrel.cli import screen
+from carrel.cli.client import Client, ask, request, understand
+from carrel.cli.failures import DONE, FAILED, WrongUsage
+from carrel.cli.options import HERE, Target
+from carrel.cli.orders import order, tenant_path
+from carrel.cli.tenants import TenantArgument
+from carrel.errors import CarrelError
+from carrel.wire import backups as wire
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+LONGEST_SECONDS: Final = 24 * 3600.0
+LOOK_SECONDS: Final = 0.5
+Shows = Callable[[wire.JobView], None]
+Place = Annotated[
+    str | None,
+    Parameter(name="--from", help="Where the backups are, `s3://bucket/prefix` or `file:///directory`; as declared."),
+]
+BackupOption = Annotated[str | None, Parameter(name="--backup", help="Which, by its id; the newest by default.")]
+
+
+def backup(
+    tenant: TenantArgument,
+    /,
+    *,
+    to: Annotated[
+        str | None, Parameter(help="Where to, `s3://bucket/prefix` or `file:///directory`; by default as declared.")
+    ] = None,
+    target: Target = HERE,
+) -> int:
+    """Back a tenant up now, encrypted. What is there already is not sent again, also where the last try broke off."""
+    wanted = order(wire.BackupOrder, {"to": to})
+    document = _watched(target, tenant, "backups", wanted)
+    if target.json:
+        screen.show_json(document)
+        return DONE
+    made = understand(wire.BackupView, document)
+    screen.say(made.id)
+    left = f", {made.left_out} names left out" if made.left_out else ""
+    screen.note(f"{made.files} files, {_size(made.bytes)}; {_size(made.sent)} sent{left}.")
+    return DONE
+
+
+def backups(tenant: TenantArgument, /, *, place: Place = None, target: Target = HERE) -> int:
+    """List a tenant's backups, newest first."""
+    query = {"place": place} if place is not None else None
+    document = request(target, "GET", tenant_path(tenant, "backups"), query=query)
+    if target.json:
+        screen.show_json(document)
+        return DONE
+    found = understand(wire.BackupList, document)
+    if not found.backups:
+        screen.note(f"There is no backup of {tenant} there.")
+    else:
+        rows = [(one.id, screen.moment(one.at), one.host, str(one.files), _size(one.bytes), _size(one.sent))
+                for one in found.backups]  # fmt: skip
+        screen.table(("BACKUP", "MADE", "HOST", "FILES", "SIZE", "SENT"), rows)
+    if found.failed is not None:
+        screen.note(f"The last try failed: {screen.one_line(found.failed)}")
+    if found.verified is not None:
+        screen.note(f"The newest one was read back whole at {screen.moment(found.verified)}.")
+    return DONE
+
+
+def restore(
+    tenant: TenantArgument,
+    /,
+    *,
+    place: Place = None,
+    backup_id: BackupOption = None,
+    source: Annotated[
+        str | None, Parameter(name="--tenant", help="Whose backup; by default the same tenant's.")
+    ] = None,
+    session: Annotated[str | None, Parameter(help="Only this session.")] = None,
+    as_session: Annotated[str | None, Parameter(help="Bring the session back under this id.")] = None,
+    replace: Annotated[bool, Parameter(negative=(), show_default=False, help="Replace a session of that id.")] = False,
+    dry_run: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Only say what would be done; nothing is fetched.")
+    ] = False,
+    confirm: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Let go what was there before the last restore.")
+    ] = False,
+    undo: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Bring back what was there before the last restore.")
+    ] = False,
+    target: Target = HERE,
+) -> int:
+    """Bring a tenant, or one of its sessions, back from a backup. What was there is kept until `--confirm`."""
+    given = {"place": place, "backup": backup_id, "source": source, "session": session, "as_session": as_session}
+    said = {key: value for key, value in given.items() if value is not None}
+    if confirm or undo:
+        if said or dry_run or replace or (confirm and undo):
+            raise WrongUsage("--confirm and --undo decide on the last restore, and go with nothing else.")
+        return _decide(tenant, "confirm" if confirm else "undo", target)
+    if (as_session is not None or replace) and session is None:
+        raise WrongUsage("--as-session and --replace go with --session.")
+    wanted = order(wire.RestoreOrder, {**said, "replace": replace, "dry_run": dry_run})
+    document = _watched(target, tenant, "restore", wanted)
+    if target.json:
+        screen.show_json(document)
+    else:
+        _show_restored(understand(wire.RestoreView, document))
+    return DONE
+
+
+def _show_restored(done: wire.RestoreView) -> None:
+    whole = f"{done.files} files, {_size(done.bytes)}, {done.sessions} sessions"
+    made = f"backup {done.backup} of {done.source}, made {screen.moment(done.at)}"
+    screen.say(f"{'Would bring' if done.dry_run else 'Brought'} back {whole}: {made}.")
+    if done.left_out:
+        screen.note(f"{done.left_out} names were not in the backup to begin with.")
+    if done.secrets_lost:
+        names = ", ".join(map(screen.one_line, done.secrets_lost))
+        screen.note(f"Not without the master key that sealed them: {names}. Set them anew with `carrel secrets set`.")
+    if done.tokens_left_out:
+        screen.note(f"Tokens stay with {done.source}: issue new ones with `carrel tenants token issue {done.tenant}`.")
+    if done.kept_before:
+        screen.note(
+            f"What was there is kept: `carrel tenants restore {done.tenant} --confirm` lets it go, `--undo` brings it "
+            "back."
+        )
+
+
+def _decide(tenant: str, decision: str, target: Target) -> int:
+    wanted = order(wire.RestoreDecision, {"decision": decision})
+    request(target, "POST", tenant_path(tenant, "restore", "decision"), wanted, patience=LONGEST_SECONDS)
+    if target.json:
+        screen.show_json({"tenant": tenant, "decision": decision})
+    else:
+        screen.note("What was there before is gone." if decision == "confirm" else "All is as it was before.")
+    return DONE
+
+
+def verify(
+    tenant: TenantArgument, /, *, place: Place = None, backup_id: BackupOption = None, target: Target = HERE
+) -> int:
+    """Read a backup back, all of it: every piece is opened and every file's hash compared."""
+    given = {"place": place, "backup": backup_id}
+    wanted = order(wire.VerifyOrder, {key: value for key, value in given.items() if value is not None})
+    document = _watched(target, tenant, "backups/verify", wanted)
+    found = understand(wire.Verified, document)
+    if target.json:
+        screen.show_json(document)
+    elif found.ok:
+        screen.say("The backup is whole.")
+    for problem in () if target.json else found.problems:
+        screen.complain(problem)
+    return DONE if found.ok else FAILED
+
+
+def collect(tenant: TenantArgument, /, *, place: Place = None, target: Target = HERE) -> int:
+    """Remove backups that need not stay, and pieces that nothing refers to any more."""
+    wanted = order(wire.CollectOrder, {"place": place} if place is not None else {})
+    document = _watched(target, tenant, "backups/collect", wanted)
+    if target.json:
+        screen.show_json(document)
+    else:
+        done = understand(wire.CollectedView, document)
+        screen.say(f"{len(done.backups)} backups and {done.pieces} pieces removed, {_size(done.bytes)}.")
+    return DONE
+
+
+def _watched(target: Target, tenant: str, what: str, wanted: "BaseModel") -> Any:
+    """The answer to an order that may take long, with how far it is shown meanwhile."""
+    path = tenant_path(tenant, *what.split("/"))
+    watch = tenant_path(tenant, "backups", "running")
+
+    async def work() -> Any:
+        async with Client(target) as client, _looking(client, watch, target):
+            return await client.send("POST", path, wanted, patience=LONGEST_SECONDS)
+
+    return ask(work())
+
+
+@asynccontextmanager
+async def _looking(client: Client, path: str, target: Target) -> AsyncIterator[None]:
+    with _shown(target) as show:
+        looking = asyncio.get_running_loop().create_task(_look(client, path, show), name="progress")
+        try:
+            yield
+        finally:
+            looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await looking
+
+
+async def _look(client: Client, path: str, show: Shows) -> None:
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            view = understand(wire.JobView, await client.get(path))
+        except CarrelError:
+            # What was asked for says itself what is wrong.
+            return
+        if view.running:
+            show(view)
+
+
+@contextmanager
+def _shown(target: Target) -> Iterator[Shows]:
+    """How far it is: JSON lines on stderr with `--json`, a bar on a terminal, nothing elsewhere."""
+    if target.json:
+        yield lambda view: screen.show_json({"progress": view.model_dump(mode="json")}, indent=None, out=sys.stderr)
+        return
+    if not sys.stderr.isatty():
+        yield lambda view: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - heavy, and only for a terminal
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("waiting", total=None)
+
+        def show(view: wire.JobView) -> None:
+            bar.update(task, description=view.phase, total=view.total or None, completed=view.done)
+
+        yield show
+
+
+def _size(count: int) -> str:
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,0 +1,85 @@
+"""The control plane of backups. Work goes on to its end where the caller goes away, unless the gateway stops."""
+
+from typing import Final
+
+from aiohttp import web
+
+from carrel.errors import NotFound
+from carrel.http.control_tenants import reply
+from carrel.http.exchange import Exchange
+from carrel.http.routes import Query, Route
+from carrel.http.services import BackupKeeping
+from carrel.wire import backups
+
+
+async def back_up(exchange: Exchange) -> web.StreamResponse:
+    """Back a tenant up now."""
+    order = await exchange.model(backups.BackupOrder)
+    work = _keeping(exchange).back_up(exchange.subject(), order, by=exchange.actor, local=exchange.control)
+    return reply(await exchange.finish(work, name="back up"), status=201)
+
+
+async def list_backups(exchange: Exchange) -> web.StreamResponse:
+    """A tenant's backups."""
+    place = exchange.request.query.get("place")
+    return reply(await _keeping(exchange).list(exchange.subject(), place, local=exchange.control))
+
+
+async def running(exchange: Exchange) -> web.StreamResponse:
+    """What runs for the tenant now."""
+    return reply(_keeping(exchange).running(exchange.subject()))
+
+
+async def verify(exchange: Exchange) -> web.StreamResponse:
+    """Read a backup back."""
+    order = await exchange.model(backups.VerifyOrder)
+    work = _keeping(exchange).verify(exchange.subject(), order, by=exchange.actor, local=exchange.control)
+    return reply(await exchange.finish(work, name="verify backup"))
+
+
+async def collect(exchange: Exchange) -> web.StreamResponse:
+    """Remove what need not stay."""
+    order = await exchange.model(backups.CollectOrder)
+    work = _keeping(exchange).collect(exchange.subject(), order, by=exchange.actor, local=exchange.control)
+    return reply(await exchange.finish(work, name="collect backups"))
+
+
+async def restore(exchange: Exchange) -> web.StreamResponse:
+    """Bring a tenant or one session back."""
+    order = await exchange.model(backups.RestoreOrder)
+    work = _keeping(exchange).restore(exchange.subject(), order, by=exchange.actor, local=exchange.control)
+    return reply(await exchange.finish(work, name="restore"))
+
+
+async def decide(exchange: Exchange) -> web.StreamResponse:
+    """Let go of what was there before the last restore, or bring it back."""
+    order = await exchange.model(backups.RestoreDecision)
+    work = _keeping(exchange).decide(exchange.subject(), order, by=exchange.actor)
+    await exchange.finish(work, name="decide restore")
+    return web.Response(status=204)
+
+
+def _keeping(exchange: Exchange) -> BackupKeeping:
+    if exchange.services.backups is None:
+        raise NotFound("No backups are made here.")
+    return exchange.services.backups
+
+
+ROUTES: Final = (
+    Route("POST", "/v1/tenants/{id}/backups", back_up, "operator-write", "Back a tenant up now.",
+          body=backups.BackupOrder, result=backups.BackupView, status=201),
+    Route("GET", "/v1/tenants/{id}/backups", list_backups, "operator-read", "A tenant's backups, newest first.",
+          result=backups.BackupList, query=(Query("place", "Where they are; default: as declared."),)),
+    Route("GET", "/v1/tenants/{id}/backups/running", running, "operator-read", "How far a backup or a restore is.",
+          result=backups.JobView),
+    Route("POST", "/v1/tenants/{id}/backups/verify", verify, "operator-write", "Read a backup back, all of it.",
+          body=backups.VerifyOrder, result=backups.Verified),
+    Route("POST", "/v1/tenants/{id}/backups/collect", collect, "operator-write",
+          "Remove backups that need not stay, and what only they needed.", body=backups.CollectOrder,
+          result=backups.CollectedView),
+    Route("POST", "/v1/tenants/{id}/restore", restore, "operator-write", "Bring a tenant or one session back.",
+          body=backups.RestoreOrder, result=backups.RestoreView),
+    Route("POST", "/v1/tenants/{id}/restore/decision", decide, "operator-write",
+          "Let go of what was there before the last restore, or bring it back.", body=backups.RestoreDecision,
+          status=204),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Where backups go: S3 and directories, behind one protocol."""

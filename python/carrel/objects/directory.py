@@ -1,0 +1,130 @@
+"""Objects as files beneath a directory: another disk, a mounted share. Writes are whole, synced and conditional."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from carrel.errors import CarrelError, StorageFull
+from carrel.objects.location import require_key, require_prefix
+from carrel.objects.protocol import ObjectChanged, ObjectDamaged, ObjectInfo, ObjectMissing, StoreRefused
+
+_LOCK: Final = ".carrel-lock"
+_TEMPORARY: Final = ".carrel-new-"
+
+
+class DirectoryStore:
+    """The objects beneath ``path``, which is made where it is missing."""
+
+    conditional = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, key: str, *, most: int) -> tuple[bytes, str]:
+        """See `ObjectStore`."""
+        try:
+            fd = os.open(self._file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise _translated(error, self._path) from error
+        with os.fdopen(fd, "rb") as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise ObjectDamaged(f"The object {key} is over {most} bytes, which none of ours is.")
+        return data, _tag(data)
+
+    def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
+        """See `ObjectStore`."""
+        path = self._file(key)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if replaces is None and not absent:
+                self._write(path, data)
+                return _tag(data)
+            with self._locked():
+                found = path.read_bytes() if path.is_file() else None
+                if (found is not None) if absent else (found is None or _tag(found) != replaces):
+                    raise ObjectChanged(f"The object {key} is not as it was.")
+                self._write(path, data)
+        except OSError as error:
+            raise _translated(error, self._path) from error
+        return _tag(data)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See `ObjectStore`."""
+        top = self._path / require_prefix(prefix) if prefix else self._path
+        for directory, names, files in os.walk(top):
+            names.sort()
+            for name in sorted(files):
+                if name.startswith(".carrel-"):
+                    continue
+                path = Path(directory, name)
+                with contextlib.suppress(FileNotFoundError):
+                    found = path.stat(follow_symlinks=False)
+                    modified = datetime.fromtimestamp(found.st_mtime, UTC)
+                    yield ObjectInfo(path.relative_to(self._path).as_posix(), found.st_size, modified)
+
+    def folders(self) -> Iterator[str]:
+        """See `ObjectStore`."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._path) as entries:
+            yield from sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See `ObjectStore`."""
+        for key in keys:
+            try:
+                self._file(key).unlink(missing_ok=True)
+            except OSError as error:
+                raise _translated(error, self._path) from error
+
+    def close(self) -> None:
+        """See `ObjectStore`."""
+
+    def _file(self, key: str) -> Path:
+        return self._path / require_key(key)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        fd = os.open(self._path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _write(path: Path, data: bytes) -> None:
+        temporary = path.with_name(f"{_TEMPORARY}{os.urandom(8).hex()}")
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _tag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _translated(error: OSError, path: Path) -> CarrelError:
+    match error.errno:
+        case errno.ENOENT:
+            return ObjectMissing("There is no such object.")
+        case errno.ENOSPC | errno.EDQUOT:
+            return StorageFull("The disk that backups go to is full.")
+        case _:
+            return StoreRefused(f"The directory {path} cannot be used for backups: {os.strerror(error.errno or 0)}.")

@@ -1,0 +1,108 @@
+"""Tries again, later each time, what a store could not do just then; and tells its own write from another's."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from carrel.objects.pace import Pace
+from carrel.objects.protocol import ObjectChanged, ObjectInfo, ObjectMissing, ObjectStore, StoreUnavailable
+
+T = TypeVar("T")
+ATTEMPTS: Final = 7
+FIRST_SECONDS: Final = 0.4
+MOST_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often and how long: ``attempts`` in all, the wait doubling from ``first`` to ``most`` seconds, jittered."""
+
+    attempts: int = ATTEMPTS
+    first: float = FIRST_SECONDS
+    most: float = MOST_SECONDS
+
+    def wait(self, state: RetryCallState) -> float:
+        """Seconds before the next try."""
+        full = min(self.most, self.first * 2.0 ** (state.attempt_number - 1))
+        return full * random.uniform(0.5, 1.0)  # noqa: S311 - spreads tries, keeps no secret
+
+
+class PatientStore:
+    """``store`` with patience, throttled by ``pace``."""
+
+    def __init__(self, store: ObjectStore, *, pace: Pace, patience: Patience | None = None) -> None:
+        self._store = store
+        self._pace = pace
+        self._patience = patience or Patience()
+
+    @property
+    def conditional(self) -> bool:
+        """See `ObjectStore`."""
+        return self._store.conditional
+
+    def get(self, key: str, *, most: int) -> tuple[bytes, str]:
+        """See `ObjectStore`."""
+
+        def work() -> tuple[bytes, str]:
+            found = self._store.get(key, most=most)
+            self._pace.spend(len(found[0]))
+            return found
+
+        return self._tried(work)
+
+    def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
+        """See `ObjectStore`. Where an answer was lost, a write that was done all the same is found to be ours."""
+        unsure = False
+
+        def work() -> str:
+            nonlocal unsure
+            self._pace.spend(len(data))
+            try:
+                return self._store.put(key, data, replaces=replaces, absent=absent)
+            except StoreUnavailable:
+                unsure = True
+                raise
+            except ObjectChanged:
+                mine = self._mine(key, data) if unsure else None
+                if mine is None:
+                    raise
+                return mine
+
+        return self._tried(work)
+
+    def _mine(self, key: str, data: bytes) -> str | None:
+        try:
+            found, tag = self._store.get(key, most=len(data) + 1)
+        except ObjectMissing:
+            return None
+        return tag if found == data else None
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See `ObjectStore`. A listing that breaks is begun anew: it is given out once it is whole."""
+        return iter(self._tried(lambda: [*self._store.list(prefix)]))
+
+    def folders(self) -> Iterator[str]:
+        """See `ObjectStore`."""
+        return iter(self._tried(lambda: [*self._store.folders()]))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See `ObjectStore`."""
+        self._tried(lambda: self._store.delete(keys))
+
+    def close(self) -> None:
+        """See `ObjectStore`."""
+        self._store.close()
+
+    def _tried(self, work: Callable[[], T]) -> T:
+        self._pace.check()
+        tries = Retrying(
+            retry=retry_if_exception_type(StoreUnavailable),
+            stop=stop_after_attempt(self._patience.attempts),
+            wait=self._patience.wait,
+            sleep=self._pace.sleep,
+            reraise=True,
+        )
+        return tries(work)

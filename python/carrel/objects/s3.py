@@ -1,0 +1,225 @@
+"""Objects in S3, or in what speaks as S3 does: R2, MinIO, Ceph, Google's interoperable endpoint.
+
+The library is loaded when the first store is made: a gateway without backups does without its megabytes. A write
+bears its digest twice, in its signature and as Content-MD5: every store verifies one of them, and takes it whole or not
+at all. No header of newer S3 is sent that other stores do not know.
+"""
+
+import base64
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from carrel.errors import CarrelError
+from carrel.objects.location import Location, require_key, require_prefix
+from carrel.objects.protocol import (
+    ObjectChanged,
+    ObjectDamaged,
+    ObjectInfo,
+    ObjectMissing,
+    StoreRefused,
+    StoreUnavailable,
+)
+from carrel.secrets import Secret
+
+CONNECTIONS: Final = 16
+_DELETED_AT_A_TIME: Final = 500
+_PIECE: Final = 1 << 20
+_LATER: Final = frozenset({
+    "SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException", "Busy",
+    "RequestLimitExceeded", "XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody", "OperationAborted",
+})  # fmt: skip
+_REASONS: Final = {
+    "RequestTimeTooSkewed": "its clock and this machine's differ by too much: set this machine's clock",
+    "ExpiredToken": "the credentials have expired: put new ones in their place",
+    "ExpiredTokenException": "the credentials have expired: put new ones in their place",
+    "InvalidAccessKeyId": "it does not know the access key",
+    "SignatureDoesNotMatch": "the secret key is not the one of that access key",
+    "AccessDenied": "these credentials may not do that there",
+    "NoSuchBucket": "there is no such bucket: make it first",
+    "PermanentRedirect": "the bucket is in another region: say which with `region`",
+    "AuthorizationHeaderMalformed": "the bucket is in another region: say which with `region`",
+    "QuotaExceeded": "it has no room left",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class S3Options:
+    """How to reach it. Without keys the machine's own credentials are used, as the library finds them.
+
+    ``conditional``: whether its conditional writes are to be relied on. Times are in seconds.
+    """
+
+    endpoint: str | None = None
+    region: str | None = None
+    access_key: Secret | None = None
+    secret_key: Secret | None = None
+    session_token: Secret | None = None
+    path_style: bool = True
+    conditional: bool = True
+    connect_seconds: float = 10.0
+    read_seconds: float = 60.0
+
+
+class S3Store:
+    """The objects beneath a bucket's prefix. Threads may use it at a time."""
+
+    def __init__(self, location: Location, options: S3Options) -> None:
+        self._location = location
+        self._options = options
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    @property
+    def conditional(self) -> bool:
+        """See `ObjectStore`."""
+        return self._options.conditional
+
+    def get(self, key: str, *, most: int) -> tuple[bytes, str]:
+        """See `ObjectStore`."""
+        with self._translated(key):
+            answer = self._s3().get_object(Bucket=self._location.bucket, Key=self._full(key))
+            with contextlib.closing(answer["Body"]) as body:
+                pieces, size = [], 0
+                while piece := body.read(_PIECE):
+                    size += len(piece)
+                    if size > most:
+                        raise ObjectDamaged(f"The object {key} is over {most} bytes, which none of ours is.")
+                    pieces.append(piece)
+            if size != answer["ContentLength"]:
+                raise StoreUnavailable(f"The object {key} was cut off on its way.")
+            return b"".join(pieces), str(answer["ETag"])
+
+    def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
+        """See `ObjectStore`."""
+        condition = {"IfMatch": replaces} if replaces is not None else {"IfNoneMatch": "*"} if absent else {}
+        if not self.conditional:
+            condition = {}
+        with self._translated(key):
+            digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+            answer = self._s3().put_object(
+                Bucket=self._location.bucket, Key=self._full(key), Body=data, ContentType="application/octet-stream",
+                ContentMD5=digest, **condition,
+            )  # fmt: skip
+            return str(answer["ETag"])
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See `ObjectStore`."""
+        full = self._full("") + require_prefix(prefix)
+        with self._translated(prefix):
+            for page in self._pages(Prefix=full):
+                for found in page.get("Contents", ()):
+                    # Some stores match a prefix by their own rules: only what is beneath ours is ours.
+                    if found["Key"].startswith(full):
+                        key = found["Key"][len(self._full("")) :]
+                        yield ObjectInfo(key, int(found["Size"]), found["LastModified"])
+
+    def folders(self) -> Iterator[str]:
+        """See `ObjectStore`."""
+        full = self._full("")
+        with self._translated(""):
+            for page in self._pages(Prefix=full, Delimiter="/"):
+                for found in page.get("CommonPrefixes", ()):
+                    if found["Prefix"].startswith(full):
+                        yield found["Prefix"][len(full) :].rstrip("/")
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See `ObjectStore`."""
+        for at in range(0, len(keys), _DELETED_AT_A_TIME):
+            names = [{"Key": self._full(require_key(key))} for key in keys[at : at + _DELETED_AT_A_TIME]]
+            with self._translated("objects to delete"):
+                answer = self._s3().delete_objects(
+                    Bucket=self._location.bucket, Delete={"Objects": names, "Quiet": True}
+                )  # fmt: skip
+                failed = [e for e in answer.get("Errors", ()) if e.get("Code") != "NoSuchKey"]
+            if failed:
+                raise self._error(str(failed[0].get("Code")), 0, str(failed[0].get("Key", ""))[-80:])
+
+    def close(self) -> None:
+        """See `ObjectStore`."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _pages(self, **what: str) -> Iterator[Any]:
+        pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=self._location.bucket, **what)
+        yield from pages
+
+    def _full(self, key: str) -> str:
+        if key:
+            require_key(key)
+        return f"{self._location.prefix}/{key}" if self._location.prefix else key
+
+    def _s3(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = _made(self._options)
+            return self._client
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """Turns the library's errors into ours. What they say is not passed on: it may hold a signed request."""
+        from botocore import exceptions  # noqa: PLC0415 - see the module's docstring
+        from botocore.parsers import ResponseParserError  # noqa: PLC0415 - comes with it
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - comes with it
+
+        try:
+            yield
+        except exceptions.ClientError as error:
+            said = error.response.get("Error", {})
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            raise self._error(str(said.get("Code", "")), status, key) from None
+        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
+            raise StoreRefused(
+                f"There are no credentials for {self._location}: name `access_key` and `secret_key`."
+            ) from None  # fmt: skip
+        except (exceptions.HTTPClientError, exceptions.ConnectionError, HTTPError, OSError) as error:
+            raise StoreUnavailable(
+                f"{self._location} did not answer, or broke off ({type(error).__name__})."
+            ) from None  # fmt: skip
+        except (ResponseParserError, exceptions.IncompleteReadError):
+            # An answer that cannot be read is a broken one: a proxy's page, or half of one.
+            raise StoreUnavailable(f"{self._location} gave an answer that breaks off.") from None
+        except exceptions.BotoCoreError as error:
+            raise StoreRefused(f"{self._location} cannot be used ({type(error).__name__}).") from None
+
+    def _error(self, code: str, status: int, key: str) -> CarrelError:
+        if code in ("PreconditionFailed", "ConditionalRequestConflict") or status == 412:
+            return ObjectChanged(f"The object {key} is not as it was.")
+        if code in ("NoSuchKey", "404"):
+            return ObjectMissing(f"There is no object {key}.")
+        if code in _REASONS:
+            return StoreRefused(f"{self._location} refuses: {_REASONS[code]}.", details={"reason": code})
+        if code in _LATER or status >= 500 or status in (408, 429):
+            return StoreUnavailable(f"{self._location} could not do it just now ({code or status}).")
+        return StoreRefused(f"{self._location} refuses ({code or status}).", details={"reason": code[:64]})
+
+
+def _made(options: S3Options) -> Any:
+    import boto3  # noqa: PLC0415 - see the module's docstring
+    from botocore.config import Config  # noqa: PLC0415 - comes with it
+
+    keys = {
+        "aws_access_key_id": options.access_key,
+        "aws_secret_access_key": options.secret_key,
+        "aws_session_token": options.session_token,
+    }
+    config = Config(
+        s3={"addressing_style": "path" if options.path_style else "auto", "payload_signing_enabled": True},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        # Tries are counted in one place only: `PatientStore`.
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=options.connect_seconds,
+        read_timeout=options.read_seconds,
+        max_pool_connections=CONNECTIONS,
+        user_agent_appid="carrel",
+    )
+    return boto3.session.Session().client(
+        "s3", endpoint_url=options.endpoint, region_name=options.region or "us-east-1", config=config,
+        **{name: secret.reveal() for name, secret in keys.items() if secret is not None},
+    )  # fmt: skip

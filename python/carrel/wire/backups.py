@@ -1,0 +1,121 @@
+"""The models of backups and restores in the control plane."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from carrel.ids import SESSION_ID_PATTERN
+from carrel.wire.control import Answer, Order, TenantName
+
+PlaceText = Annotated[str, Field(min_length=1, max_length=1024)]
+Key = Annotated[str, Field(min_length=1, max_length=128)]
+SessionText = Annotated[str, Field(pattern=SESSION_ID_PATTERN)]
+
+
+class BackupOrder(Order):
+    """A backup now."""
+
+    to: PlaceText | None = Field(None, description="`s3://bucket/prefix` or `file:///directory`; default: as declared.")
+
+
+class BackupView(Answer):
+    """One backup. ``bytes`` is what it restores to, ``sent`` what it added to the store."""
+
+    id: str
+    tenant: str
+    at: datetime
+    host: str
+    files: int
+    bytes: int
+    sent: int
+    left_out: int = Field(0, description="Names that are not in it: sockets, pipes, links that lead out.")
+    revision: str = Field("", description="Of the tenant's configuration as it was in force.")
+    note: str | None = None
+
+
+class BackupList(Answer):
+    """A tenant's backups, newest first, and how the schedule stands."""
+
+    tenant: str
+    backups: tuple[BackupView, ...]
+    last: datetime | None = None
+    failed: str | None = Field(None, description="Why the newest try did not succeed.")
+    verified: datetime | None = Field(None, description="When the newest one was last read back whole.")
+
+
+class JobView(Answer):
+    """What runs for a tenant. Sizes are bytes."""
+
+    running: bool
+    phase: str = "waiting"
+    total: int = 0
+    done: int = 0
+    moved: int = 0
+    files: int = 0
+    eta_seconds: float | None = None
+
+
+class VerifyOrder(Order):
+    """Which backup to read back: the newest by default."""
+
+    place: PlaceText | None = None
+    backup: Key | None = None
+
+
+class Verified(Answer):
+    """What reading it back found."""
+
+    tenant: str
+    ok: bool
+    problems: tuple[str, ...] = ()
+
+
+class CollectOrder(Order):
+    """Where to remove what need not stay."""
+
+    place: PlaceText | None = None
+
+
+class CollectedView(Answer):
+    """What was removed."""
+
+    tenant: str
+    backups: tuple[str, ...] = ()
+    pieces: int = 0
+    bytes: int = 0
+
+
+class RestoreOrder(Order):
+    """What to bring back. Without a session it is the whole tenant."""
+
+    place: PlaceText | None = Field(None, description="Where the backups are; default: as declared.")
+    backup: Key | None = Field(None, description="Its id; the newest by default.")
+    source: TenantName | None = Field(None, description="Whose backup; by default the tenant's own.")
+    session: SessionText | None = Field(None, description="Only this session.")
+    as_session: SessionText | None = Field(None, description="Bring the session back under this id.")
+    replace: bool = Field(False, description="Replace a session of that id.")
+    dry_run: bool = Field(False, description="Only say what would be done.")
+
+
+class RestoreView(Answer):
+    """What was brought back, or with ``dry_run`` would be."""
+
+    tenant: str
+    source: str
+    backup: str
+    at: datetime
+    files: int
+    bytes: int
+    sessions: int
+    left_out: int = 0
+    secrets_lost: tuple[str, ...] = Field((), description="Secrets that this host's master key does not open.")
+    tokens_left_out: bool = Field(False, description="Tokens name the tenant that they were issued for.")
+    kept_before: bool = Field(False, description="What was there is kept until it is confirmed or undone.")
+    dry_run: bool = False
+
+
+class RestoreDecision(Order):
+    """What becomes of what was there before the last restore."""
+
+    decision: Literal["confirm", "undo"]

@@ -1,0 +1,18 @@
+"""When it may be done."""
+
+import pytest
+
+from carrel.backup.progress import Progress
+
+
+def test_an_estimate_by_the_pace_so_far() -> None:
+    now = [0.0]
+    progress = Progress(total=1000, now=lambda: now[0])
+    assert progress.eta is None
+    now[0] = 0.5
+    progress.done = 100
+    assert progress.eta is None
+    now[0] = 10.0
+    assert progress.eta == pytest.approx(90)
+    progress.done = 2000
+    assert progress.eta == 0

@@ -1,0 +1,226 @@
+"""A backup made and made again: whole, consistent, sent once, and never taken from under another's feet."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import apsw
+import pytest
+
+from carrel.backup.catalogue import Collecting, Origin
+from carrel.backup.progress import Progress
+from carrel.backup.reader import verify
+from carrel.backup.repository import Repository
+from carrel.backup.run import back_up, clear_scratch
+from carrel.backup.staging import stage
+from carrel.errors import Conflict
+from carrel.objects.directory import DirectoryStore
+from carrel.objects.pace import Cancelled
+from carrel.objects.protocol import ObjectStore, StoreUnavailable
+from carrel.tenancy.handle import Tenant
+from tests.fakes.backups import KEYS, ORIGIN, full_tenant, means, rows_of, subject, tree
+from tests.fakes.clock import FakeClock
+
+
+@pytest.fixture
+def tenant(tmp_path: Path) -> Iterator[Tenant]:
+    made = full_tenant(tmp_path)
+    yield made
+    made.root.close()
+
+
+def restored(place: Path, backup_id: str, target: Path, store: ObjectStore | None = None) -> None:
+    repository = Repository.at(store or DirectoryStore(place / "store"), "acme", KEYS)  # type: ignore[arg-type] # an id
+    stage(repository, repository.manifest(backup_id), target, Progress(), going=lambda: None)
+
+
+def test_it_comes_back_byte_by_byte(tenant: Tenant, tmp_path: Path) -> None:
+    progress = Progress()
+    info = back_up(subject(tenant), means(tmp_path), progress)
+    assert (info.host, progress.phase, info.left_out) == ("host-a", "done", 3)
+    restored(tmp_path, info.id, tmp_path / "back")
+    before, after = tree(tmp_path / "tenants/acme"), tree(tmp_path / "back")
+    gone = {path for path in before if path not in after}
+    assert {path for path in gone if not path.startswith("snapshots")} == {
+        "backups.json", "sandbox/out", "sandbox/up", "sandbox/pipe"
+    }  # fmt: skip
+    changed = {path for path in after if after[path] != before[path]}
+    assert changed <= {"sessions/s_1.jsonl", "usage/ledger.sqlite"}
+    assert (tmp_path / "back/sessions/s_1.jsonl").read_bytes() == b'{"a":1}\n{"b":2}\n'
+    assert rows_of(tmp_path / "back/usage/ledger.sqlite") == rows_of(tmp_path / "tenants/acme/usage/ledger.sqlite")
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_what_is_there_is_not_sent_again(tenant: Tenant, tmp_path: Path) -> None:
+    store = Counting(DirectoryStore(tmp_path / "store"))
+    back_up(subject(tenant), means(tmp_path, store=store), Progress())
+    # Looking at the ledger for the first time leaves a trace on its file, which the index then notes.
+    first = back_up(subject(tenant), means(tmp_path, store=store), Progress())
+    store.pieces.clear()
+    second = back_up(subject(tenant), means(tmp_path, store=store), Progress())
+    assert (second.files, second.bytes, second.sent) == (first.files, first.bytes, 0)
+    assert not store.pieces
+    (tmp_path / "tenants/acme/sandbox/small-7.txt").write_text("another")
+    with (tmp_path / "tenants/acme/sandbox/data.bin").open("r+b") as file:
+        file.seek(1 << 20)
+        file.write(b"changed")
+    back_up(subject(tenant), means(tmp_path, store=store), Progress())
+    # The block that changed, the small file, and the index that names them.
+    assert len(store.pieces) == 3
+
+
+def test_a_ledger_that_is_written_is_copied_at_one_moment(tenant: Tenant, tmp_path: Path) -> None:
+    writing = apsw.Connection(str(tmp_path / "tenants/acme/usage/ledger.sqlite"))
+    writing.execute("BEGIN IMMEDIATE")
+    writing.execute("INSERT INTO rows (cost) VALUES ('half')")
+    info = back_up(subject(tenant), means(tmp_path), Progress())
+    writing.execute("COMMIT")
+    second = back_up(subject(tenant), means(tmp_path), Progress())
+    writing.close()
+    restored(tmp_path, info.id, tmp_path / "first")
+    restored(tmp_path, second.id, tmp_path / "second")
+    assert len(rows_of(tmp_path / "first/usage/ledger.sqlite")) == 2000
+    assert rows_of(tmp_path / "second/usage/ledger.sqlite")[-1] == (2001, "half")
+
+
+def test_one_that_broke_off_goes_on_from_what_was_sent(tenant: Tenant, tmp_path: Path) -> None:
+    store = Counting(DirectoryStore(tmp_path / "store"), most=2)
+    with pytest.raises(StoreUnavailable):
+        back_up(subject(tenant), means(tmp_path, store=store), Progress())
+    sent = set(store.pieces)
+    assert sent
+    store.pieces.clear()
+    store.most = 1000
+    info = back_up(subject(tenant), means(tmp_path, store=store), Progress())
+    assert not sent & set(store.pieces)
+    restored(tmp_path, info.id, tmp_path / "back")
+
+
+def test_a_stopped_one_ends_and_is_in_no_list(tenant: Tenant, tmp_path: Path) -> None:
+    work = means(tmp_path)
+    work.pace.stop()
+    with pytest.raises(Cancelled):
+        back_up(subject(tenant), work, Progress())
+    assert Repository.at(DirectoryStore(tmp_path / "store"), tenant.id, KEYS).head()[0].backups == ()
+
+
+def test_two_hosts_at_a_time_lose_neither_backup(tenant: Tenant, tmp_path: Path) -> None:
+    store = Between(DirectoryStore(tmp_path / "store"), "acme/manifests/")
+    other = replace(subject(tenant), origin=Origin(host="host-b", carrel="0", revision="", declared=""))
+    store.then = lambda: back_up(other, means(tmp_path), Progress())
+    mine = back_up(subject(tenant), means(tmp_path, store=store), Progress())
+    head = Repository.at(store, tenant.id, KEYS).head()[0]
+    assert {one.host for one in head.backups} == {"host-a", "host-b"}
+    assert head.backups[-1] == mine
+    for one in head.backups:
+        assert verify(Repository.at(store, tenant.id, KEYS), one.id, Progress()) == []
+
+
+def test_pieces_that_were_removed_meanwhile_are_sent_anew(tenant: Tenant, tmp_path: Path) -> None:
+    store = Between(DirectoryStore(tmp_path / "store"), "acme/manifests/")
+
+    def collect_everything() -> None:
+        repository = Repository.at(store.inner, tenant.id, KEYS)
+        head, tag = repository.head()
+        repository.commit(head.model_copy(update={"collections": head.collections + 1}), tag)
+        store.inner.delete([info.key for _, info in repository.pieces()])
+
+    store.then = collect_everything
+    info = back_up(subject(tenant), means(tmp_path, store=store), Progress())
+    assert verify(Repository.at(store, tenant.id, KEYS), info.id, Progress()) == []
+
+
+def test_one_waits_while_pieces_are_removed_and_not_for_ever(tenant: Tenant, tmp_path: Path) -> None:
+    clock = FakeClock()
+    repository = Repository.make(DirectoryStore(tmp_path / "store"), tenant.id, KEYS, clock.now())
+    head, tag = repository.head()
+    over = Collecting(by="gone", until=clock.now() - timedelta(seconds=1))
+    repository.commit(head.model_copy(update={"collecting": over}), tag)
+    back_up(subject(tenant), means(tmp_path, clock=clock), Progress())
+    head, tag = repository.head()
+    assert (head.collecting, head.collections, len(head.backups)) == (None, 1, 1)
+    busy = Collecting(by="busy", until=clock.now() + timedelta(days=1))
+    repository.commit(head.model_copy(update={"collecting": busy}), tag)
+    work = means(tmp_path, clock=clock)
+    work.pace.stop()
+    with pytest.raises(Cancelled):
+        back_up(subject(tenant), work, Progress())
+
+
+def test_one_gives_up_where_others_never_rest(tenant: Tenant, tmp_path: Path) -> None:
+    store = Between(DirectoryStore(tmp_path / "store"), "acme/manifests/", always=True)
+
+    def collected() -> None:
+        repository = Repository.at(store.inner, tenant.id, KEYS)
+        head, tag = repository.head()
+        repository.commit(head.model_copy(update={"collections": head.collections + 1}), tag)
+
+    store.then = collected
+    with pytest.raises(Conflict):
+        back_up(subject(tenant), means(tmp_path, store=store), Progress())
+
+
+def test_nothing_of_a_tenant_is_readable_in_the_store(tenant: Tenant, tmp_path: Path) -> None:
+    (tmp_path / "tenants/acme/sandbox/canary-name.txt").write_text("canary-content")
+    back_up(subject(tenant), means(tmp_path), Progress())
+    for path in (tmp_path / "store").rglob("*"):
+        assert "canary" not in path.name
+        assert not path.is_file() or b"canary" not in path.read_bytes()
+
+
+def test_equal_content_has_another_name_for_another_tenant(tmp_path: Path) -> None:
+    one, other = full_tenant(tmp_path, "acme", large=0), full_tenant(tmp_path, "zeta", large=0)
+    for tenant in (one, other):
+        (tmp_path / "tenants" / tenant.id / "sandbox/same.bin").write_bytes(b"same" * 100_000)
+        back_up(subject(tenant), means(tmp_path), Progress())
+        tenant.root.close()
+    names = [{path.name for path in (tmp_path / "store" / name / "pieces").rglob("*") if path.is_file()}
+             for name in ("acme", "zeta")]  # fmt: skip
+    assert names[0]
+    assert not names[0] & names[1]
+
+
+def test_what_a_killed_one_left_is_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "scratch/left").mkdir(parents=True)
+    (tmp_path / "scratch/left/database-1").write_bytes(b"x")
+    clear_scratch(tmp_path / "scratch")
+    assert not (tmp_path / "scratch").exists()
+    assert ORIGIN.host
+    assert os.listdir(tmp_path) == []
+
+
+class Counting(DirectoryStore):
+    """Notes pieces that are written; fails after ``most`` of them."""
+
+    def __init__(self, inner: DirectoryStore, *, most: int = 1000) -> None:
+        super().__init__(inner._path)
+        self.most = most
+        self.pieces: list[str] = []
+
+    def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
+        if "/pieces/" in key:
+            if len(self.pieces) >= self.most:
+                raise StoreUnavailable("enough")
+            self.pieces.append(key)
+        return super().put(key, data, replaces=replaces, absent=absent)
+
+
+class Between(DirectoryStore):
+    """Calls ``then`` once after the first write of a key that begins with ``after``, or after each."""
+
+    def __init__(self, inner: DirectoryStore, after: str, *, always: bool = False) -> None:
+        super().__init__(inner._path)
+        self.inner = inner
+        self.then: object = None
+        self._after = after
+        self._always = always
+
+    def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
+        tag = super().put(key, data, replaces=replaces, absent=absent)
+        if key.startswith(self._after) and self.then is not None:
+            then = self.then
+            self.then = then if self._always else None
+            then()  # type: ignore[operator] # see above
+        return tag

@@ -1,0 +1,103 @@
+"""Who is backed up when."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from carrel.backup.note import Note
+from carrel.backup.schedule import AGAIN, Schedule, due_at, verify_due
+from carrel.declare.backup import BackupConfig, TenantBackup
+from carrel.errors import CarrelError
+from carrel.tenancy.handle import Directory, Tenant
+from tests.fakes.clock import FakeClock
+from tests.fakes.patience import eventually
+from tests.fakes.tenants import make_snapshot, make_tenant
+
+DECLARED = BackupConfig(to="file:///x", every_seconds=3600.0, verify_every_seconds=86_400.0, concurrent=2)
+HOUR = timedelta(hours=1)
+
+
+def test_when_it_is_time(tmp_path: Path) -> None:
+    now, tenant = FakeClock().now(), make_tenant(tmp_path)
+    assert due_at(tenant, DECLARED, Note(), now) == now
+    assert due_at(tenant, DECLARED, Note(last=now - HOUR / 2), now) == now + HOUR / 2
+    assert due_at(tenant, DECLARED, Note(tried=now, failed="why"), now) == now + AGAIN
+    assert due_at(tenant, DECLARED, Note(last=now, tried=now + HOUR, failed="why"), now) == now + HOUR + AGAIN
+    # A clock that was set back by a year does not stop backups for a year.
+    assert due_at(tenant, DECLARED, Note(last=now + timedelta(days=365)), now) == now + HOUR
+    assert due_at(tenant, BackupConfig(), Note(), now) is None
+    assert due_at(replace(tenant, removed=True), DECLARED, Note(), now) is None
+    off = make_tenant(tmp_path, "zeta", backup=TenantBackup(enabled=False))
+    assert due_at(off, DECLARED, Note(), now) is None
+    for one in (tenant, off):
+        one.root.close()
+
+
+def test_when_it_is_read_back() -> None:
+    now = FakeClock().now()
+    assert verify_due(DECLARED, Note(), now)
+    assert not verify_due(DECLARED, Note(verified=now), now)
+    assert verify_due(DECLARED, Note(verified=now - timedelta(days=1)), now)
+    assert not verify_due(BackupConfig(to="file:///x"), Note(), now)
+
+
+class Rig:
+    def __init__(self, place: Path, *names: str) -> None:
+        self.clock, self.notes = FakeClock(), dict.fromkeys(names, Note())
+        self.broken: set[str] = set()
+        self.tenants = [make_tenant(place, name) for name in names]
+        self.directory = Directory()
+        self.directory.publish(make_snapshot(*self.tenants, backup=DECLARED))
+        self.schedule = Schedule(
+            directory=self.directory, clock=self.clock, note=self.note, back_up=self.back_up, verify=self.verify
+        )
+        self.done: list[str] = []
+
+    async def note(self, tenant: Tenant) -> Note:
+        return self.notes[tenant.id]
+
+    async def back_up(self, tenant: Tenant) -> None:
+        if tenant.id in self.broken:
+            self.notes[tenant.id] = Note(tried=self.clock.now(), failed="why")
+            raise CarrelError("why")
+        self.notes[tenant.id] = self.notes[tenant.id].model_copy(update={"last": self.clock.now(), "failed": None})
+        self.done.append(tenant.id)
+
+    async def verify(self, tenant: Tenant) -> None:
+        self.notes[tenant.id] = self.notes[tenant.id].model_copy(update={"verified": self.clock.now()})
+        self.done.append(f"verify {tenant.id}")
+
+    def close(self) -> None:
+        for tenant in self.tenants:
+            tenant.root.close()
+
+
+async def test_each_in_its_time_and_a_failure_is_ones_own(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, "acme", "zeta", "beta")
+    rig.broken = {"zeta"}
+    await rig.schedule.round()
+    assert sorted(rig.done) == ["acme", "beta", "verify acme", "verify beta"]
+    rig.done.clear()
+    await rig.schedule.round()
+    assert rig.done == []
+    rig.broken.clear()
+    rig.clock.advance(AGAIN.total_seconds())
+    await rig.schedule.round()
+    assert rig.done == ["zeta", "verify zeta"]
+    rig.done.clear()
+    rig.clock.advance(3600 - AGAIN.total_seconds())
+    await rig.schedule.round()
+    assert sorted(rig.done) == ["acme", "beta"]
+    rig.close()
+
+
+async def test_it_looks_again_and_again(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, "acme")
+    running = asyncio.ensure_future(rig.schedule.run())
+    await eventually(lambda: rig.done.count("acme") == 1)
+    rig.clock.advance(3600)
+    await eventually(lambda: rig.done.count("acme") == 2)
+    running.cancel()
+    await asyncio.wait([running])
+    rig.close()

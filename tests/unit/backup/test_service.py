@@ -1,0 +1,168 @@
+"""Backups of a gateway that runs: one at a time for each tenant, and a swap only while the tenant rests."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from carrel.backup.service import Backups, From, clear_left
+from carrel.backup.target import NoTarget
+from carrel.clock import SystemClock
+from carrel.declare.backup import BackupConfig
+from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
+from carrel.ids import SessionId, TenantId
+from carrel.objects.pace import Cancelled
+from carrel.objects.retry import Patience
+from carrel.secrets import SecretStore
+from carrel.tenancy.handle import Directory, Tenant
+from tests.fakes.backups import KEYS, full_tenant
+from tests.fakes.patience import eventually, soon
+from tests.fakes.tenants import make_snapshot
+
+
+class House:
+    """Notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.busy = False
+
+    async def flush(self, tenant: Tenant) -> None:
+        self.asked.append(f"flush {tenant.id}")
+
+    @asynccontextmanager
+    async def at_rest(self, tenant: Tenant) -> AsyncIterator[None]:
+        if self.busy:
+            raise Conflict("busy")
+        self.asked.append("rest")
+        yield
+        self.asked.append("wake")
+
+    async def put_session(self, tenant: Tenant, session_id: SessionId, data: bytes, *, replace: bool) -> None:
+        self.asked.append(f"put {session_id} {len(data)} {replace}")
+
+    async def commit(self) -> str | None:
+        return "c" * 40
+
+
+class Rig:
+    def __init__(self, place: Path) -> None:
+        self.place, self.tenant, self.house = place, full_tenant(place), House()
+        self.directory = Directory()
+        self.declare(BackupConfig(to=f"file://{place}/store"))
+        self.service = Backups(
+            state_dir=place, directory=self.directory, clock=SystemClock(), keys=KEYS,
+            secrets=SecretStore(credentials_dir=None, secrets_dir=None, environ={}), house=self.house,
+            patience=Patience(attempts=1),
+        )  # fmt: skip
+
+    def declare(self, backup: BackupConfig) -> None:
+        self.directory.publish(make_snapshot(self.tenant, backup=backup))
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.tenant.root.close()
+
+
+async def test_made_noted_listed_and_read_back(rig: Rig) -> None:
+    info = await rig.service.back_up(rig.tenant)
+    assert rig.house.asked == ["flush acme"]
+    note = await rig.service.note(rig.tenant)
+    assert (note.id, note.failed, note.to) == (info.id, None, f"file://{rig.place}/store")
+    assert await rig.service.listed(rig.tenant.id) == [info]
+    assert await rig.service.listed(TenantId("zeta")) == []
+    assert await rig.service.verify(rig.tenant) == []
+    assert (await rig.service.note(rig.tenant)).verified is not None
+    assert (await rig.service.collect(rig.tenant)).backups == ()
+    assert (await rig.service.final(rig.tenant)).files == info.files
+    assert rig.service.running(rig.tenant.id) is None
+
+
+async def test_a_failure_is_noted_and_the_last_one_does_not_go_without_being_read_back(rig: Rig) -> None:
+    rig.declare(BackupConfig(to="file:///proc/nowhere"))
+    with pytest.raises(CarrelError):
+        await rig.service.back_up(rig.tenant)
+    assert (await rig.service.note(rig.tenant)).failed
+    rig.declare(BackupConfig())
+    with pytest.raises(NoTarget):
+        await rig.service.final(rig.tenant)
+
+
+async def test_restored_while_it_rests_and_undone(rig: Rig) -> None:
+    await rig.service.back_up(rig.tenant)
+    file = rig.place / "tenants/acme/sandbox/main.py"
+    file.write_text("later")
+    seen = await rig.service.look(rig.tenant, From())
+    assert seen.dry_run
+    ready: list[str] = []
+
+    async def told(done: object) -> None:
+        ready.append(file.read_text())
+
+    done = await rig.service.restore(rig.tenant, From(), ready=told)
+    assert (done.kept_before, ready, rig.house.asked[-2:]) == (True, ["later"], ["rest", "wake"])
+    assert "hello" in file.read_text()
+    await rig.service.undo(rig.tenant)
+    assert file.read_text() == "later"
+    with pytest.raises(NotFound):
+        await rig.service.undo(rig.tenant)
+    await rig.service.restore(rig.tenant, From())
+    await rig.service.confirm(rig.tenant)
+    assert [path.name for path in (rig.place / "tenants").iterdir()] == ["acme"]
+
+
+async def test_one_that_cannot_rest_stays_as_it_is(rig: Rig) -> None:
+    await rig.service.back_up(rig.tenant)
+    rig.house.busy = True
+    (rig.place / "tenants/acme/sandbox/main.py").write_text("later")
+    with pytest.raises(Conflict):
+        await rig.service.restore(rig.tenant, From())
+    assert (rig.place / "tenants/acme/sandbox/main.py").read_text() == "later"
+    assert [path.name for path in (rig.place / "tenants").iterdir()] == ["acme"]
+
+
+async def test_one_session(rig: Rig) -> None:
+    await rig.service.back_up(rig.tenant)
+    one, copy = SessionId("s_1"), SessionId("copy")
+    await rig.service.restore_session(rig.tenant, one, From(), as_id=copy, replace_it=False)
+    assert rig.house.asked[-1] == "put copy 16 False"
+    with pytest.raises(NotFound):
+        await rig.service.restore_session(rig.tenant, copy, From(), as_id=copy, replace_it=False)
+
+
+async def test_one_at_a_time_and_stopped_with_its_caller(rig: Rig) -> None:
+    rig.declare(BackupConfig(to=f"file://{rig.place}/store", bytes_per_second=1024))
+    first = asyncio.ensure_future(rig.service.back_up(rig.tenant))
+    await eventually(lambda: (at := rig.service.running(rig.tenant.id)) is not None and at.phase == "copying")
+    with pytest.raises(Conflict):
+        await rig.service.back_up(rig.tenant)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(first)
+    assert rig.service.running(rig.tenant.id) is None
+    second = asyncio.ensure_future(rig.service.back_up(rig.tenant))
+    await eventually(lambda: (at := rig.service.running(rig.tenant.id)) is not None and at.phase == "copying")
+    rig.service.close()
+    with pytest.raises(Cancelled):
+        await soon(second)
+
+
+async def test_who_is_not_on_the_machine_names_no_other_place(rig: Rig) -> None:
+    with pytest.raises(InvalidRequest):
+        await rig.service.back_up(rig.tenant, to=f"file://{rig.place}/other")
+    await rig.service.back_up(rig.tenant, to=f"file://{rig.place}/other", anywhere=True)
+    with pytest.raises(InvalidRequest):
+        await rig.service.look(rig.tenant, From(f"file://{rig.place}/other"))
+
+
+def test_what_a_killed_gateway_left_goes(tmp_path: Path) -> None:
+    (tmp_path / "run/backup/x").mkdir(parents=True)
+    (tmp_path / "tenants/.acme.restore").mkdir(parents=True)
+    clear_left(tmp_path)
+    assert not (tmp_path / "run/backup").exists()
+    assert list((tmp_path / "tenants").iterdir()) == []

@@ -1,0 +1,60 @@
+"""How content is cut: the same gives the same pieces, and little changes little."""
+
+from pathlib import Path
+
+from carrel.backup.catalogue import Entry
+from carrel.backup.gather import Gathering
+from carrel.backup.progress import Progress
+from carrel.backup.repository import Repository
+from carrel.backup.writer import BUNDLE, Pieces, Writer, Written
+from carrel.objects.directory import DirectoryStore
+from carrel.tenancy.handle import Tenant
+from tests.fakes.backups import KEYS, full_tenant
+from tests.fakes.clock import FakeClock
+
+
+def write(tenant: Tenant, place: Path) -> tuple[Written, Repository]:
+    repository = Repository.make(DirectoryStore(place / "store"), tenant.id, KEYS, FakeClock().now())
+    pieces = Pieces(repository, {name for name, _ in repository.pieces()}, Progress())
+    walk = Gathering(tenant.root.fd, owner=tenant.root.owner, left_out=lambda path, why: None, going=lambda: None)
+    (place / "temporary").mkdir(exist_ok=True)
+    writer = Writer(pieces, previous=iter(()), temporary=place / "temporary", left_out=lambda path, why: None,
+                    progress=Progress())  # fmt: skip
+    try:
+        return writer.run(iter(walk)), repository
+    finally:
+        pieces.close()
+
+
+def entries(repository: Repository, written: Written) -> list[Entry]:
+    lines = [line for name in written.index for line in repository.piece(name).splitlines()]
+    return [Entry.model_validate_json(line) for line in lines]
+
+
+def test_small_files_share_pieces_and_large_ones_have_their_own(tmp_path: Path) -> None:
+    tenant = full_tenant(tmp_path, large=(2 << 20) + 300_000)
+    written, repository = write(tenant, tmp_path)
+    found = {entry.path: entry for entry in entries(repository, written)}
+    assert len(found) == written.entries
+    small = {entry.parts[0].piece for path, entry in found.items() if path.startswith("sandbox/small-")}
+    assert len(small) < 20
+    large = found["sandbox/data.bin"]
+    assert [part.length for part in large.parts] == [1 << 20, 1 << 20, 300_000]
+    assert found["sandbox/empty"].parts == ()
+    for entry in found.values():
+        assert sum(part.length for part in entry.parts) == entry.size
+        assert all(part.offset + part.length <= BUNDLE for part in entry.parts)
+    tenant.root.close()
+
+
+def test_without_a_memory_the_same_content_gives_the_same_pieces(tmp_path: Path) -> None:
+    tenant = full_tenant(tmp_path)
+    write(tenant, tmp_path)
+    before = {path.name for path in (tmp_path / "store").rglob("*") if path.is_file()}
+    (tmp_path / "tenants/acme/sandbox/aaa-new.txt").write_text("a new file before all others")
+    written, _ = write(tenant, tmp_path)
+    after = {path.name for path in (tmp_path / "store").rglob("*") if path.is_file()}
+    # The bundle that it is in, the index, and the one that the ledger's first look changed.
+    assert len(after - before) <= 3
+    assert written.sent < 200_000
+    tenant.root.close()

@@ -1,0 +1,42 @@
+from typing import Any
+
+from tests.fakes.edge import Edge
+from tests.unit.cli.conftest import CommandLine
+
+
+async def test_made_listed_and_read_back(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("tenants", "backup", "acme", "--to", "s3://bucket/a")
+    assert (done.code, done.out) == (0, "20260301T120000Z-00000001\n")
+    assert "3 files, 5.0 MiB; 900 B sent, 1 names left out." in done.err
+    assert (await carrel("tenants", "backup", "acme", "--json")).json()["files"] == 3
+    assert (await carrel("tenants", "backups", "acme")).out.splitlines()[1].split()[0] == "20260301T120000Z-00000001"
+    assert "no bucket" in (await carrel("tenants", "backups", "bravo")).err
+    assert (await carrel("tenants", "backups", "acme", "--from", "s3://b-b/a", "--json")).json()["tenant"] == "acme"
+    assert (await carrel("backup", "verify", "acme")).out == "The backup is whole.\n"
+    assert (await carrel("backup", "collect", "acme")).out == "1 backups and 2 pieces removed, 2.0 KiB.\n"
+    backups: Any = edge.services.backups
+    backups.problems = ("sandbox/a: damaged",)
+    done = await carrel("backup", "verify", "acme", "--backup", "x")
+    assert done.code == 1
+    assert "damaged" in done.err
+    # The control socket is on the gateway's machine.
+    assert backups.done[0] == "back up acme s3://bucket/a True"
+
+
+async def test_brought_back_and_decided(carrel: CommandLine, edge: Edge) -> None:
+    assert (await carrel("tenants", "restore", "acme", "--dry-run")).out.startswith("Would bring back 3 files")
+    done = await carrel("tenants", "restore", "acme", "--tenant", "bravo", "--from", "s3://bucket/a")
+    assert done.out.startswith("Brought back 3 files, 5.0 MiB, 2 sessions")
+    for word in ("KEY", "Tokens stay with bravo", "--confirm", "1 names"):
+        assert word in done.err
+    assert (await carrel("tenants", "restore", "acme", "--session", "s_1", "--json")).json()["sessions"] == 2
+    assert "is gone" in (await carrel("tenants", "restore", "acme", "--confirm")).err
+    assert (await carrel("tenants", "restore", "acme", "--undo", "--json")).json()["decision"] == "undo"
+    backups: Any = edge.services.backups
+    assert backups.done[-2:] == ["confirm", "undo"]
+
+
+async def test_what_does_not_go_together(carrel: CommandLine) -> None:
+    for words in (("--confirm", "--undo"), ("--confirm", "--dry-run"), ("--undo", "--backup", "x"), ("--replace",),
+                  ("--as-session", "s_2")):  # fmt: skip
+        assert (await carrel("tenants", "restore", "acme", *words)).code == 2, words

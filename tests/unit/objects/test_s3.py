@@ -1,0 +1,183 @@
+"""The S3 store against two servers that are not ours, with faults in between."""
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from carrel.errors import InvalidRequest
+from carrel.objects.location import parse_location
+from carrel.objects.pace import Pace
+from carrel.objects.protocol import ObjectChanged, ObjectDamaged, ObjectMissing, StoreRefused, StoreUnavailable
+from carrel.objects.retry import Patience, PatientStore
+from carrel.objects.s3 import S3Options, S3Store
+from carrel.secrets import Secret
+from tests.fakes.s3_servers import (
+    BUCKET,
+    FaultyProxy,
+    answer_lost,
+    cut_after,
+    flipped,
+    hanging,
+    moto,
+    options,
+    rclone,
+    status,
+    truncated,
+)
+
+QUICK = Patience(attempts=3, first=0.0, most=0.0)
+
+
+@pytest.fixture(scope="module")
+def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with moto(tmp_path_factory.mktemp("moto")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def rclone_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with rclone(tmp_path_factory.mktemp("rclone")) as url:
+        yield url
+
+
+@pytest.fixture(params=["moto", "rclone"])
+def url(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
+
+
+@pytest.fixture
+def store(url: str, request: pytest.FixtureRequest) -> Iterator[S3Store]:
+    made = S3Store(parse_location(f"s3://{BUCKET}/{request.node.name.partition('[')[0]}/a"), options(url))
+    yield made
+    made.close()
+
+
+def test_written_read_listed_and_removed(store: S3Store, url: str) -> None:
+    tag = store.put("acme/pieces/ab/one", b"one" * 1000)
+    store.put("acme/head", b"head")
+    assert store.get("acme/pieces/ab/one", most=3000) == (b"one" * 1000, tag)
+    beside = S3Store(parse_location(f"s3://{BUCKET}/test_written_read_listed_and_removed/a-evil"), options(url))
+    beside.put("acme/other", b"x")
+    assert sorted((one.key, one.size) for one in store.list("acme/")) == [
+        ("acme/head", 4),
+        ("acme/pieces/ab/one", 3000),
+    ]
+    assert list(store.folders()) == ["acme"]
+    store.delete(["acme/pieces/ab/one", "acme/never"])
+    with pytest.raises(ObjectMissing):
+        store.get("acme/pieces/ab/one", most=3000)
+    assert [one.key for one in beside.list("acme/")] == ["acme/other"]
+    beside.close()
+
+
+def test_what_is_too_large_or_no_key(store: S3Store) -> None:
+    store.put("a/one", b"12345")
+    with pytest.raises(ObjectDamaged):
+        store.get("a/one", most=4)
+    for key in ("../x", "/x", "a//b"):
+        with pytest.raises(InvalidRequest):
+            store.get(key, most=4)
+
+
+def test_conditions_hold_where_the_server_holds_them(moto_url: str) -> None:
+    store = S3Store(parse_location(f"s3://{BUCKET}/conditions"), options(moto_url))
+    tag = store.put("a/head", b"1", absent=True)
+    with pytest.raises(ObjectChanged):
+        store.put("a/head", b"2", absent=True)
+    store.put("a/head", b"2", replaces=tag)
+    with pytest.raises(ObjectChanged):
+        store.put("a/head", b"3", replaces=tag)
+    assert store.get("a/head", most=10)[0] == b"2"
+    store.close()
+
+
+def test_a_bucket_or_a_server_that_is_not_there(url: str, tmp_path: Path) -> None:
+    with pytest.raises((StoreRefused, ObjectMissing)):
+        S3Store(parse_location("s3://another-bucket"), options(url)).put("a/b", b"")
+    with pytest.raises(StoreUnavailable):
+        S3Store(parse_location(f"s3://{BUCKET}"), options("http://127.0.0.1:1")).put("a/b", b"")
+
+
+def test_a_key_that_is_not_the_right_one(rclone_url: str) -> None:
+    wrong = S3Store(parse_location(f"s3://{BUCKET}"), options(rclone_url, secret="secret-canary-of-this-test"))
+    with pytest.raises(StoreRefused) as caught:
+        wrong.put("a/b", b"")
+    assert "secret key" in caught.value.message
+    assert "canary" not in caught.value.message
+    assert "canary" not in repr(S3Options(secret_key=Secret("canary")))
+
+
+@pytest.mark.parametrize(
+    ("says", "code", "word"),
+    [
+        ("RequestTimeTooSkewed", 403, "clock"), ("ExpiredToken", 400, "expired"), ("AccessDenied", 403, "may not"),
+        ("InvalidAccessKeyId", 403, "access key"), ("Strange", 418, "Strange"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_says_what_to_mend(moto_url: str, says: str, code: int, word: str) -> None:
+    with FaultyProxy(moto_url) as proxy:
+        proxy.before += status(code, says=says)
+        store = PatientStore(S3Store(parse_location(f"s3://{BUCKET}"), options(proxy.url)), pace=Pace(), patience=QUICK)
+        with pytest.raises(StoreRefused) as caught:
+            store.put("a/b", b"")
+        store.close()
+        assert word in caught.value.message
+        assert len(proxy.seen) == 1
+
+
+def test_a_clock_that_is_wrong_is_told_by_a_server_that_looks(rclone_url: str) -> None:
+    from botocore import auth  # noqa: PLC0415 - as where it is used
+
+    store = S3Store(parse_location(f"s3://{BUCKET}"), options(rclone_url))
+    store.put("a/b", b"")
+    wrong = dt.datetime(2001, 1, 1)  # noqa: DTZ001 - as the library has it
+    with patch.object(auth, "get_current_datetime", lambda **_: wrong), pytest.raises(StoreRefused):
+        store.put("a/b", b"")
+    store.close()
+
+
+def test_faults_on_the_way_are_outlived(url: str) -> None:
+    with FaultyProxy(url) as proxy:
+        location = parse_location(f"s3://{BUCKET}/faults")
+        store = PatientStore(S3Store(location, options(proxy.url)), pace=Pace(), patience=QUICK)
+        proxy.before += status(500) + status(503, says="SlowDown")
+        store.put("a/one", b"content of it" * 100)
+        proxy.after += [cut_after(20)]
+        assert store.get("a/one", most=2000)[0] == b"content of it" * 100
+        proxy.after += [hanging(method="GET")]
+        assert store.get("a/one", most=2000)[0] == b"content of it" * 100
+        proxy.after += [answer_lost(method="PUT")]
+        store.put("a/one", b"newer")
+        proxy.before += status(502, method="GET")
+        assert [one.key for one in store.list("a/")] == ["a/one"]
+        # What says itself that it is whole is for who knows what it should be.
+        proxy.after += [truncated(2, name="a/one"), flipped(name="a/one")]
+        assert store.get("a/one", most=2000)[0] == b"ne"
+        assert store.get("a/one", most=2000)[0] != b"newer"
+        store.close()
+
+
+def test_what_was_changed_on_its_way_there_is_not_taken(rclone_url: str) -> None:
+    with FaultyProxy(rclone_url) as proxy:
+        store = PatientStore(
+            S3Store(parse_location(f"s3://{BUCKET}/wrong"), options(proxy.url)), pace=Pace(), patience=QUICK
+        )  # fmt: skip
+        proxy.before += [flipped(upwards=True)]
+        store.put("a/one", b"content of it")
+        assert store.get("a/one", most=2000)[0] == b"content of it"
+        assert [method for method, _ in proxy.seen].count("PUT") == 2
+        store.close()
+
+
+def test_a_conditional_write_whose_answer_is_lost_is_known_as_ours(moto_url: str) -> None:
+    with FaultyProxy(moto_url) as proxy:
+        inner = S3Store(parse_location(f"s3://{BUCKET}/lost"), options(proxy.url))
+        store = PatientStore(inner, pace=Pace(), patience=QUICK)
+        proxy.after += [answer_lost(method="PUT")]
+        tag = store.put("a/head", b"mine", absent=True)
+        assert store.get("a/head", most=10) == (b"mine", tag)
+        store.close()
