@@ -37,6 +37,11 @@ BODIES: dict[str, Any] = {
     "QuotaUpdate": {"tokens_per_day": 1},
     "SandboxExec": {"argv": ["true"]},
     "SecretPut": {"value": "x"},
+    "BackupOrder": {"to": "s3://bucket/{tenant}"},
+    "VerifyOrder": {"backup": "{snapshot}"},
+    "CollectOrder": {"place": "s3://bucket/{tenant}"},
+    "RestoreOrder": {"source": "{tenant}", "session": "{session}", "backup": "{snapshot}"},
+    "RestoreDecision": {"decision": "undo"},
     "SnapshotOrder": {"label": "x", "session": "{session}"},
     "ChatOrder": {"message": "hello", "session": "{session}", "agent": "{agent}"},
 }
@@ -108,7 +113,7 @@ def masked(answer: tuple[int, str], ids: dict[str, str]) -> tuple[int, str]:
     for name in sorted(ids.values(), key=len, reverse=True):
         text = text.replace(name, "<id>")
     text = re.sub(r"req_[0-9a-f]{24}", "<request>", text)
-    text = re.sub(r'"(ts|created|durationMs|updatedAt)": ?\d+', r'"\1": 0', text)
+    text = re.sub(r'"(ts|created|durationMs|updatedAt|restoredAt)": ?\d+', r'"\1": 0', text)
     text = re.sub(r"\bs_[0-9a-f]{24}", "<session>", text)
     text = re.sub(r'"generatedAt": ?"[^"]*"', '"generatedAt": ""', text)
     return answer[0], text

@@ -154,7 +154,7 @@ class World:
     def wake(self, tenant: TenantId) -> tuple[Snapshot, Plan]:
         """Bring the tenant back as it is declared now, with its directory opened and its overlay read anew."""
         self._resting.discard(tenant)
-        self.drop(tenant)
+        self._release(tenant)
         return self._settle(self.loader.load([f"{tenant}.yaml"]) | {tenant})
 
     def _purged(self) -> set[TenantId]:

@@ -231,3 +231,30 @@ async def test_a_tenant_that_was_made_anew_has_no_old_sessions(sessions: Session
     assert await sessions.list(second) == []
     first.root.close()
     second.root.close()
+
+
+async def test_a_whole_transcript_is_taken_in(sessions: Sessions, tenant: Tenant, tmp_path: Path) -> None:
+    made = await sessions.create(tenant, "main", session_id=S1, label="notes", key="user-1")
+    await say(sessions, tenant, "s1", "one", "two")
+    data = (tmp_path / "tenants/acme/sessions/s1.jsonl").read_bytes()
+    with pytest.raises(Conflict):
+        await sessions.put(tenant, S1, data)
+    await say(sessions, tenant, "s1", "three")
+    copy = await sessions.put(tenant, SessionId("s2"), data)
+    assert (copy.session_id, copy.label, copy.key, copy.messages) == ("s2", "notes", None, 2)
+    assert len(await sessions.preview(tenant, SessionId("s2"), limit=9)) == 2
+    assert (await sessions.put(tenant, S1, data, replace=True)).key == made.key == "user-1"
+    assert len(await sessions.preview(tenant, S1, limit=9)) == 2
+    await say(sessions, tenant, "s1", "and on")
+    assert len(await sessions.preview(tenant, S1, limit=9)) == 3
+
+
+async def test_a_tenant_rests_once_its_turns_have_ended(sessions: Sessions, tenant: Tenant, tmp_path: Path) -> None:
+    await sessions.create(tenant, "main", session_id=S1)
+    async with sessions.open(tenant, S1):
+        resting = asyncio.ensure_future(sessions.rest(tenant.id))
+        await asyncio.sleep(0)
+        assert not resting.done()
+    await asyncio.wait_for(resting, 60)
+    (tmp_path / "tenants/acme/sessions/s1.jsonl").unlink()
+    assert list(await sessions.list(tenant)) == []

@@ -304,3 +304,13 @@ async def test_what_is_granted_to_a_member_is_nobody_elses_in_a_session_of_the_s
     assert {one.id for one in await rig.grants.all(rig.tenant)} == {grant.id, tool.id}
     assert rig.grants.tools(ada, "main", ONE) == ("shell",)
     assert rig.grants.tools(bob, "main", ONE) == ()
+
+
+async def test_what_was_replaced_on_the_disk_is_read_anew(rig: Rig) -> None:
+    grant = await rig.ask()
+    await rig.decide(grant, "1h")
+    rig.tenant.root.remove("grants.json")
+    assert rig.open()
+    rig.grants.forget(rig.tenant.id)
+    assert not rig.open()
+    assert await rig.grants.all(rig.tenant) == []

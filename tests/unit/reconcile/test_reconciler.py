@@ -267,3 +267,21 @@ async def test_drift_is_put_right_by_a_pass(house: House, tmp_path: Path) -> Non
     await eventually(lambda: home.stat().st_mode & 0o777 == 0o700)
     await house.reconciler.reconcile_now()
     assert (await house.reconciler.tenant_status(ACME)).results[-1].outcome == "corrected"
+
+
+async def test_one_that_rests_stays_so_until_it_wakes_with_all_of_it_anew(house: House) -> None:
+    root = house.tenant().root
+    await house.reconciler.rest(ACME, "it is being restored")
+    assert (house.tenant().suspended, house.tenant().problem) == (True, "it is being restored")
+    assert house.applied[-1].snapshot.tenant(ACME).suspended
+    (house.path / "acme.yaml").write_text("display_name: Edited\n")
+    await house.reconciler.settled()
+    assert house.tenant().suspended
+    with pytest.raises(Conflict):
+        await house.reconciler.rest(ACME, "again")
+    with pytest.raises(NotFound):
+        await house.reconciler.rest(TenantId("none"), "why")
+    await house.reconciler.wake(ACME)
+    assert (house.tenant().suspended, house.tenant().problem) == (False, None)
+    assert house.tenant().config.display_name == "Edited"
+    assert house.tenant().root is not root

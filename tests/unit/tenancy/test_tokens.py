@@ -162,3 +162,24 @@ def test_a_deleted_tenants_tokens_are_worth_nothing(store: TokenStore, tenant: T
     store.forget(tenant.id)
     assert store.verify(text, clock.now()) is None
     assert store.list(tenant) == []
+
+
+def test_a_directory_that_was_replaced_is_read_anew(
+    store: TokenStore, tenant: Tenant, clock: FakeClock, tmp_path: Path
+) -> None:
+    path = tmp_path / "tenants/acme/credentials/tokens.json"
+    old, _ = store.issue(tenant)
+    kept = path.read_bytes()
+    new, _ = store.rotate(tenant)
+    path.write_bytes(kept)
+    store.reload(tenant.id)
+    assert store.verify(old, clock.now()) is not None
+    assert store.verify(new, clock.now()) is None
+    path.write_text("{torn")
+    with pytest.raises(TokensUnreadable):
+        store.reload(tenant.id)
+    assert store.verify(old, clock.now()) is None
+    path.unlink()
+    store.reload(tenant.id)
+    assert store.list(tenant) == []
+    store.issue(tenant)

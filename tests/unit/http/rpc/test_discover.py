@@ -17,7 +17,7 @@ PROMISED = {
     "health", "tenants.get", "tenants.rotate", "tenants.usage", "tenants.quota.status", "sessions.create",
     "sessions.list", "sessions.preview", "sessions.send", "sessions.reset", "sessions.delete", "config.get",
     "config.schema", "packages.list", "packages.search", "packages.add", "packages.remove",
-    "grants.list", "grants.decide", "rpc.discover",
+    "tenants.backup", "tenants.backups.list", "tenants.restore", "grants.list", "grants.decide", "rpc.discover",
 }  # fmt: skip
 
 
