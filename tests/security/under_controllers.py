@@ -13,7 +13,15 @@ from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
 from tests.fakes.groups import delegated
 from tests.fakes.patience import PATIENCE, soon
-from tests.fakes.sandboxed import LAUNCH_UID, InWorker, reachable, shell, workspace_tenant
+from tests.fakes.sandboxed import (
+    LAUNCH_UID,
+    InPodman,
+    InRuncContainer,
+    InWorker,
+    reachable,
+    shell,
+    workspace_tenant,
+)
 
 MIB = 1 << 20
 TIME: Final[dict[str, Any]] = {"wall_seconds": 120.0}
@@ -161,6 +169,20 @@ async def test_S3_06_in_a_kept_sandbox_the_command_over_its_memory_dies_alone(in
     pid = left.stdout.decode().strip()
     after = await in_worker.run(in_worker.hostile, f"kill -0 {pid} && echo lives", **limits)
     assert after.stdout == b"lives\n", after
+
+
+@pytest.mark.parametrize("runner", [InRuncContainer, InPodman])
+async def test_S3_06_a_container_is_in_its_group_from_its_beginning(runner: type[BwrapSandbox]) -> None:
+    async with standing(runner) as ground:
+        # Each of the processes is within the limit that one has; together they are over the sandbox's, podman's part
+        # included. A runtime that makes a group of its own, where it may, would take them out of it.
+        crowd = " & ".join([FILL.format(60, "time.sleep(60)")] * 4)
+        over = await ground.run(ground.hostile, f"{crowd} & wait", memory_bytes=100 * MIB)
+        assert (over.killed, over.signal) == ("memory", 9), over
+        fits = await ground.run(ground.hostile, f"{FILL.format(30, '')} && echo fits", memory_bytes=100 * MIB)
+        assert fits.stdout == b"fits\n", fits
+        await ground.runner.close()
+        assert [one for one in (ground.groups / "tenants").iterdir() if one.is_dir()] == []
 
 
 async def test_S3_06_nothing_is_left_of_a_group(ground: Ground) -> None:

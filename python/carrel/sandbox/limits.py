@@ -8,6 +8,9 @@ CPU_PERIOD: Final = 100_000
 RUNTIME_PIDS: Final = 64
 """What an OCI runtime needs for itself; in a container it is the rlimit that refuses first."""
 
+ENGINE_BYTES: Final = 96 << 20
+"""What podman needs for itself, which is in the group of its container."""
+
 
 def group(tenant: str, job: Job) -> dict[str, object]:
     """The cgroup of one run of ``job``, as the launcher is told of it."""
@@ -24,7 +27,7 @@ def group(tenant: str, job: Job) -> dict[str, object]:
         "files": {
             "cpu.max": _cpus(limits.cpus),
             # What it writes to /tmp and /dev/shm is memory, and counts.
-            "memory.max": str(limits.memory_bytes),
+            "memory.max": str(limits.memory_bytes + (ENGINE_BYTES if job.confinement.engine is not None else 0)),
             "memory.swap.max": "0",
             "memory.oom.group": "1",
             # One fewer than the rlimit lets through, for bubblewrap outside is counted: it is the group that refuses

@@ -1,8 +1,10 @@
 """Declared limits as the kernel's files, and what is said to hold them."""
 
+from dataclasses import replace
+
 from carrel.declare.tenant import SandboxConfig
-from carrel.sandbox.limits import group, mechanisms
-from carrel.sandbox.protocol import Job
+from carrel.sandbox.limits import ENGINE_BYTES, RUNTIME_PIDS, group, mechanisms
+from carrel.sandbox.protocol import Confinement, Job
 from tests.fakes.sandboxed import USR, shell
 
 LIMITS = {
@@ -26,6 +28,20 @@ def test_a_sandbox_has_its_memory_and_processes_and_no_swap() -> None:
         "memory.oom.group": "1",
         "pids.max": "7",
     }
+
+
+def test_what_an_engine_needs_is_not_taken_from_the_command() -> None:
+    plain, container, podman = (
+        group("acme", replace(job(memory_bytes=5 << 20, pids=7), confinement=confinement))["files"]
+        for confinement in (Confinement(), Confinement("oci"), Confinement("oci", engine="podman"))
+    )
+    assert isinstance(plain, dict)
+    assert isinstance(container, dict)
+    assert isinstance(podman, dict)
+    assert (plain["memory.max"], container["memory.max"]) == (str(5 << 20), str(5 << 20))
+    assert podman["memory.max"] == str((5 << 20) + ENGINE_BYTES)
+    assert (plain["pids.max"], container["pids.max"]) == ("7", str(7 + RUNTIME_PIDS))
+    assert podman["pids.max"] == container["pids.max"]
 
 
 def test_a_tenant_has_its_weight_and_the_sum_that_is_declared() -> None:

@@ -64,9 +64,7 @@ def _supervise(order: dict[str, Any], descriptors: int) -> NoReturn:
             _lay_out(order)
             if podman is not None:
                 podman.lay_out()
-            if way["hide_cgroups"] and Path(CGROUPS).is_dir():
-                # The runtime is to make none, and some end where they do not know what they find.
-                kernel.mount_new("tmpfs", CGROUPS, "mode=0555,size=4096")
+            _close_cgroups(hidden=way["hide_cgroups"])
             os.closerange(3, descriptors)
             code = _contained(order, way, status) if podman is None else _by_podman(order, podman, status)
             status.send(json.dumps({"exit-code": code}).encode() + b"\n")
@@ -115,6 +113,23 @@ def _again(fd: int) -> int:
     if not os.path.samestat(os.fstat(fd), os.fstat(again)):
         raise OSError("the workspace was moved while its sandbox began")
     return again
+
+
+def _close_cgroups(*, hidden: bool) -> None:
+    """Let no runtime make a cgroup, nor move the container out of the launcher's, where that is delegated.
+
+    Some end where they do not know what they find, and see nothing; others go on where they may write nothing.
+    """
+    if not Path(CGROUPS).is_dir():
+        return
+    if hidden:
+        kernel.mount_new("tmpfs", CGROUPS, "mode=0555,size=4096")
+        return
+    held = os.open(CGROUPS, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        kernel.mount_held(held, CGROUPS)
+    finally:
+        os.close(held)
 
 
 def _way(order: dict[str, Any]) -> dict[str, Any]:

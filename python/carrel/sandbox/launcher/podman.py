@@ -25,6 +25,7 @@ default_ulimits = []
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "none"
+lock_type = "file"
 runtime_supports_nocgroup = ["{runtime}", "crun"]
 runtime_supports_nocgroups = ["{runtime}", "crun"]
 """
