@@ -2,7 +2,7 @@
 { self }:
 { config, lib, pkgs, ... }:
 {
-  imports = [ ./options.nix ./gateway.nix ./packages.nix ./kernel.nix ./assertions.nix ];
+  imports = [ ./options.nix ./gateway.nix ./packages.nix ./runtimes.nix ./kernel.nix ./assertions.nix ];
 
   config.services.carrel = {
     package = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.carrel;

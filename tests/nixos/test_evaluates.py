@@ -193,6 +193,15 @@ def test_a_package_that_nixpkgs_lacks_is_told_at_switch(nix: Nix) -> None:
     assert json.loads(fine.stdout) == []
 
 
+def test_runtimes_of_modes_are_on_the_gateways_path(nix: Nix) -> None:
+    module = "{ pkgs, ... }: { services.carrel = { enable = true; sandbox.runtimes = [ pkgs.jq pkgs.ripgrep ]; }; }"
+    made = nix.host(module, "map toString host.config.systemd.services.carrel.path")
+    assert made.returncode == 0, made.stderr
+    assert [path.rsplit("-", 1)[1] for path in json.loads(made.stdout)] == ["jq", "ripgrep"]
+    none = nix.host("{ services.carrel.enable = true; }", "host.config.systemd.services.carrel ? path")
+    assert json.loads(none.stdout) is False
+
+
 def test_a_wrong_value_and_an_unknown_option_are_refused(nix: Nix) -> None:
     read = "host.config.systemd.services.carrel.serviceConfig.ExecStart"
     wrong = nix.host("{ services.carrel = { enable = true; listen.port = 99999; }; }", read)
