@@ -19,6 +19,7 @@ from carrel.sandbox.launcher import ARGUMENTS_FD, kernel, packets
 from carrel.sandbox.launcher.berths import Berth, Berths
 from carrel.sandbox.launcher.entered import AGAIN_SECONDS, Entered
 from carrel.sandbox.launcher.groups import Groups, Place
+from carrel.sandbox.launcher.reserve import IDLE_SECONDS, Reserve
 from carrel.sandbox.launcher.sandboxes import STUCK_SECONDS, Sandbox
 
 _LOOK_SECONDS: Final = 0.25
@@ -36,6 +37,7 @@ class Launcher:
         self._no_groups = no_groups
         self._selector = selectors.DefaultSelector()
         self._berths = Berths(self._selector)
+        self._reserve = Reserve(groups, self._berths) if groups is not None else None
         self._sandboxes: dict[int, Sandbox] = {}
         self._entered: dict[int, Entered] = {}
         self._by_pid: dict[int, Sandbox | Entered] = {}
@@ -65,6 +67,8 @@ class Launcher:
                 pass
         finally:
             _leave_nobody()
+            if self._reserve is not None:
+                self._reserve.close()
 
     def _turn(self) -> bool:
         events = self._selector.select(self._patience())
@@ -85,10 +89,19 @@ class Launcher:
                 command.kill("wall_clock")
             if command.dying:
                 self._bury(command)
-        if not events and self._berths.short:
-            with contextlib.suppress(OSError):
-                self._berths.refill()
+        self._prepare(idle=not events)
         return True
+
+    def _prepare(self, *, idle: bool) -> None:
+        """Have ready what starts are made of, where there is nothing else to do."""
+        reserve = self._reserve
+        with contextlib.suppress(OSError):
+            if idle and self._berths.short:
+                self._berths.refill()
+            elif idle and reserve is not None and reserve.short:
+                reserve.refill()
+        if reserve is not None and (due := reserve.due()) is not None and time.monotonic() - due >= IDLE_SECONDS:
+            reserve.tidy(time.monotonic())
 
     def _look_at_use(self, now: float) -> None:
         for sandbox in self._sandboxes.values():
@@ -105,8 +118,10 @@ class Launcher:
         now = time.monotonic()
         waits = [due - now for sandbox in self._sandboxes.values() if (due := sandbox.due()) is not None]
         waits += [AGAIN_SECONDS if one.dying else (one.deadline or now) - now for one in self._entered.values()]
-        if self._berths.short:
+        if self._berths.short or (self._reserve is not None and self._reserve.short):
             waits.append(_REFILL_SECONDS)
+        if self._reserve is not None and (due := self._reserve.due()) is not None:
+            waits.append(due + IDLE_SECONDS - now)
         if self._next_look is not None:
             waits.append(self._next_look - now)
         return max(0.0, min(waits)) if waits else None
@@ -158,11 +173,16 @@ class Launcher:
         stdin, stdout, stderr, workspace, *more = descriptors
         mine, theirs = socket.socketpair()
         made: list[int] = []
-        berth = self._berths.take()
+        kept = spec["wall_seconds"] is None
         place: Place | None = None
+        reserved = self._reserve.take(spec["group"]) if self._reserve is not None and not kept else None
+        if reserved is None:
+            berth = self._berths.take()
+        else:
+            place, berth = reserved
         try:
             if self._groups is not None:
-                place = self._groups.begin(order["id"], spec["group"], kept=spec["wall_seconds"] is None)
+                place = place or self._groups.begin(f"s-{order['id']}", spec["group"], kept=kept)
                 self._next_look = self._next_look or time.monotonic() + _LOOK_SECONDS
             oci = spec.get("oci")
             told = packets.nul_ended(spec["args"]) if oci is None else json.dumps(oci).encode()
@@ -174,7 +194,7 @@ class Launcher:
             sandbox = Sandbox(order["id"], berth, mine, spec, place)
             handed = [stdin, stdout, stderr, workspace, arguments, theirs.fileno(), theirs.fileno(), *made[1:]]
             going = {"argv": argv} if oci is None else {"oci": True}
-            berth.go(going, handed, place.fd if place is not None else None)
+            berth.go(going, handed, place.fd if place is not None and reserved is None else None)
         except BaseException:
             mine.close()
             if place is not None:
@@ -261,6 +281,8 @@ class Launcher:
                 return
             if pid in self._by_pid:
                 self._ended(pid, status, usage)
+            elif self._reserve is not None and self._reserve.lost(pid):
+                continue
             elif not self._berths.lost(pid) and self._somebody_is_unknown:
                 # It may be one that has gone in, and died, before it was heard of.
                 self._unclaimed[pid] = (status, usage)

@@ -138,9 +138,18 @@ class Berths:
             self._selector.unregister(berth)
         berth.close()
 
-    def _made(self) -> Berth:
+    def made_in(self, group: int) -> Berth:
+        """One more, in the cgroup behind the descriptor ``group``; raises OSError where the kernel makes none there."""
+        return self._made(group)
+
+    def _made(self, group: int | None = None) -> Berth:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = os.fork()
+        try:
+            pid = os.fork() if group is None else kernel.fork_into(group)
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
         if pid == 0:
             _lie_in_wait(theirs, self.bwrap)
         theirs.close()

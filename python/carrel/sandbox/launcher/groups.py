@@ -106,11 +106,22 @@ class Place:
         self._inner = inner
         self._above = above
         self._before = [_met(group) for group in above]
+        self._cpu_before = 0.0
 
     @property
     def fd(self) -> int:
         """Where processes go."""
         return self._inner.fd
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of all that was in here since it is what it is."""
+        return self.whole.cpu_seconds - self._cpu_before
+
+    def renew(self) -> None:
+        """Be for what begins now: what was counted so far was of who has waited here."""
+        self._before = [_met(group) for group in self._above]
+        self._cpu_before = self.whole.cpu_seconds
 
     def command(self, number: int, wanted: Any) -> "Place":
         """A group of its own for a command that is sent in, which may outlive it."""
@@ -124,7 +135,7 @@ class Place:
 
     def over(self) -> str | None:
         """The limit that is passed and that somebody has to look at: processor time."""
-        return "cpu" if self.whole.cpu_seconds >= self.cpu_limit else None
+        return "cpu" if self.cpu_seconds >= self.cpu_limit else None
 
     def death(self) -> str | None:
         """Whose lack of memory the kernel has ended it for, where it has: its own, its tenant's, or the machine's."""
@@ -182,14 +193,14 @@ class Groups:
             time.sleep(0.005)
         self.remove_beneath(self._top)
 
-    def begin(self, number: int, wanted: Any, *, kept: bool) -> Place:
+    def begin(self, name: str, wanted: Any, *, kept: bool) -> Place:
         """A group for a sandbox; ``kept``: commands are sent into it. Raises OSError where its limits do not hold."""
         tenant = Group(f"{self._top.path}/{wanted['tenant']}")
         made: list[Group] = []
         try:
             tenant.set(wanted["tenant_files"], self.controllers)
             tenant.divide(self.controllers)
-            made.append(whole := Group(f"{tenant.path}/s-{number}"))
+            made.append(whole := Group(f"{tenant.path}/{name}"))
             files = dict(wanted["files"])
             if kept:
                 # The kernel is to choose one command in it, not all.

@@ -212,7 +212,7 @@ def used(place: Place | None) -> dict[str, Any]:
     """What a group knows of all that was in it, as it is told."""
     if place is None:
         return {}
-    return {"cpu_seconds": place.whole.cpu_seconds, "refused_forks": place.refused_forks()}
+    return {"cpu_seconds": place.cpu_seconds, "refused_forks": place.refused_forks()}
 
 
 def tree(root: int) -> list[int]:
