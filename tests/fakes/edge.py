@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from carrel.agents.events import AgentEvent, AnswerDelta, ToolFinished, ToolStar
 from carrel.agents.sends import Sends
 from carrel.agents.told import ToldAgents
 from carrel.clock import SystemClock
-from carrel.declare.base import AdminKey
+from carrel.declare.base import AdminKey, Scope
 from carrel.declare.gateway import ModelConfig, ProviderConfig
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError, Conflict, NotFound
@@ -89,8 +90,25 @@ class TokenBook:
         record = Record(TenantId(tenant), "default", scopes, expires, text[:-24], member)
         self._records[hashlib.sha256(text.encode()).hexdigest()] = record
 
-    def revoke(self, text: str) -> None:
+    def end(self, text: str) -> None:
+        """End a token by its text."""
         del self._records[hashlib.sha256(text.encode()).hexdigest()]
+
+    def issue(self, tenant: Tenant, *, name: str, scopes: tuple[Scope, ...], member: str | None) -> tuple[str, Record]:
+        text = f"tk_{tenant.id}_{secrets.token_hex(16)}"
+        record = Record(tenant.id, name, scopes, None, text[:-24], member)
+        self._records[hashlib.sha256(text.encode()).hexdigest()] = record
+        return text, record
+
+    def rotate(self, tenant: Tenant, *, name: str) -> tuple[str, Record]:
+        old = self.revoke(tenant, name)
+        return self.issue(tenant, name=name, scopes=old.scopes, member=old.member)  # type: ignore[arg-type] # as it was
+
+    def revoke(self, tenant: Tenant, name: str) -> Record:
+        for digest, record in self._records.items():
+            if (record.tenant, record.name) == (tenant.id, name):
+                return self._records.pop(digest)
+        raise NotFound("There is no such token.")
 
     def verify(self, text: str, now: datetime) -> Record | None:
         digest = hashlib.sha256(text.encode()).hexdigest()
@@ -368,7 +386,7 @@ async def running_edge(
         "keyed": Keyed(store=once, clock=SystemClock(), tasks=tasks), "metrics": Metrics(),
         "clock": SystemClock(), "version": "1.2.3", **overrides,
     }  # fmt: skip
-    async with running_engines(state, directory, SystemClock(), hub, sends) as engines:
+    async with running_engines(state, directory, SystemClock(), hub=hub, sends=sends, tokens=tokens) as engines:
         services = Services(**{"engines": engines, **fields})
         server = Server(services, limits=limits)
         socket_path = state / "control.sock"

@@ -15,6 +15,7 @@ from carrel.agents.sessions import Sessions
 from carrel.clock import Clock
 from carrel.declare.merge import merge
 from carrel.declare.tenant import Tenant as TenantConfig
+from carrel.devices.service import Tokens
 from carrel.errors import UpstreamError
 from carrel.events.hub import Hub
 from carrel.http.engines import Changes, Engines
@@ -75,7 +76,7 @@ async def embed(
 
 @asynccontextmanager
 async def running_engines(
-    state: Path, directory: Directory, clock: Clock, hub: Hub, sends: Sends
+    state: Path, directory: Directory, clock: Clock, *, hub: Hub, sends: Sends, tokens: Tokens
 ) -> AsyncIterator[Engines]:
     """All of them, closed at the end."""
     sessions = Sessions(clock=clock)
@@ -84,4 +85,5 @@ async def running_engines(
         yield build_engines(
             stack, state_dir=state, directory=directory, clock=clock, hub=hub, settings=FakeSettings(directory),
             agent_files=AgentFiles(), sessions=sessions, sends=sends, embeds=embed,
+            tokens=tokens,
         )  # fmt: skip

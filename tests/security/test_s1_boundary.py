@@ -43,6 +43,8 @@ BODIES: dict[str, Any] = {
     "RestoreOrder": {"source": "{tenant}", "session": "{session}", "backup": "{snapshot}"},
     "RestoreDecision": {"decision": "undo"},
     "SnapshotOrder": {"label": "x", "session": "{session}"},
+    "PairOrder": {"code": "{token}"},
+    "ClaimOrder": {"requestId": "{token}", "secret": "{token}"},
     "ChatOrder": {"message": "hello", "session": "{session}", "agent": "{agent}"},
 }
 PATH_IDS = {
@@ -113,7 +115,10 @@ def masked(answer: tuple[int, str], ids: dict[str, str]) -> tuple[int, str]:
     for name in sorted(ids.values(), key=len, reverse=True):
         text = text.replace(name, "<id>")
     text = re.sub(r"req_[0-9a-f]{24}", "<request>", text)
-    text = re.sub(r'"(ts|created|durationMs|updatedAt|restoredAt)": ?\d+', r'"\1": 0', text)
+    text = re.sub(r'"(ts|created|durationMs|[a-z]+At)": ?\d+', r'"\1": 0', text)
+    text = re.sub(r'"code": ?"[2-9A-Z]{8}"', '"code": ""', text)
+    text = re.sub(r'"secret": ?"[0-9a-f]{32}"', '"secret": ""', text)
+    text = re.sub(r"\b(pair|job|run|note)_[0-9a-f]{24}", r"\1_", text)
     text = re.sub(r"\bs_[0-9a-f]{24}", "<session>", text)
     text = re.sub(r'"generatedAt": ?"[^"]*"', '"generatedAt": ""', text)
     return answer[0], text

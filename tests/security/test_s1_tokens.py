@@ -91,7 +91,7 @@ async def test_S1_03_revocation_ends_a_live_stream(edge: Edge) -> None:
     ):
         assert reply.status == 200
         await reply.content.readline()
-        edge.tokens.revoke(TOKEN)
+        edge.tokens.end(TOKEN)
         with pytest.raises(aiohttp.ClientError):
             await soon(reply.content.read())
     assert edge.agents.cancelled == 1

@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.fakes.gateway_process import CARREL
 from tests.fakes.socket import opened
 from tests.system.conftest import StartGateway
 
@@ -78,3 +79,43 @@ async def test_a_job_runs_by_itself_and_not_twice_over_a_crash(new_gateway: Star
             await asyncio.sleep(0.05)
             runs = (await socket.call("cron.runs", {}))["runs"]
     assert sorted(one["status"] for one in runs) == ["interrupted", "ok"]
+
+
+async def test_a_machine_is_a_node_under_its_owners_leave(new_gateway: StartGateway, tmp_path: Path) -> None:
+    gateway = await asyncio.to_thread(lambda: new_gateway(args=("--trial",)).start())
+    async with opened(gateway.url, gateway.token, "?events=device,node") as owner:
+        code = (await owner.call("device.pair.code", {"role": "node"}))["code"]
+        words = (
+            "node",
+            "--url",
+            gateway.url,
+            "--code",
+            code,
+            "--root",
+            str(tmp_path),
+            "--once",
+            "--allow",
+            "file.write",
+        )
+        node = await asyncio.create_subprocess_exec(
+            str(CARREL), *words, "--allow", "file.write", "--token-file", str(tmp_path / "token"),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            request = (await owner.next("device.pair.requested"))["payload"]["requestId"]
+            await owner.call("node.pair.approve", {"requestId": request})
+            node_id = (await owner.next("node.connected"))["payload"]["nodeId"]
+            params = {"path": "note.txt", "content": "hello"}
+            call = {"nodeId": node_id, "command": "file.write", "params": params}
+            assert (await owner.call("node.invoke", call))["result"]["size"] == 5
+            assert (tmp_path / "note.txt").read_text() == "hello"
+            run = {"nodeId": node_id, "command": "run", "params": {"argv": ["id"]}}
+            assert (await owner.call("node.invoke", run))["data"]["nodeCode"] == "not_allowed"
+            await owner.call("device.token.revoke", {"deviceId": node_id})
+            await owner.next("node.disconnected")
+            async with asyncio.timeout(60):
+                assert await node.wait() == 1
+        finally:
+            if node.returncode is None:
+                node.kill()
+                await node.wait()

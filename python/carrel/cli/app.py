@@ -19,6 +19,7 @@ from carrel.cli import (
     doctor,
     grants,
     house,
+    node,
     packages,
     quotas,
     rpc,
@@ -110,7 +111,7 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
     ("doctor",): doctor.doctor,
 }
 """Every command by its words, but for those that are made for one command line."""
-ALL_WORDS: Final = (*COMMANDS, *GROUPS, ("gateway",), ("completion",))
+ALL_WORDS: Final = (*COMMANDS, *GROUPS, ("gateway",), ("node",), ("completion",))
 
 
 def build_app(run_gateway: Callable[[GatewayOptions], int]) -> App:
@@ -121,6 +122,7 @@ def build_app(run_gateway: Callable[[GatewayOptions], int]) -> App:
         groups[words] = App(name=words[-1], help=about)
         groups[words[:-1]].command(groups[words])
     app.command(gateway_command(run_gateway), name="gateway")
+    app.command(node.node, name="node")
     app.command(completion_command(app), name="completion")
     for words, command in COMMANDS.items():
         groups[words[:-1]].command(command, name=words[-1])

@@ -95,6 +95,10 @@ class Authenticator:
             raise RateLimited("Too many failed attempts from this address.", retry_after=wait)
         raise Unauthorized
 
+    def failed(self, address: str) -> float | None:
+        """Note a wrong guess from ``address``; the seconds to wait where there were too many, else None."""
+        return self._attempts.record(address)
+
     def still_valid(self, caller: Caller) -> bool:
         """Whether the credential would be let in now: asked again and again while a stream lives."""
         if not caller.credential:

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from carrel.agents.files import AgentFiles
 from carrel.agents.search_index import SessionSearch
+from carrel.devices.nodes import Nodes
+from carrel.devices.service import Devices
+from carrel.devices.voice import VoiceWake
 from carrel.ids import TenantId
 from carrel.memory.service import Memory
 from carrel.schedule.service import Schedule
@@ -44,3 +47,6 @@ class Engines:
     search: SessionSearch
     schedule: Schedule
     memory: Memory
+    devices: Devices
+    nodes: Nodes
+    voice: VoiceWake

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -46,6 +47,7 @@ class Connection:
         self._calls: set[asyncio.Task[None]] = set()
         self._reason = ""
         self._ended = asyncio.Event()
+        self._at_end: list[Callable[[], None]] = []
 
     @property
     def closed(self) -> bool:
@@ -82,6 +84,13 @@ class Connection:
     def notify(self, method: str, params: dict[str, Any]) -> None:
         """Send a notification that is for this connection alone."""
         self._send(json.dumps({"jsonrpc": "2.0", "method": method, "params": params}, separators=(",", ":")))
+
+    def on_close(self, call: Callable[[], None]) -> None:
+        """Call back when the connection has ended; at once where it has."""
+        if self.closed:
+            call()
+        else:
+            self._at_end.append(call)
 
     def _send(self, text: str) -> None:
         if self._ended.is_set():
@@ -123,6 +132,8 @@ class Connection:
             if not cancelled:
                 self._reason = self._exchange.live.ended
         self._ended.set()
+        for call in self._at_end:
+            call()
         for task in (reader, writer, ended, *self._calls):
             task.cancel()
         await asyncio.wait({reader, writer, ended, *self._calls})

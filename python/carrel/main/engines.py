@@ -10,6 +10,9 @@ from carrel.agents.search_index import SessionSearch
 from carrel.agents.sends import Sends
 from carrel.agents.sessions import Sessions
 from carrel.clock import Clock
+from carrel.devices.nodes import Nodes
+from carrel.devices.service import Devices, Tokens
+from carrel.devices.voice import VoiceWake
 from carrel.events.hub import Hub
 from carrel.http.engines import Engines, Settings
 from carrel.http.names import agents_of, require_agent
@@ -34,12 +37,14 @@ def build_engines(
     sessions: Sessions,
     sends: Sends,
     embeds: Embeds,
+    tokens: Tokens,
 ) -> Engines:
     """Build them; ``stack`` closes them."""
     search = SessionSearch(sessions)
     stack.push_async_callback(search.close)
     memory = Memory(clock=clock, hub=hub, files=remembered(agent_files), embeds=embeds)
     stack.push_async_callback(memory.close)
+    nodes = Nodes(clock=clock, hub=hub)
     jobs = Tasks("schedule")
     schedule = Schedule(
         state_dir=state_dir, directory=directory, clock=clock, tasks=jobs, hub=hub, speak=speaker(sends)
@@ -47,7 +52,11 @@ def build_engines(
     stack.push_async_callback(schedule.close)
     stack.push_async_callback(jobs.close, grace=3.0)
     jobs.start(schedule.run(), name="clock")
-    return Engines(settings=settings, agent_files=agent_files, search=search, schedule=schedule, memory=memory)
+    return Engines(
+        settings=settings, agent_files=agent_files, search=search, schedule=schedule, memory=memory,
+        devices=Devices(directory=directory, clock=clock, hub=hub, tokens=tokens), nodes=nodes,
+        voice=VoiceWake(clock=clock, hub=hub, nodes=nodes),
+    )  # fmt: skip
 
 
 def remembered(agent_files: AgentFiles) -> Files:

@@ -372,7 +372,7 @@ def _build(
     engines = build_engines(
         stack, state_dir=options.state_dir, directory=ground.directory, clock=ground.clock, hub=talk.hub,
         settings=settings, agent_files=talk.agent_files, sessions=talk.sessions, sends=talk.sends,
-        embeds=Embedder(talk.relay),
+        embeds=Embedder(talk.relay), tokens=ground.tokens,
     )  # fmt: skip
     services = Services(
         directory=ground.directory, tokens=ground.tokens, agents=talk.agents, sessions=talk.sessions,

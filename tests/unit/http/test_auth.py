@@ -208,7 +208,7 @@ def test_still_valid_follows_revocation_and_suspension(house: House) -> None:
     assert not house.auth.still_valid(caller)
     house.directory.publish(replace(house.directory.current, tenants={house.tenant.id: house.tenant}))
     assert house.auth.still_valid(caller)
-    house.tokens.revoke(token_of("acme"))
+    house.tokens.end(token_of("acme"))
     assert not house.auth.still_valid(caller)
 
 

@@ -307,7 +307,7 @@ async def test_a_stream_ends_with_its_token_and_lives_on_a_good_one(edge: Edge) 
         async with connected(edge) as revoked, connected(edge) as kept:
             await streams_on(edge, revoked)
             kept.writer.write(post(token=token_of("acme", "3")))
-            edge.tokens.revoke(GOOD)
+            edge.tokens.end(GOOD)
             async with asyncio.timeout(PATIENCE):
                 assert await revoked.reader.read() == b""
                 await kept.reader.readuntil(b"data: 1\n\n\r\n")

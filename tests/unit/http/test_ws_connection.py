@@ -14,7 +14,7 @@ from tests.fakes.socket import opened
 async def test_a_revoked_token_ends_the_connection_while_it_is_idle(edge: Edge) -> None:
     async with opened(edge.url, token_of("acme")) as socket:
         await socket.next("hello")
-        edge.tokens.revoke(token_of("acme"))
+        edge.tokens.end(token_of("acme"))
         assert await socket.closed() == (1008, "revoked")
 
 
@@ -22,7 +22,7 @@ async def test_the_token_is_judged_on_every_frame(tmp_path: Path) -> None:
     async with running_edge(tmp_path, limits=Limits(recheck_seconds=3600)) as edge:
         async with opened(edge.url, token_of("acme")) as socket:
             await socket.call("health")
-            edge.tokens.revoke(token_of("acme"))
+            edge.tokens.end(token_of("acme"))
             await socket.send("sessions.create", {"sessionId": "late"})
             assert await socket.closed() == (1008, "revoked")
         assert not edge.sessions.by_tenant

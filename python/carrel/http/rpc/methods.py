@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from carrel.http.rpc import agents, backups, config, cron, discover, grants, memory, packages, sessions, tenants
+from carrel.http.rpc import agents, backups, config, cron, devices, discover, grants, memory, packages, sessions, tenants
 from carrel.http.rpc.registry import Registry
 
 REGISTRY: Final = Registry()
-for _room in (tenants, backups, sessions, config, agents, cron, memory, packages, grants, discover):
+for _room in (tenants, backups, sessions, config, agents, cron, devices, memory, packages, grants, discover):
     _room.register(REGISTRY)

@@ -47,6 +47,10 @@ class Peer(Protocol):
         """Tell the other side something, without waiting for it."""
         ...
 
+    def on_close(self, call: Callable[[], None]) -> None:
+        """Call back when the connection has ended."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
