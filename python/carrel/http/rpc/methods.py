@@ -2,7 +2,19 @@
 
 from typing import Final
 
-from carrel.http.rpc import agents, backups, config, cron, devices, discover, grants, memory, packages, sessions, tenants
+from carrel.http.rpc import (
+    agents,
+    backups,
+    config,
+    cron,
+    devices,
+    discover,
+    grants,
+    memory,
+    packages,
+    sessions,
+    tenants,
+)
 from carrel.http.rpc.registry import Registry
 
 REGISTRY: Final = Registry()
