@@ -1,5 +1,5 @@
 # The gateway and its command, with the programs that it calls.
-{ lib, python3, callPackage, makeWrapper, bubblewrap, git, nix, source }:
+{ lib, python3, callPackage, makeWrapper, bubblewrap, git, nix, openssh, source }:
 let
   python = python3.override { packageOverrides = import ./python.nix { inherit lib; }; };
   project = lib.importTOML (source + "/python/pyproject.toml");
@@ -37,7 +37,7 @@ python.pkgs.buildPythonApplication {
     zstandard
   ];
 
-  makeWrapperArgs = [ "--prefix" "PATH" ":" (lib.makeBinPath [ bubblewrap git nix ]) ];
+  makeWrapperArgs = [ "--prefix" "PATH" ":" (lib.makeBinPath [ bubblewrap git nix openssh ]) ];
   pythonImportsCheck = [ "carrel.main.console" ];
   # The tests need a whole checkout and make namespaces: they are run by `make test`.
   doCheck = false;

@@ -52,6 +52,7 @@ class GatewayProcess:
     args: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     closure: bool = False
+    git: Path | None = None
     program: tuple[str, ...] = (str(CARREL),)
     process: "subprocess.Popen[str] | None" = None
     output: list[str] = field(default_factory=list)
@@ -87,7 +88,8 @@ class GatewayProcess:
         self.process = subprocess.Popen(
             [
                 *self.program, "gateway", "--listen", f"127.0.0.1:{self.port}",
-                "--tenants-dir", str(self.tenants_dir), "--state-dir", str(self.state_dir), *self.args,
+                *(("--tenants-dir", str(self.tenants_dir)) if self.git is None else ("--git", str(self.git))),
+                "--state-dir", str(self.state_dir), *self.args,
             ],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
             env={**os.environ, **self.env}, cwd=self.home, start_new_session=True,

@@ -50,6 +50,12 @@ def sandboxed(workspace: Path, script: str) -> list[str]:
     return [str(done.returncode), *done.stdout.splitlines(), *done.stderr.splitlines()]
 
 
+def declared(places: Places) -> Path:
+    """The directory of declarations, which these tests always have."""
+    assert places.tenants_dir is not None
+    return places.tenants_dir
+
+
 def report(places: Places, starter: int) -> dict[str, object]:
     """Everything that the tests judge."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -58,8 +64,8 @@ def report(places: Places, starter: int) -> dict[str, object]:
     descriptors = [str(path) for path in Path("/proc/self/fd").iterdir() if int(path.name) > 2 and path.exists()]
     again = drop_root(places)
     forged = drop_root(places, environ={privilege.STARTER: "12345:1"})
-    made = places.tenants_dir / "made.yaml"
-    home = places.tenants_dir.parents[1]
+    made = declared(places) / "made.yaml"
+    home = declared(places).parents[1]
     workspace = places.state_dir / "workspace"
     workspace.mkdir(exist_ok=True)
     assert places.secrets_dir is not None
@@ -81,7 +87,7 @@ def report(places: Places, starter: int) -> dict[str, object]:
         "state": attempt(lambda: (places.state_dir / "kept").write_text("kept")),
         "declared": attempt(lambda: made.write_text("plan: basic\n")),
         "commit": asyncio.run(commit(made)),
-        "plain_git": plain_git(places.tenants_dir.parent),
+        "plain_git": plain_git(declared(places).parent),
         "code_written": attempt(lambda: Path(privilege.__file__).write_text("changed")),
         "diary": attempt((home / "diary").read_text),
         "private": attempt((home / "checkout" / "private" / "file").read_text),
@@ -127,13 +133,13 @@ def serve(places: Places) -> None:
         elif line.strip() == "watch":
             libc = ctypes.CDLL(None)
             fd = libc.inotify_init1(os.O_CLOEXEC)
-            libc.inotify_add_watch(fd, os.fsencode(places.tenants_dir), IN_CLOSE_WRITE | IN_MOVED_TO)
+            libc.inotify_add_watch(fd, os.fsencode(declared(places)), IN_CLOSE_WRITE | IN_MOVED_TO)
             say("watching")
             changed = "nothing"
             if select.select([fd], [], [], SECONDS)[0]:
                 changed = os.read(fd, 4096)[16:].split(b"\0", 1)[0].decode()
             os.close(fd)
-            say([changed, (places.tenants_dir / changed).read_text()])
+            say([changed, (declared(places) / changed).read_text()])
 
 
 def say(what: object) -> None:

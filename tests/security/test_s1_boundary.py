@@ -45,6 +45,8 @@ BODIES: dict[str, Any] = {
     "SnapshotOrder": {"label": "x", "session": "{session}"},
     "PairOrder": {"code": "{token}"},
     "ClaimOrder": {"requestId": "{token}", "secret": "{token}"},
+    "RollbackOrder": {"revision": "HEAD"},
+    "PullOrder": {},
     "ChatOrder": {"message": "hello", "session": "{session}", "agent": "{agent}"},
 }
 PATH_IDS = {

@@ -17,6 +17,7 @@ from carrel.cli import (
     cron,
     declared,
     doctor,
+    git,
     grants,
     house,
     node,
@@ -29,6 +30,7 @@ from carrel.cli import (
     snapshots,
     tenants,
     tokens,
+    versions,
 )
 from carrel.cli.completion import completion_command
 from carrel.cli.failures import DONE, FAILED, INTERRUPTED, WRONG, Refused, exit_code
@@ -51,6 +53,7 @@ GROUPS: Final[Mapping[tuple[str, ...], str]] = {
     ("cron",): "Keep jobs that are run when their time comes.",
     ("packages",): "Choose what a tenant's sandbox holds, of what is allowed.",
     ("sandboxes",): "List, look into and stop the sandboxes that are kept between commands.",
+    ("git",): "Let people push what is declared, and follow what is pulled.",
     ("audit",): "Read the record of every change, and verify it.",
 }
 """Words that only hold commands."""
@@ -62,6 +65,10 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
     ("reconcile",): house.reconcile,
     ("suspend",): tenants.suspend,
     ("resume",): tenants.resume,
+    ("history",): versions.history,
+    ("diff",): versions.diff,
+    ("rollback",): versions.rollback,
+    ("git", "pull"): git.pull,
     ("tenants", "create"): tenants.create,
     ("tenants", "list"): tenants.list_,
     ("tenants", "show"): tenants.show,
@@ -111,11 +118,20 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
     ("doctor",): doctor.doctor,
 }
 """Every command by its words, but for those that are made for one command line."""
-ALL_WORDS: Final = (*COMMANDS, *GROUPS, ("gateway",), ("node",), ("completion",))
+ALL_WORDS: Final = (
+    *COMMANDS, *GROUPS, ("gateway",), ("node",), ("completion",), *(("git", word) for word in git.WORDS)
+)  # fmt: skip
 
 
-def build_app(run_gateway: Callable[[GatewayOptions], int]) -> App:
-    """The command line; `carrel gateway` calls ``run_gateway`` and ends with what it gives. Run it by `execute`."""
+def build_app(
+    run_gateway: Callable[[GatewayOptions], int],
+    become: Callable[..., None] = lambda *_: None,
+    program: Callable[[], str] = lambda: sys.argv[0],
+) -> App:
+    """The command line; `carrel gateway` calls ``run_gateway`` and ends with what it gives. Run it by `execute`.
+
+    ``become`` and ``program`` are what `carrel git` works with: see `GitCommands`.
+    """
     app = App(name="carrel", help=ABOUT, version=f"carrel {__version__}", help_format="plaintext")
     groups: dict[tuple[str, ...], App] = {(): app}
     for words, about in GROUPS.items():
@@ -124,7 +140,8 @@ def build_app(run_gateway: Callable[[GatewayOptions], int]) -> App:
     app.command(gateway_command(run_gateway), name="gateway")
     app.command(node.node, name="node")
     app.command(completion_command(app), name="completion")
-    for words, command in COMMANDS.items():
+    made = {("git", word): command for word, command in git.GitCommands(become, program).by_word().items()}
+    for words, command in (made | dict(COMMANDS)).items():
         groups[words[:-1]].command(command, name=words[-1])
     return app
 

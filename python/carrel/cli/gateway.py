@@ -23,7 +23,14 @@ def gateway_command(run_gateway: Callable[[GatewayOptions], int]) -> Callable[..
     def gateway(
         *,
         listen: Annotated[str, Parameter(help="Where to listen, as HOST:PORT.")] = f"{DEFAULT_HOST}:{DEFAULT_PORT}",
-        tenants_dir: Annotated[Path, Parameter(help="The directory of declarations.")] = Path("tenants.d"),
+        tenants_dir: Annotated[
+            Path | None,
+            Parameter(help="The directory of declarations; without it and --git, tenants.d."),
+        ] = None,
+        git: Annotated[
+            Path | None,
+            Parameter(help="Git settings: what is declared is pushed or pulled, and kept in the state directory."),
+        ] = None,
         secrets_dir: Annotated[
             Path | None,
             Parameter(help="Where secrets are files by their names, after `$CREDENTIALS_DIRECTORY`."),
@@ -48,11 +55,15 @@ def gateway_command(run_gateway: Callable[[GatewayOptions], int]) -> Callable[..
         address, port = parse_listen(listen)
         if not 0 < drain_seconds <= _MOST_SECONDS:
             raise WrongUsage(f"--drain-seconds takes more than 0 and at most {_MOST_SECONDS:.0f}.")
+        if git is not None and tenants_dir is not None:
+            raise WrongUsage("--git and --tenants-dir are two places for what is declared: say one of them.")
+        state = Target(state_dir).state
         options = GatewayOptions(
             host=address,
             port=port,
-            tenants_dir=tenants_dir,
-            state_dir=Target(state_dir).state,
+            tenants_dir=(tenants_dir or Path("tenants.d")) if git is None else pushed_to(state),
+            git=git,
+            state_dir=state,
             secrets_dir=secrets_dir,
             log_level=log_level,
             log_json=log_json or json,
@@ -73,11 +84,13 @@ def of_host(path: Path, given: GatewayOptions) -> GatewayOptions:
     from carrel.declare.host import read_host  # noqa: PLC0415 - the models, which a trial does without here
 
     settings = read_host(path)
+    state = given.state_dir if given.state_named else Path(settings.state_dir)
     return GatewayOptions(
         host=settings.listen.address,
         port=settings.listen.port,
-        tenants_dir=Path(settings.tenants_dir),
-        state_dir=given.state_dir if given.state_named else Path(settings.state_dir),
+        tenants_dir=Path(settings.tenants_dir) if settings.git is None else pushed_to(state),
+        git=Path(settings.git) if settings.git is not None else None,
+        state_dir=state,
         secrets_dir=given.secrets_dir,
         log_level=settings.log.level,
         log_json=settings.log.json_lines,
@@ -88,3 +101,8 @@ def of_host(path: Path, given: GatewayOptions) -> GatewayOptions:
         names=settings.listen.names,
         placement=settings.placement.model_dump_json() if settings.placement is not None else None,
     )
+
+
+def pushed_to(state: Path) -> Path:
+    """Where what came by git is, in the state directory."""
+    return state / "git" / "current"

@@ -13,6 +13,8 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 class GatewayOptions:
     """Everything that ``carrel gateway`` was told. ``trial`` allows what production settings refuse.
 
+    ``git`` is the file of git settings where what is declared is pushed or pulled; ``tenants_dir`` is in the state
+    then.
     ``state_named``: the state directory was named, so a command that means this gateway must name it too.
     ``drain_seconds``: how long requests that run may go on at a stop. ``launcher``: the socket of the launcher's own
     unit. ``names``: host names it answers for beyond loopback's. ``placement``: JSON of a `declare.host.Placement`.
@@ -31,6 +33,7 @@ class GatewayOptions:
     launcher: Path | None = None
     names: tuple[str, ...] = ()
     placement: str | None = None
+    git: Path | None = None
 
     def text(self) -> str:
         """As `from_text` takes it."""
@@ -41,5 +44,6 @@ class GatewayOptions:
         """What `text` gave, for a program of the same version."""
         told: dict[str, Any] = json.loads(text)
         places = {name: Path(told[name]) for name in ("tenants_dir", "state_dir")}
-        maybe = {name: None if told[name] is None else Path(told[name]) for name in ("secrets_dir", "launcher")}
+        named = ("secrets_dir", "launcher", "git")
+        maybe = {name: None if told[name] is None else Path(told[name]) for name in named}
         return cls(**{**told, **places, **maybe, "names": tuple(told["names"])})

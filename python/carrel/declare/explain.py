@@ -82,7 +82,7 @@ def _most_telling(details: list[ErrorDetails]) -> ErrorDetails:
 
 def _finding(path: Path, detail: ErrorDetails, model: type[BaseModel]) -> Finding:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    at_key = kind == "extra_forbidden" or detail["loc"][-1] == "[key]"
+    at_key = kind == "extra_forbidden" or detail["loc"][-1:] == ("[key]",)
     if kind == "extra_forbidden":
         allowed = tuple(keys_at(model, path[:-1]))
         return Finding(path, "unknown key", allowed=allowed, nearest=nearest(str(path[-1]), allowed), at_key=True)

@@ -74,6 +74,10 @@ class HostSettings(Declared):
     """All that a machine's gateway is told. What concerns tenants is in tenants.d."""
 
     tenants_dir: Absolute = Field(description="The directory of declarations.")
+    git: Absolute | None = Field(
+        None,
+        description="The git settings, where what is declared comes by git; `tenants_dir` is not read then.",
+    )
     state_dir: Absolute = Field("/var/lib/carrel", description="Where state is kept.")
     listen: Listen = Field(Listen(), description="Where it is reached.")
     log: Logging = Field(Logging(), description="What is logged.")

@@ -1,23 +1,22 @@
 """tenants.d read whole, and read again where it changed. One validator for the daemon, the command line and hooks."""
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from carrel.declare import directory
 from carrel.declare.directory import GATEWAY, Refused, Signature, misnamed, tenant_of
 from carrel.declare.file import ParseCache, Parsed, broken, parse, parse_overlay, place
 from carrel.declare.judge import Verdict, judge, known_verdict
 from carrel.declare.operators import OPERATOR_MODELS, Operators, assemble, operator_findings
 from carrel.declare.problems import Finding, Problem
+from carrel.declare.source import InMemory, OnDisk, Source
 from carrel.declare.tenant import Tenant
 from carrel.errors import CarrelError
 from carrel.ids import TenantId
 
-__all__ = ["Judged", "Loader", "Overlays", "ParseCache", "Tree", "check", "load_tree"]
+__all__ = ["Judged", "Loader", "Overlays", "ParseCache", "Tree", "check", "load_files", "load_tree"]
 
 
 class Overlays(Protocol):
@@ -77,7 +76,17 @@ def load_tree(
 
     ``here`` says whose tenants count, where several gateways share the declarations.
     """
-    loader = Loader(path, cache=cache, overlays=overlays, here=here)
+    return _loaded(Loader(path, cache=cache, overlays=overlays, here=here))
+
+
+def load_files(
+    files: Mapping[str, bytes], *, cache: ParseCache | None = None, overlays: Overlays | None = None
+) -> Tree:
+    """The same of files that are in no directory: their bytes by name. Raises nothing."""
+    return _loaded(Loader(InMemory(files), cache=cache, overlays=overlays))
+
+
+def _loaded(loader: "Loader") -> Tree:
     loader.load(loader.changed())
     return loader.tree()
 
@@ -92,13 +101,13 @@ class Loader:
 
     def __init__(
         self,
-        path: Path,
+        source: Path | Source,
         *,
         cache: ParseCache | None = None,
         overlays: Overlays | None = None,
         here: Callable[[TenantId], bool] | None = None,
     ) -> None:
-        self.path = path
+        self._source: Source = OnDisk(source) if isinstance(source, Path) else source
         self._here = here
         self._cache = cache
         self._overlays = overlays
@@ -114,6 +123,10 @@ class Loader:
         self.tenants: dict[TenantId, Judged] = {}
         self.started = False
 
+    def move_to(self, path: Path) -> None:
+        """Read from the directory ``path`` from now on. What is the same there is neither parsed nor judged again."""
+        self._source = OnDisk(path)
+
     # --- what changed ---
 
     def changed(self, *, overlays_of: Iterable[TenantId] | None = None) -> set[str]:
@@ -121,7 +134,7 @@ class Loader:
 
         ``overlays_of`` are the tenants that may have a new overlay: without it, all may. Known ones are compared too.
         """
-        now = directory.scan(self.path)
+        now = self._source.scan()
         if self._here is not None:
             now = {name: found for name, found in now.items() if self._counts(name)}
         names = {name for name, found in now.items() if self._signatures.get(name) != found}
@@ -147,14 +160,18 @@ class Loader:
     def peek(self, name: str) -> tuple[Signature, bytes] | None:
         """The file's bytes now, without taking them in; None where it is missing or refused."""
         try:
-            content = directory.read(self.path, name)
+            content = self._source.read(name)
         except (Refused, FileNotFoundError):
             return None
         return content.signature, content.data
 
     def refused(self, name: str) -> bool:
         """Whether something of that name is there that is not read."""
-        return os.path.lexists(self.path / name)
+        try:
+            self._source.signature(name)
+        except OSError:
+            return False
+        return True
 
     # --- reading ---
 
@@ -163,9 +180,7 @@ class Loader:
 
         ``first`` are digests by tenant of what was in force before a restart: who still declares that is judged first.
         """
-        names = [name for name in names if self._counts(name)]
-        for name in names:
-            self._read(name)
+        names = [name for name in names if self._counts(name) and self._read(name)]
         touched = {tenant for name in names if (tenant := tenant_of(name)) is not None and misnamed(name) is None}
         if not self.started or any(name.startswith("_") for name in names):
             self.started = True
@@ -181,15 +196,16 @@ class Loader:
         was_there = tenant in self.tenants or (parsed is not None and first.get(tenant) == parsed.digest)
         return not was_there, tenant
 
-    def _read(self, name: str) -> None:
-        self._stray.pop(name, None)
+    def _read(self, name: str) -> bool:
+        """Read the file again; whether anything of it, or of its tenant's overlay, has to be judged again."""
+        before, stray = self._files.get(name), self._stray.pop(name, None)
         wrong = misnamed(name)
         try:
-            content = directory.read(self.path, name)
+            content = self._source.read(name)
         except FileNotFoundError:
             self._signatures.pop(name, None)
             self._files.pop(name, None)
-            return
+            return before is not None or stray is not None
         except Refused as error:
             self._signatures.pop(name, None)
             parsed: Parsed | None = broken(name, str(error))
@@ -205,10 +221,19 @@ class Loader:
             self._stray[name] = Problem(name, 1, 1, "", wrong)
         elif parsed is not None:
             self._files[name] = parsed
+        return parsed is not before or self._open(name)
+
+    def _open(self, name: str) -> bool:
+        """Whether the tenant of a file that is as it was may be judged otherwise now: broken, or by its overlay."""
+        tenant = tenant_of(name)
+        if tenant is None:
+            return False
+        judged = self.tenants.get(tenant)
+        return judged is None or judged.config is None or self._overlay_changed(tenant)
 
     def _remember_refused(self, name: str) -> None:
         try:
-            self._signatures[name] = directory.signature_of((self.path / name).lstat())
+            self._signatures[name] = self._source.signature(name)
         except FileNotFoundError:
             return
 

@@ -25,8 +25,9 @@ async def show_status(exchange: Exchange) -> web.StreamResponse:
     """What runs, and how what is declared took effect."""
     services = exchange.services
     stands = services.house.report() if services.house is not None else {}
+    git = {"git": services.git.report()} if services.git is not None else {}
     told = _ANY.dump_python(await services.reconciler.status(), mode="json")
-    return document({"version": services.version, **stands, **told})
+    return document({"version": services.version, **stands, **git, **told})
 
 
 async def show_tenant_status(exchange: Exchange) -> web.StreamResponse:

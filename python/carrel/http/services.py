@@ -27,7 +27,7 @@ from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.dialects.protocol import CallFields
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
-from carrel.wire import backups, control, rpc
+from carrel.wire import backups, control, revisions, rpc
 from carrel.wire.conversation import Message
 
 
@@ -315,6 +315,23 @@ class SecretKeeping(Protocol):
     async def reseal(self, tenant: Tenant, *, by: control.Actor) -> control.SecretsResealed: ...
 
 
+class History(Protocol):
+    """What was declared before."""
+
+    async def list(self, tenant: TenantId | None, *, limit: int) -> revisions.HistoryList: ...
+    async def diff(self, old: str, new: str | None) -> revisions.DeclaredDiff: ...
+    async def roll_back(self, revision: str, *, by: control.Actor) -> revisions.DeclaredRollback: ...
+
+
+class Git(Protocol):
+    """The branch that is followed."""
+
+    async def take(self, *, by: control.Actor) -> revisions.RevisionTaken: ...
+    async def pull(self, order: revisions.PullOrder, *, by: control.Actor) -> revisions.PullAnswer: ...
+    def nudge(self, headers: Mapping[str, str], body: bytes) -> None: ...
+    def report(self) -> Mapping[str, object]: ...
+
+
 class Audit(Protocol):
     """The record of who changed what."""
 
@@ -397,3 +414,5 @@ class Services:
     disk: DiskUse | None = None
     keyed: Keyed | None = None
     engines: Engines | None = None
+    history: History | None = None
+    git: Git | None = None

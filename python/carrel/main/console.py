@@ -4,16 +4,22 @@ import os
 import sys
 
 from carrel.cli.failures import INTERRUPTED
-from carrel.main.launch import start_gateway, told
+from carrel.main.launch import become_keeper, program, start_gateway, told
 
 
 def run() -> None:
     """The entry point of ``carrel``."""
     options = told(os.environ)
+    if options is None and sys.argv[1:2] == ["git"] and sys.argv[2:3] in (["serve"], ["hook"]):
+        from carrel.cli.git_calls import answer_call  # noqa: PLC0415 - what a push waits for imports little
+
+        # The library of logs would import this one; see below.
+        sys.modules["rich"] = None  # type: ignore[assignment] # which is how an import is told that there is none
+        sys.exit(answer_call(sys.argv[1:], become_keeper))
     if options is None:
         from carrel.cli.app import build_app, execute  # noqa: PLC0415 - the gateway runs without the command line
 
-        sys.exit(execute(build_app(start_gateway)))
+        sys.exit(execute(build_app(start_gateway, become_keeper, program)))
     # The library of logs imports this one wherever it is, for tracebacks in colour that a log here never holds.
     sys.modules["rich"] = None  # type: ignore[assignment] # which is how an import is told that there is none
     try:

@@ -31,6 +31,7 @@ from carrel.declare.host import Placement
 from carrel.egress.service import Egress
 from carrel.errors import CarrelError, Conflict
 from carrel.events.hub import Hub
+from carrel.gitops.history import History
 from carrel.grants.service import Grants
 from carrel.http.model_hosts import ModelHosts
 from carrel.http.rpc.keyed import Keyed
@@ -45,10 +46,11 @@ from carrel.main.egress import placeholder_key
 from carrel.main.embeddings import Embedder
 from carrel.main.engines import build_engines
 from carrel.main.footprint import give_back
+from carrel.main.gitops import Declared
 from carrel.main.house import House, own_cgroup
-from carrel.main.launch import CannotStart
+from carrel.main.launch import CannotStart, places_of
 from carrel.main.precaution import Precautions
-from carrel.main.privilege import Places, drop_root
+from carrel.main.privilege import drop_root
 from carrel.main.sandboxes import Sandboxes
 from carrel.main.secrets import SecretKeeping, TenantSecrets
 from carrel.main.snapshots import SnapshotKeeping
@@ -109,7 +111,7 @@ def run_gateway(options: GatewayOptions) -> int:
     for name in _FOREIGN_ENVIRONMENT:
         os.environ.pop(name, None)
     try:
-        starter = drop_root(Places(options.state_dir, options.tenants_dir, options.secrets_dir))
+        starter = drop_root(places_of(options))
         require_openat2()
         with StateDir(options.state_dir) as state:
             return uvloop.run(_serve(options, state, starter))
@@ -142,6 +144,7 @@ class _Ground:
     vault: Vault
     own_secrets: TenantSecrets
     ring: KeyRing
+    declared: Declared
 
 
 @dataclass(frozen=True)
@@ -239,22 +242,25 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
         await sandbox.stop_tenant(tenant.id)
         await meter.forget(tenant.id)
 
+    secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
+    declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock)
     reconciling = _tasks("reconcile", stack)
     reconciler = Reconciler(
-        tenants_dir=options.tenants_dir, state_dir=options.state_dir, directory=directory, clock=clock,
+        tenants_dir=declared.directory, state_dir=options.state_dir, directory=directory, clock=clock,
         tasks=reconciling, on_change=(take_in,), environments=environments, states=environments.states,
         tokens=tokens, release=release, audit=audit, metrics=metrics, version=__version__, here=_serves(options),
     )  # fmt: skip
     stack.push_async_callback(reconciler.close)
     await reconciler.load()
     reconciling.start(reconciler.watch(), name="watch")
-    secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
+    declared.follow(reconciler, reconciling)
     ring = _key_ring(options)
     vault = Vault(keys=ring, clock=clock)
     own = TenantSecrets(vault=vault, store=secrets)
     return _Ground(
         clock, metrics, secrets, directory, meter, audit, tokens, environments,
         KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault, own, ring,
+        declared,
     )  # fmt: skip
 
 
@@ -360,7 +366,7 @@ def _build(
     talk = _build_talk(ground, key, stack)
     administration = Administration(
         directory=ground.directory, tokens=ground.tokens, audit=ground.audit, reconciler=ground.reconciler,
-        tenants_dir=options.tenants_dir,
+        tenants_dir=options.tenants_dir, place=ground.declared.place,
     )  # fmt: skip
     settings = OwnSettings(
         state_dir=options.state_dir, directory=ground.directory, reconciler=ground.reconciler, audit=ground.audit
@@ -385,6 +391,8 @@ def _build(
         snapshots=SnapshotKeeping(snapshots=talk.snapshots, sandbox=sandbox, audit=ground.audit),
         disk=DiskUse(sandbox=sandbox, snapshots=talk.snapshots), host_names=options.names,
         backups=_backups(options, ground, talk, stack),
+        history=History(past=ground.declared.place, reconciler=ground.reconciler, audit=ground.audit),
+        git=ground.declared.service,
     )  # fmt: skip
     server = Server(services)
     stack.push_async_callback(server.stop, options.drain_seconds)

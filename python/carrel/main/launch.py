@@ -19,6 +19,9 @@ from carrel.main.privilege import Places, drop_root
 TOLD: Final = "CARREL_GATEWAY"
 """Set for the process that executes itself anew: ``PID:OPTIONS``, and in which process that holds."""
 
+SYSTEM_PROGRAM: Final = Path("/run/current-system/sw/bin/carrel")
+"""The `carrel` of a NixOS system: its name stays while what it leads to is exchanged."""
+
 
 class CannotStart(CarrelError):
     """Something that the gateway needs is not there, or not as production settings demand it."""
@@ -33,14 +36,23 @@ def start_gateway(options: GatewayOptions) -> int:
         tenants_dir=options.tenants_dir.absolute(),
         state_dir=options.state_dir.absolute(),
         secrets_dir=options.secrets_dir.absolute() if options.secrets_dir is not None else None,
+        git=options.git.absolute() if options.git is not None else None,
     )
     _refuse_misnamed(options)
     os.environ[TOLD] = f"{os.getpid()}:{options.text()}"
-    drop_root(Places(options.state_dir, options.tenants_dir, options.secrets_dir))
+    drop_root(places_of(options))
     # Not root: nothing had to be given up, and nobody else started this.
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the very command that was started
+
+
+def places_of(options: GatewayOptions) -> Places:
+    """The directories that a gateway of ``options`` works with."""
+    if options.git is None:
+        return Places(options.state_dir, options.tenants_dir, options.secrets_dir)
+    inside = options.git.is_relative_to(options.state_dir)
+    return Places(options.state_dir, None, options.secrets_dir, () if inside else (options.git,))
 
 
 def told(environ: MutableMapping[str, str]) -> GatewayOptions | None:
@@ -51,7 +63,10 @@ def told(environ: MutableMapping[str, str]) -> GatewayOptions | None:
 
 def _refuse_misnamed(options: GatewayOptions) -> None:
     """Raise CannotStart for a path that cannot be what it was named as."""
-    _require_directory(options.tenants_dir, "--tenants-dir says where tenants are declared")
+    if options.git is None:
+        _require_directory(options.tenants_dir, "--tenants-dir says where tenants are declared")
+    elif not options.git.is_file():
+        raise CannotStart(f"{options.git} is not a file: --git says where the git settings are (carrel git init).")
     if os.path.lexists(options.state_dir):
         _require_directory(options.state_dir, "--state-dir says where state is kept")
     if options.secrets_dir is not None:
@@ -65,3 +80,15 @@ def _require_directory(path: Path, advice: str) -> None:
         raise CannotStart(f"{path} cannot be looked at ({error.strerror}): {advice}.") from error
     if not found:
         raise CannotStart(f"{path} is not a directory: {advice}.")
+
+
+def program() -> str:
+    """The `carrel` that hooks and forced commands start: this one, by a name that stays."""
+    own = Path(sys.argv[0]).absolute()
+    return str(SYSTEM_PROGRAM if own.is_relative_to("/nix/store") and SYSTEM_PROGRAM.exists() else own)
+
+
+def become_keeper(state: Path, *reads: Path) -> None:
+    """Go on as the uid whose state it is, executed anew, where root called; else only return."""
+    if os.getuid() == 0:
+        drop_root(Places(state, None, reads=reads))

@@ -18,7 +18,7 @@ from carrel.main.statedir import StateInUse
 from carrel.main.view import trace
 
 MAX_DEPTH: Final = 250
-_PARTS_OF_STATE: Final = frozenset({"tenants", "audit", "envs", "run"})
+_PARTS_OF_STATE: Final = frozenset({"tenants", "audit", "envs", "run", "git"})
 _SYSTEM: Final = frozenset(
     map(
         Path,

@@ -25,7 +25,7 @@ FALLBACK_UID: Final = 60987
 _OVERFLOW_UID: Final = 65534
 _NAME: Final = "carrel"
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
-_PROGRAMS: Final = ("bwrap", "git", "nix", "nix-build", "nix-store")
+_PROGRAMS: Final = ("bwrap", "git", "nix", "nix-build", "nix-store", "ssh", "ssh-keygen")
 _KEPT: Final = frozenset({
     "PATH", "LANG", "LANGUAGE", "TZ", "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES",
     "CREDENTIALS_DIRECTORY", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LOCALE_ARCHIVE", "SSL_CERT_FILE", "SSL_CERT_DIR",
@@ -57,10 +57,13 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The directories that a gateway works with. ``reads`` are more that it only reads; a missing one does no harm."""
+    """The directories that a gateway works with. ``reads`` are more that it only reads; a missing one does no harm.
+
+    ``tenants_dir`` is None where what is declared comes by git, and so is kept in the state.
+    """
 
     state_dir: Path
-    tenants_dir: Path
+    tenants_dir: Path | None
     secrets_dir: Path | None = None
     reads: Sequence[Path] = ()
 
@@ -83,12 +86,15 @@ def drop_root(
         return _marked(mark, starter, places)
     try:
         os.setresuid(0, 0, 0)
-        who = identity(places.tenants_dir, env)
-        not_state = [places.tenants_dir, *places.reads, *_code()]
+        who = identity(places.tenants_dir or places.state_dir, env)
+        not_state = [*places.reads, *_code()]
+        if places.tenants_dir is not None:
+            not_state.append(places.tenants_dir)
         if places.secrets_dir is not None:
             not_state.append(places.secrets_dir)
         state = ownership.give_state(places.state_dir, who.uid, who.gid, apart_from=not_state)
-        _let_declare(places.tenants_dir, who)
+        if places.tenants_dir is not None:
+            _let_declare(places.tenants_dir, who)
         show(_needs(places, env), Reader(who.uid, who.gid))
         _execute(argv, who, environment(env, who, state, starter))
     except CannotDropRoot:
@@ -157,7 +163,7 @@ def _marked(mark: str, starter: int, places: Places) -> int:
 
 def _trust_work_tree(places: Places) -> None:
     """Make git work in the starter's work tree: before 2.38 it takes the word for that from a home's file alone."""
-    top = ownership.work_tree(places.tenants_dir.resolve())
+    top = ownership.work_tree(places.tenants_dir.resolve()) if places.tenants_dir is not None else None
     if top is None or top.stat().st_uid == os.getuid():
         return
     quoted = str(top).replace("\\", "\\\\").replace('"', '\\"')
@@ -187,11 +193,11 @@ def _code() -> list[Path]:
 
 
 def _needs(places: Places, environ: Mapping[str, str]) -> list[Need]:
-    real_tenants = places.tenants_dir.resolve()
+    real_tenants = places.tenants_dir.resolve() if places.tenants_dir is not None else None
     needs = [Need(path) for path in _code()]
     # A checkout is needed whole: its package set and what was fetched for it lie beside the code.
     for place in (_PACKAGE, real_tenants):
-        top = ownership.work_tree(place)
+        top = ownership.work_tree(place) if place is not None else None
         needs += [] if top is None else [Need(top, optional=True)]
     here = _working_directory()
     needs += [Need(Path(entry)) for entry in sys.path if entry and Path(entry) != here]
@@ -200,8 +206,10 @@ def _needs(places: Places, environ: Mapping[str, str]) -> list[Need]:
     programs = [shutil.which(name, path=environ.get("PATH")) for name in _PROGRAMS]
     needs += [Need(Path(found).parent, optional=True) for found in programs if found]
     needs += [Need(path) for path in places.reads]
-    needs += [Need(places.state_dir, written=True), Need(places.tenants_dir, written=True)]
-    needs += [Need(path, written=True) for path in ownership.git_directories(real_tenants)]
+    needs += [Need(places.state_dir, written=True)]
+    if places.tenants_dir is not None and real_tenants is not None:
+        needs += [Need(places.tenants_dir, written=True)]
+        needs += [Need(path, written=True) for path in ownership.git_directories(real_tenants)]
     secrets = [places.secrets_dir, environ.get("CREDENTIALS_DIRECTORY")]
     return needs + [Need(Path(place), secret=True) for place in secrets if place]
 

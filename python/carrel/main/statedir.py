@@ -65,7 +65,7 @@ class StateDir:
     def _refuse_other_things(self) -> None:
         """A name that was mistyped must not close a directory of other things and scatter state among them."""
         names = {name for name in os.listdir(self.path) if not name.startswith(".")} - _MAY_BE_FIRST
-        if names and not names & set(_LAYOUT):
+        if names and not names & {*_LAYOUT, "git"}:
             raise NotState(
                 f"{self.path} is not empty and is no state directory of Carrel's: name an empty or new one with "
                 "--state-dir."

@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 
 from carrel.errors import CarrelError, Conflict, Forbidden, InvalidRequest, NotFound, Unavailable
 from carrel.ids import TenantId, parse_tenant_id
-from carrel.reconcile.declarations import Declarations, Settles
+from carrel.reconcile.declarations import Declarations, Place, Settles
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.tenancy.tokens import DEFAULT_TOKEN, TokenRecord, TokenStore
 from carrel.vcs.edits import DELETE
@@ -60,12 +60,13 @@ class Administration:
         audit: Recorder,
         reconciler: Removes,
         tenants_dir: Path,
+        place: Place | None = None,
     ) -> None:
         self._directory = directory
         self._tokens = tokens
         self._audit = audit
         self._reconciler = reconciler
-        self._declarations = Declarations(tenants_dir=tenants_dir, reconciler=reconciler)
+        self._declarations = Declarations(tenants_dir=tenants_dir, reconciler=reconciler, place=place)
         self._token_lock = asyncio.Lock()
 
     # --- looking ---

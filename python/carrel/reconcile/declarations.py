@@ -1,24 +1,22 @@
 """Writes one tenant's file in tenants.d as an operator would: judged first, swapped in whole, committed alone."""
 
 import asyncio
-import errno
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from carrel.declare.load import load_tree
-from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound, StorageFull, Unavailable
+from carrel.declare.directory import OPERATOR_FILES
+from carrel.declare.load import load_files
+from carrel.errors import Conflict, InvalidRequest, NotFound
 from carrel.ids import TenantId
+from carrel.vcs.bare import Moved
 from carrel.vcs.edits import edited
-from carrel.vcs.git import Git
+from carrel.vcs.git import Author
+from carrel.vcs.plain import Change, PlainDirectory
 from carrel.wire.control import Actor
 
 HEADER: Final = "# yaml-language-server: $schema=../docs/reference/schema/tenant.json\n"
-_OPERATORS: Final = ("_gateway.yaml", "_rate-card.yaml", "_plans.yaml", "_allowlists.yaml")
-_MAX_BYTES: Final = 256 * 1024
+_TRIES: Final = 5
 
 
 class Settles(Protocol):
@@ -33,11 +31,24 @@ class Settles(Protocol):
         ...
 
 
-class Declarations:
-    """The files of ``tenants_dir``. One change at a time; a change that cannot be finished is taken back."""
+class Place(Protocol):
+    """Where declarations are kept: a directory, or a branch."""
 
-    def __init__(self, *, tenants_dir: Path, reconciler: Settles) -> None:
+    async def read(self, name: str) -> bytes | None:
+        """A file's bytes, None where it is missing."""
+        ...
+
+    async def write(self, changes: Mapping[str, Change], message: str, author: Author) -> str | None:
+        """All of ``changes`` or none, in one commit where there is git; raises Moved where a file is another now."""
+        ...
+
+
+class Declarations:
+    """The files of ``tenants_dir``, or of ``place``. One change at a time; what cannot be finished is taken back."""
+
+    def __init__(self, *, tenants_dir: Path, reconciler: Settles, place: Place | None = None) -> None:
         self._dir = tenants_dir
+        self._place: Place = place if place is not None else PlainDirectory(tenants_dir)
         self._reconciler = reconciler
         self._lock = asyncio.Lock()
 
@@ -48,7 +59,7 @@ class Declarations:
     async def create(self, tenant: TenantId, values: Mapping[str, object], *, by: Actor) -> str | None:
         """Declare a new tenant; the commit, None where there is no git. Raises Conflict where it is declared."""
         async with self._lock:
-            if await asyncio.to_thread(self.file(tenant).exists):
+            if await self._place.read(f"{tenant}.yaml") is not None:
                 raise Conflict(f"{tenant}.yaml is there already: edit it, or choose another id.")
             given: dict[tuple[str, ...], object] = {(key,): value for key, value in values.items() if value is not None}
             text = await edited(HEADER, given)
@@ -57,19 +68,28 @@ class Declarations:
     async def update(
         self, tenant: TenantId, changes: Mapping[tuple[str, ...], object], *, what: str, by: Actor
     ) -> str | None:
-        """Change keys of a tenant's file in place, comments and order kept. ``what`` begins the commit's message."""
+        """Change keys of a tenant's file in place, comments and order kept. ``what`` begins the commit's message.
+
+        Where somebody else changes the file meanwhile, the keys are changed in what they left.
+        """
         async with self._lock:
-            before = await asyncio.to_thread(self._read, tenant)
-            text = await edited(before, changes)
-            if text == before:
-                await self._reconciler.settled()
-                return None
-            return await self._change(tenant, before, text, f"{what} {tenant}", by)
+            for attempt in range(_TRIES):
+                before = await self._read(tenant)
+                text = await edited(before.decode(), changes)
+                if text.encode() == before:
+                    await self._reconciler.settled()
+                    return None
+                try:
+                    return await self._change(tenant, before, text, f"{what} {tenant}", by)
+                except Moved:
+                    if attempt == _TRIES - 1:
+                        raise
+            return None
 
     async def remove(self, tenant: TenantId, *, by: Actor) -> str | None:
         """Take a tenant's file away."""
         async with self._lock:
-            before = await asyncio.to_thread(self._read, tenant)
+            before = await self._read(tenant)
             await self._reconciler.order(tenant, removal=True)
             try:
                 return await self._change(tenant, before, None, f"Remove the tenant {tenant}", by)
@@ -78,75 +98,33 @@ class Declarations:
                 raise
 
     async def _change(
-        self, tenant: TenantId, before: str | None, after: str | None, message: str, by: Actor
+        self, tenant: TenantId, before: bytes | None, after: str | None, message: str, by: Actor
     ) -> str | None:
         if after is not None:
-            await asyncio.to_thread(self._judge, tenant, after)
-        await asyncio.to_thread(self._write, tenant, after)
-        try:
-            git = await Git.find(self._dir)
-            commit = None
-            if git is not None:
-                commit = await git.commit([self.file(tenant)], f"{message}\n\nAsked for by {by.name}.\n")
-        except (CarrelError, asyncio.CancelledError):
-            await asyncio.shield(asyncio.to_thread(self._write, tenant, before))
-            raise
+            await self._judge(tenant, after)
+        change = Change(before, after.encode() if after is not None else None)
+        whole = f"{message}\n\nAsked for by {by.name}.\n"
+        commit = await self._place.write({f"{tenant}.yaml": change}, whole, Author.of(by.name))
         await self._reconciler.settled()
         return commit
 
-    def _read(self, tenant: TenantId) -> str:
+    async def _read(self, tenant: TenantId) -> bytes:
+        data = await self._place.read(f"{tenant}.yaml")
+        if data is None:
+            raise NotFound(f"{tenant}.yaml is not in tenants.d.")
         try:
-            with self.file(tenant).open("rb") as file:
-                return file.read(_MAX_BYTES + 1).decode()
-        except FileNotFoundError:
-            raise NotFound(f"{tenant}.yaml is not in tenants.d.") from None
-        except (OSError, UnicodeDecodeError) as error:
+            data.decode()
+        except UnicodeDecodeError as error:
             raise Conflict(f"{tenant}.yaml cannot be read: mend it by hand.") from error
+        return data
 
-    def _judge(self, tenant: TenantId, text: str) -> None:
+    async def _judge(self, tenant: TenantId, text: str) -> None:
         """Judge the new file beside the operator's files as they are; raises InvalidRequest with each problem."""
-        try:
-            with tempfile.TemporaryDirectory(prefix="carrel-judge-") as place:
-                for name in _OPERATORS:
-                    if (self._dir / name).is_file():
-                        shutil.copyfile(self._dir / name, Path(place) / name)
-                (Path(place) / f"{tenant}.yaml").write_text(text)
-                problems = load_tree(Path(place)).errors
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull("The disk of temporary files is full: the change was not made.") from error
-            raise Unavailable(f"The change could not be judged, and was not made: {error.strerror}.") from error
-        if problems:
+        files = {name: await self._place.read(name) for name in OPERATOR_FILES}
+        given = {name: data for name, data in files.items() if data is not None}
+        tree = await asyncio.to_thread(load_files, {**given, f"{tenant}.yaml": text.encode()})
+        if tree.errors:
             raise InvalidRequest(
-                "The change was not made: " + " ".join(str(p) for p in problems[:10]),
-                details={"problems": [str(p) for p in problems]},
+                "The change was not made: " + " ".join(str(p) for p in tree.errors[:10]),
+                details={"problems": [str(p) for p in tree.errors]},
             )
-
-    def _write(self, tenant: TenantId, text: str | None) -> None:
-        path = self.file(tenant)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            if text is None:
-                path.unlink(missing_ok=True)
-            else:
-                with temporary.open("w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-                temporary.replace(path)
-            directory = os.open(self._dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except PermissionError as error:
-            raise Conflict(
-                f"tenants.d cannot be written by the gateway (uid {os.geteuid()}): let that uid write it, or edit "
-                f"{path.name} by hand."
-            ) from error
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull("The disk is full: the change was not made.") from error
-            raise CarrelError(f"{path.name} cannot be written: {error.strerror}.") from error

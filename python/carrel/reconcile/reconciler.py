@@ -433,6 +433,14 @@ class Reconciler:
         if await self._worker.run(lambda: self.world.tenant(tenant)) is not None:
             raise Unavailable(f"{tenant} is suspended and not deleted yet: `carrel status {tenant}` says why.")
 
+    async def move_to(self, directory: Path) -> Plan:
+        """Follow ``directory`` from now on, and bring what it declares into force; raises DirectoryUnreadable."""
+        async with self._lock:
+            self._tenants_dir = directory
+            await self._worker.run(lambda: self.world.loader.move_to(directory))
+            self._moved.set()
+        return await self._pass(None, at_once=True)
+
     async def settled(self, *, timeout: float = 10.0) -> Snapshot:  # noqa: ASYNC109 - the callers' deadline
         """The snapshot that holds everything written before this call; raises TimeoutError."""
         async with asyncio.timeout(timeout):

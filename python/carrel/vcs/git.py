@@ -5,6 +5,7 @@ A commit takes the named paths alone; whatever else is staged or changed stays a
 """
 
 import asyncio
+import contextlib
 import os
 import pwd
 import re
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from carrel import processes
-from carrel.errors import CarrelError
+from carrel.vcs.program import GitFailed, tail
+
+__all__ = ["Author", "Git", "GitFailed"]
 
 _SECONDS: Final = 30.0
 _HARDENED: Final = (
@@ -33,12 +36,6 @@ _KEPT: Final = ("HOME", "PATH", "TZ", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
 _SHA: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-class GitFailed(CarrelError):
-    """Git refused or could not be started. What was declared is in the files all the same."""
-
-    code = "git_failed"
-
-
 @dataclass(frozen=True, slots=True)
 class Author:
     """Who a commit is by."""
@@ -48,6 +45,15 @@ class Author:
 
     def __str__(self) -> str:
         return f"{_plain(self.name)} <{_plain(self.email)}>"
+
+    @classmethod
+    def of(cls, actor: str) -> "Author":
+        """Who the audit log calls ``actor``; a uid has the name of its user besides."""
+        user = actor.replace(":", "-")
+        if actor.startswith("uid:") and actor[4:].isdecimal():
+            with contextlib.suppress(KeyError, OverflowError):
+                user = pwd.getpwuid(int(actor[4:])).pw_name
+        return cls(actor if user in (actor, actor.replace(":", "-")) else f"{user} ({actor})", f"{user}@{_host()}")
 
 
 class Git:
@@ -74,6 +80,13 @@ class Git:
         """Whether the directory ``path`` is in a work tree."""
         return await cls.find(path) is not None
 
+    async def directory(self) -> Path:
+        """Where git keeps what it knows of the work tree; raises GitFailed."""
+        answer = await self._run("rev-parse", "--absolute-git-dir")
+        if answer.returncode:
+            raise GitFailed(f"git rev-parse failed: {tail(answer)}")
+        return Path(answer.stdout.decode("utf-8", "surrogateescape").rstrip("\n"))
+
     async def head(self) -> str | None:
         """The commit that is checked out, None before the first one."""
         answer = await self._run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
@@ -96,7 +109,7 @@ class Git:
         answer = await self._run(*command, *names, stdin=message.encode(), identity=await self._identity(author))
         if answer.returncode:
             await self._run("reset", "--quiet", "--", *names)
-            raise GitFailed(f"git commit failed: {_tail(answer)}")
+            raise GitFailed(f"git commit failed: {tail(answer)}")
         return await self.head()
 
     async def _stage(self, names: list[str]) -> bool:
@@ -106,10 +119,10 @@ class Git:
             return False
         added = await self._run("add", "--all", "--", *known)
         if added.returncode:
-            raise GitFailed(f"git add failed: {_tail(added)}")
+            raise GitFailed(f"git add failed: {tail(added)}")
         answer = await self._run("status", "--porcelain", "-z", "--untracked-files=no", "--", *known)
         if answer.returncode:
-            raise GitFailed(f"git status failed: {_tail(answer)}")
+            raise GitFailed(f"git status failed: {tail(answer)}")
         return bool(answer.stdout)
 
     async def _is_tracked(self, name: str) -> bool:
@@ -122,12 +135,12 @@ class Git:
         configured = await self._run("config", "--get", "user.email")
         if answer.returncode == 0 and configured.returncode == 0 and configured.stdout.strip():
             return {}
-        default = author or Author("carrel", f"carrel@{socket.gethostname()}")
+        default = author or Author("carrel", f"carrel@{_host()}")
         return {
             "GIT_AUTHOR_NAME": default.name,
             "GIT_AUTHOR_EMAIL": default.email,
             "GIT_COMMITTER_NAME": "carrel",
-            "GIT_COMMITTER_EMAIL": f"carrel@{socket.gethostname()}",
+            "GIT_COMMITTER_EMAIL": f"carrel@{_host()}",
         }
 
     def _beneath(self, path: Path) -> str:
@@ -177,10 +190,10 @@ def _home(declared: str | None) -> str:
     return next((home for home in (declared, own) if home and os.access(home, os.R_OK | os.X_OK)), "/nonexistent")
 
 
+def _host() -> str:
+    return socket.gethostname()
+
+
 def _plain(text: str) -> str:
     """``text`` with what would end a name or an address in a commit left out."""
     return "".join(c for c in text if c.isprintable() and c not in "<>") or "carrel"
-
-
-def _tail(answer: processes.Completed) -> str:
-    return answer.stderr.decode("utf-8", "replace").strip()[-500:] or f"status {answer.returncode}"

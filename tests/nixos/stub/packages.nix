@@ -38,7 +38,7 @@ let
     buildEnv = arguments: made arguments.name { inherit (arguments) paths; };
     closureInfo = arguments: made "closure-info" { inherit (arguments) rootPaths; };
   } // lib.genAttrs [
-    "bubblewrap" "git" "nix" "coreutils" "uv" "gnumake" "libseccomp" "gcc" "nginx" "wrk" "acl" "makeWrapper"
+    "bubblewrap" "git" "nix" "openssh" "coreutils" "uv" "gnumake" "libseccomp" "gcc" "nginx" "wrk" "acl" "makeWrapper"
     "nixfmt-rfc-style" "linux" "bashInteractive" "findutils" "gnugrep" "gnused" "gawk" "gnutar" "gzip" "cacert" "jq"
     "ripgrep"
   ] (name: fake name { });

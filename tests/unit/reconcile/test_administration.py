@@ -93,8 +93,8 @@ async def test_it_is_committed_alone_where_there_is_git(house: House) -> None:
     (house.path / "_plans.yaml").write_text((house.path / "_plans.yaml").read_text() + "# a half-done edit\n")
     made = await house.administration.create(control.TenantCreate(id="newco"), by=BY)
     assert made.commit == git(house.path, "rev-parse", "HEAD")
-    assert git(house.path, "show", "--name-only", "--format=%an %s", "HEAD").split("\n") == [
-        "Ops Add the tenant newco", "", "newco.yaml",
+    assert git(house.path, "show", "--name-only", "--format=%an %cn %s", "HEAD").split("\n") == [
+        "ak_ops Ops Add the tenant newco", "", "newco.yaml",
     ]  # fmt: skip
     assert "ak_ops" in git(house.path, "log", "-1", "--format=%b")
     assert git(house.path, "status", "--porcelain") == "M _plans.yaml"

@@ -55,13 +55,13 @@ async def test_a_commit_that_fails_takes_the_change_back(declarations: Declarati
     assert declarations.file(ACME).read_text() == "# kept\nplan: starter\n"
 
 
-async def test_without_room_to_judge_a_change_is_not_made(
+async def test_without_room_for_it_a_change_is_not_made(
     declarations: Declarations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("carrel.reconcile.declarations.shutil.copyfile", full)
+    monkeypatch.setattr("carrel.vcs.plain._write", full)
     with pytest.raises(StorageFull, match="was not made"):
         await declarations.update(ACME, {("plan",): "pro"}, what="Change", by=BY)
     assert declarations.file(ACME).read_text() == "# kept\nplan: starter\n"

@@ -1,0 +1,94 @@
+"""The control plane of what is declared over time: history, differences, ways back, pushes and pulls."""
+
+from typing import Final
+
+from aiohttp import web
+
+from carrel.errors import InvalidRequest, NotFound
+from carrel.http.control_tenants import reply
+from carrel.http.exchange import Exchange
+from carrel.http.routes import Query, Route
+from carrel.http.services import Git, History
+from carrel.ids import parse_tenant_id
+from carrel.wire import revisions
+
+MAX_COMMITS: Final = 1000
+MAX_HOOK_BYTES: Final = 1 << 20
+
+
+async def show_history(exchange: Exchange) -> web.StreamResponse:
+    """The commits that made what is declared."""
+    query = exchange.request.query
+    text, tenant = query.get("limit", "50"), query.get("tenant")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_COMMITS):
+        raise InvalidRequest(f"`limit` is 1 to {MAX_COMMITS}.", param="limit")
+    named = parse_tenant_id(tenant) if tenant is not None else None
+    return reply(await _history(exchange).list(named, limit=int(text)))
+
+
+async def show_diff(exchange: Exchange) -> web.StreamResponse:
+    """What differs between two revisions."""
+    query = exchange.request.query
+    if "old" not in query:
+        raise InvalidRequest("`old` names the revision to look from.", param="old")
+    return reply(await _history(exchange).diff(query["old"], query.get("new")))
+
+
+async def roll_back_declared(exchange: Exchange) -> web.StreamResponse:
+    """Back to a revision, by a new commit."""
+    order = await exchange.model(revisions.RollbackOrder)
+    work = _history(exchange).roll_back(order.revision, by=exchange.actor)
+    return reply(await exchange.finish(work, name="roll back declarations"))
+
+
+async def take(exchange: Exchange) -> web.StreamResponse:
+    """Bring what was pushed into force now."""
+    return reply(await exchange.finish(_git(exchange).take(by=exchange.actor), name="take revision"))
+
+
+async def pull(exchange: Exchange) -> web.StreamResponse:
+    """Look at the remote branch now."""
+    order = await exchange.model(revisions.PullOrder)
+    return reply(await exchange.finish(_git(exchange).pull(order, by=exchange.actor), name="pull"))
+
+
+async def nudge(exchange: Exchange) -> web.StreamResponse:
+    """A forge says that its branch has moved."""
+    _git(exchange).nudge(exchange.request.headers, await exchange.body(limit=MAX_HOOK_BYTES))
+    return web.Response(status=202)
+
+
+def _history(exchange: Exchange) -> History:
+    if exchange.services.history is None:
+        raise NotFound("No history is kept here.")
+    return exchange.services.history
+
+
+def _git(exchange: Exchange) -> Git:
+    if exchange.services.git is None:
+        raise NotFound("This gateway follows a plain directory: it was started without --git.")
+    return exchange.services.git
+
+
+_LISTED: Final = (
+    Query("tenant", "Commits that changed this tenant alone."),
+    Query("limit", f"1 to {MAX_COMMITS}; 50 by default.", r"^[0-9]{1,4}$"),
+)
+_COMPARED: Final = (
+    Query("old", "The revision to look from."),
+    Query("new", "The revision to look at; what is there now where it is left out."),
+)
+
+ROUTES: Final = (
+    Route("GET", "/v1/history", show_history, "operator-read", "Commits of what is declared.",
+          result=revisions.HistoryList, query=_LISTED),
+    Route("GET", "/v1/diff", show_diff, "operator-read", "What differs between two revisions.",
+          result=revisions.DeclaredDiff, query=_COMPARED),
+    Route("POST", "/v1/rollback", roll_back_declared, "operator-write", "Go back to a revision, by a new commit.",
+          body=revisions.RollbackOrder, result=revisions.DeclaredRollback),
+    Route("POST", "/v1/git/take", take, "operator-write", "Bring what was pushed into force now.",
+          result=revisions.RevisionTaken),
+    Route("POST", "/v1/git/pull", pull, "operator-write", "Look at the remote branch now.",
+          body=revisions.PullOrder, result=revisions.PullAnswer),
+    Route("POST", "/v1/git/nudge", nudge, "public", "A signed webhook: look at the remote branch soon.", status=202),
+)  # fmt: skip

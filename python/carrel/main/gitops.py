@@ -1,0 +1,66 @@
+"""Where what is declared comes from: a directory that people edit, a branch that is pushed to, or one pulled."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from carrel.audit.log import Audit
+from carrel.cli.gateway_options import GatewayOptions
+from carrel.clock import Clock
+from carrel.gitops.follow import Follower
+from carrel.gitops.pull import Mark, Puller
+from carrel.gitops.service import GitService
+from carrel.main.launch import program
+from carrel.reconcile.reconciler import Reconciler
+from carrel.secrets import SecretStore
+from carrel.tasks import Tasks
+from carrel.vcs.branch import Branch, Elsewhere
+from carrel.vcs.home import GitHome
+from carrel.vcs.remote import Remote
+from carrel.vcs.revisions import Revisions
+from carrel.vcs.work_tree import WorkTree
+
+
+@dataclass(frozen=True)
+class Declared:
+    """``directory`` is what to load first; ``place`` is where changes are written, with its past."""
+
+    directory: Path
+    place: WorkTree | Branch
+    follower: Follower | None = None
+    puller: Puller | None = None
+    service: GitService | None = None
+
+    @classmethod
+    async def open(cls, options: GatewayOptions, *, secrets: SecretStore, audit: Audit, clock: Clock) -> "Declared":
+        """Make ready what ``options`` say. In pull mode the remote is looked at once, so that a first start has all.
+
+        Raises DeclarationInvalid where the git settings are wrong, CarrelError where they or the state are unusable.
+        """
+        if options.git is None:
+            return cls(options.tenants_dir, WorkTree(options.tenants_dir))
+        home = GitHome(options.state_dir, program())
+        settings = await home.make(options.git)
+        repository, hosted = home.bare(settings), settings.hosted
+        follower = Follower(
+            repository=repository, revisions=Revisions(home.path, keep=hosted.keep_revisions), settings=settings,
+            audit=audit, clock=clock,
+        )  # fmt: skip
+        pull, puller = settings.pull, None
+        place: Branch = Branch(repository, hosted, taken=follower.take)
+        if pull is not None:
+            place = Elsewhere(repository, pull)
+            puller = Puller(
+                remote=Remote(repository, pull, secrets, home.path), repository=repository, settings=pull,
+                mark=Mark(home.mark_file), follower=follower, clock=clock,
+            )  # fmt: skip
+            await puller.look(take=False)
+        service = GitService(follower=follower, puller=puller, pull=pull, secrets=secrets)
+        return cls(await follower.prepare(), place, follower, puller, service)
+
+    def follow(self, reconciler: Reconciler, tasks: Tasks) -> None:
+        """Bring into force what comes from now on."""
+        if self.follower is not None:
+            self.follower.attach(reconciler)
+            tasks.start(self.follower.watch(), name="branch")
+        if self.puller is not None:
+            tasks.start(self.puller.watch(), name="pull")

@@ -1,0 +1,115 @@
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from carrel.errors import Unavailable
+from carrel.gitops.follow import LOOK_SECONDS, Follower
+from carrel.vcs.bare import BY_COMMAND, Bare
+from carrel.vcs.revisions import Revisions
+from carrel.vcs.settings import GitSettings, PushSettings
+from tests.fakes.clock import FakeClock
+from tests.fakes.gitops import GATEWAY, Followed, Recorded, put
+
+
+class House:
+    """A follower on a repository of its own, which can be started again."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.bare = Bare(place / "tenants.git")
+        self.audit = Recorded()
+        self.reconciler = Followed()
+        self.clock = FakeClock()
+
+    async def start(self) -> Follower:
+        made = Follower(
+            repository=self.bare, revisions=Revisions(self.place), settings=GitSettings(push=PushSettings()),
+            audit=self.audit, clock=self.clock,
+        )  # fmt: skip
+        await made.prepare()
+        made.attach(self.reconciler)
+        return made
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> House:
+    made = House(tmp_path / "git")
+    await made.bare.init(receives=1 << 20)
+    return made
+
+
+async def test_before_the_first_push_nobody_is_declared(house: House) -> None:
+    follower = await house.start()
+    assert follower.revision is None
+    assert follower.report()["revision"] == "none yet"
+    assert (await follower.take()).revision == "none"
+    assert house.audit.lines == []
+
+
+async def test_a_push_is_exported_swapped_in_and_written_down(house: House) -> None:
+    follower = await house.start()
+    first = await put(house.bare, {"_gateway.yaml": GATEWAY})
+    second = await put(house.bare, {"acme.yaml": b"plan: pro\n", "README": b"not a declaration"}, by="git:bob")
+    taken = await follower.take()
+    assert (taken.revision, taken.by) == (second, "git:bob")
+    assert house.reconciler.moves == [{"_gateway.yaml": GATEWAY, "acme.yaml": b"plan: pro\n"}]
+    assert Revisions(house.place).current == second
+    assert house.audit.lines == [
+        ("git:alice", "git.push", None, first, "ok"), ("git:bob", "git.push", first, second, "ok"),
+    ]  # fmt: skip
+    assert (await follower.take()) is taken
+
+
+async def test_a_change_by_command_is_not_written_down_twice(house: House) -> None:
+    follower = await house.start()
+    await put(house.bare, {"_gateway.yaml": GATEWAY}, by="uid:0", how=BY_COMMAND)
+    await follower.take()
+    assert house.audit.lines == []
+
+
+async def test_what_was_pushed_while_it_was_down_is_taken_at_the_start(house: House) -> None:
+    await (await house.start()).take()
+    commit = await put(house.bare, {"_gateway.yaml": GATEWAY})
+    again = await house.start()
+    assert again.revision == commit
+    assert [(line[0], line[3]) for line in house.audit.lines] == [("git:alice", commit)]
+    # Half an export, and a link to what is gone, as a power cut leaves them.
+    shutil.rmtree(house.place / "revisions" / commit)
+    assert (await house.start()).revision == commit
+    assert len(house.audit.lines) == 1
+
+
+async def test_a_commit_that_may_not_be_read_leaves_what_was_in_force(house: House) -> None:
+    good = await put(house.bare, {"_gateway.yaml": GATEWAY})
+    follower = await house.start()
+    bad = await put(house.bare, {"_gateway.yaml": None, "x.yaml": b""})
+    with pytest.raises(Unavailable, match=r"_gateway\.yaml"):
+        await follower.take()
+    assert follower.revision == good
+    assert follower.report()["refused"] == bad
+    assert (await house.start()).revision == good
+
+
+async def test_it_looks_by_itself(house: House) -> None:
+    follower = await house.start()
+    watching = asyncio.create_task(follower.watch())
+    try:
+        commit = await put(house.bare, {"_gateway.yaml": GATEWAY})
+        async with asyncio.timeout(60):
+            while follower.revision != commit:
+                house.clock.advance(LOOK_SECONDS)
+                await asyncio.sleep(0.01)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_before_it_is_attached_nothing_is_taken(tmp_path: Path, house: House) -> None:
+    made = Follower(
+        repository=house.bare, revisions=Revisions(house.place), settings=GitSettings(push=PushSettings()),
+        audit=house.audit, clock=house.clock,
+    )  # fmt: skip
+    with pytest.raises(Unavailable, match="still starting"):
+        await made.take()
