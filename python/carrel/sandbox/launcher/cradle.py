@@ -10,7 +10,8 @@ code. The order, JSON at ``ARGUMENTS_FD``, is ``{"runtime": PATH, "uid": UID, "f
 {"options": [...], "hide_cgroups": BOOL, "podman": [...]}}, "config": {...}, "podman": {...} or null, "mounts":
 [[SOURCE, TARGET], ...], "links": [[TARGET, LINK], ...], "etc": {NAME: TEXT}, "files": [NAME, ...], "skip": N,
 "rlimits": {NAME: [SOFT, HARD]}}``: the files are further ones of /etc, at descriptor N and on; ``config`` is the
-bundle's, without where its root is; a runtime of no known family is asked which it is of; ``podman`` is for `podman`.
+bundle's, without where its root is; a runtime of no known family is asked which it is of, and one of a family that is
+``{"refused": WHY}`` is not used; ``podman`` is for `podman`.
 """
 
 import contextlib
@@ -138,7 +139,10 @@ def _way(order: dict[str, Any]) -> dict[str, Any]:
     family = order["family"]
     if family is None:
         family = (_version(order["runtime"]).split() or [""])[0]
-    return families.get(family, families[""])
+    way = families.get(family, families[""])
+    if "refused" in way:
+        raise OSError(f"the runtime {order['runtime']} is not used: {way['refused']}")
+    return way
 
 
 def _version(program: str) -> str:

@@ -29,6 +29,7 @@ FAMILIES: Final[dict[str, dict[str, object]]] = {
         "options": ["--rootless", "true"], "hide_cgroups": False,
         "podman": ["--runtime-flag=rootless=true", "--cgroups=enabled"],
     },
+    "runsc": {"refused": "it is gVisor's runsc, whose memory and /tmp no limit of ours would hold"},
     "": {"options": [], "hide_cgroups": False, "podman": ["--cgroups=enabled"]},
 }  # fmt: skip
 """How runtimes are called, by the first word that each says of its version; the nameless one is for all others."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from carrel.declare.modes import REFUSED
 from carrel.errors import SandboxUnavailable
 from carrel.sandbox.oci import runtimes
 
@@ -52,6 +53,7 @@ def test_one_that_would_hold_no_limit_is_not_used(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["kata", "kata-runtime", "/usr/bin/containerd-shim-kata-v2", "firecracker"])
 def test_one_without_a_command_line_is_not_used_and_says_what_to_do(name: str) -> None:
+    assert name.rpartition("/")[2].startswith(REFUSED), "and `carrel check` says so"
     with pytest.raises(SandboxUnavailable, match=r"a shim of containerd's.*a virtual machine of its own"):
         runtimes.find(name)
 
