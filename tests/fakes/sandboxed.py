@@ -19,7 +19,9 @@ from carrel.tenancy.handle import Tenant
 from carrel.tenancy.userland import Mount, Userland
 from tests.fakes.tenants import make_tenant
 
-LAUNCH_UID: Final = 60987 if os.geteuid() == 0 else None
+_WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+LAUNCH_UID: Final = 60987 + _WORKER if os.geteuid() == 0 else None
+"""One for each process of tests: before Linux 5.14 a limit of processes counts all of a uid's, wherever they are."""
 USR: Final = Userland(
     "host", "usr", (Mount("/usr", "/usr"),), "/usr/bin", "/usr/bin/bash",
     links=(("usr/bin", "/bin"), ("usr/lib", "/lib"), ("usr/lib64", "/lib64")), reason="a test",
