@@ -30,6 +30,7 @@ from carrel.http.server import Server
 from carrel.http.services import Limits, Services
 from carrel.ids import RequestId, SessionId, TenantId, new_session_id
 from carrel.metering.account import QuotaState
+from carrel.metering.ledger import Split
 from carrel.metering.protocol import Call, Outcome
 from carrel.metering.report import ReportRow
 from carrel.policy.periods import Period
@@ -155,8 +156,9 @@ class FakeMeter:
         self.reservations.append(reservation)
         return reservation
 
-    async def report(self, tenant: Tenant, period: Period) -> Sequence[ReportRow]:
-        return [ReportRow(date(2026, 3, 1), tenant.id, "demo", 10, 5, 1, 0, 2, Decimal("0.000123"))]
+    async def report(self, tenant: Tenant, period: Period, *, split: Split | None = None) -> Sequence[ReportRow]:
+        key = None if split is None else f"a-{split}"
+        return [ReportRow(date(2026, 3, 1), tenant.id, "demo", 10, 5, 1, 0, 2, Decimal("0.000123"), key)]
 
     async def quota_status(self, tenant: Tenant) -> Sequence[QuotaState]:
         return self.quotas

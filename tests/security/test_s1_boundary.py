@@ -212,7 +212,7 @@ async def test_S1_05_another_tenants_id_sets_the_same_work_going_as_nobodys(hous
     """The class of time follows from the work: for neither is a store of a tenant's opened."""
     opened: list[str] = []
 
-    async def report(tenant: Any, period: Any) -> list[Any]:
+    async def report(tenant: Any, period: Any, *, split: Any = None) -> list[Any]:
         opened.append(tenant.id)
         return []
 

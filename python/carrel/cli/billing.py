@@ -1,7 +1,7 @@
 """`carrel billing`: what a tenant's calls cost."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -24,12 +24,16 @@ def report(
     period: Annotated[
         str, Parameter(help="`today`, `yesterday`, `current-month`, `last-month`, a date or `A..B`, in UTC.")
     ] = "current-month",
+    by: Annotated[
+        Literal["model", "agent", "session", "member"],
+        Parameter(help="Split each day and model by this, too. Behind the columns of CSV is one more for it."),
+    ] = "model",
     csv: Annotated[
         bool, Parameter(negative=(), show_default=False, help="As CSV, a line for each day and model.")
     ] = False,
     target: Target = HERE,
 ) -> int:
-    """Report a tenant's use by day and model."""
+    """Report a tenant's use by day and model, or by agent, session or member besides."""
     if csv and target.json:
         raise WrongUsage("--csv and --json are two forms of one report: say one of them.")
     try:
@@ -38,15 +42,16 @@ def report(
         raise WrongUsage(f"--period: {error.message}") from error
     path = tenant_path(tenant, "usage")
     if csv:
-        sys.stdout.write(screen.clean(request_text(target, path, {"period": period, "format": "csv"})))
+        sys.stdout.write(screen.clean(request_text(target, path, {"period": period, "format": "csv", "by": by})))
         return DONE
-    document = request(target, "GET", path, query={"period": period})
+    document = request(target, "GET", path, query={"period": period, "by": by})
     if target.json:
         screen.show_json(document)
         return DONE
     usage = understand(control.UsageReport, document)
-    rows = [_row(row) for row in usage.rows]
-    screen.table(("DATE", "MODEL", "IN", "OUT", "CACHED", "REASONING", "TOOL CALLS", "USD"), rows)
+    rows = [(*_row(row), *(() if row.key is None else (row.key or "-",))) for row in usage.rows]
+    more = () if by == "model" else (by.upper(),)
+    screen.table(("DATE", "MODEL", "IN", "OUT", "CACHED", "REASONING", "TOOL CALLS", "USD", *more), rows)
     screen.say(f"{usage.tenant}, {usage.first} to {usage.last}: {usage.total_cost_usd} USD")
     return DONE
 

@@ -17,6 +17,7 @@ from carrel.events.hub import Hub
 from carrel.http.engines import Engines
 from carrel.ids import RequestId, SessionId, TenantId
 from carrel.metering.account import QuotaState
+from carrel.metering.ledger import Split
 from carrel.metering.protocol import Call, Reservation
 from carrel.metering.report import ReportRow
 from carrel.policy.periods import Period
@@ -115,8 +116,8 @@ class Metering(Protocol):
         """See `metering.protocol`."""
         ...
 
-    async def report(self, tenant: Tenant, period: Period) -> Sequence[ReportRow]:
-        """The period's rows by day and model."""
+    async def report(self, tenant: Tenant, period: Period, *, split: Split | None = None) -> Sequence[ReportRow]:
+        """The period's rows by day and model, and by what ``split`` says."""
         ...
 
     async def quota_status(self, tenant: Tenant) -> Sequence[QuotaState]:

@@ -5,6 +5,7 @@ here, so that a report is complete also while the disk takes nothing.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,18 @@ from carrel.clock import Clock
 from carrel.errors import CarrelError, StorageFull
 from carrel.ids import TenantId
 from carrel.metering.journal import Journal
-from carrel.metering.ledger import LedgerEntry, Sums, apply, entries, note, open_ledger, sums_by_day
+from carrel.metering.ledger import (
+    LedgerEntry,
+    Split,
+    Sums,
+    apply,
+    entries,
+    missing,
+    note,
+    open_ledger,
+    sums_by_day,
+    sums_split,
+)
 from carrel.metering.protocol import ToolEnding
 from carrel.metering.rows import Row
 from carrel.policy.periods import Period
@@ -110,6 +122,30 @@ class LedgerBook:
             if period.holds(row.day):
                 key = (row.day, row.model)
                 found[key] = found.get(key, Sums()) + Sums(1, row.counts, row.tool_calls, row.cost)
+        return found
+
+    async def sums_split(self, tenant: TenantId, period: Period, split: Split) -> dict[tuple[date, str, str], Sums]:
+        """Sums by day, model and what ``split`` says. Read beside the ledger's thread, which writes rows meanwhile."""
+        await self._flush_if_possible(tenant)
+        waiting = [row for _, row in self._pending.get(tenant, ()) if period.holds(row.day)]
+        return await asyncio.to_thread(self._split, tenant, period, split, waiting)
+
+    def _split(
+        self, tenant: TenantId, period: Period, split: Split, waiting: Sequence[Row]
+    ) -> dict[tuple[date, str, str], Sums]:
+        try:
+            own = open_ledger(self._state_dir, tenant)
+        except FileNotFoundError:
+            return {}
+        with contextlib.closing(own):
+            # One look at it: what waited a moment ago may be written between two.
+            own.execute("BEGIN")
+            found = sums_split(own, period, split)
+            for row in missing(own, waiting):
+                of = {"agent": row.agent, "session": row.session_id, "member": row.member}
+                key = (row.day, row.model, of[split])
+                found[key] = found.get(key, Sums()) + Sums(1, row.counts, row.tool_calls, row.cost)
+            own.execute("COMMIT")
         return found
 
     async def entries(

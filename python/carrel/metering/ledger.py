@@ -6,13 +6,13 @@ names. Money is exact decimal text; SQLite never adds it up.
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import apsw
 
@@ -117,6 +117,11 @@ _SUMS: Final = (
 )
 
 
+Split = Literal["agent", "session", "member"]
+"""What a report is by, beside day and model."""
+_SPLITS: Final[Mapping[Split, str]] = {"agent": "agent", "session": "session_id", "member": "member"}
+
+
 @dataclass(frozen=True, slots=True)
 class Sums:
     """What calls add up to."""
@@ -209,7 +214,7 @@ def apply(connection: apsw.Connection, rows: Sequence[Row]) -> dict[tuple[date, 
             return _write(connection, rows)
     except AlreadyThere:
         with transaction(connection):
-            return _write(connection, _missing(connection, rows))
+            return _write(connection, missing(connection, rows))
 
 
 def note(connection: apsw.Connection, ended: int, it: ToolEnding) -> None:
@@ -222,7 +227,8 @@ def note(connection: apsw.Connection, ended: int, it: ToolEnding) -> None:
         )
 
 
-def _missing(connection: apsw.Connection, rows: Iterable[Row]) -> list[Row]:
+def missing(connection: apsw.Connection, rows: Iterable[Row]) -> list[Row]:
+    """Those of ``rows`` that are not in the ledger, each once."""
     wanted = {row.id: row for row in rows}
     return [r for r in wanted.values() if not connection.execute("SELECT 1 FROM calls WHERE id=?", (r.id,)).fetchone()]
 
@@ -308,6 +314,34 @@ def sums_by_day(connection: apsw.Connection, period: Period) -> dict[tuple[date,
             (period.first.isoformat(), period.last.isoformat()),
         ).fetchall()
     return {(date.fromisoformat(day), model): _sums(rest) for day, model, *rest in found}
+
+
+def sums_split(connection: apsw.Connection, period: Period, split: Split) -> dict[tuple[date, str, str], Sums]:
+    """The sums of each day, model and agent, session or member of ``period``, from its rows: as long as those are many.
+
+    Money is added up exactly, by a function of ours.
+    """
+    connection.create_aggregate_function("exact_sum", _exact_sum, 1)
+    column = _SPLITS[split]
+    with translated():
+        found: list[Any] = connection.execute(
+            f"SELECT started / {_DAY_MICROSECONDS}, model, {column}, count(*), sum(input_tokens), "  # noqa: S608 - constants
+            "sum(cache_read_tokens), sum(cache_write_tokens), sum(output_tokens), sum(reasoning_tokens), "
+            "sum(cache_write_1h_tokens), sum(tool_calls), exact_sum(cost_usd) FROM calls "
+            "WHERE started >= ? AND started < ? GROUP BY 1, 2, 3",
+            (micros(period.start), micros(period.end)),
+        ).fetchall()
+    return {(moment(day * _DAY_MICROSECONDS).date(), model, key): _sums(rest) for day, model, key, *rest in found}
+
+
+def _exact_sum() -> tuple[list[Decimal], Callable[..., None], Callable[..., str]]:
+    def step(state: list[Decimal], cost: str) -> None:
+        state[0] = add(state[0], Decimal(cost))
+
+    def final(state: list[Decimal]) -> str:
+        return plain(state[0])
+
+    return [Decimal(0)], step, final
 
 
 def entries(

@@ -8,7 +8,7 @@ one among them), ``tokens_cached`` is prompt tokens read from one, ``tokens_out`
 import csv
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Final
@@ -35,12 +35,15 @@ class ReportRow:
     reasoning_tokens: int
     tool_calls: int
     cost_usd: Decimal
+    key: str | None = None
+    """The agent, session or member, empty for none, where the report is by one."""
 
     def cells(self) -> tuple[str, ...]:
         """Its columns as text."""
         return (
             self.date.isoformat(), self.tenant, self.model, str(self.tokens_in), str(self.tokens_out),
             str(self.tokens_cached), str(self.reasoning_tokens), str(self.tool_calls), plain(self.cost_usd),
+            *(() if self.key is None else (self.key,)),
         )  # fmt: skip
 
 
@@ -63,15 +66,21 @@ class UsageTotals:
 
 def rows_of(tenant: TenantId, sums: Mapping[tuple[date, str], Sums]) -> list[ReportRow]:
     """The report's rows, by day and model."""
-    return [
-        ReportRow(
-            day, tenant, model,
-            tokens_in=total.counts.input + total.counts.cache_write, tokens_out=total.counts.output,
-            tokens_cached=total.counts.cache_read, reasoning_tokens=total.counts.reasoning,
-            tool_calls=total.tool_calls, cost_usd=total.cost,
-        )
-        for (day, model), total in sorted(sums.items())
-    ]  # fmt: skip
+    return [_row(tenant, day, model, total) for (day, model), total in sorted(sums.items())]
+
+
+def split_rows(tenant: TenantId, sums: Mapping[tuple[date, str, str], Sums]) -> list[ReportRow]:
+    """The report's rows, by day, model and one thing more."""
+    return [replace(_row(tenant, day, model, total), key=key) for (day, model, key), total in sorted(sums.items())]
+
+
+def _row(tenant: TenantId, day: date, model: str, total: Sums) -> ReportRow:
+    return ReportRow(
+        day, tenant, model,
+        tokens_in=total.counts.input + total.counts.cache_write, tokens_out=total.counts.output,
+        tokens_cached=total.counts.cache_read, reasoning_tokens=total.counts.reasoning,
+        tool_calls=total.tool_calls, cost_usd=total.cost,
+    )  # fmt: skip
 
 
 def totals_of(rows: Iterable[ReportRow]) -> UsageTotals:
@@ -89,10 +98,13 @@ def totals_of(rows: Iterable[ReportRow]) -> UsageTotals:
     return total
 
 
-def to_csv(rows: Iterable[ReportRow]) -> str:
-    """``rows`` as CSV with the contract's header. No cell is a formula: every one begins with a letter or a digit."""
+def to_csv(rows: Iterable[ReportRow], split: str | None = None) -> str:
+    """``rows`` as CSV with the contract's header, and what they are ``split`` by behind it.
+
+    No cell is a formula: every one begins with a letter or a digit.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(COLUMNS if split is None else (*COLUMNS, split))
     writer.writerows(row.cells() for row in rows)
     return out.getvalue()

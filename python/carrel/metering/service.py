@@ -22,10 +22,10 @@ from carrel.ids import TenantId
 from carrel.metering.account import Account, Hold, Limits, QuotaState, Window
 from carrel.metering.book import LedgerBook
 from carrel.metering.journal import SEGMENT_BYTES, Journal
-from carrel.metering.ledger import LedgerEntry
+from carrel.metering.ledger import LedgerEntry, Split
 from carrel.metering.protocol import Call, Outcome, ToolEnding
 from carrel.metering.recovery import read_journal
-from carrel.metering.report import ReportRow, UsageTotals, rows_of, to_csv, totals_of
+from carrel.metering.report import ReportRow, UsageTotals, rows_of, split_rows, to_csv, totals_of
 from carrel.metering.rows import (
     Row,
     Tariff,
@@ -144,8 +144,10 @@ class Metering:
         self._warn(tenant, account, soft, wall)
         return HeldCall(self, row_id, tenant.id, started, call, tariff, account, held, tenant.member or "")
 
-    async def report(self, tenant: Tenant, period: Period) -> list[ReportRow]:
-        """The period's rows by day and model, every call that was settled before among them."""
+    async def report(self, tenant: Tenant, period: Period, *, split: Split | None = None) -> list[ReportRow]:
+        """The period's rows by day and model, and by agent, session or member; what was settled before is in them."""
+        if split is not None:
+            return split_rows(tenant.id, await self._book.sums_split(tenant.id, period, split))
         return rows_of(tenant.id, await self._book.sums(tenant.id, period))
 
     async def csv(self, tenant: Tenant, period: Period) -> str:

@@ -173,6 +173,7 @@ class UsageRow(Answer):
     reasoning_tokens: int
     tool_calls: int
     cost_usd: str
+    key: str | None = Field(None, description="The agent, session or member, where the report is by one; else null.")
 
 
 class UsageReport(Answer):

@@ -19,6 +19,15 @@ async def test_for_a_person_and_in_json(carrel: CommandLine, edge: Edge) -> None
     assert told.json()["period"] == "current-month"
 
 
+async def test_by_something_more(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("billing", "report", "acme", "--by", "member", "--csv")
+    assert done.out == f"{COLUMNS},member\n2026-03-01,acme,demo,10,5,1,0,2,0.000123,a-member\n"
+    shown = (await carrel("billing", "report", "acme", "--by", "session")).out.splitlines()
+    assert (shown[0].split()[-1], shown[1].split()[-1]) == ("SESSION", "a-session")
+    assert (await carrel("billing", "report", "acme", "--by", "agent", "--json")).json()["rows"][0]["key"] == "a-agent"
+    assert (await carrel("billing", "report", "acme", "--by", "colour")).code == 2
+
+
 async def test_what_is_no_period_or_no_form(carrel: CommandLine, edge: Edge) -> None:
     done = await carrel("billing", "report", "acme", "--period", "someday")
     assert (done.code, done.out) == (2, "")

@@ -117,3 +117,12 @@ async def test_a_reading_key_changes_nothing(edge: Edge, ask: Ask) -> None:
         assert (await ask(method, path, {}, key=READER_KEY))[0] == 403, path
     administration: Any = edge.services.administration
     assert administration.asked == []
+
+
+async def test_a_report_is_split_for_operators_alone(edge: Edge, ask: Ask) -> None:
+    status, told = await ask("GET", "/v1/tenants/acme/usage?by=session")
+    assert (status, told["rows"][0]["key"]) == (200, "a-session")
+    assert (await ask("GET", "/v1/tenants/acme/usage?by=model"))[1]["rows"][0]["key"] is None
+    assert (await ask("GET", "/v1/tenants/acme/usage?by=session", key=token_of("acme")))[0] == 403
+    assert (await ask("GET", "/v1/tenants/acme/usage?by=model", key=token_of("acme")))[0] == 200
+    assert (await ask("GET", "/v1/tenants/acme/usage?by=colour"))[0] == 400

@@ -10,7 +10,7 @@ import pytest
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError
 from carrel.ids import parse_tenant_id
-from carrel.metering.ledger import NAME, SCHEMAS, Sums, apply, entries, note, open_ledger, sums_by_day
+from carrel.metering.ledger import NAME, SCHEMAS, Sums, apply, entries, note, open_ledger, sums_by_day, sums_split
 from carrel.metering.protocol import ToolEnding
 from carrel.metering.rows import Row, micros
 from carrel.policy.periods import parse_period
@@ -159,3 +159,22 @@ def test_a_ledger_of_an_earlier_version_takes_on_what_it_lacks(tmp_path: Path, v
         with pytest.raises(apsw.ConstraintError, match="append-only"):
             ledger.execute(change)
     ledger.close()
+
+
+def test_rows_are_split_by_what_they_are_of_and_money_stays_exact(ledger: apsw.Connection) -> None:
+    tiny = Decimal("0.000000000000000001")
+    apply(ledger, [
+        made("a", member="ada", agent="main", cost=Decimal(10**15)), made("b", member="ada", agent="aide", cost=tiny),
+        made("c", member="bob", cost=tiny), made("d", NOON + timedelta(days=1), member="ada"), made("e", model="n"),
+        made("f", NOON - timedelta(days=60), member="ada"),
+    ])  # fmt: skip
+    day, next_day = NOON.date(), (NOON + timedelta(days=1)).date()
+    by_member = sums_split(ledger, MARCH, "member")
+    assert {key: total.calls for key, total in by_member.items()} == {
+        (day, "m", "ada"): 2, (day, "m", "bob"): 1, (day, "n", ""): 1, (next_day, "m", "ada"): 1
+    }  # fmt: skip
+    assert by_member[day, "m", "ada"].cost == Decimal("1000000000000000.000000000000000001")
+    assert by_member[day, "m", "ada"].counts == TokenCounts(2, 4, 6, 8, 10)
+    assert {key for _, model, key in sums_split(ledger, MARCH, "agent") if model == "m"} == {"", "main", "aide"}
+    whole = sum(sums_by_day(ledger, MARCH).values(), Sums())
+    assert sum(sums_split(ledger, MARCH, "session").values(), Sums()) == whole

@@ -1,5 +1,6 @@
 import asyncio
 import os
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -322,3 +323,15 @@ async def test_a_limit_that_ended_a_tool_is_beside_the_calls(tmp_path: Path) -> 
         ("req_1", "shell", "disk_quota", 0.25)
     ]
     connection.close()
+
+
+async def test_a_report_by_member_has_every_settled_call_once(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        ada = replace(b.tenant, member="ada")
+        for number, tenant in enumerate((ada, b.tenant, ada)):
+            asked = Call(RequestId(f"req_{number}"), "demo", 100, 100)
+            await (await b.meter.reserve(tenant, b.snapshot, asked)).settle(USED, outcome="ok")
+        rows = await b.meter.report(b.tenant, b.period("today"), split="member")
+        assert {row.key: row.tokens_in for row in rows} == {"": 12, "ada": 24}
+        [whole] = await b.meter.report(b.tenant, b.period("today"))
+        assert sum(row.cost_usd for row in rows) == whole.cost_usd
