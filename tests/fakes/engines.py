@@ -22,6 +22,7 @@ from carrel.http.engines import Changes, Engines
 from carrel.ids import RequestId, TenantId
 from carrel.main.engines import build_engines
 from carrel.reconcile.own_settings import ConfigChanged
+from carrel.skills.service import Skills
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.vcs.edits import DELETE
 from carrel.wire.control import Actor
@@ -85,5 +86,5 @@ async def running_engines(
         yield build_engines(
             stack, state_dir=state, directory=directory, clock=clock, hub=hub, settings=FakeSettings(directory),
             agent_files=AgentFiles(), sessions=sessions, sends=sends, embeds=embed,
-            tokens=tokens,
+            tokens=tokens, skills=Skills(clock=clock, hub=hub),
         )  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from carrel.agents.events import Turn
+from carrel.agents.files import AgentFile
 from carrel.ids import RequestId, SessionId
 from carrel.providers.protocol import Provider
 from carrel.sandbox.protocol import EgressGate
@@ -44,6 +45,14 @@ class Access(Protocol):
 
     def tools(self, tenant: Tenant, agent: str, session_id: SessionId, /) -> tuple[str, ...]:
         """Tools that are granted to an agent in a session beside those that it has."""
+        ...
+
+
+class PromptFiles(Protocol):
+    """What an agent's prompt holds beside its own text."""
+
+    async def of(self, tenant: Tenant, agent: str, /) -> tuple[AgentFile, ...]:
+        """Its files, and the skills that it has."""
         ...
 
 

@@ -11,9 +11,8 @@ from carrel.agents.candidates import agent_of, fallbacks, primary
 from carrel.agents.compactor import Compacted, Compactor, Place
 from carrel.agents.entries import ErrorEntry
 from carrel.agents.events import AgentEvent, Turn, TurnFinished
-from carrel.agents.files import AgentFiles
 from carrel.agents.model_calls import ModelCalls
-from carrel.agents.ports import Access, Egress, Environments, Precaution, Providers
+from carrel.agents.ports import Access, Egress, Environments, Precaution, PromptFiles, Providers
 from carrel.agents.precaution import TurnPrecaution
 from carrel.agents.session import OpenSession
 from carrel.agents.sessions import Sessions
@@ -57,7 +56,7 @@ class Agents:
         access: Access | None = None,
         precaution: Precaution | None = None,
         limited: Callable[[Tenant, ToolEnding], Awaitable[None]] | None = None,
-        files: AgentFiles | None = None,
+        files: PromptFiles | None = None,
     ) -> None:
         self._sessions = sessions
         self._sandbox = sandbox

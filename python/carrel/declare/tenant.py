@@ -51,7 +51,7 @@ class Agent(Declared):
         "", description="What the agent is told before every conversation."
     )
     tools: tuple[ToolName, ...] = Field(ALL_TOOLS, description="Tools it may call; an empty list means none.")
-    skills: tuple[Name, ...] = Field((), description="Skills it has. Kept for a later version.")
+    skills: tuple[Name, ...] = Field((), description="Installed skills that it is told, by name.")
     max_turns: Annotated[int, Field(ge=1, le=200)] = Field(
         25, description="Model calls at most for one message of the user's."
     )

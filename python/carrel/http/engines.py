@@ -12,6 +12,7 @@ from carrel.devices.voice import VoiceWake
 from carrel.ids import TenantId
 from carrel.memory.service import Memory
 from carrel.schedule.service import Schedule
+from carrel.skills.service import Skills
 from carrel.tenancy.handle import Tenant
 from carrel.wire.control import Actor
 
@@ -50,3 +51,4 @@ class Engines:
     devices: Devices
     nodes: Nodes
     voice: VoiceWake
+    skills: Skills

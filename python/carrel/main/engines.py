@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from carrel.agents.events import Turn
-from carrel.agents.files import AgentFiles
+from carrel.agents.files import AgentFile, AgentFiles
 from carrel.agents.search_index import SessionSearch
 from carrel.agents.sends import Sends
 from carrel.agents.sessions import Sessions
@@ -20,6 +20,7 @@ from carrel.ids import RequestId, parse_session_id
 from carrel.memory.service import Embeds, Files, Memory
 from carrel.schedule.book import Job, Run
 from carrel.schedule.service import Schedule, Speaks
+from carrel.skills.service import Skills
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.wire.conversation import Message, Text
@@ -38,6 +39,7 @@ def build_engines(
     sends: Sends,
     embeds: Embeds,
     tokens: Tokens,
+    skills: Skills,
 ) -> Engines:
     """Build them; ``stack`` closes them."""
     search = SessionSearch(sessions)
@@ -55,8 +57,24 @@ def build_engines(
     return Engines(
         settings=settings, agent_files=agent_files, search=search, schedule=schedule, memory=memory,
         devices=Devices(directory=directory, clock=clock, hub=hub, tokens=tokens), nodes=nodes,
-        voice=VoiceWake(clock=clock, hub=hub, nodes=nodes),
+        voice=VoiceWake(clock=clock, hub=hub, nodes=nodes), skills=skills,
     )  # fmt: skip
+
+
+class PromptFiles:
+    """See `agents.ports.PromptFiles`: an agent's files, then the skills that its configuration names."""
+
+    def __init__(self, files: AgentFiles, skills: Skills) -> None:
+        self._files = files
+        self._skills = skills
+
+    async def of(self, tenant: Tenant, agent: str) -> tuple[AgentFile, ...]:
+        own = await self._files.of(tenant, agent)
+        named = tenant.config.agents[agent].skills if agent in tenant.config.agents else ()
+        if not named:
+            return own
+        skills = await self._skills.told(tenant, named)
+        return (*own, *(AgentFile(f"Skill {one.name}", f"{one.description}\n\n{one.body}") for one in skills))
 
 
 def remembered(agent_files: AgentFiles) -> Files:

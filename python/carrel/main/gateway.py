@@ -44,7 +44,7 @@ from carrel.main.backups import BackupKeeping, TenantAtRest, keep_backups
 from carrel.main.disk import DiskUse
 from carrel.main.egress import placeholder_key
 from carrel.main.embeddings import Embedder
-from carrel.main.engines import build_engines
+from carrel.main.engines import PromptFiles, build_engines
 from carrel.main.footprint import give_back
 from carrel.main.gitops import Declared
 from carrel.main.house import House, own_cgroup
@@ -72,6 +72,7 @@ from carrel.sandbox.modes import containers
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.sandbox.snapshots import Snapshots
 from carrel.secrets import SecretStore
+from carrel.skills.service import Skills
 from carrel.store.once import OnceStore
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics, configure_logging
@@ -314,6 +315,7 @@ class _Talk:
     snapshots: Snapshots
     sessions: Sessions
     agent_files: AgentFiles
+    skills: Skills
     hub: Hub
     agents: ToldAgents
     sends: Sends
@@ -345,17 +347,18 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     sessions = Sessions(clock=ground.clock, forgets=snapshots.forget)
     stack.push_async_callback(sessions.close)
     hub, agent_files = Hub(clock=ground.clock), AgentFiles()
+    skills = Skills(clock=ground.clock, hub=hub)
     turns = Agents(
         sessions=sessions, providers=providers, meter=ground.meter, sandbox=sandbox, environments=ground.environments,
         clock=ground.clock, tasks=_tasks("agents", stack), metrics=ground.metrics, egress=egress, access=access,
-        precaution=precautions, limited=ground.meter.tool_ended, files=agent_files,
+        precaution=precautions, limited=ground.meter.tool_ended, files=PromptFiles(agent_files, skills),
     )  # fmt: skip
     agents = ToldAgents(turns, hub)
     sends = Sends(agents, tasks=_tasks("sends", stack))
     once = OnceStore()
     stack.push_async_callback(once.close)
     keyed = Keyed(store=once, clock=ground.clock, tasks=_tasks("keyed", stack))
-    return _Talk(providers, relay, grants, access, snapshots, sessions, agent_files, hub, agents, sends, keyed)
+    return _Talk(providers, relay, grants, access, snapshots, sessions, agent_files, skills, hub, agents, sends, keyed)
 
 
 def _build(
@@ -378,7 +381,7 @@ def _build(
     engines = build_engines(
         stack, state_dir=options.state_dir, directory=ground.directory, clock=ground.clock, hub=talk.hub,
         settings=settings, agent_files=talk.agent_files, sessions=talk.sessions, sends=talk.sends,
-        embeds=Embedder(talk.relay), tokens=ground.tokens,
+        embeds=Embedder(talk.relay), tokens=ground.tokens, skills=talk.skills,
     )  # fmt: skip
     services = Services(
         directory=ground.directory, tokens=ground.tokens, agents=talk.agents, sessions=talk.sessions,

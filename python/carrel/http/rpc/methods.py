@@ -13,10 +13,11 @@ from carrel.http.rpc import (
     memory,
     packages,
     sessions,
+    skills,
     tenants,
 )
 from carrel.http.rpc.registry import Registry
 
 REGISTRY: Final = Registry()
-for _room in (tenants, backups, sessions, config, agents, cron, devices, memory, packages, grants, discover):
+for _room in (tenants, backups, sessions, config, agents, cron, devices, memory, skills, packages, grants, discover):
     _room.register(REGISTRY)

@@ -10,6 +10,7 @@ PROMISED = {
     "tenants.status",
     "sessions.cancel", "sessions.search", "sessions.compact",
     "config.set", "config.patch",
+    "skills.status", "skills.bins", "skills.install", "skills.update", "skills.remove",
     "device.pair.code", "device.pair.list", "device.pair.approve", "device.pair.reject",
     "device.token.rotate", "device.token.revoke",
     "node.pair.request", "node.pair.list", "node.pair.approve", "node.pair.reject", "node.pair.verify",
