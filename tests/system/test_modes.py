@@ -8,11 +8,11 @@ from tests.system.conftest import StartGateway
 FIRST = "run: tr '\\0' ' ' < /proc/1/cmdline; id -u; ulimit -n"
 
 
-def declare(gateway: GatewayProcess, runtime_class: str) -> None:
+def declare(gateway: GatewayProcess, runtime_class: str, more: str = "", rest: str = "") -> None:
     file = gateway.tenants_dir / "demo.yaml"
     kept = file.read_text().partition("\nsandbox:")[0]
-    mode = f"{{runtime: oci, runtime_class: {runtime_class}, open_files: 77}}"
-    file.write_text(f"{kept}\nsandbox:\n  modes:\n    untrusted_code: {mode}\n")
+    mode = f"{{runtime: oci, runtime_class: {runtime_class}, open_files: 77{more}}}"
+    file.write_text(f"{kept}\nsandbox:\n  modes:\n    untrusted_code: {mode}\n{rest}")
 
 
 def say(gateway: GatewayProcess, session: str) -> str:
@@ -30,6 +30,19 @@ def test_the_shell_is_in_a_container_and_in_nothing_else(new_gateway: StartGatew
     assert "exec 3>&2" in told, told
     assert "--args" not in told
     assert "1000\\n77\\n" in told
+
+    profile = "  keep: true\n  profiles:\n    calm: {deny_calls: [symlink, symlinkat], answer: absent}\n"
+    declare(gateway, "crun", more=", engine: podman, seccomp: calm", rest=profile)
+    gateway.cli("reconcile")
+    by_podman = say(gateway, "podman")
+    assert "read -r n <&6" in by_podman, by_podman
+    assert "1000\\n77\\n" in by_podman
+    gateway.rpc("sessions.create", {"sessionId": "again"})
+    link = {"sessionId": "again", "message": "run: ln -s a b || cat /proc/1/cmdline"}
+    narrowed = json.dumps(gateway.rpc("sessions.send", link))
+    assert "Function not implemented" in narrowed, narrowed
+    (kept,) = json.loads(gateway.cli("sandboxes", "list", "--json").stdout)["sandboxes"]
+    assert kept["commands"] == 2
 
     declare(gateway, "no-such-runtime")
     gateway.cli("reconcile")
