@@ -30,7 +30,7 @@ bench: $(VENV)/.dev system-packages ## Run the benchmarks, side by side with the
 	cd python && for b in gateway_overhead sandbox_start egress reconcile idle_workers; do PYTHONPATH=.. .venv/bin/python -m "tests.bench.$$b"; done
 
 docs: $(VENV)/.dev ## Write the generated reference pages anew.
-	cd python && PYTHONPATH=.. .venv/bin/python -m tests.house.generate_docs
+	cd python && PYTHONPATH=.. .venv/bin/python -m tests.house.generate_docs && PYTHONPATH=.. .venv/bin/python -m tests.nixos.options_page
 
 lock: ## Resolve the dependencies anew and write both lock files (needs uv).
 	cd python && uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra build pyproject.toml -o requirements.lock

@@ -11,7 +11,10 @@
     in
     {
       packages = each (pkgs: import ./pkgs { inherit pkgs nixpkgs; source = self; });
-      apps = each (pkgs: import ./pkgs/apps.nix { packages = self.packages.${pkgs.stdenv.hostPlatform.system}; });
+      apps = each (pkgs: import ./pkgs/apps.nix {
+        packages = self.packages.${pkgs.stdenv.hostPlatform.system};
+        trial = if pkgs.stdenv.hostPlatform.system == "x86_64-linux" then self.nixosConfigurations.trial else null;
+      });
       devShells = each (pkgs: { default = import ./pkgs/shell.nix { inherit pkgs; }; });
       checks = each (pkgs: import ./pkgs/checks.nix { inherit pkgs self nixpkgs; });
       formatter = each (pkgs: pkgs.nixfmt-rfc-style);

@@ -5,8 +5,11 @@ let
     system = "x86_64-linux";
     modules = [ self.nixosModules.default file ];
   };
+  fleet = import ./fleet.nix;
 in
 {
   single-box = host ./single-box.nix;
   trial = host ./trial.nix;
+  fleet-alpha = host (fleet "alpha");
+  fleet-beta = host (fleet "beta");
 }

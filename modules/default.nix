@@ -2,7 +2,21 @@
 { self }:
 { config, lib, pkgs, ... }:
 {
-  imports = [ ./options.nix ./gateway.nix ./packages.nix ./runtimes.nix ./kernel.nix ./assertions.nix ];
+  imports = [
+    ./options.nix
+    ./settings.nix
+    ./gateway.nix
+    ./launcher.nix
+    ./git.nix
+    ./backup.nix
+    ./proxy.nix
+    ./metrics.nix
+    ./shards.nix
+    ./packages.nix
+    ./runtimes.nix
+    ./kernel.nix
+    ./assertions.nix
+  ];
 
   config.services.carrel = {
     package = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.carrel;

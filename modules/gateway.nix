@@ -1,57 +1,60 @@
-# The unit that runs the gateway, and its user.
+# The unit that runs the gateway, the socket that outlives it, and its user.
 { config, lib, pkgs, ... }:
 let
   cfg = config.services.carrel;
-  inHouse = cfg.stateDir == "/var/lib/carrel";
+  inHouse = toString cfg.stateDir == "/var/lib/carrel";
+  # A directory in the state is the state's; one of the configuration is read through /etc.
+  outside = lib.optional (cfg.declarations == null && !cfg.git.enable) (toString cfg.tenantsDir);
   host = if lib.hasInfix ":" cfg.listen.address then "[${cfg.listen.address}]" else cfg.listen.address;
+  credentials = encrypted: lib.mapAttrsToList (name: secret: "${name}:${secret.file}")
+    (lib.filterAttrs (_: secret: secret.encrypted == encrypted) cfg.secrets);
 in
 {
+  options.services.carrel.unit = lib.mkOption {
+    type = lib.types.attrsOf lib.types.anything;
+    internal = true;
+    description = "What the gateway's unit has in common with others that run a gateway for a while.";
+    example = { };
+  };
+
   config = lib.mkIf cfg.enable {
     users.users = lib.mkIf (cfg.user == "carrel") {
-      carrel = { isSystemUser = true; group = cfg.group; home = cfg.stateDir; description = "Carrel gateway"; };
+      carrel = {
+        isSystemUser = true;
+        group = cfg.group;
+        home = toString cfg.stateDir;
+        description = "Carrel gateway";
+      };
     };
     users.groups = lib.mkIf (cfg.group == "carrel") { carrel = { }; };
     environment.systemPackages = [ cfg.package ];
-    environment.variables.CARREL_STATE_DIR = cfg.stateDir;
-    networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall [ cfg.listen.port ];
-    security.unprivilegedUsernsClone = lib.mkDefault true;
+    environment.variables.CARREL_STATE_DIR = toString cfg.stateDir;
+    networking.firewall.allowedTCPPorts = lib.mkIf (cfg.openFirewall && !cfg.tls.enable) [ cfg.listen.port ];
 
-    systemd.services.carrel = {
-      description = "Carrel gateway";
-      wantedBy = [ "multi-user.target" ];
-      wants = [ "network-online.target" ];
-      after = [ "network-online.target" ];
-      environment = { CARREL_NIXPKGS = cfg.nixpkgs; HOME = cfg.stateDir; };
-      unitConfig.RequiresMountsFor = [ cfg.stateDir cfg.tenantsDir ];
+    services.carrel.unit = {
+      environment = {
+        CARREL_NIXPKGS = cfg.nixpkgs;
+        HOME = toString cfg.stateDir;
+        # What the gateway makes for a sandbox must be where the launcher sees it too.
+        TMPDIR = "/run/carrel";
+      };
       serviceConfig = {
-        ExecStart = lib.escapeShellArgs ([
-          "${cfg.package}/bin/carrel" "gateway"
-          (if cfg.requireClosure then "--no-trial" else "--trial")
-          "--listen" "${host}:${toString cfg.listen.port}"
-          "--tenants-dir" cfg.tenantsDir
-          "--state-dir" cfg.stateDir
-          "--log-level" cfg.settings.logLevel
-        ] ++ lib.optional cfg.settings.logJson "--log-json" ++ cfg.settings.extraArguments);
         User = cfg.user;
         Group = cfg.group;
-        LoadCredential = lib.mapAttrsToList (name: secret: "${name}:${secret.file}") cfg.secrets;
-        Restart = "on-failure";
-        RestartSec = 2;
-        # It drains for two seconds; what is left of a sandbox dies with its launcher.
-        TimeoutStopSec = 15;
+        LoadCredential = credentials false;
+        LoadCredentialEncrypted = credentials true;
+        RuntimeDirectory = "carrel";
+        RuntimeDirectoryMode = "0700";
         KillMode = "mixed";
         UMask = "0077";
         LimitNOFILE = 524288;
-        TasksMax = 16384;
-        # Each sandbox has a cgroup of its own beneath this unit's, in that of its tenant.
-        Delegate = "cpu io memory pids";
-        DelegateSubgroup = "gateway";
+        TasksMax = 4096;
         Slice = "carrel.slice";
-        CPUWeight = cfg.resources.cpuWeight;
-        # A sandbox that ran out of memory is no reason to stop the gateway, which is the last to go.
         OOMPolicy = "continue";
+        # A sandbox that ran out of memory is no reason to stop the gateway, which is the last to go.
         OOMScoreAdjust = -500;
 
+        # What sandboxes need is in the launcher's unit. This one opens files, sockets and other programs, and no more.
         CapabilityBoundingSet = "";
         AmbientCapabilities = "";
         NoNewPrivileges = true;
@@ -59,30 +62,85 @@ in
         ProtectHome = true;
         PrivateTmp = true;
         PrivateDevices = true;
+        DevicePolicy = "closed";
+        PrivateUsers = true;
+        PrivateIPC = true;
+        PrivateMounts = true;
         ProtectClock = true;
         ProtectHostname = true;
+        ProtectControlGroups = true;
         ProtectKernelModules = true;
+        ProtectKernelTunables = true;
+        ProtectKernelLogs = true;
+        ProtectProc = "invisible";
+        ProcSubset = "pid";
         LockPersonality = true;
+        MemoryDenyWriteExecute = true;
         RestrictRealtime = true;
-        RestrictSUIDSGID = true;
+        # It would refuse openat2, by which every path of a tenant is opened. Without a capability no file becomes root's.
+        RestrictSUIDSGID = false;
         RemoveIPC = true;
+        KeyringMode = "private";
         SystemCallArchitectures = "native";
-        RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" "AF_NETLINK" ];
-        # The kinds that bubblewrap makes. `yes` would leave no sandbox at all.
-        RestrictNamespaces = [ "user" "mnt" "pid" "net" "ipc" "uts" "cgroup" ];
-        # Left as they are, for each of them covers a part of /proc, and the kernel then lets no sandbox mount its own:
+        SystemCallFilter = [ "@system-service" "~@privileged @resources" ];
+        SystemCallErrorNumber = "EPERM";
+        RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" ];
+        RestrictNamespaces = true;
+        InaccessiblePaths = [ "-/run/secrets" "-/run/keys" ];
+      }
+      // (if inHouse then { StateDirectory = "carrel"; StateDirectoryMode = "0700"; ReadWritePaths = map (path: "-${path}") outside; }
+          else { ReadWritePaths = [ (toString cfg.stateDir) ] ++ map (path: "-${path}") outside; })
+      // (if cfg.hardening.gatewayBuilds then {
+        # Nix in a store of its own makes namespaces and mounts for each build, and covers nothing of /proc.
+        RestrictNamespaces = [ "user" "mnt" "pid" "net" "ipc" "uts" ];
+        SystemCallFilter = [ "@system-service" "@mount" "sethostname" "~@resources" ];
+        PrivateUsers = false;
         ProtectKernelTunables = false;
         ProtectKernelLogs = false;
         ProtectProc = "default";
         ProcSubset = "all";
-        # Inherited by what runs in sandboxes, where it would break every just-in-time compiler.
-        MemoryDenyWriteExecute = false;
-      }
-      // (if cfg.resources.memoryMax != null then { MemoryMax = cfg.resources.memoryMax; } else { })
-      // (if inHouse then { StateDirectory = "carrel"; StateDirectoryMode = "0700"; ReadWritePaths = [ "-${cfg.tenantsDir}" ]; }
-          else { ReadWritePaths = [ cfg.stateDir "-${cfg.tenantsDir}" ]; });
+      } else { });
     };
 
-    systemd.tmpfiles.rules = lib.optional (!inHouse) "d ${cfg.stateDir} 0700 ${cfg.user} ${cfg.group} -";
+    systemd.slices.carrel = {
+      description = "Carrel: the gateway and all sandboxes";
+      sliceConfig = { CPUWeight = cfg.resources.cpuWeight; }
+        // (if cfg.resources.memoryMax != null then { MemoryMax = cfg.resources.memoryMax; } else { });
+    };
+
+    # systemd holds what listens. While one gateway drains and the next starts, connections wait in it and are not refused.
+    systemd.sockets.carrel = {
+      description = "Carrel gateway, where it is reached";
+      wantedBy = [ "sockets.target" ];
+      listenStreams = [ "${host}:${toString cfg.listen.port}" ];
+      socketConfig = { NoDelay = true; Backlog = 4096; };
+    };
+
+    systemd.services.carrel = {
+      description = "Carrel gateway";
+      wantedBy = [ "multi-user.target" ];
+      wants = [ "network-online.target" ];
+      requires = [ "carrel.socket" "carrel-launcher.socket" ];
+      after = [ "network-online.target" "carrel.socket" "carrel-launcher.socket" ];
+      environment = cfg.unit.environment;
+      # Restarted and not stopped and started: the socket stays, and so does the old gateway until all is in place.
+      stopIfChanged = false;
+      reloadTriggers = lib.optional (cfg.declarations != null) cfg.declarations
+        ++ lib.optional (config.environment.etc ? "carrel/packages.json") config.environment.etc."carrel/packages.json".source;
+      unitConfig.RequiresMountsFor = [ (toString cfg.stateDir) ] ++ outside;
+      serviceConfig = cfg.unit.serviceConfig // {
+        Type = "notify";
+        NotifyAccess = "main";
+        ExecStart = "${cfg.package}/bin/carrel gateway --host ${cfg.hostFile}";
+        ExecReload = "${cfg.package}/bin/carrel reconcile --state-dir ${toString cfg.stateDir}";
+        WatchdogSec = cfg.watchdogSeconds;
+        Restart = "on-failure";
+        RestartSec = 2;
+        TimeoutStartSec = 300;
+        TimeoutStopSec = cfg.drainSeconds + 30;
+      };
+    };
+
+    systemd.tmpfiles.rules = lib.optional (!inHouse) "d ${toString cfg.stateDir} 0700 ${cfg.user} ${cfg.group} -";
   };
 }

@@ -33,6 +33,15 @@ in
     ptraceScope = flag ''
       Let only privileged processes trace others: sandboxes share one uid with each other and with the gateway.
     '';
+    gatewayBuilds = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Let the gateway run builds of Nix itself, in a store in its state directory. It is not needed with an index, nor
+        with `packages: {store: daemon}`, where the host's daemon builds; and it opens namespaces and mounts to the gateway.
+      '';
+      example = true;
+    };
     kptrRestrict = flag ''
       Hide kernel addresses, also from privileged readers.
     '';

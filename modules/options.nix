@@ -1,7 +1,7 @@
 # What can be said of the gateway on a host. What concerns tenants is said in tenants.d.
 { lib, ... }:
 let
-  inherit (lib) mkOption mkEnableOption types;
+  inherit (lib) mkOption mkEnableOption literalExpression types;
 in
 {
   options.services.carrel = {
@@ -9,13 +9,15 @@ in
 
     package = mkOption {
       type = types.package;
-      description = "The Carrel package. The flake's own by default.";
-      example = lib.literalExpression "inputs.carrel.packages.x86_64-linux.carrel";
+      defaultText = literalExpression "the flake's `packages.carrel`";
+      description = "The Carrel package.";
+      example = literalExpression "inputs.carrel.packages.x86_64-linux.carrel";
     };
 
     nixpkgs = mkOption {
       type = types.str;
-      description = "The nixpkgs that tenants' packages are built from. The flake's pinned one by default.";
+      defaultText = literalExpression "the flake's pinned nixpkgs";
+      description = "The nixpkgs that tenants' packages are built from when they are wanted, with `packages: {source: nixpkgs}`.";
       example = "/nix/store/…-source";
     };
 
@@ -23,10 +25,12 @@ in
       type = types.path;
       default = "/var/lib/carrel-tenants/tenants.d";
       description = ''
-        The directory of declarations, best a git work tree. It is watched: a change needs no switch. The gateway's user
-        must be able to read it, and to write it where tenants are made by command.
+        The directory of declarations. A path on the host, best a git work tree, is watched: a change needs no switch,
+        and the gateway's user must be able to read it, and to write it where tenants are made by command. A path of
+        your configuration (`./tenants.d`) is judged when the system is built, and comes into force with the switch,
+        without a restart. With `git` the declarations come from there, and this is not used.
       '';
-      example = "/srv/carrel/tenants.d";
+      example = literalExpression "./tenants.d";
     };
 
     stateDir = mkOption {
@@ -40,14 +44,14 @@ in
       type = types.str;
       default = "carrel";
       description = "The user that the gateway and all sandboxes run as. It is made where it is `carrel`.";
-      example = "carrel";
+      example = "agents";
     };
 
     group = mkOption {
       type = types.str;
       default = "carrel";
       description = "The group of that user.";
-      example = "carrel";
+      example = "agents";
     };
 
     resources = {
@@ -63,7 +67,13 @@ in
       cpuWeight = mkOption {
         type = types.ints.between 1 10000;
         default = 100;
-        description = "The gateway's share of the processors, its sandboxes' included, beside other services.";
+        description = "The share of the processors that the gateway and its sandboxes have, beside other services.";
+        example = 50;
+      };
+      sandboxCpuWeight = mkOption {
+        type = types.ints.between 1 10000;
+        default = 20;
+        description = "The sandboxes' share of that, beside the gateway, which has 100.";
         example = 50;
       };
     };
@@ -86,7 +96,7 @@ in
     openFirewall = mkOption {
       type = types.bool;
       default = false;
-      description = "Whether to open the port in the firewall.";
+      description = "Whether to open the gateway's port in the firewall; with `tls`, those of the proxy.";
       example = true;
     };
 
@@ -100,45 +110,50 @@ in
       example = false;
     };
 
+    drainSeconds = mkOption {
+      type = types.ints.between 1 3600;
+      default = 120;
+      description = ''
+        How long answers that are being given may go on when the gateway stops: at a switch that changes it, say. New
+        connections wait meanwhile, in a socket that systemd holds, and are served by the new gateway; nothing is refused.
+        A longer time cuts off fewer answers, a shorter one lets nobody wait for another's.
+      '';
+      example = 600;
+    };
+
+    watchdogSeconds = mkOption {
+      type = types.ints.between 0 3600;
+      default = 60;
+      description = "After how long a silence of its event loop the gateway is ended and started anew; 0 for never.";
+      example = 120;
+    };
+
     secrets = mkOption {
       type = types.attrsOf (types.submodule {
-        options.file = mkOption {
-          type = types.str;
-          description = "The file that holds the secret, readable by root. Its content never enters the Nix store.";
-          example = "/run/keys/anthropic";
+        options = {
+          file = mkOption {
+            type = types.either types.str types.path;
+            description = ''
+              The file that holds the secret, readable by root: a path on the host, as text. Its content never enters the
+              Nix store, and a path there is refused.
+            '';
+            example = "/run/keys/anthropic";
+          };
+          encrypted = mkOption {
+            type = types.bool;
+            default = false;
+            description = "Whether the file was made by `systemd-creds encrypt`, for this machine alone.";
+            example = true;
+          };
         };
       });
       default = { };
-      description = "Secrets by the names that tenants.d uses, as `api_key: {secret: NAME}`, given by `LoadCredential`.";
-      example = lib.literalExpression ''{ anthropic.file = "/run/keys/anthropic"; }'';
-    };
-
-    settings = mkOption {
-      type = types.submodule {
-        options = {
-          logLevel = mkOption {
-            type = types.enum [ "debug" "info" "warning" "error" ];
-            default = "info";
-            description = "The least that is logged.";
-            example = "warning";
-          };
-          logJson = mkOption {
-            type = types.bool;
-            default = true;
-            description = "Whether log lines are JSON.";
-            example = false;
-          };
-          extraArguments = mkOption {
-            type = types.listOf types.str;
-            default = [ ];
-            description = "Further arguments of `carrel gateway`.";
-            example = [ "--log-level" "debug" ];
-          };
-        };
-      };
-      default = { };
-      description = "How the gateway process itself behaves.";
-      example = { logLevel = "warning"; };
+      description = ''
+        Secrets by the names that tenants.d uses, as `api_key: {secret: NAME}`. systemd hands them to the gateway alone, by
+        `LoadCredential`: sandboxes, and the launcher that starts them, have no way to them. `carrel-master-key` is the one
+        that tenants' own secrets are sealed with.
+      '';
+      example = literalExpression ''{ anthropic.file = "/run/keys/anthropic"; }'';
     };
   };
 }

@@ -39,7 +39,7 @@ in
       type = types.attrsOf (types.attrsOf types.str);
       default = { };
       description = "Variables that a package's programs want, by the package's name. Their values are in the store.";
-      example = lib.literalExpression ''{ mytool.MYTOOL_HOME = "${pkgs.mytool}/share"; }'';
+      example = lib.literalExpression ''{ mytool.MYTOOL_HOME = "''${pkgs.mytool}/share"; }'';
     };
   };
 

@@ -3,14 +3,6 @@
 let
   python = python3.override { packageOverrides = import ./python.nix { inherit lib; }; };
   project = lib.importTOML (source + "/python/pyproject.toml");
-in
-python.pkgs.buildPythonApplication {
-  pname = project.project.name;
-  version = project.project.version;
-  pyproject = true;
-  src = source + "/python";
-
-  build-system = [ python.pkgs.hatchling ];
   dependencies = with python.pkgs; [
     aiohttp
     anthropic
@@ -36,6 +28,17 @@ python.pkgs.buildPythonApplication {
     watchfiles
     zstandard
   ];
+in
+python.pkgs.buildPythonApplication {
+  pname = project.project.name;
+  version = project.project.version;
+  pyproject = true;
+  src = source + "/python";
+
+  build-system = [ python.pkgs.hatchling ];
+  inherit dependencies;
+  # For checks of the source.
+  passthru = { inherit python dependencies; };
 
   makeWrapperArgs = [ "--prefix" "PATH" ":" (lib.makeBinPath [ bubblewrap git nix openssh ]) ];
   pythonImportsCheck = [ "carrel.main.console" ];

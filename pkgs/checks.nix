@@ -1,9 +1,15 @@
-# What `nix flake check` builds: the packages, the example hosts, and the sample declarations judged by the gateway's own
-# validator.
+# What `nix flake check` builds: the packages, the example hosts, the sample declarations judged by the gateway's own
+# validator, the source's format, lints, types, tests and generated pages, the module's matrix, and machines that boot.
 { pkgs, self, nixpkgs }:
 let
-  packages = self.packages.${pkgs.stdenv.hostPlatform.system};
-  hosts = pkgs.lib.filterAttrs (_: host: host.pkgs.stdenv.hostPlatform.system == pkgs.stdenv.hostPlatform.system) self.nixosConfigurations;
+  inherit (pkgs) lib;
+  system = pkgs.stdenv.hostPlatform.system;
+  packages = self.packages.${system};
+  hosts = lib.filterAttrs (_: host: host.pkgs.stdenv.hostPlatform.system == system) self.nixosConfigurations;
+  source = import ./source-checks.nix { inherit pkgs self packages; };
+  matrix = import ./matrix-check.nix { inherit pkgs self nixpkgs; };
+  # They want KVM, and machines of this system.
+  machines = if system == "x86_64-linux" then import ../tests/nixos/machines { inherit pkgs self; } else { };
 in
 {
   inherit (packages) carrel trial environment index;
@@ -11,5 +17,8 @@ in
     ${packages.carrel}/bin/carrel check ${self}/tenants.d
     touch $out
   '';
+  module-matrix = matrix;
 }
-// pkgs.lib.mapAttrs' (name: host: pkgs.lib.nameValuePair "host-${name}" host.config.system.build.toplevel) hosts
+// source
+// machines
+// lib.mapAttrs' (name: host: lib.nameValuePair "host-${name}" host.config.system.build.toplevel) hosts

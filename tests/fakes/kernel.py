@@ -58,7 +58,7 @@ END_OF_UNIT
 export SYSTEMD_UNIT_PATH=/run/units SYSTEMD_LOG_LEVEL=warning SYSTEMD_LOG_TARGET=console SYSTEMD_SHOW_STATUS=no
 exec /lib/systemd/systemd
 """
-_MARK: Final = "the command ended with"
+MARK: Final = "the command ended with"
 
 
 def program() -> Path:
@@ -84,17 +84,17 @@ def run_pytest(file: Path) -> str:
         f"{sys.executable} -m pytest -c pyproject.toml --rootdir .. -p no:cacheprovider -p no:xdist -q -rA --tb=short "
         f"--color=no {file}"
     )
-    return _boot(_COMMAND.format(root=ROOT, command=command, mark=_MARK), memory="640M")
+    return boot(_COMMAND.format(root=ROOT, command=command, mark=MARK), memory="640M")
 
 
 def run_as_service(code: str, *settings: str) -> str:
     """What the program ``code`` writes as a systemd service with ``settings``, started by an unprivileged user."""
     if not Path("/lib/systemd/systemd").exists():
         pytest.skip("there is no systemd here: install the package systemd")
-    return _boot(_SERVICE.format(root=ROOT, code=code, mark=_MARK, settings="\n".join(settings)), memory="320M")
+    return boot(_SERVICE.format(root=ROOT, code=code, mark=MARK, settings="\n".join(settings)), memory="320M")
 
 
-def _boot(script: str, *, memory: str) -> str:
+def boot(script: str, *, memory: str) -> str:
     """What is written to the console until the end is told; ``script`` is the first process's."""
     with tempfile.TemporaryDirectory(prefix="carrel-kernel-") as directory:
         init = Path(directory, "init")
@@ -106,6 +106,6 @@ def _boot(script: str, *, memory: str) -> str:
             stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False,
         )  # fmt: skip
     text = done.stdout.decode("utf-8", "replace").replace("\r\n", "\n")
-    before, mark, _ = text.partition(_MARK)
+    before, mark, _ = text.partition(MARK)
     assert mark, f"it did not come to its end:\n{text[-4000:]}\n{done.stderr.decode('utf-8', 'replace')[-2000:]}"
     return before

@@ -13,7 +13,7 @@ from typing import Any
 
 from carrel.sandbox.launcher import BLOCK_FD, STATUS_FD, packets
 from carrel.sandbox.launcher.packets import memory
-from carrel.sandbox.link import archive
+from carrel.sandbox.launching import archive
 from carrel.sandbox.seccomp import filters
 from tests.fakes.patience import PATIENCE
 from tests.fakes.sandboxed import LAUNCH_UID

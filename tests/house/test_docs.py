@@ -4,7 +4,8 @@ from pathlib import Path
 
 from tests.house.generate_docs import REFERENCE, write
 
-BY_HAND = {"demo-provider.md"}
+BY_HAND = {"demo-provider.md", "nixos-options.md"}
+"""And the page that Nix makes, which `tests/nixos/test_options_page.py` holds to the module."""
 
 
 def test_make_docs_changes_nothing(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class EdgeProtocol(web.RequestHandler):
     whole plain requests. After the first that is not plain the connection is aiohttp's for good.
     """
 
-    __slots__ = ("_gathered", "_gathering", "_owed", "_short", "_short_way", "_waiting")
+    __slots__ = ("_gathered", "_gathering", "_owed", "_short", "_short_way", "_waiting", "fresh")
 
     def __init__(self, manager: "EdgeServer", *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(manager, loop=loop, **options)
@@ -71,6 +71,8 @@ class EdgeProtocol(web.RequestHandler):
         self._gathering: asyncio.TimerHandle | None = None
         self._short: asyncio.Task[None] | None = None
         self._waiting: bytearray | None = None
+        self.fresh = True
+        """No request of it was handled yet: whoever opened it may be about to send one, and will not try again."""
 
     @property
     def gathering(self) -> bool:

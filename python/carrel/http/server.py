@@ -32,6 +32,9 @@ from carrel.relay.response import Relayed
 from carrel.tasks import Tasks
 
 _log = structlog.get_logger(__name__)
+FRESH_SECONDS: Final = 1.0
+"""How long a gateway that stops waits for the first request of a connection that it has taken already."""
+_LOOK_SECONDS: Final = 0.02
 _CLOSING: Final = frozenset({"too_large", "request_timeout"})
 _MODELS: Final = "/v1/models"
 _OPENAI_PATHS: Final = ("/v1/chat/", _MODELS, "/v1/responses", "/v1/embeddings")
@@ -128,9 +131,21 @@ class Server:
     def _connections(self) -> list[web.RequestHandler]:
         return [connection for server in self._servers for connection in server.connections]
 
-    def _quiet_connections(self) -> list[web.RequestHandler]:
-        """Those that no request arrives on without being handled yet."""
-        return [one for one in self._connections() if not (isinstance(one, EdgeProtocol) and one.gathering)]
+    def _quiet_connections(self, *, fresh: bool) -> list[web.RequestHandler]:
+        """Those that no request arrives on without being handled yet; and ``fresh`` ones, or not."""
+        return [
+            one
+            for one in self._connections()
+            if not (isinstance(one, EdgeProtocol) and (one.gathering or (one.fresh and not fresh)))
+        ]
+
+    async def _hear_fresh(self, seconds: float) -> None:
+        """Give connections that were opened just now, and taken, the time to say what they were opened for."""
+        for _ in range(int(seconds / _LOOK_SECONDS)):
+            if len(self._quiet_connections(fresh=True)) == len(self._quiet_connections(fresh=False)):
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        self._live.close_idle(self._quiet_connections(fresh=True))
 
     def _readiness(self) -> str | None:
         """Why the gateway is not ready, None where it is."""
@@ -143,16 +158,17 @@ class Server:
         return None
 
     def begin_drain(self) -> None:
-        """Take nothing new from now on; what runs goes on."""
+        """Take no connection and no second request of one from now on; what runs goes on."""
         self._draining = True
         for listener in self._listeners:
             listener.close()
-        self._live.close_idle(self._quiet_connections())
+        self._live.close_idle(self._quiet_connections(fresh=False))
         self._live.end_endless("shutdown")
 
     async def stop(self, grace: float) -> None:
         """Drain for up to ``grace`` seconds, then cut off what is left, and close everything."""
         self.begin_drain()
+        await self._hear_fresh(min(grace, FRESH_SECONDS))
         if not await self._live.drained(grace):
             self._live.end_all("shutdown")
             await self._live.drained(2.0)
@@ -176,13 +192,17 @@ class Server:
         if task is None or not isinstance(request, EdgeRequest):
             raise TypeError("a request of another kind than this server makes")
         request_id = request.request_id = request_id_from(request.headers.get("X-Request-Id"))
-        live = self._live.enter(request_id, task, request.protocol)
+        protocol = request.protocol
+        first = isinstance(protocol, EdgeProtocol) and protocol.fresh
+        if isinstance(protocol, EdgeProtocol):
+            protocol.fresh = False
+        live = self._live.enter(request_id, task, protocol)
         exchange = Exchange(
             request, request_id, self._services, self._limits, self._authenticator, self._tasks, live, control
         )
         status = 499
         try:
-            response = await self._answer(exchange)
+            response = await self._answer(exchange, first=first)
             status = response.status
             return response
         finally:
@@ -191,10 +211,10 @@ class Server:
                 live, tenant=exchange.tenant_id, method=request.method, route=exchange.route, status=status
             )  # fmt: skip
 
-    async def _answer(self, exchange: Exchange) -> web.StreamResponse:
+    async def _answer(self, exchange: Exchange, *, first: bool) -> web.StreamResponse:
         request = exchange.request
         try:
-            self._judge_connection(exchange)
+            self._judge_connection(exchange, first=first)
             if request.method == "POST" and request.path == COMPLETIONS:
                 # The router and its middlewares cost more than all the rest of this path.
                 exchange.route = COMPLETIONS
@@ -221,14 +241,14 @@ class Server:
         except web.HTTPNotFound:
             raise NotFound("There is no such path; GET /openapi.json lists them.") from None
 
-    def _judge_connection(self, exchange: Exchange) -> None:
+    def _judge_connection(self, exchange: Exchange, *, first: bool) -> None:
         request = exchange.request
         if exchange.control:
             if self._control is None or not self._control.admits(peer_uid(request)):
                 raise Forbidden("The control socket admits root, the gateway's own user and who started it.")
         else:
             self._hosts.check(request.headers.getall("Host", []))
-        if self._draining:
+        if self._draining and not first:
             raise Unavailable("The gateway is stopping; try again in a moment.")
 
     async def _refuse(self, exchange: Exchange, error: CarrelError) -> web.StreamResponse:

@@ -122,6 +122,7 @@ class ShortChat:
         if taken is None:
             return None
         task = self._tasks.start(self._run(taken), name="completion")
+        connection.fresh = False
         taken.live = self._live.enter(taken.request_id, task, connection)
         taken.live.caller = taken.caller
         return task

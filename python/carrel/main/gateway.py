@@ -47,7 +47,7 @@ from carrel.main.embeddings import Embedder
 from carrel.main.engines import PromptFiles, build_engines
 from carrel.main.footprint import give_back
 from carrel.main.gitops import Declared
-from carrel.main.house import House, own_cgroup
+from carrel.main.house import House, launchers_cgroup, own_cgroup
 from carrel.main.launch import CannotStart, places_of
 from carrel.main.precaution import Precautions
 from carrel.main.privilege import drop_root
@@ -170,6 +170,8 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
         ground = await _lay_ground(options, stack)
         rooms = _build(options, ground, await asyncio.to_thread(placeholder_key, options.state_dir), starter, stack)
         rooms.house.problem = await rooms.sandbox.check()
+        if options.launcher is not None:
+            rooms.house.cgroup = launchers_cgroup(rooms.sandbox.controllers)
         if rooms.house.problem is not None:
             _log.error("no tool can run", reason=rooms.house.problem)
             if not options.trial:

@@ -1,6 +1,6 @@
 """What the gateway stands on, told to whoever asks how it stands."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 
@@ -21,13 +21,20 @@ def own_cgroup() -> tuple[delegation.Delegation | None, str]:
     return taken, f"v2, with {', '.join(taken.controllers) or 'no controller'}"
 
 
+def launchers_cgroup(controllers: Collection[str] | None) -> str:
+    """The same of a launcher that is a unit of its own, by the controllers that it says hold there."""
+    if controllers is None:
+        return "none: the launcher's unit says why in its log"
+    return f"v2, of the launcher's unit, with {', '.join(sorted(controllers)) or 'no controller'}"
+
+
 class House:
     """Userland, environments, sandbox, runtimes, and what holds each limit. ``problem`` is what the check found."""
 
     def __init__(self, environments: Environments, sandbox: Sandbox, *, cgroup: str = "") -> None:
         self._environments = environments
         self._sandbox = sandbox
-        self._cgroup = cgroup
+        self.cgroup = cgroup
         self.problem: str | None = None
         self._runtimes: Mapping[str, str | None] = {}
 
@@ -55,7 +62,7 @@ class House:
                 for state in self._environments.states()
             ],
             "sandbox": self.sandbox,
-            "cgroup": self._cgroup,
+            "cgroup": self.cgroup,
             "runtimes": [{"name": name, "problem": problem} for name, problem in self._runtimes.items()],
             "limits": [
                 {"limit": held.limit, "by": held.by, "scope": held.scope} for held in self._sandbox.mechanisms()

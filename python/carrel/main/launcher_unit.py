@@ -10,10 +10,12 @@ import socket
 import struct
 import sys
 
-from carrel.main.systemd import FIRST_SOCKET
 from carrel.sandbox import delegation
 from carrel.sandbox.launcher.packets import memory
-from carrel.sandbox.link import archive, command
+from carrel.sandbox.launching import archive, command
+
+FIRST_SOCKET = 3
+"""Where systemd hands over the first descriptor, sd_listen_fds(3)."""
 
 
 def run() -> None:

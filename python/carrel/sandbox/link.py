@@ -5,16 +5,12 @@ Where the launcher is a service of its own, starting it is connecting to its soc
 
 import array
 import asyncio
-import io
 import json
 import os
 import shutil
 import socket
 import subprocess
-import sys
-import zipfile
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,9 +21,12 @@ from carrel.errors import SandboxUnavailable
 from carrel.sandbox import launcher
 from carrel.sandbox.launcher import packets
 from carrel.sandbox.launcher.packets import memory
+from carrel.sandbox.launching import archive, command
 from carrel.sandbox.protocol import KillReason
 
 START_SECONDS: Final = 15.0
+UNIT_SECONDS: Final = 90.0
+"""The same where systemd starts it, and a machine that boots has much to start."""
 KILL_SECONDS: Final = 10.0
 _log = structlog.get_logger(__name__)
 
@@ -212,7 +211,7 @@ class Link:
             ) from error
 
     async def _expect_ready(self, ours: socket.socket) -> None:
-        async with asyncio.timeout(START_SECONDS):
+        async with asyncio.timeout(START_SECONDS if self._service is None else UNIT_SECONDS):
             packet = await asyncio.get_running_loop().sock_recv(ours, launcher.MAX_PACKET)
         greeting = json.loads(packet or b"{}")
         if "ready" not in greeting:
@@ -293,29 +292,10 @@ class Link:
                 ending.set_result(LOST)
 
 
-@cache
-def archive() -> bytes:
-    """The launcher's own modules, and nothing else, as a program that the interpreter runs."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for package in ("carrel", "carrel/sandbox"):
-            archive.writestr(f"{package}/__init__.py", "")
-        for file in sorted(Path(launcher.__file__).parent.glob("*.py")):
-            archive.writestr(f"carrel/sandbox/launcher/{file.name}", file.read_bytes())
-        archive.writestr("__main__.py", "from carrel.sandbox.launcher.__main__ import main\nmain()\n")
-    return packed.getvalue()
-
-
-def command(code: int, connection: int, *, uid: int | None, groups: str) -> list[str]:
-    """The words that start a launcher whose `archive` is at the descriptor ``code``, to be inherited by it."""
-    of = [str(connection), str(uid) if uid is not None else "", groups]
-    return [sys.executable, "-I", "-S", "-B", f"/proc/self/fd/{code}", *of]
-
-
 def _connected(service: Path) -> socket.socket:
     ours = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
-        ours.settimeout(START_SECONDS)
+        ours.settimeout(UNIT_SECONDS)
         ours.connect(str(service))
         ours.setblocking(False)
     except BaseException:

@@ -163,6 +163,11 @@ class BwrapSandbox:
         """See ``Sandbox.disk``."""
         return await self._disk.use(tenant)
 
+    @property
+    def controllers(self) -> frozenset[str] | None:
+        """The cgroup controllers that hold sandboxes, None where there is no group or no launcher yet."""
+        return self._link.controllers
+
     def mechanisms(self) -> tuple[Mechanism, ...]:
         """See ``Sandbox.mechanisms``."""
         return limits.mechanisms(self._link.controllers)

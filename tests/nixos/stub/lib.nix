@@ -6,15 +6,16 @@ let
 in
 rec {
   genAttrs = names: value: listToAttrs (map (name: { inherit name; value = value name; }) names);
-  inherit (builtins) concatStringsSep all elem filter attrNames compareVersions;
+  inherit (builtins) concatStringsSep all any elem filter attrNames compareVersions;
   nameValuePair = name: value: { inherit name value; };
   mapAttrs' = f: set: listToAttrs (map (name: f name set.${name}) (attrNames set));
   mapAttrsToList = f: set: map (name: f name set.${name}) (attrNames set);
   filterAttrs = keep: set: listToAttrs (map (name: { inherit name; value = set.${name}; }) (filter (name: keep name set.${name}) (attrNames set)));
   attrValues = set: map (name: set.${name}) (attrNames set);
   optional = condition: value: if condition then [ value ] else [ ];
+  optionalString = condition: text: if condition then text else "";
   hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
-  hasInfix = part: text: builtins.length (builtins.split (builtins.replaceStrings [ "." ] [ "\\." ] part) text) > 1;
+  hasInfix = part: text: builtins.replaceStrings [ part ] [ "" ] text != text;
   versionAtLeast = have: wanted: builtins.compareVersions have wanted >= 0;
   escapeShellArgs = words: builtins.concatStringsSep " " (map escapeShellArg words);
   escapeShellArg = word:
@@ -51,8 +52,17 @@ rec {
     };
     package = simple "package" isDerivation;
     enum = names: simple "one of ${builtins.concatStringsSep ", " names}" (value: elem value names);
-    listOf = inner: { name = "list of ${inner.name}"; check = value: isList value && all inner.check value; merge = _: concatLists; };
+    listOf = inner: { nested = inner; placed = "*"; name = "list of ${inner.name}"; check = value: isList value && all inner.check value; merge = _: concatLists; };
+    either = first: second: {
+      name = "${first.name} or ${second.name}";
+      check = value: first.check value || second.check value;
+      merge = path: values: if first.check (head values) then first.merge path values else second.merge path values;
+    };
+    strMatching = pattern: simple "string of the form ${pattern}" (value: isString value && builtins.match pattern value != null);
+    anything = { name = "anything"; check = _: true; merge = path: values: merged path values; };
     attrsOf = inner: {
+      nested = inner;
+      placed = "<name>";
       name = "set of ${inner.name}";
       check = isAttrs;
       merge = path: values:
@@ -60,9 +70,10 @@ rec {
         genAttrs names (name: checked (path ++ [ name ]) inner (map (value: value.${name}) (filter (value: value ? ${name}) values)));
     };
     submodule = module: {
+      options = module.options or { };
       name = "submodule";
       check = isAttrs;
-      merge = path: values: settle path (module.options or { }) values;
+      merge = path: values: settleIn { free = module ? freeformType; } path (module.options or { }) values;
     };
   };
 
@@ -88,6 +99,7 @@ rec {
   pushed = value:
     if (value._type or "") == "if" then map (builtins.mapAttrs (_: inner: mkIf value.condition inner)) (pushed value.content)
     else if (value._type or "") == "merge" then concatLists (map pushed value.contents)
+    else if (value._type or "") == "override" then map (builtins.mapAttrs (_: mkOverride value.priority)) (pushed value.content)
     else [ value ];
 
   strongest = definitions:
@@ -98,19 +110,20 @@ rec {
   isPlain = value: isAttrs value && !(value ? _type) && !(isDerivation value);
 
   # Options are a tree; so are values. Declared leaves are checked, unknown ones refused only where nothing else may be set.
-  settle = path: options: values:
+  settle = settleIn { free = false; };
+  settleIn = { free }: path: options: values:
     let
-      discharged = concatLists (map (discharge 100) values);
-      sets = map (d: d.value) discharged;
+      sets = concatLists (map pushed values);
       names = unique (attrNames options ++ concatLists (map attrNames sets));
       under = name: map (set: set.${name}) (filter (set: set ? ${name}) sets);
       ours = length path >= 2 && elem "carrel" path;
       unknown = filter (name: !(options ? ${name})) names;
     in
-    if ours && unknown != [ ] then throw "the option `${builtins.concatStringsSep "." (path ++ [ (head unknown) ])}' does not exist"
+    if ours && !free && unknown != [ ] then throw "the option `${builtins.concatStringsSep "." (path ++ [ (head unknown) ])}' does not exist"
     else genAttrs names (name:
       let here = path ++ [ name ]; in
       if !(options ? ${name}) then merged here (under name)
+      else if ours && free && !(isOption options.${name}) then settleIn { inherit free; } here options.${name} (under name)
       else if isOption options.${name} then
         let
           option = options.${name};

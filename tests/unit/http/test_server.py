@@ -220,3 +220,14 @@ async def test_a_socket_that_was_handed_over_keeps_who_comes_while_nobody_accept
             async with asyncio.timeout(60), await waiting as reply:
                 assert reply.status == 200
             await second.stop(1)
+
+
+async def test_a_connection_that_was_taken_just_before_a_drain_is_served_once(edge: Edge) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.server.port)
+    await eventually(lambda: edge.server._quiet_connections(fresh=True))
+    stopping = asyncio.ensure_future(edge.server.stop(PATIENCE))
+    await eventually(lambda: edge.server._draining)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (await soon(reader.readline())).startswith(b"HTTP/1.1 200 ")
+    await soon(stopping)
+    writer.close()

@@ -1,0 +1,170 @@
+# Backups by the calendar, and the way back: a machine that begins with nothing is filled from them before it is reached.
+{ config, lib, pkgs, ... }:
+let
+  cfg = config.services.carrel;
+  inherit (lib) mkOption literalExpression types;
+  state = toString cfg.stateDir;
+  carrel = "${cfg.package}/bin/carrel";
+  jq = "${pkgs.jq}/bin/jq";
+  place = types.strMatching "(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|file:///).*";
+  to = lib.optionalString (cfg.backup.target != null) " --to ${lib.escapeShellArg cfg.backup.target}";
+
+  # One after the other, so that a night's backups never crowd out the day's first messages. One that fails stops no other.
+  backUp = pkgs.writeShellScript "carrel-backup" ''
+    set -u
+    export CARREL_STATE_DIR=${lib.escapeShellArg state}
+    failed=0
+    for tenant in $(${carrel} tenants list --json | ${jq} -r '.tenants[].id'); do
+      ${carrel} tenants backup "$tenant"${to} >/dev/null || { echo "the backup of $tenant failed" >&2; failed=1; }
+    done
+    exit $failed
+  '';
+
+  # The same gateway, at a port that nobody knows, for as long as it takes. Connections to the real one wait meanwhile.
+  quiet = (pkgs.formats.json { }).generate "carrel-restore.json" (cfg.settings // {
+    listen = { address = "127.0.0.1"; port = 0; };
+    drain_seconds = 1;
+  });
+  bringBack = pkgs.writeShellScript "carrel-restore" ''
+    set -eu
+    state=${lib.escapeShellArg state}
+    from=${lib.escapeShellArg (if cfg.restore.from == null then "" else cfg.restore.from)}
+    export CARREL_STATE_DIR="$state"
+    # Who was here before, and who is back: what was begun goes on where it stopped.
+    done="$state/.restoring"
+    if [ ! -e "$done" ]; then
+      if [ -d "$state/tenants" ]; then
+        ${lib.optionalString (cfg.restore.when == "first-boot") "exit 0"}
+        ls "$state/tenants" > "$done"
+      else
+        : > "$done"
+      fi
+    fi
+    ${carrel} gateway --host ${quiet} &
+    gateway=$!
+    trap 'kill $gateway 2>/dev/null || true; wait $gateway || true' EXIT
+    until ${carrel} status >/dev/null 2>&1; do
+      kill -0 $gateway || { echo "the gateway that restores did not start" >&2; exit 1; }
+      sleep 1
+    done
+    for tenant in $(${carrel} tenants list --json | ${jq} -r '.tenants[].id'); do
+      if ${pkgs.gnugrep}/bin/grep -qxF "$tenant" "$done"; then continue; fi
+      if ${carrel} tenants backups "$tenant" --from "$from" --json | ${jq} -e '.backups | length > 0' >/dev/null; then
+        ${carrel} tenants restore "$tenant" --from "$from"
+      else
+        echo "there is no backup of $tenant in $from: it begins anew"
+      fi
+      echo "$tenant" >> "$done"
+    done
+    kill $gateway
+    wait $gateway || true
+    trap - EXIT
+    rm "$done"
+  '';
+in
+{
+  options.services.carrel = {
+    backup = {
+      schedule = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        description = ''
+          When all tenants are backed up, as systemd.time(7) writes it. `null`: as `backup: {every_seconds: …}` of
+          `_gateway.yaml` says, which spreads them. What is backed up, and with which keys, is said there.
+        '';
+        example = "*-*-* 03:30:00";
+      };
+      target = mkOption {
+        type = types.nullOr place;
+        default = null;
+        description = "Where to: `s3://BUCKET/PREFIX` or `file:///DIRECTORY`. `null`: where `_gateway.yaml` says.";
+        example = "s3://backups/carrel";
+      };
+      randomizedDelay = mkOption {
+        type = types.str;
+        default = "10min";
+        description = "By how much the time is varied, so that a fleet does not begin at once.";
+        example = "1h";
+      };
+    };
+    restore = {
+      from = mkOption {
+        type = types.nullOr place;
+        default = null;
+        description = ''
+          Where backups are that a machine without state begins with. Each declared tenant that has one there is restored,
+          verified, before the gateway is reached; a failure keeps the gateway from starting, for one that begins with less
+          than it had would be worse. `null`: nothing is restored by itself.
+        '';
+        example = "s3://backups/carrel";
+      };
+      when = mkOption {
+        type = types.enum [ "first-boot" "missing" ];
+        default = "first-boot";
+        description = "`first-boot`: once, where there is no state yet. `missing`: at each start, each tenant that has no state.";
+        example = "missing";
+      };
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    systemd.services.carrel-backup = lib.mkIf (cfg.backup.schedule != null) {
+      description = "Carrel: a backup of every tenant";
+      after = [ "carrel.service" ];
+      requisite = [ "carrel.service" ];
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = "${backUp}";
+        User = cfg.user;
+        Group = cfg.group;
+        Slice = "carrel.slice";
+        # It asks the gateway, over its socket, and does nothing else. The keys are the gateway's.
+        PrivateNetwork = true;
+        CapabilityBoundingSet = "";
+        NoNewPrivileges = true;
+        ProtectSystem = "strict";
+        ProtectHome = true;
+        PrivateTmp = true;
+        PrivateDevices = true;
+        ProtectKernelTunables = true;
+        ProtectKernelModules = true;
+        ProtectControlGroups = true;
+        RestrictNamespaces = true;
+        RestrictAddressFamilies = [ "AF_UNIX" ];
+        SystemCallArchitectures = "native";
+        UMask = "0077";
+        TimeoutStartSec = "infinity";
+      };
+    };
+    systemd.timers.carrel-backup = lib.mkIf (cfg.backup.schedule != null) {
+      description = "Carrel: when tenants are backed up";
+      wantedBy = [ "timers.target" ];
+      timerConfig = {
+        OnCalendar = cfg.backup.schedule;
+        RandomizedDelaySec = cfg.backup.randomizedDelay;
+        # A night that the machine slept through is made up for.
+        Persistent = true;
+      };
+    };
+
+    systemd.services.carrel-restore = lib.mkIf (cfg.restore.from != null) {
+      description = "Carrel: what a machine without state begins with";
+      requiredBy = [ "carrel.service" ];
+      before = [ "carrel.service" ];
+      wants = [ "network-online.target" ];
+      requires = [ "carrel-launcher.socket" ];
+      after = [ "network-online.target" "carrel-launcher.socket" ];
+      unitConfig.RequiresMountsFor = [ state ];
+      # Once for a boot: a switch does not bring anybody back.
+      restartIfChanged = false;
+      environment = cfg.unit.environment;
+      # As the gateway, which it is.
+      serviceConfig = cfg.unit.serviceConfig // {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "${bringBack}";
+        TimeoutStartSec = "infinity";
+      };
+    };
+  };
+}

@@ -1,0 +1,210 @@
+"""Run as root beside the units, by the machine that `tests.fakes.appliance` boots: tries them, and prints what it saw.
+
+Standard library only: it is no part of the package.
+"""
+
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+URL = "http://127.0.0.1:18789"
+SECONDS = 300.0
+
+
+def systemctl(*words: str) -> str:
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=SECONDS, check=False)
+    return (done.stdout + done.stderr).strip()
+
+
+def shown(unit: str, *names: str) -> dict[str, str]:
+    """Properties of a unit as systemd has them."""
+    lines = systemctl("show", unit, *(f"--property={name}" for name in names)).splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+class Control(http.client.HTTPConnection):
+    """The control socket, which root may use."""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(SECONDS)
+        self.sock.connect("/var/lib/carrel/run/control.sock")
+
+
+def ask(method: str, path: str, body: object = None) -> Any:
+    """What the control plane answers."""
+    connection = Control("localhost")
+    try:
+        connection.request(method, path, json.dumps(body) if body is not None else None)
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+def until(what: Callable[[], Any]) -> Any:
+    """What ``what`` gives as soon as it is true."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.2)
+    raise TimeoutError(what)
+
+
+def launcher() -> str:
+    """The launcher's unit, and that there is one."""
+    names = re.findall(r"carrel-launcher@\S+\.service", systemctl("list-units", "--no-legend", "--plain"))
+    return names[0] if names else ""
+
+
+def view(pid: int) -> dict[str, Any]:
+    """What a process has of the machine."""
+    root = Path(f"/proc/{pid}/root")
+    status = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+    )
+
+    def listed(path: str) -> list[str]:
+        try:
+            return sorted(os.listdir(root / path))
+        except OSError as error:
+            return [type(error).__name__]
+
+    interfaces = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    return {
+        "uid": status["Uid"].split()[0],
+        "capabilities": status["CapBnd"].strip(),
+        "no_new_privileges": status["NoNewPrivs"].strip(),
+        "seccomp": status["Seccomp"].strip(),
+        "credentials": listed("run/credentials"),
+        "audit": listed("var/lib/carrel/audit"),
+        "control": listed("var/lib/carrel/run"),
+        "keys": listed("run/keys"),
+        "interfaces": [line.split(":")[0].strip() for line in interfaces],
+        "network": str(Path(f"/proc/{pid}/ns/net").readlink()),
+        "environment": sorted(
+            word.split(b"=")[0].decode() for word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if word
+        ),
+        "group": Path(f"/proc/{pid}/cgroup").read_text().strip(),
+    }
+
+
+class Stream(threading.Thread):
+    """An answer that is read as it comes: events seen so far, and whether it came to its end."""
+
+    def __init__(self, token: str, command: str) -> None:
+        super().__init__()
+        body = {"model": "agent:main", "stream": True, "messages": [{"role": "user", "content": f"run: {command}"}]}
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._request = urllib.request.Request(URL + "/v1/chat/completions", json.dumps(body).encode(), headers)
+        self.text = self.events = ""
+        self.problem = ""
+        self.opened = threading.Event()
+
+    def run(self) -> None:
+        try:
+            with urllib.request.urlopen(self._request, timeout=SECONDS) as reply:
+                self.opened.set()
+                for line in reply:
+                    self.events += line.decode()
+                    if line.startswith(b"data: {"):
+                        self.text += json.loads(line[6:])["choices"][0]["delta"].get("content") or ""
+        except OSError as error:
+            self.problem = repr(error)
+            self.opened.set()
+
+    @property
+    def whole(self) -> bool:
+        return not self.problem and "[DONE]" in self.events
+
+
+def stream(token: str, command: str) -> Stream:
+    made = Stream(token, command)
+    made.start()
+    return made
+
+
+def healthy() -> bool:
+    with urllib.request.urlopen(URL + "/healthz", timeout=SECONDS) as reply:
+        return bool(reply.status == 200)
+
+
+def answer(token: str, command: str) -> str:
+    """The whole answer to a message that runs ``command``."""
+    made = stream(token, command)
+    made.join(SECONDS)
+    return made.text if made.whole else f"{made.problem} {made.events}"
+
+
+def observe(seen: dict[str, Any]) -> None:
+    """Start it, look at it, use it, and let a new one take its place while it answers."""
+    systemctl("start", "carrel.socket", "carrel-launcher.socket")
+    seen["start"] = systemctl("start", "carrel.service")
+    seen["service"] = shown("carrel", "ActiveState", "SubState", "StatusText", "WatchdogTimestampMonotonic")
+    if seen["service"]["ActiveState"] != "active":
+        return
+    token = ask("POST", "/v1/tenants/demo/tokens", {"name": "test"})["token"]
+    look = "id -u; cat /proc/self/cgroup; cat /proc/self/status; ls /sys /var /run/credentials 2>&1; echo kept > note"
+    seen["chat"] = answer(token, look)
+    seen["status"] = ask("GET", "/v1/status")
+    gateway = int(shown("carrel", "MainPID")["MainPID"])
+    unit = until(launcher)
+    seen["gateway"] = view(gateway)
+    seen["launcher"] = view(int(shown(unit, "MainPID")["MainPID"]))
+    seen["credential"] = Path(f"/proc/{gateway}/root/run/credentials/carrel.service/anthropic").read_text().strip()
+    hand_over(seen, token, gateway, unit)
+    seen["workspace_is_kept"] = answer(token, "cat note")
+    Path("/var/lib/declared/newco.yaml").write_text("display_name: New Co\nsandbox: {keep: true}\n")
+    seen["reload"] = systemctl("reload", "carrel.service")
+    seen["after_reload"] = sorted(one["id"] for one in ask("GET", "/v1/tenants")["tenants"])
+    kept = ask("POST", "/v1/tenants/newco/tokens", {"name": "test"})["token"]
+    answer(kept, "echo there > /tmp/left")
+    seen["kept_sandbox"] = answer(kept, "cat /tmp/left")
+    seen["stop"] = systemctl("stop", "carrel.service")
+    seen["stopped"] = shown("carrel", "ActiveState", "Result")
+    seen["no_launcher"] = until(lambda: launcher() == "")
+
+
+def hand_over(seen: dict[str, Any], token: str, gateway: int, unit: str) -> None:
+    """A restart, as a switch does it, while one answer is being given and another is asked for."""
+    answering = stream(token, "echo begun; until [ -e go ]; do sleep 0.1; done; echo ended")
+    answering.opened.wait(SECONDS)
+    restarting = threading.Thread(target=lambda: seen.update(restart=systemctl("restart", "carrel.service")))
+    restarting.start()
+    until(lambda: shown("carrel", "ActiveState")["ActiveState"] == "deactivating")
+    waiting = stream(token, "echo another")
+    seen["old_one_still_answers"] = answering.is_alive() and not answering.problem
+    for note in list(Path("/var/lib/carrel/tenants/demo").rglob("note")):
+        note.with_name("go").touch()
+    for one in (answering, waiting, restarting):
+        one.join(SECONDS)
+    seen["answer_over_the_restart"] = [answering.whole, answering.problem, answering.text]
+    seen["who_came_meanwhile"] = [waiting.whole, waiting.problem, waiting.text]
+    seen["another_process"] = int(shown("carrel", "MainPID")["MainPID"]) not in (0, gateway)
+    seen["another_launcher"] = until(lambda: launcher() not in ("", unit))
+
+
+if __name__ == "__main__":
+    result: dict[str, Any] = {}
+    begun = time.monotonic()
+    try:
+        observe(result)
+    except BaseException:  # noqa: BLE001 - whatever it is, the outside must see it
+        result["failed"] = traceback.format_exc()
+    log = Path("/run/carrel.log")
+    result["log"] = log.read_text()[-6000:] if log.exists() else ""
+    result["unit"] = systemctl("status", "carrel.service", "--no-pager", "-l")
+    result["seconds"] = round(time.monotonic() - begun, 1)
+    sys.stdout.write("\n" + json.dumps(result) + "\n")

@@ -1,0 +1,133 @@
+"""The module's units, run: by a real systemd as pid 1, with credentials, hardening, launcher and bubblewrap together.
+
+NixOS itself is not at hand; its units are. They are evaluated by the real Nix and written as NixOS's library writes
+them. Where a kernel of one's own cannot be had (no user-mode-linux), the tests say so and are skipped.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes import appliance
+from tests.nixos.evaluated import Nix
+
+MODULE = """{ services.carrel = {
+  enable = true; requireClosure = false; tenantsDir = "/var/lib/declared";
+  secrets.anthropic.file = "/run/keys/anthropic";
+}; }"""
+READ = """{
+  inherit (host.config) systemd; settings = host.config.services.carrel.settings;
+  package = host.config.services.carrel.package.outPath; file = host.config.services.carrel.hostFile.outPath;
+}"""
+
+
+@pytest.fixture(scope="module")
+def host(nix: Nix) -> dict[str, Any]:
+    """An evaluated host."""
+    done = nix.host(MODULE, READ)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+@pytest.fixture(scope="module")
+def units(host: dict[str, Any]) -> dict[str, str]:
+    """Its units as text."""
+    return appliance.units_of(host["systemd"], host["package"], host["file"])
+
+
+@pytest.fixture(scope="module")
+def seen(host: dict[str, Any], units: dict[str, str]) -> dict[str, Any]:
+    """What was seen on a machine that ran them."""
+    told = appliance.boot(units, host["settings"], Path(__file__).with_name("inside.py"))
+    assert "failed" not in told, told
+    assert told["service"]["ActiveState"] == "active", told
+    return told
+
+
+def test_the_gateway_is_exposed_by_what_it_must_have_and_no_more(units: dict[str, str]) -> None:
+    overall, costs = appliance.exposure(units, "carrel.service")
+    assert overall <= 1.5
+    page = (Path(__file__).parents[2] / "docs/explanation/nixos.md").read_text()
+    assert [cost for cost in costs if cost.split("=")[0] not in page] == [], "each has its reason in the docs"
+
+
+def test_each_point_of_the_launcher_has_its_reason(units: dict[str, str]) -> None:
+    _, costs = appliance.exposure(units, "carrel-launcher@.service")
+    page = (Path(__file__).parents[2] / "docs/explanation/nixos.md").read_text()
+    assert [cost for cost in costs if cost.split("=")[0] not in page] == []
+
+
+def test_it_is_ready_when_it_says_so_and_says_that_it_lives(seen: dict[str, Any]) -> None:
+    assert seen["start"] == ""
+    assert seen["service"]["StatusText"] == "2 tenants"
+    assert int(seen["service"]["WatchdogTimestampMonotonic"]) > 0
+
+
+def test_S3_01_the_gateway_has_its_secret_and_no_right_beside(seen: dict[str, Any]) -> None:
+    gateway = seen["gateway"]
+    assert seen["credential"] == appliance.SECRET
+    assert (gateway["uid"], gateway["capabilities"], gateway["no_new_privileges"]) == (
+        str(appliance.UID), "0" * 16, "1",
+    )  # fmt: skip
+    assert gateway["credentials"] == ["carrel.service"]
+    assert gateway["control"] == ["control.sock", "lock"], "what the launcher is refused is there"
+    assert gateway["keys"] == [], "the file that the secret came from is not"
+
+
+def test_S3_01_the_launcher_has_no_secret_no_network_and_no_way_to_the_gateway(seen: dict[str, Any]) -> None:
+    launcher = seen["launcher"]
+    assert (launcher["uid"], launcher["capabilities"], launcher["environment"]) == (str(appliance.UID), "0" * 16, [])
+    assert launcher["credentials"] == launcher["control"] == launcher["audit"] == launcher["keys"] == []
+    assert launcher["interfaces"] == ["lo"]
+    assert launcher["network"] != seen["gateway"]["network"]
+    assert launcher["group"].startswith("0::/carrel.slice/carrel-launcher@")
+
+
+def test_S3_04_a_tool_runs_in_a_sandbox_of_that_launcher(seen: dict[str, Any]) -> None:
+    lines = seen["chat"].splitlines()
+    assert "1000" in lines
+    assert "NoNewPrivs:\t1" in lines
+    assert "CapEff:\t0000000000000000" in lines
+    for path in ("/sys", "/var", "/run/credentials"):
+        assert f"ls: cannot access '{path}': No such file or directory" in lines
+    assert seen["status"]["sandbox"] == "bwrap"
+
+
+def test_S10_03_its_limits_are_those_of_the_launchers_cgroup(seen: dict[str, Any]) -> None:
+    assert seen["status"]["cgroup"] == "v2, of the launcher's unit, with cpu, io, memory, pids"
+    by = {limit["limit"]: limit["by"] for limit in seen["status"]["limits"]}
+    assert by["tenant_memory"] == by["cpus"] == "cgroup"
+
+
+def test_a_new_gateway_takes_over_and_no_answer_is_cut_off(seen: dict[str, Any]) -> None:
+    assert seen["old_one_still_answers"]
+    whole, problem, text = seen["answer_over_the_restart"]
+    assert (whole, problem) == (True, "")
+    assert "begun\nended" in text
+    assert seen["restart"] == ""
+    assert seen["another_process"]
+    assert seen["another_launcher"]
+
+
+def test_who_comes_while_it_drains_waits_and_is_served(seen: dict[str, Any]) -> None:
+    whole, problem, text = seen["who_came_meanwhile"]
+    assert (whole, problem) == (True, "")
+    assert "another" in text
+    assert "kept" in seen["workspace_is_kept"]
+
+
+def test_a_reload_brings_declarations_into_force(seen: dict[str, Any]) -> None:
+    assert seen["reload"] == ""
+    assert seen["after_reload"] == ["acme", "demo", "newco"]
+
+
+def test_S3_07_a_kept_sandbox_is_entered_by_that_launcher_too(seen: dict[str, Any]) -> None:
+    assert "there\n[exit code 0]" in seen["kept_sandbox"]
+
+
+def test_a_stop_leaves_nothing(seen: dict[str, Any]) -> None:
+    assert seen["stopped"] == {"ActiveState": "inactive", "Result": "success"}
+    assert seen["no_launcher"]
