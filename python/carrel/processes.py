@@ -63,12 +63,25 @@ async def run(
     """
     with contextlib.ExitStack() as stack:
         stderr = subprocess.PIPE if on_error is None else stack.enter_context(_heard(on_error))
+        starting = asyncio.ensure_future(asyncio.to_thread(_start, argv, env, cwd, limits or {}, stderr))
         try:
-            process = await asyncio.to_thread(_start, argv, env, cwd, limits or {}, stderr)
+            process = await asyncio.shield(starting)
         except OSError as error:
             raise ProcessFailed(f"{argv[0]} cannot be started: {error.strerror}.") from error
+        except asyncio.CancelledError:
+            # It may be there already, and nobody else knows of it.
+            starting.add_done_callback(_kill_at_once)
+            await asyncio.wait([starting])
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(starting.result().communicate)
+            raise
         stdout, errors = await _ended(process, argv[0], stdin, timeout, gentle)
     return Completed(process.returncode, stdout, errors or b"")
+
+
+def _kill_at_once(starting: "asyncio.Future[subprocess.Popen[bytes]]") -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        _signal(starting.result(), signal.SIGKILL)
 
 
 async def _ended(

@@ -2,10 +2,14 @@ import asyncio
 import os
 import resource
 import signal
+import subprocess
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from carrel import processes
 from carrel.processes import Completed, ProcessFailed, run
 from tests.fakes.patience import PATIENCE, soon
 
@@ -39,6 +43,28 @@ async def test_cancelling_kills_it() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     left = await run(["sh", "-c", f"ps -eo args | grep -c '[s]leep 317.{ME}' || true"], env=ENV, timeout=PATIENCE)
+    assert left.stdout.strip() == b"0"
+
+
+async def test_cancelling_while_it_starts_kills_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on, start = threading.Event(), threading.Event(), processes._start
+
+    def slowly(*arguments: Any) -> "subprocess.Popen[bytes]":
+        started = start(*arguments)
+        begun.set()
+        go_on.wait(PATIENCE)
+        return started
+
+    monkeypatch.setattr(processes, "_start", slowly)
+    task = asyncio.ensure_future(run(["sleep", f"347.{ME}"], env=ENV, timeout=PATIENCE))
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    monkeypatch.undo()
+    left = await run(["sh", "-c", f"ps -eo args | grep -c '[s]leep 347.{ME}' || true"], env=ENV, timeout=PATIENCE)
     assert left.stdout.strip() == b"0"
 
 
