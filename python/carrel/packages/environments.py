@@ -45,7 +45,8 @@ _log = structlog.get_logger(__name__)
 class _Entry:
     """One set of packages, from the first who asks for it on. ``settled`` ends its first attempt.
 
-    It is ``busy`` until it is there or cannot be had, and ``trying`` while that is at work and not waiting.
+    It is ``busy`` until it is there or cannot be had, and ``trying`` while that is at work and not waiting. It is
+    ``lost`` where what was built was removed by somebody else, until it is built again.
     """
 
     packages: frozenset[str]
@@ -55,6 +56,7 @@ class _Entry:
     again: asyncio.Event = field(default_factory=asyncio.Event)
     busy: bool = False
     trying: bool = False
+    lost: bool = False
     identity: str = ""
     userland: Userland | None = None
     failure: CarrelError | None = None
@@ -217,7 +219,7 @@ class Environments:
             _log.exception("an environment cannot be built", packages=sorted(entry.packages))
             entry.failure = BuildFailed("The environment cannot be built: a fault of Carrel's own.")
         else:
-            entry.userland, entry.failure = userland, None
+            entry.userland, entry.failure, entry.lost = userland, None, False
             _log.info("environment ready", packages=sorted(entry.packages), seconds=round(entry.seconds, 2))
             return
         _log.warning("an environment cannot be built", packages=sorted(entry.packages), reason=entry.failure.message)
@@ -291,8 +293,13 @@ class Environments:
             for entry in [e for e in self._entries.values() if not e.busy and now - e.asked > self._grace()]:
                 del self._entries[entry.packages]
         identity = await self._source.identity()
-        for entry in self._entries.values():
+        for entry in list(self._entries.values()):
             if entry.identity and entry.identity != identity:
+                entry.again.set()
+                self._begin(entry)
+            elif entry.userland is not None and not entry.busy and await self._source.found(entry.packages) is None:
+                _log.warning("an environment is gone from the state, and is made anew", packages=sorted(entry.packages))
+                entry.lost = True
                 entry.again.set()
                 self._begin(entry)
         # What a build has made so far is nobody's yet.
@@ -315,6 +322,10 @@ class Environments:
     def _state(self, entry: _Entry) -> EnvironmentState:
         packages, log = tuple(sorted(entry.packages)), entry.logged()
         failure = "" if entry.failure is None else entry.failure.message
+        if entry.lost:
+            return EnvironmentState(
+                packages, "failed" if failure else "building", None, failure or "it was gone, and is made anew", log
+            )
         if entry.userland is not None:
             # A failure here is of making it anew: what was made before goes on.
             return EnvironmentState(packages, "ready", entry.userland, failure, log, entry.seconds)

@@ -152,7 +152,8 @@ def _reconciling(facts: Facts) -> Claim:
     if facts.waits:
         return Claim("Reconciling", "True", "OperatorsInvalid", "in force as before: the operator's files are broken")
     if facts.environment == "building" and not facts.suspended:
-        return Claim("Reconciling", "True", "BuildingEnvironment", "in force; its environment is being built")
+        message = f"in force; its environment: {facts.environment_reason or 'it is being built'}"
+        return Claim("Reconciling", "True", "BuildingEnvironment", message)
     if facts.drift:
         return Claim("Reconciling", "True", "Drifted", "; ".join(facts.drift))
     return Claim("Reconciling", "False", "UpToDate")

@@ -363,7 +363,7 @@ class World:
         found = []
         for tenant in self._removed:
             held, owned = self._in_force[tenant], self.record.inventory.get(tenant)
-            if owned is None or not self.outlook.deletions.may(tenant, _end(owned)):
+            if owned is None or not self.outlook.deletions.may(tenant, self._end(owned)):
                 continue
             at = self.outlook.delete_at(held)
             if owned.stage or (at is not None and at <= now):
@@ -401,10 +401,14 @@ class World:
         owned = self.record.inventory.get(tenant)
         if owned is None or owned.removed is None:
             return
-        trouble = self.outlook.deletions.failed(tenant, _end(owned), "DeletionFailed", error)
+        trouble = self.outlook.deletions.failed(tenant, self._end(owned), "DeletionFailed", error)
         self.record.standing.ended(tenant, "", "failed", f"not deleted: {trouble.message}")
         self.restate((tenant,))
         self.flush()
+
+    def _end(self, owned: Owned) -> str:
+        """Names one removal under one policy: where either changes, what failed is tried anew."""
+        return f"{owned.removed}:{self._operators.revision if self._operators is not None else ''}"
 
     # --- what was changed from outside ---
 
@@ -503,11 +507,6 @@ class World:
     def status(self, tenant: TenantId) -> TenantStatus:
         """One tenant of `tenants`."""
         return self.outlook.status(self._in_force[tenant], self.loader.tenants.get(tenant))
-
-
-def _end(owned: Owned) -> str:
-    """Names one removal: a tenant that comes back and goes again begins anew."""
-    return str(owned.removed)
 
 
 def _first_action(judged: Judged) -> Action:

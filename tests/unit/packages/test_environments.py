@@ -22,13 +22,14 @@ JQ, GIT = frozenset({"jq"}), frozenset({"git"})
 
 
 class Source:
-    """Builds when told to; ``failures`` come first. What is in ``before`` was built earlier."""
+    """Builds when told to; ``failures`` come first. What is in ``before`` was built earlier, in ``made`` since."""
 
     def __init__(self, *failures: Exception) -> None:
         self.go = asyncio.Event()
         self.failures = list(failures)
         self.built: list[frozenset[str]] = []
         self.before: set[frozenset[str]] = set()
+        self.made: set[tuple[frozenset[str], str]] = set()
         self.version = "1"
         self.pruned: list[tuple[set[str], datetime]] = []
         self.collected = 0
@@ -45,7 +46,8 @@ class Source:
         return {"jq": About(), "git": About()}
 
     async def found(self, packages: frozenset[str]) -> Userland | None:
-        return self.userland(packages) if packages in self.before else None
+        there = packages in self.before or (packages, self.version) in self.made
+        return self.userland(packages) if there else None
 
     async def build(self, packages: frozenset[str], *, log: Callable[[str], None]) -> Userland:
         log(f"building {sorted(packages)}")
@@ -53,6 +55,7 @@ class Source:
         self.built.append(packages)
         if self.failures:
             raise self.failures.pop(0)
+        self.made.add((packages, self.version))
         return self.userland(packages)
 
     async def prune(self, keys: Collection[str], *, before: datetime) -> bool:
@@ -200,6 +203,22 @@ async def test_a_source_that_changes_is_built_from_anew_and_the_old_serves_until
     source.go.set()
     await eventually(lambda: not made._entries[JQ].busy)
     assert (await made.userland(JQ, wait=30)).key == "jq2"
+
+
+async def test_what_somebody_removed_is_made_anew(tasks: Tasks) -> None:
+    source = Source()
+    source.go.set()
+    made = make(source, tasks)
+    await made.userland(JQ, wait=30)
+    made.refresh()
+    source.go.clear()
+    source.made.clear()
+    made.refresh()
+    await eventually(lambda: made.states()[0].state == "building")
+    assert "made anew" in made.states()[0].reason
+    source.go.set()
+    await eventually(lambda: made.states()[0].state == "ready")
+    assert source.built == [JQ, JQ]
 
 
 async def test_what_cannot_be_built_anew_goes_on_as_it_was(tasks: Tasks) -> None:
