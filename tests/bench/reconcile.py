@@ -1,7 +1,9 @@
 """How long reconciling takes: ``python -m tests.bench.reconcile [--json] [--tenants N ...]``.
 
 Cold without a cache: a first start, directories made and everything written down. Cold with it: a start again. No
-change: comparing signatures of all files and overlays. One edit: from the write's end to the published snapshot.
+change: comparing signatures of all files and overlays. One edit: from the write's end to the published snapshot. Stall:
+the longest that the event loop was away while a tenth of the files, 1,000 at most, came into force at once, beside the
+longest without any change; what a machine that is busy otherwise adds is in both.
 """
 
 import argparse
@@ -65,6 +67,9 @@ class Result:
     edit_p50_ms: float
     edit_p99_ms: float
     rss_mb: float
+    push_seconds: float
+    push_stall_ms: float
+    idle_stall_ms: float
 
 
 def declare(directory: Path, tenants: int) -> None:
@@ -118,6 +123,36 @@ async def edits(directory: Directory, home: Path, tenants: int, count: int) -> l
     return found
 
 
+async def longest_gap(work: Callable[[], Awaitable[object]]) -> float:
+    """The longest that the loop was away from a ticker, in seconds, while ``work`` was awaited."""
+    longest, running = 0.0, True
+
+    async def tick() -> None:
+        nonlocal longest
+        last = time.perf_counter()
+        while running:
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+
+    ticker = asyncio.create_task(tick())
+    try:
+        await work()
+    finally:
+        running = False
+        await ticker
+    return longest
+
+
+def push(home: Path, tenants: int) -> None:
+    """Change a tenth of the files, as an export of a push does it: each whole at once."""
+    for number in range(1, min(1000, max(1, tenants // 10)) + 1):
+        path = home / "tenants.d" / f"t{number:05}.yaml"
+        other = path.with_name(f".{path.name}.new")
+        other.write_text(TENANT.format(number=number).replace("Tenant number", "Pushed tenant"))
+        other.replace(path)
+
+
 async def measure(home: Path, tenants: int, count: int) -> Result:
     declare(home / "tenants.d", tenants)
     first = await cold(home)
@@ -130,11 +165,16 @@ async def measure(home: Path, tenants: int, count: int) -> Result:
     await asyncio.sleep(1.0)
     spent = sorted(await edits(directory, home, tenants, count))
     watching.cancel()
+    await asyncio.to_thread(push, home, tenants)
+    started = time.perf_counter()
+    stall = await longest_gap(one.reconcile_now)
+    pushed = time.perf_counter() - started
+    idle = await longest_gap(lambda: asyncio.sleep(pushed))
     await tasks.close()
     await one.close()
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     p50, p99 = spent[len(spent) // 2] * 1000, spent[int(len(spent) * 0.99)] * 1000
-    return Result(tenants, first, again, no_change, p50, p99, rss)
+    return Result(tenants, first, again, no_change, p50, p99, rss, pushed, stall * 1000, idle * 1000)
 
 
 def main() -> None:
@@ -151,11 +191,12 @@ def main() -> None:
     if options.json:
         print(json.dumps([asdict(result) for result in results], indent=2))  # noqa: T201 - the report
         return
-    print("tenants  cold s  cached s  no change ms  edit p50 ms  edit p99 ms  peak MB")  # noqa: T201 - the report
+    print("tenants  cold s  cached s  no change ms  edit p50 ms  edit p99 ms  peak MB  push s  stall ms  idle ms")  # noqa: T201 - the report
     for r in results:
         print(  # noqa: T201 - the report
             f"{r.tenants:7}  {r.cold:6.2f}  {r.cold_with_cache:8.2f}  {r.no_change * 1000:12.1f}"
             f"  {r.edit_p50_ms:11.1f}  {r.edit_p99_ms:11.1f}  {r.rss_mb:7.0f}"
+            f"  {r.push_seconds:6.2f}  {r.push_stall_ms:8.1f}  {r.idle_stall_ms:7.1f}"
         )
 
 

@@ -519,17 +519,26 @@ def _report(plan: Plan, *, first: bool) -> None:
     """One line for each tenant that changed or is broken; at the first load one for all, and those that are broken."""
     for problem in plan.problems:
         _log.warning("declaration", problem=problem)
+    changed = [action for action in plan.actions if action.verb not in _UNTOLD and not first]
+    if len(changed) > _TOLD_ONE_BY_ONE:
+        # A push may change thousands: a line for each would hold up every stream.
+        counts = {verb: plan.count(verb) for verb in {action.verb for action in changed}}
+        _log.info("many tenants changed", **counts, some=[action.tenant for action in changed[:_TOLD_ONE_BY_ONE]])
+        changed = []
     for action in plan.actions:
         if action.verb == "broken":
             _log.warning("tenant is broken and stays as it was", tenant=action.tenant, problems=list(action.problems))
-        elif action.verb != "unchanged" and not first:
-            _log.info(
-                "tenant changed", tenant=action.tenant, what=action.verb, keys=[c.path for c in action.changes]
-            )  # fmt: skip
+    for action in changed:
+        _log.info("tenant changed", tenant=action.tenant, what=action.verb, keys=[c.path for c in action.changes])
     for file in plan.operator_changes:
         _log.info("operator's file in force", file=file)
     if first:
         _log.info("declarations loaded", tenants=len(plan.actions), broken=plan.count("broken"))
+
+
+_TOLD_ONE_BY_ONE: Final = 50
+_UNTOLD: Final = ("unchanged", "broken", "hold", "refuse")
+"""What has no line of its own, or another one."""
 
 
 def _report_loss(plan: Plan) -> None:
