@@ -45,6 +45,7 @@ from carrel.main.disk import DiskUse
 from carrel.main.egress import placeholder_key
 from carrel.main.embeddings import Embedder
 from carrel.main.engines import PromptFiles, build_engines
+from carrel.main.final_backups import FinalBackups
 from carrel.main.footprint import give_back
 from carrel.main.gitops import Declared
 from carrel.main.house import House, launchers_cgroup, own_cgroup
@@ -63,6 +64,7 @@ from carrel.packages.known import KnownPackages
 from carrel.packages.logs import BuildLogs
 from carrel.providers.registry import Providers
 from carrel.reconcile.administration import Administration
+from carrel.reconcile.final_archive import FinalArchive
 from carrel.reconcile.own_settings import OwnSettings
 from carrel.reconcile.package_choice import PackageChoice
 from carrel.reconcile.reconciler import Reconciler
@@ -146,6 +148,7 @@ class _Ground:
     own_secrets: TenantSecrets
     ring: KeyRing
     declared: Declared
+    final: FinalBackups
 
 
 @dataclass(frozen=True)
@@ -241,6 +244,8 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
             if tenant is None or tenant.suspended:
                 await sandbox.stop_tenant(tenant_id)
 
+    final = FinalBackups(FinalArchive(options.state_dir, clock), directory=directory)
+
     async def release(tenant: Tenant) -> None:
         await sandbox.stop_tenant(tenant.id)
         await meter.forget(tenant.id)
@@ -252,6 +257,7 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
         tenants_dir=declared.directory, state_dir=options.state_dir, directory=directory, clock=clock,
         tasks=reconciling, on_change=(take_in,), environments=environments, states=environments.states,
         tokens=tokens, release=release, audit=audit, metrics=metrics, version=__version__, here=_serves(options),
+        backup=final,
     )  # fmt: skip
     stack.push_async_callback(reconciler.close)
     await reconciler.load()
@@ -264,6 +270,7 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
         clock, metrics, secrets, directory, meter, audit, tokens, environments,
         KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault, own, ring,
         declared,
+        final,
     )  # fmt: skip
 
 
@@ -415,6 +422,7 @@ def _backups(options: GatewayOptions, ground: _Ground, talk: _Talk, stack: Async
         secrets=ground.secrets, house=house,
     )  # fmt: skip
     stack.callback(service.close)
+    ground.final.service = service
     return keep_backups(service, directory=ground.directory, clock=ground.clock, audit=ground.audit, tasks=tasks)
 
 

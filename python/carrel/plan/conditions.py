@@ -73,7 +73,8 @@ class Facts:
     """All that one tenant's conditions follow from.
 
     ``problem`` is what is wrong with its newest declaration; ``served`` says whether anything is in force for it.
-    ``waits`` is set where the operator's files are broken and its newest declaration waits for them.
+    ``waits`` is set where the operator's files are broken and its newest declaration waits for them. ``resting`` says
+    why nothing runs for it for a while.
     """
 
     served: bool = True
@@ -85,6 +86,7 @@ class Facts:
     environment: Literal["", "building", "failed"] = ""
     environment_reason: str = ""
     drift: tuple[str, ...] = ()
+    resting: str = ""
 
 
 _NO_GOOD_VERSION: Final = "its declaration is broken and there was no good one before"
@@ -143,6 +145,8 @@ def _stalled(facts: Facts) -> Claim:
 
 def _reconciling(facts: Facts) -> Claim:
     removal = facts.removal
+    if facts.resting:
+        return Claim("Reconciling", "True", "Resting", facts.resting)
     if facts.trouble is not None and facts.trouble.again_at is not None:
         return Claim("Reconciling", "True", facts.trouble.reason, str(facts.trouble))
     if removal is not None and removal.stage == "deleting":
@@ -169,6 +173,8 @@ def _suspended(facts: Facts) -> Claim:
     if removal is not None and removal.stage == "unowned":
         message = "there is data of it, it is not declared, and Carrel did not make it: it is left alone"
         return Claim("Suspended", "True", "NotInInventory", message)
+    if facts.resting:
+        return Claim("Suspended", "True", "Resting", facts.resting)
     if not facts.served:
         return Claim("Suspended", "True", "NeverGood", _NO_GOOD_VERSION)
     if facts.suspended:

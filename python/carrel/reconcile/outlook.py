@@ -23,11 +23,15 @@ _HAS_ONE: Final[Environment] = ("", "")
 
 
 class Outlook:
-    """Conditions by tenant. ``policy`` and ``environments`` are as they are now; ``loss`` is what was decided last."""
+    """Conditions by tenant. ``policy`` and ``environments`` are as they are now; ``loss`` is what was decided last.
+
+    ``resting`` are the tenants for which nothing runs for a while, and why.
+    """
 
     def __init__(self, record: Record, attempts: Attempts, patrol: Patrol) -> None:
         self.policy = ReconcileConfig()
         self.environments: Mapping[frozenset[str], Environment] = {}
+        self.resting: dict[TenantId, str] = {}
         self.loss = Loss()
         self.standing_loss: frozenset[TenantId] = frozenset()
         self.deletions = Attempts(attempts.clock)
@@ -90,6 +94,8 @@ class Outlook:
         well = held.ready and not held.suspended and held.problem is None
         if well and removal is None and trouble is None and not (waits or drift or environment[0]):
             return None
+        if tenant in self.resting:
+            return Facts(held.ready, True, resting=self.resting[tenant])
         return Facts(
             held.ready, held.suspended, held.problem, waits, removal, trouble, environment[0], environment[1],
             tuple(str(one) for one in drift),

@@ -29,7 +29,7 @@ class TokenFiles(Protocol):
         """Whether the file is not as the gateway read or wrote it."""
         ...
 
-    def reread(self, tenant: TenantId) -> None:
+    def reload(self, tenant: TenantId) -> None:
         """Take in what is there now; raises CarrelError."""
         ...
 
@@ -160,7 +160,7 @@ class Patrol:
     def _mend(self, tenant: TenantId, drift: Drift) -> None:
         if drift.kind == "tokens_changed":
             if self.tokens is not None:
-                self.tokens.reread(tenant)
+                self.tokens.reload(tenant)
         else:
             self._hands.mend(tenant, drift)
 

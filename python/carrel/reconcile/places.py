@@ -92,6 +92,10 @@ class Places:
 
     def take(self, tenant: TenantId) -> Path | None:
         """Rename the directory out of the way; where it is now."""
+        for name in (f".{tenant}.before", f".{tenant}.restore"):
+            # What a restore put aside.
+            with contextlib.suppress(FileNotFoundError):
+                (self._home / name).rename(self._home / f"{_GOING}{tenant}-{uuid4().hex}")
         going = self._home / f"{_GOING}{tenant}-{uuid4().hex}"
         try:
             (self._home / tenant).rename(going)

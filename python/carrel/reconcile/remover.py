@@ -84,7 +84,7 @@ class Remover:
             path = await self._worker.run(lambda: world.finish_deletion(tenant, backup))
             gone = await self._worker.run(lambda: world.tenant(tenant)) is None
         if path is not None:
-            await asyncio.to_thread(remove_tree, path)
+            await self.sweep(world)
         if gone:
             _log.info("a removed tenant was deleted", tenant=tenant, backup=backup)
         return gone

@@ -149,11 +149,14 @@ class World:
             raise Conflict(f"{tenant} rests already.")
         self._resting.add(tenant)
         self._put(replace(held, suspended=True, problem=why))
+        self.outlook.resting[tenant] = why
+        self.restate((tenant,))
         return self.snapshot(), Plan()
 
     def wake(self, tenant: TenantId) -> tuple[Snapshot, Plan]:
         """Bring the tenant back as it is declared now, with its directory opened and its overlay read anew."""
         self._resting.discard(tenant)
+        self.outlook.resting.pop(tenant, None)
         self._release(tenant)
         return self._settle(self.loader.load([f"{tenant}.yaml"]) | {tenant})
 
@@ -421,7 +424,7 @@ class World:
         found = set()
         for tenant in tenants:
             held = self._in_force.get(tenant)
-            if held is None or held.removed:
+            if held is None or held.removed or tenant in self._resting:
                 continue
             news = self.patrol.inspect(tenant, held.revision, mends=mends)
             if news is None:

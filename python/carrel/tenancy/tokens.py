@@ -118,23 +118,6 @@ class TokenStore:
         self._index()
         return problems
 
-    def reload(self, tenant: TenantId) -> None:
-        """Read a tenant's issued tokens anew, after its directory was replaced. Raises TokensUnreadable."""
-        try:
-            records = _read(self._state_dir / "tenants" / tenant, tenant)
-        except FileNotFoundError:
-            records = {}
-        except TokensUnreadable:
-            self._damaged.add(tenant)
-            with self._changing:
-                self._issued.pop(tenant, None)
-                self._index()
-            raise
-        self._damaged.discard(tenant)
-        with self._changing:
-            self._issued[tenant] = records
-            self._index()
-
     def declare(self, snapshot: Snapshot) -> None:
         """Take the tokens that ``snapshot`` declares in place of those declared before."""
         declared = {
@@ -251,14 +234,19 @@ class TokenStore:
         with self._changing:
             return self._signature(tenant) != self._files.get(tenant)
 
-    def reread(self, tenant: TenantId) -> None:
-        """Take in what the tenant's file holds now; raises TokensUnreadable, and its tokens are then refused."""
+    def reload(self, tenant: TenantId) -> None:
+        """Read a tenant's issued tokens anew, after its file or its directory was replaced.
+
+        Raises TokensUnreadable; its tokens are then refused.
+        """
         with self._changing:
             self._files[tenant] = self._signature(tenant)
             self._damaged.discard(tenant)
             self._issued.pop(tenant, None)
             try:
                 records = _read(self._state_dir / "tenants" / tenant, tenant)
+            except FileNotFoundError:
+                return
             except TokensUnreadable:
                 self._damaged.add(tenant)
                 raise

@@ -21,6 +21,7 @@ CASES: list[tuple[Facts, str, str]] = [
     (Facts(removal=Removal("refused")), "Stalled", "Protected"),
     (Facts(suspended=True, removal=Removal("kept", AT)), "Removed", "FileRemoved"),
     (Facts(suspended=True, removal=Removal("deleting")), "Removed", "Deleting"),
+    (Facts(suspended=True, resting="it is being restored"), "Suspended", "Resting"),
     (Facts(suspended=True, removal=Removal("unowned")), "Removed", "NotInInventory"),
 ]
 

@@ -17,7 +17,7 @@ class Tokens:
     def drifted(self, tenant: TenantId) -> bool:
         return self.changed
 
-    def reread(self, tenant: TenantId) -> None:
+    def reload(self, tenant: TenantId) -> None:
         self.read += 1
         self.changed = False
 

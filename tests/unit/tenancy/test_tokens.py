@@ -146,14 +146,14 @@ def test_a_file_that_others_changed_is_seen_and_taken_in(
     file.write_text('{"version": 1, "tokens": []}\n')
     assert store.drifted(tenant.id)
     assert store.verify(text, clock.now()) is not None
-    store.reread(tenant.id)
+    store.reload(tenant.id)
     assert store.verify(text, clock.now()) is None
     assert not store.drifted(tenant.id)
     file.write_text("{")
     with pytest.raises(TokensUnreadable):
-        store.reread(tenant.id)
+        store.reload(tenant.id)
     file.unlink()
-    store.reread(tenant.id)
+    store.reload(tenant.id)
     assert store.issue(tenant)[0]
 
 
