@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -246,18 +246,14 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
 
     final = FinalBackups(FinalArchive(options.state_dir, clock), directory=directory)
 
-    async def release(tenant: Tenant) -> None:
-        await sandbox.stop_tenant(tenant.id)
-        await meter.forget(tenant.id)
-
     secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
     declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock)
     reconciling = _tasks("reconcile", stack)
     reconciler = Reconciler(
         tenants_dir=declared.directory, state_dir=options.state_dir, directory=directory, clock=clock,
         tasks=reconciling, on_change=(take_in,), environments=environments, states=environments.states,
-        tokens=tokens, release=release, audit=audit, metrics=metrics, version=__version__, here=_serves(options),
-        backup=final,
+        tokens=tokens, release=_release(sandbox, meter), audit=audit, metrics=metrics, version=__version__,
+        here=_serves(options), backup=final,
     )  # fmt: skip
     stack.push_async_callback(reconciler.close)
     await reconciler.load()
@@ -272,6 +268,16 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
         declared,
         final,
     )  # fmt: skip
+
+
+def _release(sandbox: BwrapSandbox, meter: Metering) -> Callable[[Tenant], Awaitable[None]]:
+    """Lets go of what is open of a tenant that is to be deleted."""
+
+    async def release(tenant: Tenant) -> None:
+        await sandbox.stop_tenant(tenant.id)
+        await meter.forget(tenant.id)
+
+    return release
 
 
 def _serves(options: GatewayOptions) -> Callable[[TenantId], bool] | None:
