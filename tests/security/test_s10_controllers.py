@@ -20,3 +20,4 @@ def report() -> str:
 @pytest.mark.parametrize("name", NAMES)
 def test_S10_03_under_controllers(report: str, name: str) -> None:
     assert re.search(rf"^PASSED \S+::{name}\b", report, re.MULTILINE), report
+    assert not re.search(rf"^(FAILED|ERROR) \S+::{name}\b", report, re.MULTILINE), report
