@@ -170,6 +170,8 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
     notifier, handed = Notifier(os.environ), inherited(os.environ)
     port = handed[0].getsockname()[1] if handed else _free_port(options)
     async with AsyncExitStack() as stack:
+        # Ended last: a gateway that drains for longer than the watchdog waits is alive all the while.
+        pulse = _tasks("systemd", stack)
         ground = await _lay_ground(options, stack)
         rooms = _build(options, ground, await asyncio.to_thread(placeholder_key, options.state_dir), starter, stack)
         rooms.house.problem = await rooms.sandbox.check()
@@ -185,7 +187,7 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
         notes = (*await asyncio.to_thread(_notes, ground.ring), *_runtime_notes(rooms.house))
         _announcement(options, port, ground, rooms.house, token=token, notes=notes).write()
         await rooms.server.start(options.host, port, state.socket, handed=handed)
-        _tasks("systemd", stack).start(notifier.keep_alive(), name="watchdog")
+        pulse.start(notifier.keep_alive(), name="watchdog")
         notifier.ready(f"{len(ground.directory.current.tenants)} tenants")
         gc.collect()
         gc.freeze()
