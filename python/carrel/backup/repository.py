@@ -37,7 +37,7 @@ from carrel.vault.keys import MasterKeys
 M = TypeVar("M", RepositoryFile, Head, Manifest, Entry)
 MOST_SEALED: Final = MOST_CONTENT + OVERHEAD
 READS: Final = 3
-"""How often a piece is read before it is held to be damaged where it is, and not on its way."""
+"""How often an object is read before it is held to be damaged where it is, and not on its way."""
 _MOST_FILE: Final = 64 << 10
 _DELETED_AT_A_TIME: Final = 200
 
@@ -103,10 +103,10 @@ class Repository:
     def head(self) -> tuple[Head, str | None]:
         """The list as it is, with its tag; an empty one where there is none yet."""
         try:
-            sealed, tag = self.store.get(f"{self.tenant}/head", most=MOST_SEALED)
+            content, tag = self._opened("head", "head", f"{self.tenant}/head")
         except ObjectMissing:
             return Head(), None
-        return _parsed(Head, self._sealer.open("head", "head", sealed), "list of backups"), tag
+        return _parsed(Head, content, "list of backups"), tag
 
     def commit(self, head: Head, tag: str | None) -> None:
         """Replace the list that has ``tag``; raises ObjectChanged where it is another one by now."""
@@ -123,8 +123,8 @@ class Repository:
 
     def manifest(self, backup_id: str) -> Manifest:
         """One backup's; raises ObjectMissing, ObjectDamaged."""
-        sealed, _ = self.store.get(f"{self.tenant}/manifests/{backup_id}", most=MOST_SEALED)
-        manifest = _parsed(Manifest, self._sealer.open("manifest", backup_id, sealed), "manifest")
+        content, _ = self._opened("manifest", backup_id, f"{self.tenant}/manifests/{backup_id}")
+        manifest = _parsed(Manifest, content, "manifest")
         if manifest.tenant != self.tenant or manifest.id != backup_id:
             raise ObjectDamaged("The manifest is another backup's.")
         return manifest
@@ -163,10 +163,14 @@ class Repository:
 
     def piece(self, name: str) -> bytes:
         """The content of one; raises ObjectMissing, ObjectDamaged."""
+        return self._opened("piece", name, self._piece(name))[0]
+
+    def _opened(self, kind: str, name: str, key: str) -> tuple[bytes, str]:
+        """The content of an object and its tag. What was damaged on its way only is read again."""
         for left in reversed(range(READS)):
             try:
-                sealed, _ = self.store.get(self._piece(name), most=MOST_SEALED)
-                return self._sealer.open("piece", name, sealed)
+                sealed, tag = self.store.get(key, most=MOST_SEALED)
+                return self._sealer.open(kind, name, sealed), tag
             except ObjectDamaged:
                 if not left:
                     raise

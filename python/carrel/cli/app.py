@@ -37,6 +37,8 @@ from carrel.cli.failures import DONE, FAILED, INTERRUPTED, WRONG, Refused, exit_
 from carrel.cli.gateway import gateway_command
 from carrel.cli.gateway_options import GatewayOptions
 from carrel.cli.options import ENVIRONMENT, Target
+from carrel.cli.restore import restore_command
+from carrel.cli.restore_options import RestoreOptions
 from carrel.errors import CarrelError
 
 Command = Callable[..., int]
@@ -119,7 +121,7 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
 }
 """Every command by its words, but for those that are made for one command line."""
 ALL_WORDS: Final = (
-    *COMMANDS, *GROUPS, ("gateway",), ("node",), ("completion",), *(("git", word) for word in git.WORDS)
+    *COMMANDS, *GROUPS, ("gateway",), ("restore",), ("node",), ("completion",), *(("git", word) for word in git.WORDS)
 )  # fmt: skip
 
 
@@ -127,10 +129,11 @@ def build_app(
     run_gateway: Callable[[GatewayOptions], int],
     become: Callable[..., None] = lambda *_: None,
     program: Callable[[], str] = lambda: sys.argv[0],
+    run_restore: Callable[[RestoreOptions], int] = lambda _: FAILED,
 ) -> App:
     """The command line; `carrel gateway` calls ``run_gateway`` and ends with what it gives. Run it by `execute`.
 
-    ``become`` and ``program`` are what `carrel git` works with: see `GitCommands`.
+    ``become`` and ``program`` are what `carrel git` works with: see `GitCommands`. ``run_restore`` is `carrel restore`.
     """
     app = App(name="carrel", help=ABOUT, version=f"carrel {__version__}", help_format="plaintext")
     groups: dict[tuple[str, ...], App] = {(): app}
@@ -139,6 +142,7 @@ def build_app(
         groups[words[:-1]].command(groups[words])
     app.command(gateway_command(run_gateway), name="gateway")
     app.command(node.node, name="node")
+    app.command(restore_command(run_restore), name="restore")
     app.command(completion_command(app), name="completion")
     made = {("git", word): command for word, command in git.GitCommands(become, program).by_word().items()}
     for words, command in (made | dict(COMMANDS)).items():

@@ -4,7 +4,14 @@ import os
 import sys
 
 from carrel.cli.failures import INTERRUPTED
+from carrel.cli.restore_options import RestoreOptions
 from carrel.main.launch import become_keeper, program, start_gateway, told
+
+
+def _restore(options: RestoreOptions) -> int:
+    from carrel.main.restore import run_restore  # noqa: PLC0415 - most commands have nothing to do with it
+
+    return run_restore(options)
 
 
 def run() -> None:
@@ -19,7 +26,7 @@ def run() -> None:
     if options is None:
         from carrel.cli.app import build_app, execute  # noqa: PLC0415 - the gateway runs without the command line
 
-        sys.exit(execute(build_app(start_gateway, become_keeper, program)))
+        sys.exit(execute(build_app(start_gateway, become_keeper, program, _restore)))
     # The library of logs imports this one wherever it is, for tracebacks in colour that a log here never holds.
     sys.modules["rich"] = None  # type: ignore[assignment] # which is how an import is told that there is none
     try:

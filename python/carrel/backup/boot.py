@@ -1,0 +1,79 @@
+"""Every declared tenant brought back before a gateway starts: on an empty machine, from the declarations and a store.
+
+No gateway may run on the state directory: whoever calls this holds its lock. Blocking.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from carrel.backup.progress import Progress
+from carrel.backup.repository import NoRepository, Repository
+from carrel.backup.restore import look, prepare
+from carrel.backup.run import Means
+from carrel.backup.staging import remove_tree
+from carrel.backup.swap import is_empty, staged, swap_in
+from carrel.errors import CarrelError
+from carrel.ids import TenantId
+
+AT_A_TIME: Final = 4
+When = Literal["empty", "always"]
+Outcome = Literal["restored", "kept", "none", "failed", "would restore"]
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What became of one tenant. `kept`: it has data; `none`: there is no backup of it; ``text`` says more."""
+
+    tenant: TenantId
+    outcome: Outcome
+    backup: str | None = None
+    files: int = 0
+    bytes: int = 0
+    secrets_lost: tuple[str, ...] = ()
+    text: str = ""
+
+
+def bring_all(
+    home: Path, tenants: Sequence[TenantId], means: Means, *, when: When, dry_run: bool, told: Callable[[Brought], None]
+) -> list[Brought]:
+    """Bring ``tenants`` back, some at a time; ``told`` of each as it is done. A failure is that tenant's own.
+
+    ``when`` `empty`: only who has nothing. What there is of others is kept beside with `always`, until it is confirmed.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def one(tenant: TenantId) -> Brought:
+        done = _one(home, tenant, means, when, dry_run)
+        told(done)
+        return done
+
+    with ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="carrel-boot") as pool:
+        return list(pool.map(one, tenants))
+
+
+def not_declared(means: Means, tenants: Sequence[TenantId]) -> list[str]:
+    """Names in the store that are no tenant's here."""
+    return sorted(set(means.store.folders()) - set(tenants))
+
+
+def _one(home: Path, tenant: TenantId, means: Means, when: When, dry_run: bool) -> Brought:
+    try:
+        if when == "empty" and not is_empty(home, tenant):
+            return Brought(tenant, "kept", text="it has data")
+        repository = Repository.at(means.store, tenant, means.keys)
+        if dry_run:
+            seen = look(repository, tenant, None)
+            return Brought(tenant, "would restore", seen.backup, seen.files, seen.bytes)
+        try:
+            done = prepare(repository, home, tenant, None, means=means, progress=Progress())
+            swap_in(home, tenant)
+        finally:
+            remove_tree(staged(home, tenant))
+    except NoRepository:
+        return Brought(tenant, "none", text="there is no backup of it")
+    except CarrelError as error:
+        return Brought(tenant, "failed", text=error.message)
+    return Brought(tenant, "restored", done.backup, done.files, done.bytes, done.secrets_lost)

@@ -1,0 +1,79 @@
+"""An empty machine, the declarations and the bucket: every tenant is back, tokens, sessions, bill and secrets too."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.fakes.backups import tree
+from tests.fakes.gateway_process import CARREL, GatewayProcess
+from tests.fakes.s3_servers import ACCESS, BUCKET, SECRET, FaultyProxy, moto, status
+
+StartGateway = Callable[..., GatewayProcess]
+ENV = {"CARREL_SECRET_BACKUP_ACCESS": ACCESS, "CARREL_SECRET_BACKUP_SECRET": SECRET}
+CANARY = "canary-value-of-the-disaster"
+
+
+def carrel(gateway: GatewayProcess, *words: str, given: str | None = None) -> str:
+    done = subprocess.run(
+        [str(CARREL), *words, "--state-dir", str(gateway.state_dir)], capture_output=True, text=True, timeout=240,
+        input=given, env={**os.environ, **ENV}, cwd=gateway.home, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_all_is_back(new_gateway: StartGateway, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir(mode=0o700)
+    (secrets / "carrel-master-key").write_text("1 " + "QUFB" * 10 + "QUE=\n")
+    (secrets / "carrel-master-key").chmod(0o600)
+    args = ("--secrets-dir", str(secrets))
+    with moto(tmp_path / "s3") as url, FaultyProxy(url) as proxy:
+        old = new_gateway("old", args=args, env=ENV)
+        operator = old.tenants_dir / "_gateway.yaml"
+        operator.write_text(
+            f"{operator.read_text()}\nbackup:\n  to: s3://{BUCKET}/carrel\n  endpoint: {proxy.url}\n"
+            "  access_key: {secret: BACKUP_ACCESS}\n  secret_key: {secret: BACKUP_SECRET}\n"
+        )
+        old.start()
+        token = old.token
+        carrel(old, "chat", "demo", "hello there", "--session", "s_one")
+        carrel(old, "secrets", "set", "demo", "API_KEY", given=CANARY)
+        proxy.before += status(500) + status(503, says="SlowDown")
+        for tenant in ("demo", "acme"):
+            carrel(old, "tenants", "backup", tenant)
+        bill = carrel(old, "billing", "report", "demo", "--period", "today", "--csv")
+        assert old.stop() == 0, old.text
+        assert CANARY not in old.text + carrel_text(proxy)
+        assert SECRET not in old.text
+        before = tree(old.state_dir / "tenants/demo")
+
+        new = new_gateway("new", args=args, env=ENV)
+        shutil.copytree(old.tenants_dir, new.tenants_dir, dirs_exist_ok=True)
+        shutil.rmtree(old.state_dir)
+        restore = ("restore", "--tenants-dir", str(new.tenants_dir), "--json", *args)
+        told = {one["tenant"]: one["outcome"] for one in json.loads(carrel(new, *restore))["tenants"]}
+        assert told == {"demo": "restored", "acme": "restored"}
+        after = tree(new.state_dir / "tenants/demo")
+        assert {path for path in after if after[path] != before[path]} <= {"usage/ledger.sqlite"}
+        new.start()
+        assert sessions(new, token) == {"s_one"}
+        assert carrel(new, "billing", "report", "demo", "--period", "today", "--csv") == bill
+        assert "API_KEY" in carrel(new, "secrets", "list", "demo")
+        carrel(new, "chat", "demo", "and on", "--session", "s_one")
+        assert new.stop() == 0, new.text
+        told = {one["tenant"]: one["outcome"] for one in json.loads(carrel(new, *restore))["tenants"]}
+        assert told["demo"] == "kept"
+
+
+def carrel_text(proxy: FaultyProxy) -> str:
+    return " ".join(path for _, path in proxy.seen)
+
+
+def sessions(gateway: GatewayProcess, token: str) -> set[str]:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "sessions.list"}
+    found = gateway.request("POST", "/rpc", body, token=token).json()
+    return {one["sessionId"] for one in found["result"]["sessions"]}

@@ -1,0 +1,32 @@
+"""`carrel restore`, as it is told on."""
+
+from pathlib import Path
+
+import pytest
+
+from carrel.cli.app import build_app, execute
+from carrel.cli.restore_options import RestoreOptions
+
+
+def test_what_it_was_told_is_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[RestoreOptions] = []
+
+    def run(options: RestoreOptions) -> int:
+        told.append(options)
+        return 7
+
+    monkeypatch.chdir(tmp_path)
+    app = build_app(lambda _: 0, run_restore=run)
+    assert execute(app, ["restore", "--state-dir", "state", "--json"]) == 7
+    assert execute(
+        app, ["restore", "--from", "s3://b-b/x", "--when", "always", "--tenant", "acme", "--tenant", "zeta",
+              "--dry-run", "--secrets-dir", "secrets"],
+    ) == 7  # fmt: skip
+    assert told[0] == RestoreOptions(
+        tmp_path / "state", tmp_path / "tenants.d", None, None, "empty", (), dry_run=False, json=True
+    )
+    assert (told[1].place, told[1].when, told[1].tenants, told[1].dry_run) == (
+        "s3://b-b/x", "always", ("acme", "zeta"), True
+    )  # fmt: skip
+    assert told[1].secrets_dir == tmp_path / "secrets"
+    assert execute(app, ["restore", "--when", "sometimes"]) == 2
