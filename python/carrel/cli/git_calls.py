@@ -23,6 +23,7 @@ from carrel.errors import CarrelError, Forbidden
 SSH_COMMAND: Final = "CARREL_SSH_COMMAND"
 """What the other side of ssh asked for, kept while root gives itself up."""
 MAX_SHOWN: Final = 100
+NICE: Final = 10
 MAX_KEYS: Final = 6
 _NAMES: Final = ("tenants", "tenants.git")
 _VERBS: Final = {"git-receive-pack": "receive-pack", "git-upload-pack": "upload-pack"}
@@ -59,6 +60,8 @@ def serve(name: str, state: Path, become: Become) -> int:
     repository = state / "git" / "tenants.git"
     verb = asked_verb(os.environ.get(SSH_COMMAND, ""), repository)
     argv, env = serving(repository, state / "git" / "hooks", verb, name)
+    # A push waits for those whose streams run, not they for it.
+    os.nice(NICE)
     os.execvpe(argv[0], argv, env)  # noqa: S606 - git itself, with arguments of our own
 
 
@@ -131,6 +134,8 @@ def tell(state: Path) -> int:
         names = [a["tenant"] for a in taken["plan"]["actions"] if a["verb"] != "unchanged"]
         for line in ready_lines(state, names, time.monotonic() + wait):
             screen.say(line)
+    except TimeoutError:
+        screen.say("Taken. The gateway does not answer in time: `carrel status` tells how it goes on.")
     except OSError:
         screen.say("Taken. The gateway is not running: the revision is in force when it starts.")
     except (CarrelError, ValueError, KeyError, TypeError) as error:

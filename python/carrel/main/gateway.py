@@ -91,6 +91,8 @@ SWEEP_SECONDS: Final = 60.0
 SETTLED_SECONDS: Final = 30.0
 GC_YOUNG: Final = 10_000
 """New objects before cycles are looked for: a call makes hundreds, and hardly one of them is in a cycle."""
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread that computes keeps the loop from the interpreter: a piece of a stream takes it several times."""
 _THREADS: Final = 32
 _CLOSING_SECONDS: Final = 20.0
 """What closing takes at most beside the draining: each room has its own deadline."""
@@ -192,6 +194,7 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_YOUNG, 10, 10)
+        sys.setswitchinterval(SWITCH_SECONDS)
         await _lean_until(stop)
         _log.info("stopping", drain_seconds=options.drain_seconds)
         notifier.stopping("requests that run go on to their end", seconds=options.drain_seconds + _CLOSING_SECONDS)
