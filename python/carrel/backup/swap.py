@@ -1,10 +1,13 @@
 """Takes a restored tree into the place of the live directory in one step, and keeps what was there until confirmed.
 
 All of it is beside the tenant's directory: `.TENANT.restore` is being laid out, `.TENANT.before` is what was there.
+While two directories change places, the one beside is `.TENANT.INODE.swap` (a restore) or `.TENANT.INODE.undo`, by the
+number that it had before: so whoever comes after a kill knows whether the exchange was made, and which is which.
 """
 
 import ctypes
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +18,7 @@ from carrel.ids import TenantId, parse_tenant_id
 _RENAME_NOREPLACE: Final = 1
 _RENAME_EXCHANGE: Final = 2
 _AT_FDCWD: Final = -100
+_HALFWAY: Final = re.compile(r"\.(?P<tenant>[^.]+)\.(?P<inode>[0-9]+)\.(?P<what>swap|undo)")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -45,7 +49,7 @@ def is_empty(home: Path, tenant: TenantId) -> bool:
 
 def swap_in(home: Path, tenant: TenantId) -> bool:
     """Put what is staged in the live directory's place; whether something was there, which is kept."""
-    live, fresh, old = home / tenant, staged(home, tenant), before(home, tenant)
+    live, fresh = home / tenant, staged(home, tenant)
     require_none_waiting(home, tenant)
     if is_empty(home, tenant):
         # Only directories that were made at the first look; nothing of anybody's.
@@ -53,43 +57,75 @@ def swap_in(home: Path, tenant: TenantId) -> bool:
         _rename(fresh, live, _RENAME_NOREPLACE)
         _sync(home)
         return False
-    # It has its last name before the exchange: killed in between, the tenant is as it was, and nothing is lost.
-    _rename(fresh, old, _RENAME_NOREPLACE)
-    _rename(old, live, _RENAME_EXCHANGE)
+    _rename(_exchange(home, tenant, fresh, "swap"), before(home, tenant), _RENAME_NOREPLACE)
     _sync(home)
     return True
 
 
 def undo(home: Path, tenant: TenantId) -> None:
     """Bring back what was there, and take away what was restored. Raises NotFound."""
-    live, old = home / tenant, before(home, tenant)
-    if not old.is_dir():
-        raise NotFound(f"There is nothing kept of {tenant} from before a restore.")
-    _rename(old, live, _RENAME_EXCHANGE)
-    _sync(home)
-    remove_tree(old)
+    _require_kept(home, tenant)
+    remove_tree(_exchange(home, tenant, before(home, tenant), "undo"))
 
 
 def confirm(home: Path, tenant: TenantId) -> None:
     """Let what was there go. Raises NotFound."""
-    old = before(home, tenant)
-    if not old.is_dir():
-        raise NotFound(f"There is nothing kept of {tenant} from before a restore.")
-    remove_tree(old)
+    old = _require_kept(home, tenant)
+    # Half of it is nothing to come back to: it has no name for that from here on.
+    remove_tree(staged(home, tenant))
+    _rename(old, staged(home, tenant), _RENAME_NOREPLACE)
     _sync(home)
+    remove_tree(staged(home, tenant))
 
 
 def clear_staged(home: Path) -> None:
-    """Take away what killed restores left. Before anything runs."""
+    """Take away what killed restores left, and end what they were in the middle of. Before anything runs."""
     if not home.is_dir():
         return
     for name in os.listdir(home):
-        if name.startswith(".") and name.endswith(".restore"):
-            try:
-                tenant = parse_tenant_id(name[1:].removesuffix(".restore"))
-            except CarrelError:
-                continue
-            remove_tree(staged(home, tenant))
+        halfway = _HALFWAY.fullmatch(name)
+        whose = halfway["tenant"] if halfway else name[1:].removesuffix(".restore")
+        if not halfway and not (name.startswith(".") and name.endswith(".restore")):
+            continue
+        try:
+            tenant = parse_tenant_id(whose)
+        except CarrelError:
+            continue
+        if halfway:
+            _settle(home, tenant, home / name, halfway)
+        else:
+            remove_tree(home / name)
+
+
+def _settle(home: Path, tenant: TenantId, beside: Path, halfway: re.Match[str]) -> None:
+    exchanged = beside.stat().st_ino != int(halfway["inode"])
+    if exchanged == (halfway["what"] == "swap"):
+        # What was there before a restore: the restore was made, or its undoing was not.
+        _rename(beside, before(home, tenant), _RENAME_NOREPLACE)
+        _sync(home)
+    else:
+        remove_tree(beside)
+
+
+def _require_kept(home: Path, tenant: TenantId) -> Path:
+    old = before(home, tenant)
+    if not old.is_dir():
+        raise NotFound(f"There is nothing kept of {tenant} from before a restore.")
+    return old
+
+
+def _exchange(home: Path, tenant: TenantId, source: Path, what: str) -> Path:
+    """Put ``source`` in the live directory's place; where what was there is now. Where it fails all is as it was."""
+    beside = home / f".{tenant}.{source.stat().st_ino}.{what}"
+    _rename(source, beside, _RENAME_NOREPLACE)
+    try:
+        _sync(home)
+        _rename(beside, home / tenant, _RENAME_EXCHANGE)
+    except BaseException:
+        _rename(beside, source, _RENAME_NOREPLACE)
+        raise
+    _sync(home)
+    return beside
 
 
 def _rename(source: Path, target: Path, flags: int) -> None:

@@ -1,5 +1,7 @@
 """In one step into the live directory's place, and back."""
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,45 @@ def test_what_killed_restores_left_goes_and_nothing_else(tmp_path: Path) -> None
     swap.clear_staged(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {".acme.before", ".other-thing.restore.x", "acme", "..restore"}
     swap.clear_staged(tmp_path / "none")
+
+
+class Killed(BaseException):
+    """Ends what runs at a chosen step, as a kill would: nothing tidies up after it."""
+
+
+@pytest.mark.parametrize("step", range(12))
+@pytest.mark.parametrize("work", ["swap_in", "undo", "confirm"])
+def test_killed_at_any_step_the_tenant_is_whole_and_what_was_there_is_never_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, step: int
+) -> None:
+    (tmp_path / "acme").mkdir()
+    (tmp_path / "acme/file").write_text("own")
+    laid(tmp_path, "restored")
+    if work != "swap_in":
+        swap.swap_in(tmp_path, ACME)
+    left = step
+
+    def counted(real: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: object) -> None:
+            nonlocal left
+            if left <= 0:
+                raise Killed
+            left -= 1
+            real(*args)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("_rename", "_sync", "remove_tree"):
+            patch.setattr(swap, name, counted(getattr(swap, name)))
+        with contextlib.suppress(Killed):
+            getattr(swap, work)(tmp_path, ACME)
+    swap.clear_staged(tmp_path)
+    found = {path.name: (path / "file").read_text() for path in tmp_path.iterdir()}
+    own, both = {"acme": "own"}, {"acme": "restored", ".acme.before": "own"}
+    outcomes = {"swap_in": (own, both), "undo": (both, own), "confirm": (both, {"acme": "restored"})}[work]
+    assert found in outcomes
+    if step == 0:
+        assert found == outcomes[0]
+    if step == 11:
+        assert found == outcomes[1]
