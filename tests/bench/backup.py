@@ -19,6 +19,7 @@ from carrel.backup.progress import Progress
 from carrel.backup.run import Means, Subject, back_up
 from carrel.clock import SystemClock
 from carrel.ids import TenantId
+from carrel.main.carry_over import carry_over
 from carrel.objects.location import parse_location
 from carrel.objects.open import open_store
 from carrel.objects.pace import Pace
@@ -78,7 +79,9 @@ def measure(count: int) -> None:
                 file.write('{"line":"one more"}\n')
         again = round_of(home, tenants, means)
         began = time.monotonic()
-        done = bring_all(place / "new", tenants, means, when="empty", dry_run=False, told=lambda _: None)
+        done = bring_all(
+            place / "new", tenants, means, when="empty", dry_run=False, told=lambda _: None, carry_over=carry_over
+        )
         back = time.monotonic() - began
         assert all(one.outcome == "restored" for one in done), done
         store.close()

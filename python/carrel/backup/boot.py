@@ -37,16 +37,18 @@ class Brought:
 
 
 def bring_all(
-    home: Path, tenants: Sequence[TenantId], means: Means, *, when: When, dry_run: bool, told: Callable[[Brought], None]
-) -> list[Brought]:
+    home: Path, tenants: Sequence[TenantId], means: Means, *, when: When, dry_run: bool,
+    told: Callable[[Brought], None], carry_over: Callable[[Path, Path, TenantId], None],
+) -> list[Brought]:  # fmt: skip
     """Bring ``tenants`` back, some at a time; ``told`` of each as it is done. A failure is that tenant's own.
 
-    ``when`` `empty`: only who has nothing. What there is of others is kept beside with `always`, until it is confirmed.
+    ``when`` `empty`: only who has nothing. What there is of others is kept beside with `always`, until it is confirmed,
+    and ``carry_over`` puts what never goes back in time into the new directory before it takes the live one's place.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def one(tenant: TenantId) -> Brought:
-        done = _one(home, tenant, means, when, dry_run)
+        done = _one(home, tenant, means, when, dry_run, carry_over=carry_over)
         told(done)
         return done
 
@@ -59,7 +61,10 @@ def not_declared(means: Means, tenants: Sequence[TenantId]) -> list[str]:
     return sorted(set(means.store.folders()) - set(tenants))
 
 
-def _one(home: Path, tenant: TenantId, means: Means, when: When, dry_run: bool) -> Brought:
+def _one(
+    home: Path, tenant: TenantId, means: Means, when: When, dry_run: bool, *,
+    carry_over: Callable[[Path, Path, TenantId], None],
+) -> Brought:  # fmt: skip
     try:
         if when == "empty" and not is_empty(home, tenant):
             return Brought(tenant, "kept", text="it has data")
@@ -69,6 +74,7 @@ def _one(home: Path, tenant: TenantId, means: Means, when: When, dry_run: bool) 
             return Brought(tenant, "would restore", seen.backup, seen.files, seen.bytes)
         try:
             done = prepare(repository, home, tenant, None, means=means, progress=Progress())
+            carry_over(home / tenant, staged(home, tenant), tenant)
             swap_in(home, tenant)
         finally:
             remove_tree(staged(home, tenant))

@@ -52,6 +52,13 @@ class House(Protocol):
         """
         ...
 
+    async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> None:
+        """While it rests: put into ``fresh``, about to be its directory, what never goes back in time.
+
+        ``own`` is False where ``fresh`` was another tenant's.
+        """
+        ...
+
     async def put_session(self, tenant: Tenant, session_id: SessionId, data: bytes, *, replace: bool) -> None:
         """Take a transcript in as that session; raises Conflict where there is one and it is not to be replaced."""
         ...
@@ -245,6 +252,8 @@ class Backups:
             job.progress.phase = "swapping"
             try:
                 async with self._house.at_rest(tenant):
+                    fresh = swap.staged(self._home, tenant.id)
+                    await self._house.carry_over(tenant, fresh, own=whose == tenant.id)
                     had = await asyncio.to_thread(swap.swap_in, self._home, tenant.id)
             finally:
                 await asyncio.to_thread(remove_tree, swap.staged(self._home, tenant.id))
@@ -284,9 +293,11 @@ class Backups:
     async def undo(self, tenant: Tenant) -> None:
         """Bring back what was there before the last restore. Raises NotFound."""
         async with self._job(tenant.id):
-            if not await asyncio.to_thread(swap.before(self._home, tenant.id).is_dir):
+            kept = swap.before(self._home, tenant.id)
+            if not await asyncio.to_thread(kept.is_dir):
                 raise NotFound(f"There is nothing kept of {tenant.id} from before a restore.")
             async with self._house.at_rest(tenant):
+                await self._house.carry_over(tenant, kept, own=True)
                 await asyncio.to_thread(swap.undo, self._home, tenant.id)
 
     # --- the work ---

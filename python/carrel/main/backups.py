@@ -18,6 +18,7 @@ from carrel.clock import Clock
 from carrel.errors import CarrelError, Conflict
 from carrel.grants.service import Grants
 from carrel.ids import SessionId, new_request_id, parse_session_id, parse_tenant_id
+from carrel.main.carry_over import carry_over
 from carrel.metering.service import Metering
 from carrel.reconcile.reconciler import Reconciler
 from carrel.sandbox.protocol import Sandbox
@@ -38,8 +39,9 @@ class TenantAtRest:
 
     def __init__(
         self, *, meter: Metering, reconciler: Reconciler, sandbox: Sandbox, sessions: Sessions, tokens: TokenStore,
-        grants: Grants, tenants_dir: Path,
+        grants: Grants, tenants_dir: Path, home: Path,
     ) -> None:  # fmt: skip
+        self._home = home
         self._meter = meter
         self._reconciler = reconciler
         self._sandbox = sandbox
@@ -79,6 +81,10 @@ class TenantAtRest:
         self._grants.forget(tenant.id)
         await self._meter.forget(tenant.id)
         await self._reconciler.wake(tenant.id)
+
+    async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> None:
+        """What was charged, and who may do what, goes on from what is there."""
+        await asyncio.to_thread(carry_over, self._home / tenant.id, fresh, tenant.id, own=own)
 
     async def put_session(self, tenant: Tenant, session_id: SessionId, data: bytes, *, replace: bool) -> None:
         """Take a transcript in."""

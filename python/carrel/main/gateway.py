@@ -427,6 +427,7 @@ def _backups(options: GatewayOptions, ground: _Ground, talk: _Talk, stack: Async
     house = TenantAtRest(
         meter=ground.meter, reconciler=ground.reconciler, sandbox=ground.sandbox, sessions=talk.sessions,
         tokens=ground.tokens, grants=talk.grants, tenants_dir=options.tenants_dir,
+        home=options.state_dir / "tenants",
     )  # fmt: skip
     service = Backups(
         state_dir=options.state_dir, directory=ground.directory, clock=ground.clock, keys=ground.ring,

@@ -18,6 +18,7 @@ from carrel.declare.load import load_tree
 from carrel.declare.operators import Operators
 from carrel.errors import CarrelError, NotFound
 from carrel.ids import TenantId, parse_tenant_id
+from carrel.main.carry_over import carry_over
 from carrel.main.privilege import Places, drop_root
 from carrel.main.statedir import StateDir
 from carrel.objects.location import Location
@@ -46,7 +47,7 @@ def run_restore(options: RestoreOptions) -> int:
             means = Means(store, _ring(options), SystemClock(), pace, options.state_dir / "run" / SCRATCH)
             done = bring_all(
                 options.state_dir / "tenants", tenants, means, when=options.when, dry_run=options.dry_run,
-                told=lambda brought: None if options.json else _say(brought),
+                told=lambda brought: None if options.json else _say(brought), carry_over=carry_over,
             )  # fmt: skip
             others = not_declared(means, declared)
     if options.json:

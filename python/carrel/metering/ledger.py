@@ -176,7 +176,7 @@ def open_ledger(state_dir: Path, tenant: TenantId) -> apsw.Connection:
         usage = root.directory("usage", create=True)
         try:
             _judge(usage)
-            return open_database(f"/proc/self/fd/{usage.fd}/{NAME}", schema=_upgrade)
+            return open_database(f"/proc/self/fd/{usage.fd}/{NAME}", schema=upgrade)
         finally:
             usage.close()
     finally:
@@ -194,7 +194,8 @@ def _judge(usage: TenantRoot) -> None:
             raise CarrelError("A tenant's ledger is not a plain file of the gateway's own; it is not opened.")
 
 
-def _upgrade(connection: apsw.Connection) -> None:
+def upgrade(connection: apsw.Connection) -> None:
+    """Bring a ledger's tables up to date; raises CarrelError for one of a later version."""
     version = connection.pragma("user_version")
     if not 0 <= version <= VERSION:
         raise CarrelError(f"A ledger is of version {version}, which this Carrel does not know: use a newer one.")

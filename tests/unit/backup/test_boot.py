@@ -35,7 +35,7 @@ Server = Callable[[Path], AbstractContextManager[str]]
 
 
 def bring(place: Path, work: Path, **changes: object) -> dict[str, str]:
-    given = {"when": "empty", "dry_run": False, **changes}
+    given = {"when": "empty", "dry_run": False, "carry_over": lambda *_: None, **changes}
     told: list[Brought] = []
     done = bring_all(place, [ACME, BETA, ZETA], means(work), told=told.append, **given)  # type: ignore[arg-type] # literals
     assert sorted(told, key=lambda one: one.tenant) == done
@@ -83,7 +83,15 @@ def test_through_faults_it_comes_back_byte_by_byte(server: Server, tmp_path: Pat
         proxy.before += status(503, method="GET", name="/pieces/")
         assert verify(Repository.at(work.store, ACME, KEYS), info.id, Progress()) == []
         proxy.after += [cut_after(10, name="/pieces/"), flipped(name="/pieces/"), truncated(0, name="/manifests/")]
-        done = bring_all(tmp_path / "new", [ACME, BETA], work, when="empty", dry_run=False, told=lambda _: None)
+        done = bring_all(
+            tmp_path / "new",
+            [ACME, BETA],
+            work,
+            when="empty",
+            dry_run=False,
+            told=lambda _: None,
+            carry_over=lambda *_: None,
+        )
         assert [one.outcome for one in done] == ["restored", "none"]
         assert not_declared(work, []) == ["acme"]
         work.store.close()

@@ -40,6 +40,10 @@ class House:
         yield
         self.asked.append("wake")
 
+    async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> None:
+        assert fresh.is_dir()
+        self.asked.append(f"carry over, own: {own}")
+
     async def put_session(self, tenant: Tenant, session_id: SessionId, data: bytes, *, replace: bool) -> None:
         self.asked.append(f"put {session_id} {len(data)} {replace}")
 
@@ -105,7 +109,11 @@ async def test_restored_while_it_rests_and_undone(rig: Rig) -> None:
         ready.append(file.read_text())
 
     done = await rig.service.restore(rig.tenant, From(), ready=told)
-    assert (done.kept_before, ready, rig.house.asked[-2:]) == (True, ["later"], ["rest", "wake"])
+    assert (done.kept_before, ready, rig.house.asked[-3:]) == (
+        True,
+        ["later"],
+        ["rest", "carry over, own: True", "wake"],
+    )
     assert "hello" in file.read_text()
     await rig.service.undo(rig.tenant)
     assert file.read_text() == "later"

@@ -1,0 +1,49 @@
+"""What never goes back in time with a restore."""
+
+from pathlib import Path
+
+from carrel.ids import TenantId
+from carrel.main.carry_over import FILES, carry_over
+from tests.unit.metering.test_ledger import made
+from tests.unit.metering.test_union import ledger_of, rows_in
+
+ACME = TenantId("acme")
+
+
+def put(top: Path, text: str, *names: str) -> None:
+    for name in names:
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_text(text)
+
+
+def test_the_bill_and_who_may_do_what_go_on_from_what_is_there(tmp_path: Path) -> None:
+    live, fresh = tmp_path / "live/tenants/acme", tmp_path / "fresh/tenants/acme"
+    ledger_of(tmp_path / "live", made("a"), made("since"))
+    ledger_of(tmp_path / "fresh", made("a"))
+    put(live, "now", *FILES, "sessions/s_1.jsonl")
+    put(fresh, "then", *FILES, "sessions/s_1.jsonl")
+    carry_over(live, fresh, ACME)
+    assert [entry.id for entry in rows_in(tmp_path / "fresh")] == ["a", "since"]
+    assert {(fresh / name).read_text() for name in FILES} == {"now"}
+    assert (fresh / "sessions/s_1.jsonl").read_text() == "then"
+
+
+def test_on_an_empty_machine_all_of_it_comes_from_the_backup(tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh/tenants/acme"
+    ledger_of(tmp_path / "fresh", made("a"))
+    put(fresh, "then", *FILES)
+    carry_over(tmp_path / "none", fresh, ACME)
+    (tmp_path / "bare").mkdir()
+    carry_over(tmp_path / "bare", fresh, ACME)
+    assert [entry.id for entry in rows_in(tmp_path / "fresh")] == ["a"]
+    assert {(fresh / name).read_text() for name in FILES} == {"then"}
+
+
+def test_what_another_tenant_was_charged_is_not_charged_again(tmp_path: Path) -> None:
+    live, fresh = tmp_path / "live/tenants/acme", tmp_path / "fresh/tenants/acme"
+    ledger_of(tmp_path / "live", made("own"))
+    ledger_of(tmp_path / "fresh", made("others"))
+    carry_over(live, fresh, ACME, own=False)
+    assert [entry.id for entry in rows_in(tmp_path / "fresh")] == ["own"]
+    carry_over(tmp_path / "none", fresh, ACME, own=False)
+    assert rows_in(tmp_path / "fresh") == []

@@ -1,0 +1,77 @@
+"""What was charged stays charged, whichever directory a tenant has."""
+
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import apsw
+import pytest
+
+from carrel.errors import CarrelError
+from carrel.ids import TenantId
+from carrel.metering.ledger import NAME, SCHEMAS, LedgerEntry, apply, entries, note, open_ledger, sums_by_day
+from carrel.metering.rows import Row
+from carrel.metering.union import remove_ledger, unite
+from tests.unit.metering.test_ledger import ACME, ENDING, MARCH, NOON, made
+
+
+def ledger_of(state: Path, *rows: Row) -> Path:
+    (state / "tenants/acme").mkdir(parents=True, exist_ok=True)
+    connection = open_ledger(state, ACME)
+    apply(connection, rows)
+    note(connection, 1, ENDING)
+    connection.close()
+    return state / "tenants/acme/usage" / NAME
+
+
+def rows_in(state: Path) -> list[LedgerEntry]:
+    connection = open_ledger(state, ACME)
+    try:
+        return [entry for _, entry in entries(connection, MARCH, after=None, limit=100)]
+    finally:
+        connection.close()
+
+
+def test_the_rows_of_both_are_there_once_with_their_sums(tmp_path: Path) -> None:
+    later = NOON + timedelta(days=1)
+    used = ledger_of(tmp_path / "used", made("a"), made("b", member="ann", plan="pro", plan_hash="h"), made("c", later))
+    other = ledger_of(tmp_path / "other", made("a"), made("lost", rates='{"x":1}', card_hash="old", plan="team"))
+    before = used.read_bytes()
+    assert unite(used, other, ACME) == 1
+    assert used.read_bytes() == before
+    found = {entry.id: entry for entry in rows_in(tmp_path / "other")}
+    assert sorted(found) == ["a", "b", "c", "lost"]
+    assert found["b"] == next(e for e in rows_in(tmp_path / "used") if e.id == "b")
+    assert (found["lost"].rate_snapshot, found["lost"].rate_card_hash, found["lost"].plan) == ('{"x":1}', "old", "team")
+    connection = open_ledger(tmp_path / "other", ACME)
+    sums = {day.day: (one.calls, one.cost) for (day, _), one in sums_by_day(connection, MARCH).items()}
+    assert sums == {1: (3, Decimal("0.3")), 2: (1, Decimal("0.1"))}
+    with pytest.raises(apsw.ConstraintError):
+        connection.execute("DELETE FROM calls")
+    connection.close()
+    assert [path.name for path in other.parent.iterdir()] == [NAME]
+
+
+def test_a_ledger_comes_along_where_there_was_none_and_one_of_an_older_version_is_read(tmp_path: Path) -> None:
+    used = ledger_of(tmp_path / "used", made("a"))
+    other = tmp_path / "other/tenants/acme/usage" / NAME
+    other.parent.mkdir(parents=True)
+    assert unite(used, other, ACME) == 0
+    assert [entry.id for entry in rows_in(tmp_path / "other")] == ["a"]
+    remove_ledger(other)
+    connection = apsw.Connection(str(other))
+    connection.execute(SCHEMAS[0])
+    connection.pragma("user_version", 1)
+    connection.close()
+    assert unite(used, other, ACME) == 0
+    assert [entry.id for entry in rows_in(tmp_path / "other")] == ["a"]
+
+
+def test_one_that_cannot_be_read_leaves_both_as_they_are(tmp_path: Path) -> None:
+    used = ledger_of(tmp_path / "used", made("a"))
+    other = tmp_path / "ledger.sqlite"
+    other.write_bytes(b"no database" * 1000)
+    with pytest.raises(CarrelError):
+        unite(used, other, TenantId("acme"))
+    assert other.read_bytes() == b"no database" * 1000
+    assert [path.name for path in tmp_path.glob("ledger*")] == ["ledger.sqlite"]
