@@ -22,7 +22,6 @@ import pytest
 
 from tests.fakes import programs
 from tests.fakes.gateway_process import GatewayProcess
-from tests.fakes.sandboxed import LAUNCH_UID
 from tests.fakes.vendor import FakeVendor
 from tests.fakes.vendor.agent import MODEL
 from tests.system.test_egress import run
@@ -130,8 +129,7 @@ def lay(workspace: Path, wheel: Path, codex: Path, pi: Path) -> None:
     shutil.copy(wheel / "bin" / "node", workspace / "node")
     shutil.copytree(pi / "node_modules", workspace / "pi" / "node_modules", symlinks=True)
     programs.lay_sdks(workspace / "sdks")
-    if LAUNCH_UID is not None:
-        subprocess.run(["chown", "-R", f"{LAUNCH_UID}:{LAUNCH_UID}", str(workspace)], check=True, timeout=120)
+    subprocess.run(["chown", "-R", f"--reference={workspace}", str(workspace)], check=True, timeout=120)
 
 
 @pytest.fixture(scope="module")
