@@ -30,7 +30,7 @@ from carrel.http.server import Server
 from carrel.http.services import Limits, Services
 from carrel.ids import RequestId, SessionId, TenantId, new_session_id
 from carrel.metering.account import QuotaState
-from carrel.metering.ledger import Split
+from carrel.metering.rollups import Split
 from carrel.metering.protocol import Call, Outcome
 from carrel.metering.report import ReportRow
 from carrel.policy.periods import Period

@@ -11,8 +11,8 @@ from carrel.http.exchange import Exchange
 from carrel.http.routes import Query, Route
 from carrel.http.rpc.tenants import disk_states, quota_line, report_row
 from carrel.http.rpc_endpoint import answer
-from carrel.metering.ledger import Split
 from carrel.metering.report import to_csv, totals_of
+from carrel.metering.rollups import Split
 from carrel.policy.periods import parse_period
 from carrel.policy.pricing import plain
 from carrel.wire import control

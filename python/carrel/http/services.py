@@ -17,9 +17,9 @@ from carrel.events.hub import Hub
 from carrel.http.engines import Engines
 from carrel.ids import RequestId, SessionId, TenantId
 from carrel.metering.account import QuotaState
-from carrel.metering.ledger import Split
 from carrel.metering.protocol import Call, Reservation
 from carrel.metering.report import ReportRow
+from carrel.metering.rollups import Split
 from carrel.policy.periods import Period
 from carrel.providers.protocol import Provider
 from carrel.relay.answer import Answer

@@ -8,11 +8,11 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import apsw
 import structlog
@@ -23,17 +23,14 @@ from carrel.ids import TenantId
 from carrel.metering.journal import Journal
 from carrel.metering.ledger import (
     LedgerEntry,
-    Split,
-    Sums,
     apply,
     entries,
     missing,
     note,
     open_ledger,
-    sums_by_day,
-    sums_split,
 )
 from carrel.metering.protocol import ToolEnding
+from carrel.metering.rollups import Charged, Recount, Split, Sums, by_day, by_split, charged, charged_of, recount
 from carrel.metering.rows import Row
 from carrel.policy.periods import Period
 from carrel.policy.pricing import plain
@@ -41,6 +38,8 @@ from carrel.store.sqlite import OPEN_DATABASES, DatabasePool, Worker
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
 
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 GATHER_SECONDS: Final = 0.05
 RETRY_SECONDS: Final = 1.0
@@ -117,7 +116,7 @@ class LedgerBook:
     async def sums(self, tenant: TenantId, period: Period) -> dict[tuple[date, str], Sums]:
         """Sums by day and model, of every row that was settled before."""
         await self._flush_if_possible(tenant)
-        found = await self._worker.run(lambda: sums_by_day(self._pool.get(tenant), period))
+        found = await self._worker.run(lambda: by_day(self._pool.get(tenant), period))
         for _, row in self._pending.get(tenant, ()):
             if period.holds(row.day):
                 key = (row.day, row.model)
@@ -125,26 +124,54 @@ class LedgerBook:
         return found
 
     async def sums_split(self, tenant: TenantId, period: Period, split: Split) -> dict[tuple[date, str, str], Sums]:
-        """Sums by day, model and what ``split`` says. Read beside the ledger's thread, which writes rows meanwhile."""
+        """Sums by day, model and what ``split`` says."""
+
+        def key(row: Row) -> tuple[date, str, str]:
+            own = "byo" if row.byo else "operator"
+            return row.day, row.model, {
+                "agent": row.agent, "session": row.session_id, "member": row.member, "key": own,
+            }[split]  # fmt: skip
+
+        return await self._added(tenant, period, lambda own: by_split(own, period, split), key)
+
+    async def charged(self, tenant: TenantId, period: Period) -> dict[Charged, Sums]:
+        """Sums of what was charged alike."""
+        return await self._added(tenant, period, lambda own: charged(own, period), charged_of)
+
+    async def recount(self, tenant: TenantId) -> Recount:
+        """Every call of the ledger counted anew, and held against the sums that are kept beside them."""
+        await self._flush_if_possible(tenant)
+        return await asyncio.to_thread(self._beside, tenant, recount, Recount(0, ()))
+
+    async def _added(
+        self,
+        tenant: TenantId,
+        period: Period,
+        read: Callable[[apsw.Connection], dict[K, Sums]],
+        key: Callable[[Row], K],
+    ) -> dict[K, Sums]:
+        """What ``read`` finds in the ledger, with what still waits for it."""
         await self._flush_if_possible(tenant)
         waiting = [row for _, row in self._pending.get(tenant, ()) if period.holds(row.day)]
-        return await asyncio.to_thread(self._split, tenant, period, split, waiting)
 
-    def _split(
-        self, tenant: TenantId, period: Period, split: Split, waiting: Sequence[Row]
-    ) -> dict[tuple[date, str, str], Sums]:
+        def whole(own: apsw.Connection) -> dict[K, Sums]:
+            found = read(own)
+            for row in missing(own, waiting):
+                found[key(row)] = found.get(key(row), Sums()) + Sums(1, row.counts, row.tool_calls, row.cost)
+            return found
+
+        return await asyncio.to_thread(self._beside, tenant, whole, {})
+
+    def _beside(self, tenant: TenantId, read: Callable[[apsw.Connection], T], nothing: T) -> T:
+        """What ``read`` finds on a connection of its own, beside the ledger's thread, which writes rows meanwhile."""
         try:
             own = open_ledger(self._state_dir, tenant)
         except FileNotFoundError:
-            return {}
+            return nothing
         with contextlib.closing(own):
             # One look at it: what waited a moment ago may be written between two.
             own.execute("BEGIN")
-            found = sums_split(own, period, split)
-            for row in missing(own, waiting):
-                of = {"agent": row.agent, "session": row.session_id, "member": row.member}
-                key = (row.day, row.model, of[split])
-                found[key] = found.get(key, Sums()) + Sums(1, row.counts, row.tool_calls, row.cost)
+            found = read(own)
             own.execute("COMMIT")
         return found
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from carrel.ids import TenantId
-from carrel.metering.ledger import Sums
+from carrel.metering.rollups import Sums
 from carrel.policy.pricing import add, plain
 
 COLUMNS: Final = (

@@ -22,10 +22,11 @@ from carrel.ids import TenantId
 from carrel.metering.account import Account, Hold, Limits, QuotaState, Window
 from carrel.metering.book import LedgerBook
 from carrel.metering.journal import SEGMENT_BYTES, Journal
-from carrel.metering.ledger import LedgerEntry, Split
+from carrel.metering.ledger import LedgerEntry
 from carrel.metering.protocol import Call, Outcome, ToolEnding
 from carrel.metering.recovery import read_journal
 from carrel.metering.report import ReportRow, UsageTotals, rows_of, split_rows, to_csv, totals_of
+from carrel.metering.rollups import Recount, Split
 from carrel.metering.rows import (
     Row,
     Tariff,
@@ -149,6 +150,10 @@ class Metering:
         if split is not None:
             return split_rows(tenant.id, await self._book.sums_split(tenant.id, period, split))
         return rows_of(tenant.id, await self._book.sums(tenant.id, period))
+
+    async def recount(self, tenant: Tenant) -> Recount:
+        """Every call of the tenant's ledger counted anew, and held against the sums that reports are made of."""
+        return await self._book.recount(tenant.id)
 
     async def csv(self, tenant: Tenant, period: Period) -> str:
         """The report as CSV."""

@@ -14,8 +14,9 @@ import apsw
 
 from carrel.declare.rate_card import TokenCounts
 from carrel.ids import TenantId
-from carrel.metering.ledger import apply, upgrade
+from carrel.metering.ledger import apply
 from carrel.metering.rows import Row
+from carrel.metering.tables import upgrade
 from carrel.store.sqlite import open_database, translated
 
 _AT_ONCE: Final = 1000

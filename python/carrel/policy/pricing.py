@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation, Overflow
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any, Final
 
 from carrel.declare.rate_card import ClassRates, LongPrompt, RateCard, Rates, TokenCounts
@@ -78,6 +78,16 @@ def price_in(snapshot: str) -> Price:
         LongPrompt(over_tokens=one["over_tokens"], **_decimals(one["rates"])) for one in value.get("long_prompts", ())
     )
     return price_of(Rates(long_prompts=longer, **_decimals(value["rates"])), Decimal(value["markup"]))
+
+
+@lru_cache(maxsize=256)
+def _tiers(snapshot: str) -> tuple[int, ...]:
+    return tuple(one["over_tokens"] for one in json.loads(snapshot).get("long_prompts", ()))
+
+
+def tier_in(snapshot: str, prompt: int) -> int:
+    """Which rates of ``snapshot`` a call of so many prompt tokens was priced by: 0, or those for more than so many."""
+    return max((over for over in _tiers(snapshot) if prompt > over), default=0)
 
 
 def _decimals(rates: dict[str, str]) -> dict[str, Any]:

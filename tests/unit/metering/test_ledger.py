@@ -10,9 +10,11 @@ import pytest
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError
 from carrel.ids import parse_tenant_id
-from carrel.metering.ledger import NAME, SCHEMAS, Sums, apply, entries, note, open_ledger, sums_by_day, sums_split
+from carrel.metering.ledger import NAME, apply, entries, note, open_ledger
 from carrel.metering.protocol import ToolEnding
+from carrel.metering.rollups import Sums, by_day
 from carrel.metering.rows import Row, micros
+from carrel.metering.tables import SCHEMAS
 from carrel.policy.periods import parse_period
 from tests.unit.metering.test_rows import row
 
@@ -39,12 +41,12 @@ def test_rows_are_written_once_and_added_up(ledger: apsw.Connection) -> None:
     apply(ledger, [made("a"), made("b", model="n"), made("c", NOON + timedelta(days=1))])
     apply(ledger, [made("c", NOON + timedelta(days=1)), made("d"), made("d"), made("a")])
     apply(ledger, [])
-    sums = sums_by_day(ledger, MARCH)
+    sums = by_day(ledger, MARCH)
     assert {(day.day, model): (total.calls, total.cost) for (day, model), total in sums.items()} == {
         (1, "m"): (2, Decimal("0.2")), (1, "n"): (1, Decimal("0.1")), (2, "m"): (1, Decimal("0.1")),
     }  # fmt: skip
     assert [entry.id for _, entry in entries(ledger, MARCH, after=None, limit=10)] == ["a", "b", "d", "c"]
-    assert sums_by_day(ledger, parse_period("2026-02-01", NOON)) == {}
+    assert by_day(ledger, parse_period("2026-02-01", NOON)) == {}
 
 
 def test_pages_are_by_time_and_within_the_period(ledger: apsw.Connection) -> None:
@@ -147,7 +149,7 @@ def test_a_ledger_of_an_earlier_version_takes_on_what_it_lacks(tmp_path: Path, v
     assert list(ledger.execute("SELECT member, cache_write_tokens, cache_write_1h_tokens FROM ledger")) == [
         ("", 3, 0), ("ada", 5, 4)
     ]  # fmt: skip
-    total = sum(sums_by_day(ledger, MARCH).values(), Sums())
+    total = sum(by_day(ledger, MARCH).values(), Sums())
     assert (total.calls, total.counts.cache_write, total.counts.cache_write_1h) == (2, 8, 4)
     with pytest.raises(apsw.ConstraintError, match="append-only"):
         ledger.execute("UPDATE calls SET member='bob'")
@@ -159,22 +161,3 @@ def test_a_ledger_of_an_earlier_version_takes_on_what_it_lacks(tmp_path: Path, v
         with pytest.raises(apsw.ConstraintError, match="append-only"):
             ledger.execute(change)
     ledger.close()
-
-
-def test_rows_are_split_by_what_they_are_of_and_money_stays_exact(ledger: apsw.Connection) -> None:
-    tiny = Decimal("0.000000000000000001")
-    apply(ledger, [
-        made("a", member="ada", agent="main", cost=Decimal(10**15)), made("b", member="ada", agent="aide", cost=tiny),
-        made("c", member="bob", cost=tiny), made("d", NOON + timedelta(days=1), member="ada"), made("e", model="n"),
-        made("f", NOON - timedelta(days=60), member="ada"),
-    ])  # fmt: skip
-    day, next_day = NOON.date(), (NOON + timedelta(days=1)).date()
-    by_member = sums_split(ledger, MARCH, "member")
-    assert {key: total.calls for key, total in by_member.items()} == {
-        (day, "m", "ada"): 2, (day, "m", "bob"): 1, (day, "n", ""): 1, (next_day, "m", "ada"): 1
-    }  # fmt: skip
-    assert by_member[day, "m", "ada"].cost == Decimal("1000000000000000.000000000000000001")
-    assert by_member[day, "m", "ada"].counts == TokenCounts(2, 4, 6, 8, 10)
-    assert {key for _, model, key in sums_split(ledger, MARCH, "agent") if model == "m"} == {"", "main", "aide"}
-    whole = sum(sums_by_day(ledger, MARCH).values(), Sums())
-    assert sum(sums_split(ledger, MARCH, "session").values(), Sums()) == whole

@@ -3,8 +3,8 @@ from decimal import Decimal
 
 from carrel.declare.rate_card import TokenCounts
 from carrel.ids import parse_tenant_id
-from carrel.metering.ledger import Sums
 from carrel.metering.report import COLUMNS, rows_of, to_csv, totals_of
+from carrel.metering.rollups import Sums
 
 ACME = parse_tenant_id("acme")
 DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)

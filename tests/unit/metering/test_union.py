@@ -9,8 +9,10 @@ import pytest
 
 from carrel.errors import CarrelError
 from carrel.ids import TenantId
-from carrel.metering.ledger import NAME, SCHEMAS, LedgerEntry, apply, entries, note, open_ledger, sums_by_day
+from carrel.metering.ledger import NAME, LedgerEntry, apply, entries, note, open_ledger
+from carrel.metering.rollups import by_day
 from carrel.metering.rows import Row
+from carrel.metering.tables import SCHEMAS
 from carrel.metering.union import remove_ledger, unite
 from tests.unit.metering.test_ledger import ACME, ENDING, MARCH, NOON, made
 
@@ -44,7 +46,7 @@ def test_the_rows_of_both_are_there_once_with_their_sums(tmp_path: Path) -> None
     assert found["b"] == next(e for e in rows_in(tmp_path / "used") if e.id == "b")
     assert (found["lost"].rate_snapshot, found["lost"].rate_card_hash, found["lost"].plan) == ('{"x":1}', "old", "team")
     connection = open_ledger(tmp_path / "other", ACME)
-    sums = {day.day: (one.calls, one.cost) for (day, _), one in sums_by_day(connection, MARCH).items()}
+    sums = {day.day: (one.calls, one.cost) for (day, _), one in by_day(connection, MARCH).items()}
     assert sums == {1: (3, Decimal("0.3")), 2: (1, Decimal("0.1"))}
     with pytest.raises(apsw.ConstraintError):
         connection.execute("DELETE FROM calls")
