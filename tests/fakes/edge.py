@@ -30,10 +30,12 @@ from carrel.http.server import Server
 from carrel.http.services import Limits, Services
 from carrel.ids import RequestId, SessionId, TenantId, new_session_id
 from carrel.metering.account import QuotaState
-from carrel.metering.rollups import Split
+from carrel.metering.invoice import Invoice, invoice
 from carrel.metering.protocol import Call, Outcome
 from carrel.metering.report import ReportRow
+from carrel.metering.rollups import Charged, Recount, Split, Sums
 from carrel.policy.periods import Period
+from carrel.policy.pricing import price_for
 from carrel.providers.demo import DemoProvider
 from carrel.providers.protocol import Provider
 from carrel.relay.answer import Answer, Caller
@@ -159,6 +161,15 @@ class FakeMeter:
     async def report(self, tenant: Tenant, period: Period, *, split: Split | None = None) -> Sequence[ReportRow]:
         key = None if split is None else f"a-{split}"
         return [ReportRow(date(2026, 3, 1), tenant.id, "demo", 10, 5, 1, 0, 2, Decimal("0.000123"), key)]
+
+    async def invoice(self, tenant: Tenant, snapshot: Snapshot, period: Period) -> Invoice:
+        rates = price_for(snapshot.rate_card, "demo", byo=False)
+        counts = TokenCounts(10, output=5)
+        of = Charged("demo", rates.snapshot, snapshot.rate_card_hash, "pro", "p" * 64, False, 0)
+        return invoice({of: Sums(2, counts, 0, rates.cost(counts))}, period)
+
+    async def recount(self, tenant: Tenant) -> Recount:
+        return Recount(7, (("2026-03-01", "demo"),))
 
     async def quota_status(self, tenant: Tenant) -> Sequence[QuotaState]:
         return self.quotas

@@ -94,6 +94,8 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
     ("chat",): chat.chat,
     ("rpc",): rpc.rpc,
     ("billing", "report"): billing.report,
+    ("billing", "invoice"): billing.invoice,
+    ("billing", "verify"): billing.verify,
     ("grants", "list"): grants.list_,
     ("grants", "decide"): grants.decide,
     ("cron", "list"): cron.list_,

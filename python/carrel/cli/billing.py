@@ -1,45 +1,47 @@
 """`carrel billing`: what a tenant's calls cost."""
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
 from carrel.cli import screen
 from carrel.cli.client import request, request_text, understand
-from carrel.cli.failures import DONE, WrongUsage
+from carrel.cli.failures import DONE, FAILED, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import tenant_path
 from carrel.cli.tenants import TenantArgument
 from carrel.clock import SystemClock
 from carrel.errors import InvalidRequest
 from carrel.policy.periods import parse_period
-from carrel.wire import control
+from carrel.wire import billing, control
+
+RECOUNT_SECONDS: Final = 3600.0
+PeriodOption = Annotated[
+    str, Parameter(help="`today`, `yesterday`, `current-month`, `last-month`, a date or `A..B`, in UTC.")
+]
 
 
 def report(
     tenant: TenantArgument,
     /,
     *,
-    period: Annotated[
-        str, Parameter(help="`today`, `yesterday`, `current-month`, `last-month`, a date or `A..B`, in UTC.")
-    ] = "current-month",
+    period: PeriodOption = "current-month",
     by: Annotated[
-        Literal["model", "agent", "session", "member"],
-        Parameter(help="Split each day and model by this, too. Behind the columns of CSV is one more for it."),
+        Literal["model", "agent", "session", "member", "key"],
+        Parameter(
+            help="Split each day and model by this, too; `key` is whose provider key it was. CSV has a column more."
+        ),
     ] = "model",
     csv: Annotated[
         bool, Parameter(negative=(), show_default=False, help="As CSV, a line for each day and model.")
     ] = False,
     target: Target = HERE,
 ) -> int:
-    """Report a tenant's use by day and model, or by agent, session or member besides."""
+    """Report a tenant's use by day and model, or by agent, session, member or key besides."""
     if csv and target.json:
         raise WrongUsage("--csv and --json are two forms of one report: say one of them.")
-    try:
-        parse_period(period, SystemClock().now())
-    except InvalidRequest as error:
-        raise WrongUsage(f"--period: {error.message}") from error
+    _check(period)
     path = tenant_path(tenant, "usage")
     if csv:
         sys.stdout.write(screen.clean(request_text(target, path, {"period": period, "format": "csv", "by": by})))
@@ -59,3 +61,46 @@ def report(
 def _row(row: control.UsageRow) -> tuple[str, ...]:
     counts = (row.tokens_in, row.tokens_out, row.tokens_cached, row.reasoning_tokens, row.tool_calls)
     return (row.date, row.model, *map(str, counts), row.cost_usd)
+
+
+def invoice(tenant: TenantArgument, /, *, period: PeriodOption = "current-month", target: Target = HERE) -> int:
+    """Show what a tenant owes for a period, with the arithmetic of each charge."""
+    _check(period)
+    document = request(target, "GET", tenant_path(tenant, "invoice"), query={"period": period})
+    if target.json:
+        screen.show_json(document)
+        return DONE
+    made = understand(billing.Invoice, document)
+    screen.say(f"Invoice of {made.tenant}, {made.first} to {made.last} (UTC)")
+    for line in made.lines:
+        screen.say()
+        screen.say(f"{line.text}: ${line.amount_usd}")
+        for part in line.parts:
+            screen.say(f"    {part.text}")
+        if line.model is not None:
+            plan = f", plan {line.plan} ({line.plan_hash[:12]})" if line.plan else ""
+            screen.say(f"    rates of the card {line.rate_card_hash[:12]}{plan}")
+    screen.say()
+    screen.say(f"Total: ${made.total_usd}")
+    return DONE
+
+
+def verify(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
+    """Count every row of a tenant's ledger anew, and hold that against the sums that its reports are made of."""
+    document = request(target, "GET", tenant_path(tenant, "usage", "recount"), patience=RECOUNT_SECONDS)
+    found = understand(billing.Recounted, document)
+    if target.json:
+        screen.show_json(document)
+    elif not found.wrong:
+        screen.say(f"The sums are right: they are what the {found.calls:,} rows of {tenant} make.")
+    else:
+        screen.table(("DATE", "MODEL"), [(day.date, day.model) for day in found.wrong])
+        screen.note("On these days the sums are not what the rows make; the rows are what was charged.")
+    return FAILED if found.wrong else DONE
+
+
+def _check(period: str) -> None:
+    try:
+        parse_period(period, SystemClock().now())
+    except InvalidRequest as error:
+        raise WrongUsage(f"--period: {error.message}") from error

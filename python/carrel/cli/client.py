@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from carrel.cli import screen
 from carrel.cli.failures import GatewayUnreachable, NotUnderstood, Refused, WrongUsage
 from carrel.cli.options import Target
+from carrel.cli.waiting import told_when_slow
 from carrel.errors import CarrelError
 from carrel.wire.sse import ServerSentEvent, SseDecoder
 
@@ -43,7 +44,7 @@ def request(
     """One question to a gateway: the JSON of its answer, which may take ``patience`` seconds, or else two minutes."""
 
     async def work() -> Any:
-        async with Client(target) as client:
+        async with Client(target) as client, told_when_slow():
             return await client.send(method, path, body, query, patience=patience)
 
     return ask(work())
@@ -53,7 +54,7 @@ def request_text(target: Target, path: str, query: Mapping[str, str] | None = No
     """One question to a gateway that is answered in plain text."""
 
     async def work() -> str:
-        async with Client(target) as client:
+        async with Client(target) as client, told_when_slow():
             return await client.text("GET", path, query=query)
 
     return ask(work())

@@ -39,12 +39,13 @@ def judge(operators: Operators, declared: Layer, overlay: Layer | None) -> Verdi
         return Verdict(None, "", declared=(finding,))
     base = operators.base(plan)
     default = operators.gateway.default_model
-    below = effective(base, declared, None, default)
+    most = None if plan is None else operators.plans.plans[plan].max_thinking
+    below = effective(base, declared, None, default, most)
     if overlay:
         wrong = tuple(overlay_findings(overlay, below))
         if wrong:
             return Verdict(None, "", overlay=wrong)
-    merged = effective(base, declared, overlay, default) if overlay else below
+    merged = effective(base, declared, overlay, default, most) if overlay else below
     try:
         config = Tenant.model_validate_json(json.dumps(merged))
     except ValidationError as error:
@@ -100,6 +101,9 @@ def _findings(operators: Operators, config: Tenant) -> Iterator[Finding]:
     yield from _doubled(("tokens",), [token.sha256 for token in config.tokens], "sha256")
     yield from _doubled(("members",), [member.name for member in config.members], "name")
     people = tuple(member.name for member in config.members)
+    most = operators.plans.plans[config.plan].max_members if config.plan is not None else None
+    if most is not None and len(people) > most:
+        yield Finding(("members",), f"the plan {config.plan} is for {most} people at most", f"{len(people)} people")
     for index, token in enumerate(config.tokens):
         if token.member is not None and token.member not in people:
             close = nearest(token.member, people)

@@ -5,13 +5,14 @@ The built-in defaults are the models' own and need no layer.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from carrel.declare.egress import OVERLAY_EGRESS_KEYS
 from carrel.declare.problems import Finding
-from carrel.declare.tenant import ALL_TOOLS, OVERLAY_AGENT_KEYS, OVERLAY_KEYS, Tenant
+from carrel.declare.tenant import ALL_TOOLS, OVERLAY_AGENT_KEYS, OVERLAY_KEYS, Tenant, Thinking
 
 Layer = Mapping[str, Any]
+_LEVELS: Final = get_args(Thinking)
 _ADMIN_ONLY: Final = "only the operator may set this, in the tenant's file: take it out of the overlay"
 
 
@@ -31,8 +32,10 @@ def merge(low: Layer, high: Layer) -> dict[str, Any]:
     return merged
 
 
-def effective(base: Layer, declared: Layer, overlay: Layer | None, default_model: str | None) -> dict[str, Any]:
-    """All layers as one, with every agent there and its model named."""
+def effective(
+    base: Layer, declared: Layer, overlay: Layer | None, default_model: str | None, max_thinking: Thinking | None = None
+) -> dict[str, Any]:
+    """All layers as one, with every agent there, its model named, and none that thinks more than ``max_thinking``."""
     merged = merge(base, declared) if base else dict(declared)
     if overlay:
         merged = _with_overlay(merged, overlay)
@@ -42,8 +45,16 @@ def effective(base: Layer, declared: Layer, overlay: Layer | None, default_model
             name: agent if agent.get("model") is not None else {**agent, "model": default_model}
             for name, agent in agents.items()
         }
+    if max_thinking is not None:
+        agents = {name: _thinking(agent, max_thinking) for name, agent in agents.items()}
     merged["agents"] = agents
     return merged
+
+
+def _thinking(agent: Layer, most: Thinking) -> Layer:
+    asked = agent.get("thinking", "off")
+    over = asked in _LEVELS and _LEVELS.index(asked) > _LEVELS.index(most)
+    return {**agent, "thinking": most} if over else agent
 
 
 def _with_overlay(merged: dict[str, Any], overlay: Layer) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from carrel.declare.allowlists import Allowlists
 from carrel.declare.directory import ALLOWLISTS, GATEWAY, OPERATOR_FILES, PLANS, RATE_CARD
@@ -24,6 +24,10 @@ OPERATOR_MODELS: Mapping[str, type[Gateway] | type[RateCard] | type[Plans] | typ
     PLANS: Plans,
     ALLOWLISTS: Allowlists,
 }
+
+
+_PLANS_OWN: Final = {"display_name", "max_members", "max_thinking", "billing"}
+"""Keys of a plan that are no keys of a tenant's."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Operators:
         defaults = self.gateway.defaults.model_dump(mode="json", exclude_unset=True)
         bases: dict[str | None, Layer] = {None: defaults}
         for name, plan in self.plans.plans.items():
-            layer = plan.model_dump(mode="json", exclude_unset=True, exclude={"display_name"})
+            layer = plan.model_dump(mode="json", exclude_unset=True, exclude=_PLANS_OWN)
             bases[name] = merge(defaults, layer)
         return bases
 
@@ -148,10 +152,7 @@ def operator_findings(operators: Operators) -> Iterator[tuple[str, Finding]]:
                 ),
             )  # fmt: skip
         if name not in prices:
-            message = f"the model has no price: give its rates in {RATE_CARD} under models"
-            severity: Severity = "error" if name in reachable else "warning"
-            close = nearest(name, tuple(prices.keys() - gateway.models.keys()))
-            yield GATEWAY, Finding(("models", name), message, nearest=close, severity=severity, at_key=True)
+            yield GATEWAY, _unpriced(operators, name, reachable)
         elif _is_anthropic(gateway, model.provider):
             yield from ((RATE_CARD, finding) for finding in _hourly_findings(name, prices[name]))
     default = gateway.default_model
@@ -168,6 +169,16 @@ def operator_findings(operators: Operators) -> Iterator[tuple[str, Finding]]:
         for index, pattern in enumerate(patterns):
             if pattern != "*" and not any(matches((pattern,), model) for model in gateway.models):
                 yield file, Finding((*path, index), "no model is called so", shown(pattern), severity="warning")
+
+
+def _unpriced(operators: Operators, name: str, reachable: frozenset[str]) -> Finding:
+    if operators.rate_card.otherwise is not None:
+        message = f"the model has no price of its own: it is charged by `otherwise` of {RATE_CARD}"
+        return Finding(("models", name), message, severity="warning", at_key=True)
+    message = f"the model has no price: give its rates in {RATE_CARD} under models"
+    severity: Severity = "error" if name in reachable else "warning"
+    close = nearest(name, tuple(operators.rate_card.models.keys() - operators.gateway.models.keys()))
+    return Finding(("models", name), message, nearest=close, severity=severity, at_key=True)
 
 
 def _is_anthropic(gateway: Gateway, provider: str) -> bool:

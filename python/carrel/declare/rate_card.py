@@ -66,8 +66,13 @@ class LongPrompt(ClassRates):
 
 
 class Rates(ClassRates):
-    """A model's rates, and those of its calls with long prompts."""
+    """A model's rates, and those of its calls with long prompts or without haste."""
 
+    batch: ClassRates | None = Field(
+        None,
+        description="The rates of calls that the vendor serves when it has room (`service_tier: flex`). Default: the "
+        "model's own.",
+    )
     long_prompts: tuple[LongPrompt, ...] = Field(
         (), description="Other rates for the whole of a call with a longer prompt, shortest first."
     )
@@ -87,6 +92,9 @@ class RateCard(Declared):
     markup: Factor = Field(Decimal(1), description="What a tenant pays is the rate times this: 1.20 adds 20 %.")
     byo_markup: Factor = Field(
         Decimal(0), description="The factor for calls made with a tenant's own provider key; 0 bills nothing."
+    )
+    otherwise: Rates | None = Field(
+        None, description="The rates of a model that `models` does not have. Default: such a model is refused."
     )
     models: dict[ModelName, Rates] = Field(
         default_factory=dict, description="US dollars per 1,000,000 tokens, by the model's name in `_gateway.yaml`."

@@ -16,6 +16,7 @@ from carrel.declare.base import (
     Seconds,
     SecretRef,
 )
+from carrel.declare.billing import PlanBilling
 from carrel.declare.egress import Egress
 from carrel.declare.quotas import Quotas
 from carrel.declare.roles import Role
@@ -33,6 +34,7 @@ RuntimeClass = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_.-]{0,63}|/[A-Za
 FileSize = Annotated[int, Field(ge=1 << 20, le=1 << 50)]
 """What a sandbox writes of its own as it starts, certificates above all, must be within it."""
 CallName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+Thinking = Literal["off", "low", "medium", "high"]
 Label = Annotated[str, Field(max_length=200)]
 
 
@@ -44,9 +46,7 @@ class Agent(Declared):
     max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         None, description="Tokens of one answer at most. Default: the model's `max_output`."
     )
-    thinking: Literal["off", "low", "medium", "high"] = Field(
-        "off", description="How much a model that can think may think before it answers."
-    )
+    thinking: Thinking = Field("off", description="How much a model that can think may think before it answers.")
     system_prompt: Annotated[str, Field(max_length=100_000)] = Field(
         "", description="What the agent is told before every conversation."
     )
@@ -222,6 +222,13 @@ class Plan(Declared):
     sandbox: SandboxConfig = Field(SandboxConfig(), description="Limits of one run of a tool.")
     egress: Egress = Field(Egress(), description="Hosts that the sandbox may reach.")
     models: tuple[ModelPattern, ...] | None = Field(None, description="Models of this plan, as names or `prefix*`.")
+    max_members: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
+        None, description="People that a tenant on it may have in `members`. Default: as many as it likes."
+    )
+    max_thinking: Thinking | None = Field(
+        None, description="The most that its agents think; one that asks for more gets this. Default: no limit."
+    )
+    billing: PlanBilling = Field(PlanBilling(), description="How its calls are priced, and what it pays a month.")
 
 
 class Tenant(Declared):

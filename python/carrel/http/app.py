@@ -7,6 +7,7 @@ from aiohttp import web
 from carrel.http import (
     chat,
     control_backups,
+    control_billing,
     control_git,
     control_house,
     control_sandboxes,
@@ -39,6 +40,7 @@ def all_routes(readiness: Readiness) -> tuple[Route, ...]:
         *pairing.ROUTES,
         *ws.routes(ws.Sockets()),
         *control_tenants.ROUTES,
+        *control_billing.ROUTES,
         *tenant_chat.ROUTES,
         *control_git.ROUTES,
         *control_house.ROUTES,

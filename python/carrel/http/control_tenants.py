@@ -1,20 +1,15 @@
 """The control plane of tenants: who asks is judged by the route's access, what happens is the administration's."""
 
-from typing import Final, cast, get_args
+from typing import Final
 
 from aiohttp import web
 from pydantic import BaseModel
 
-from carrel.errors import Forbidden, InvalidRequest
-from carrel.http.auth import OperatorCaller
+from carrel.errors import InvalidRequest
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Query, Route
-from carrel.http.rpc.tenants import disk_states, quota_line, report_row
+from carrel.http.rpc.tenants import disk_states, quota_line
 from carrel.http.rpc_endpoint import answer
-from carrel.metering.report import to_csv, totals_of
-from carrel.metering.rollups import Split
-from carrel.policy.periods import parse_period
-from carrel.policy.pricing import plain
 from carrel.wire import control
 
 
@@ -105,42 +100,6 @@ async def update_quota(exchange: Exchange) -> web.StreamResponse:
     return reply(await exchange.finish(work, name="update quota"))
 
 
-async def show_usage(exchange: Exchange) -> web.StreamResponse:
-    """The report of a period, as JSON or with `format=csv` in the contract's columns; an operator may split it `by`."""
-    tenant = exchange.subject_or_self
-    text = exchange.request.query.get("period", "current-month")
-    shape = exchange.request.query.get("format", "json")
-    if shape not in ("json", "csv"):
-        raise InvalidRequest("`format` is `json` or `csv`.", param="format")
-    period = parse_period(text, exchange.services.clock.now())
-    split = _split(exchange)
-    rows = await exchange.services.meter.report(tenant, period, split=split)
-    if shape == "csv":
-        return web.Response(text=to_csv(rows, split), content_type="text/csv")
-    lines = tuple(control.UsageRow.model_validate({**report_row(row).model_dump(), "key": row.key}) for row in rows)
-    report = control.UsageReport(
-        tenant=tenant.id,
-        period=text,
-        first=period.first.isoformat(),
-        last=period.last.isoformat(),
-        rows=lines,
-        total_cost_usd=plain(totals_of(rows).cost_usd),
-    )
-    return reply(report)
-
-
-def _split(exchange: Exchange) -> Split | None:
-    """What the report is by beside day and model. The ids of sessions are no matter of every token's."""
-    text = exchange.request.query.get("by", "model")
-    if text == "model":
-        return None
-    if text not in get_args(Split):
-        raise InvalidRequest("`by` is `model`, `agent`, `session` or `member`.", param="by")
-    if not isinstance(exchange.caller, OperatorCaller):
-        raise Forbidden("A report by agent, session or member is the operator's.")
-    return cast(Split, text)
-
-
 async def tenant_rpc(exchange: Exchange) -> web.StreamResponse:
     """JSON-RPC as the tenant in the path, or as the member of it that is named."""
     tenant = exchange.active_subject().as_member(exchange.request.query.get("member"))
@@ -154,10 +113,6 @@ def _flag(exchange: Exchange, name: str) -> bool:
     return text == "true"
 
 
-_PERIOD: Final = Query("period", "`today`, `yesterday`, `current-month`, `last-month`, a date or `A..B`.")
-_SPLITS: Final = "^(model|agent|session|member)$"
-_BY: Final = Query("by", "`model`, or for an operator `agent`, `session` or `member`.", _SPLITS)
-_FORMAT: Final = Query("format", "`json` or `csv`.", "^(json|csv)$")
 _PURGE: Final = Query("purge", "`true` deletes the data now, after a final backup.", "^(true|false)$")
 _MEMBER: Final = Query("member", "The person of the tenant's `members` to act as.")
 
@@ -182,8 +137,6 @@ ROUTES: Final = (
     Route("GET", "/v1/tenants/{id}/quota", show_quota, "reader", "Quotas in use.", result=control.QuotaView),
     Route("PATCH", "/v1/tenants/{id}/quota", update_quota, "operator-write", "Set hard limits.",
           body=control.QuotaUpdate, result=control.TenantView),
-    Route("GET", "/v1/tenants/{id}/usage", show_usage, "reader", "The report of a period.",
-          result=control.UsageReport, query=(_PERIOD, _FORMAT, _BY)),
     Route("POST", "/v1/tenants/{id}/rpc", tenant_rpc, "operator-write", "JSON-RPC as that tenant.",
           dialect="jsonrpc", query=(_MEMBER,)),
 )  # fmt: skip

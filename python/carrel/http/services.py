@@ -17,9 +17,10 @@ from carrel.events.hub import Hub
 from carrel.http.engines import Engines
 from carrel.ids import RequestId, SessionId, TenantId
 from carrel.metering.account import QuotaState
+from carrel.metering.invoice import Invoice
 from carrel.metering.protocol import Call, Reservation
 from carrel.metering.report import ReportRow
-from carrel.metering.rollups import Split
+from carrel.metering.rollups import Recount, Split
 from carrel.policy.periods import Period
 from carrel.providers.protocol import Provider
 from carrel.relay.answer import Answer
@@ -118,6 +119,14 @@ class Metering(Protocol):
 
     async def report(self, tenant: Tenant, period: Period, *, split: Split | None = None) -> Sequence[ReportRow]:
         """The period's rows by day and model, and by what ``split`` says."""
+        ...
+
+    async def invoice(self, tenant: Tenant, snapshot: Snapshot, period: Period) -> Invoice:
+        """Every charge of the period with its arithmetic."""
+        ...
+
+    async def recount(self, tenant: Tenant) -> Recount:
+        """Every row of the tenant's ledger counted anew."""
         ...
 
     async def quota_status(self, tenant: Tenant) -> Sequence[QuotaState]:

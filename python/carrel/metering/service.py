@@ -21,6 +21,7 @@ from carrel.errors import CarrelError, InvalidRequest, StorageFull
 from carrel.ids import TenantId
 from carrel.metering.account import Account, Hold, Limits, QuotaState, Window
 from carrel.metering.book import LedgerBook
+from carrel.metering.invoice import Invoice, invoice
 from carrel.metering.journal import SEGMENT_BYTES, Journal
 from carrel.metering.ledger import LedgerEntry
 from carrel.metering.protocol import Call, Outcome, ToolEnding
@@ -74,7 +75,7 @@ class Metering:
         )
         self._accounts: OrderedDict[TenantId, Account] = OrderedDict()
         self._loading: dict[TenantId, asyncio.Task[None]] = {}
-        self._tariffs: dict[tuple[str, bool, str], tuple[RateCard, Tariff]] = {}
+        self._tariffs: dict[tuple[str, bool, bool, str], tuple[RateCard, Tariff]] = {}
         self._tariff_number = 0
         self._run_id = os.urandom(8).hex()
         self._calls = 0
@@ -150,6 +151,13 @@ class Metering:
         if split is not None:
             return split_rows(tenant.id, await self._book.sums_split(tenant.id, period, split))
         return rows_of(tenant.id, await self._book.sums(tenant.id, period))
+
+    async def invoice(self, tenant: Tenant, snapshot: Snapshot, period: Period) -> Invoice:
+        """Every charge of the period with its arithmetic; the monthly fee is that of the plan in force."""
+        plan = tenant.config.plan or ""
+        on = snapshot.plans.plans.get(plan)
+        sums = await self._book.charged(tenant.id, period)
+        return invoice(sums, period, plan=plan, billing=None if on is None else on.billing)
 
     async def recount(self, tenant: Tenant) -> Recount:
         """Every call of the tenant's ledger counted anew, and held against the sums that reports are made of."""
@@ -272,17 +280,21 @@ class Metering:
 
     def _tariff(self, snapshot: Snapshot, call: Call, plan: str) -> Tariff:
         plan_hash = snapshot.plan_hashes.get(plan, "")
-        known = self._tariffs.get((call.model, call.byo, plan))
+        key = (call.model, call.byo, call.batch, plan)
+        known = self._tariffs.get(key)
         if known is not None and known[0] is snapshot.rate_card and known[1].plan_hash == plan_hash:
             return known[1]
-        price = price_for(snapshot.rate_card, call.model, byo=call.byo)
+        on = snapshot.plans.plans.get(plan)
+        price = price_for(
+            snapshot.rate_card, call.model, byo=call.byo, billing=None if on is None else on.billing, batch=call.batch
+        )
         tariff = Tariff(self._tariff_number, price, snapshot.rate_card_hash, plan, plan_hash)
         if known is not None and replace(known[1], number=tariff.number) == tariff:
             tariff = known[1]
         else:
             self._tariff_number += 1
             tariff = replace(tariff, number=self._tariff_number)
-        self._tariffs[call.model, call.byo, plan] = (snapshot.rate_card, tariff)
+        self._tariffs[key] = (snapshot.rate_card, tariff)
         return tariff
 
     def _stamp(self) -> datetime:

@@ -25,6 +25,8 @@ class Call:
     session_id: SessionId | None = None
     agent: str | None = None
     byo: bool = False
+    batch: bool = False
+    """Whether the vendor may serve it when it has room, at the rates for that."""
 
 
 @dataclass(frozen=True, slots=True)

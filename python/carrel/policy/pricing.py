@@ -1,18 +1,20 @@
 """What tokens cost: exact, with no rounding anywhere. Knows no ledger and no clock."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation, Overflow
 from functools import lru_cache, reduce
 from typing import Any, Final
 
+from carrel.declare.billing import PlanBilling
 from carrel.declare.rate_card import ClassRates, LongPrompt, RateCard, Rates, TokenCounts
 from carrel.errors import InvalidRequest
 
 _EXACT: Final = Context(prec=400, traps=[Inexact, FloatOperation, InvalidOperation, Overflow])
 _PER_MILLION: Final = -6
 _ZERO: Final = Decimal(0)
+_MARKS: Final = ("rule", "tier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,10 @@ def price(rates: Rates, counts: TokenCounts, markup: Decimal) -> Decimal:
     return price_of(rates, markup).cost(counts)
 
 
-def price_of(rates: Rates, factor: Decimal) -> Price:
-    """The price that ``rates`` and ``factor`` make."""
+def price_of(rates: Rates, factor: Decimal, *, marks: Mapping[str, str] | None = None) -> Price:
+    """The price that ``rates`` and ``factor`` make; ``marks`` say in the snapshot how these rates came to be held."""
     longer = tuple((one.over_tokens, _price(one, factor)) for one in rates.long_prompts)
-    return replace(_price(rates, factor), snapshot=_snapshot(rates, factor), long_prompts=longer)
+    return replace(_price(rates, factor), snapshot=_snapshot(rates, factor, marks or {}), long_prompts=longer)
 
 
 def price_in(snapshot: str) -> Price:
@@ -77,7 +79,33 @@ def price_in(snapshot: str) -> Price:
     longer = tuple(
         LongPrompt(over_tokens=one["over_tokens"], **_decimals(one["rates"])) for one in value.get("long_prompts", ())
     )
-    return price_of(Rates(long_prompts=longer, **_decimals(value["rates"])), Decimal(value["markup"]))
+    marks = {name: value[name] for name in _MARKS if name in value}
+    return price_of(Rates(long_prompts=longer, **_decimals(value["rates"])), Decimal(value["markup"]), marks=marks)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one call's tokens were multiplied by: US dollars per 1,000,000 of each class, and a factor."""
+
+    rates: Mapping[str, Decimal]
+    factor: Decimal
+    marks: Mapping[str, str]
+
+    @classmethod
+    def of(cls, snapshot: str, tier: int) -> "Terms":
+        """The terms in a ledger row's ``snapshot``; ``tier`` is 0 or that of its long prompts."""
+        value = json.loads(snapshot)
+        found = value["rates"]
+        for one in value.get("long_prompts", ()):
+            if one["over_tokens"] == tier:
+                found = one["rates"]
+        marks = {name: value[name] for name in _MARKS if name in value}
+        return cls(_decimals(found), Decimal(value["markup"]), marks)
+
+
+def priced(rate: Decimal, tokens: int, factor: Decimal) -> Decimal:
+    """US dollars for ``tokens`` at ``rate`` per 1,000,000, times ``factor``; exact."""
+    return _EXACT.scaleb(_EXACT.multiply(_EXACT.multiply(rate, tokens), factor), _PER_MILLION)
 
 
 @lru_cache(maxsize=256)
@@ -104,16 +132,36 @@ def _price(rates: ClassRates, factor: Decimal) -> Price:
     )  # fmt: skip
 
 
-def price_for(card: RateCard, model: str, *, byo: bool) -> Price:
-    """The price of ``model`` on ``card``, ``byo`` with a key of the tenant's own; raises InvalidRequest without one."""
-    rates = card.models.get(model)
+def price_for(
+    card: RateCard, model: str, *, byo: bool, billing: PlanBilling | None = None, batch: bool = False
+) -> Price:
+    """The price of ``model`` on ``card`` by a plan's ``billing``; raises InvalidRequest without one.
+
+    ``byo``: with a key of the tenant's own. ``batch``: served when the vendor has room.
+    """
+    rates, marks = card.models.get(model), {}
+    if rates is None:
+        rates, marks = card.otherwise, {"rule": "otherwise"}
     if rates is None:
         raise InvalidRequest(
             f"Model {model!r} has no price, so it cannot be used: the operator adds its rates to _rate-card.yaml.",
             param="model",
             details={"reason": "no_price"},
         )
-    return price_of(rates, card.byo_markup if byo else card.markup)
+    if batch and rates.batch is not None:
+        rates, marks = Rates(**{name: getattr(rates.batch, name) for name in ClassRates.model_fields}), {
+            **marks, "tier": "batch"
+        }  # fmt: skip
+    return price_of(rates, factor_for(card, billing, byo=byo), marks=marks)
+
+
+def factor_for(card: RateCard, billing: PlanBilling | None, *, byo: bool) -> Decimal:
+    """What the rates are multiplied by: the plan's own factor, 1 where it passes them through, or the card's."""
+    if byo:
+        return card.byo_markup if billing is None or billing.byo_markup is None else billing.byo_markup
+    if billing is None or billing.rule == "markup":
+        return card.markup if billing is None or billing.markup is None else billing.markup
+    return Decimal(1)
 
 
 def rate_snapshot(card: RateCard, model: str, byo: bool) -> str:
@@ -156,9 +204,9 @@ def subtract(first: Decimal, second: Decimal) -> Decimal:
     return _EXACT.subtract(first, second)
 
 
-def _snapshot(rates: Rates, factor: Decimal) -> str:
+def _snapshot(rates: Rates, factor: Decimal, marks: Mapping[str, str]) -> str:
     value: dict[str, object] = {
-        "currency": "USD", "markup": plain(factor), "per_tokens": 1_000_000, "rates": _texts(rates)
+        "currency": "USD", "markup": plain(factor), "per_tokens": 1_000_000, "rates": _texts(rates), **marks
     }  # fmt: skip
     if rates.long_prompts:
         value["long_prompts"] = [

@@ -99,6 +99,7 @@ class Relay:
             if fields.generates
             else 0,
             byo=target.byo,
+            batch=fields.batch,
         )
         reservation: Reservation = (
             await self._meter.reserve(tenant, snapshot, call) if fields.metered else _Unmetered()

@@ -33,3 +33,26 @@ async def test_what_is_no_period_or_no_form(carrel: CommandLine, edge: Edge) -> 
     assert (done.code, done.out) == (2, "")
     assert "someday" in done.err
     assert (await carrel("billing", "report", "acme", "--csv", "--json")).code == 2
+
+
+async def test_an_invoice_shows_the_arithmetic_of_each_charge(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("billing", "invoice", "acme", "--period", "2026-03-01..2026-03-31")
+    assert done.code == 0, done.err
+    assert done.out == (
+        "Invoice of acme, 2026-03-01 to 2026-03-31 (UTC)\n\n"
+        "demo: 2 calls: $0.000025\n"
+        "    10 input x $1/1M x 1.25 = $0.0000125\n"
+        "    5 output x $2/1M x 1.25 = $0.0000125\n"
+        "    rates of the card cccccccccccc, plan pro (pppppppppppp)\n\n"
+        "Total: $0.000025\n"
+    )
+    told = (await carrel("billing", "invoice", "acme", "--json")).json()
+    assert (told["total_usd"], told["lines"][0]["parts"][1]["amount_usd"]) == ("0.000025", "0.0000125")
+    assert (await carrel("billing", "invoice", "acme", "--period", "never")).code == 2
+
+
+async def test_a_recount_that_finds_something_fails(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("billing", "verify", "acme")
+    assert (done.code, "2026-03-01  demo" in done.out) == (1, True)
+    assert (await carrel("billing", "verify", "acme", "--json")).json()["calls"] == 7
+    assert (await carrel("billing", "verify", "nobody")).code == 1

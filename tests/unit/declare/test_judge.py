@@ -3,8 +3,11 @@ from typing import Any
 import pytest
 
 from carrel.declare.allowlists import Allowlists, PackageAllowlist
+from carrel.declare.billing import PlanBilling
 from carrel.declare.judge import judge
 from carrel.declare.operators import Operators
+from carrel.declare.plans import Plans
+from carrel.declare.tenant import Plan
 from tests.unit.declare.test_operators import operators
 
 SOME = operators(default_model="demo")
@@ -64,3 +67,35 @@ def test_what_the_overlay_gets_wrong_is_the_overlays() -> None:
     assert verdict.declared == ()
     admin = judge(OPERATORS, {}, {"quotas": {}})
     assert "operator" in admin.overlay[0].message
+
+
+def on_plan(**plan: Any) -> Operators:
+    base = operators(default_model="demo")
+    return Operators(base.gateway, base.rate_card, Plans(plans={"small": Plan(**plan)}), base.allowlists)
+
+
+def test_a_plan_is_for_so_many_people() -> None:
+    limited = on_plan(max_members=1)
+    two = {"plan": "small", "members": [{"name": "ada"}, {"name": "bob"}]}
+    (finding,) = judge(limited, two, None).declared
+    assert (finding.path, finding.message) == (("members",), "the plan small is for 1 people at most")
+    assert judge(limited, {**two, "members": [{"name": "ada"}]}, None).config is not None
+
+
+def test_nobody_thinks_more_than_the_plan_lets_them() -> None:
+    limited = on_plan(max_thinking="low")
+    agents = {"main": {"thinking": "high"}, "calm": {}, "quick": {"thinking": "low"}}
+    for declared, overlay in ((agents, None), ({}, {"agents": agents})):
+        verdict = judge(limited, {"plan": "small", "agents": declared}, overlay)
+        assert verdict.config is not None
+        assert {name: one.thinking for name, one in verdict.config.agents.items()} == {
+            "main": "low", "calm": "off", "quick": "low"
+        }  # fmt: skip
+    free = judge(OPERATORS, {"agents": {"main": {"thinking": "high"}}}, None)
+    assert free.config is not None
+    assert free.config.agents["main"].thinking == "high"
+
+
+def test_keys_that_are_the_plans_own_are_not_the_tenants() -> None:
+    billed = on_plan(billing=PlanBilling(rule="pass_through"), max_members=3, max_thinking="off")
+    assert judge(billed, {"plan": "small"}, None).config is not None

@@ -6,9 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrel.declare.rate_card import LongPrompt, RateCard, Rates, TokenCounts
+from carrel.declare.billing import PlanBilling
+from carrel.declare.rate_card import ClassRates, LongPrompt, RateCard, Rates, TokenCounts
 from carrel.errors import InvalidRequest
-from carrel.policy.pricing import add, plain, price, price_for, price_in, price_of, rate_snapshot, subtract
+from carrel.policy.pricing import (
+    Terms,
+    add,
+    factor_for,
+    plain,
+    price,
+    price_for,
+    price_in,
+    price_of,
+    rate_snapshot,
+    subtract,
+)
 
 RATES = Rates(input=Decimal(3), output=Decimal(15), cache_read=Decimal("0.3"), cache_write=Decimal("3.75"))
 
@@ -116,3 +128,32 @@ def test_sums_are_exact() -> None:
     tiny, huge = Decimal("1E-30"), Decimal("1E+9")
     assert plain(add(huge, tiny)) == "1000000000.000000000000000000000000000001"
     assert subtract(add(huge, tiny), huge) == tiny
+
+
+def test_a_plan_has_its_own_factors() -> None:
+    card = RateCard(markup=Decimal("1.2"), byo_markup=Decimal("0.1"), models={"m": RATES})
+    own = PlanBilling(markup=Decimal("1.5"), byo_markup=Decimal("0.3"))
+    through = PlanBilling(rule="pass_through")
+    assert [factor_for(card, plan, byo=False) for plan in (None, PlanBilling(), own, through)] == [
+        Decimal("1.2"), Decimal("1.2"), Decimal("1.5"), Decimal(1)
+    ]  # fmt: skip
+    assert [factor_for(card, plan, byo=True) for plan in (None, own, through)] == [
+        Decimal("0.1"), Decimal("0.3"), Decimal("0.1")
+    ]  # fmt: skip
+
+
+def test_a_model_without_a_price_is_priced_by_the_rule_for_such_alone() -> None:
+    card = RateCard(otherwise=RATES)
+    made = price_for(card, "new", byo=False)
+    assert (made.input, json.loads(made.snapshot)["rule"]) == (Decimal("0.000003"), "otherwise")
+    with pytest.raises(InvalidRequest, match="no price"):
+        price_for(RateCard(), "new", byo=False)
+
+
+def test_calls_without_haste_have_rates_of_their_own_where_the_card_has_them() -> None:
+    batch = ClassRates(input=Decimal("1.5"), output=Decimal("7.5"))
+    card = RateCard(models={"m": RATES.model_copy(update={"batch": batch}), "n": RATES})
+    made = price_for(card, "m", byo=False, batch=True)
+    assert (made.cache_read, made.output) == (Decimal("0.0000015"), Decimal("0.0000075"))
+    assert Terms.of(made.snapshot, 0).marks == {"tier": "batch"}
+    assert price_for(card, "n", byo=False, batch=True) == price_for(card, "n", byo=False)

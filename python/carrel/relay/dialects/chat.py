@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from carrel.errors import InvalidRequest
 from carrel.relay.body import MAX_COUNT, count_in, model_in, parse_body, stream_in
-from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly, dearer_tier
+from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly, dearer_tier, without_haste
 from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
 from carrel.relay.splice import add_member, replace_members
 from carrel.wire.openai_answer import error_body
@@ -55,6 +55,7 @@ class ChatFields(CallFields):
         return cls(
             model=model,
             stream=stream,
+            batch=without_haste(value),
             stream_options=options,
             max_output=max((limit for limit in limits if limit is not None), default=None),
             choices=count_in(value, "n", MAX_CHOICES) or 1,

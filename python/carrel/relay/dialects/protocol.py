@@ -64,6 +64,8 @@ class CallFields(ABC):
     images: int = 0
     windows: int = 1
     own_key_only: OwnKeyOnly | None = None
+    batch: bool = False
+    """Whether the caller takes an answer when the vendor has room for it."""
 
     @classmethod
     @abstractmethod
@@ -96,6 +98,11 @@ class CallFields(ABC):
     def forwarded(cls, headers: Mapping[str, str]) -> bytes:
         """The header lines for the vendor that are the caller's own."""
         return b""
+
+
+def without_haste(value: Mapping[str, Any]) -> bool:
+    """Whether the caller asks for the tier that is served when there is room, for less."""
+    return value.get("service_tier") == "flex"
 
 
 def dearer_tier(value: Mapping[str, Any]) -> OwnKeyOnly | None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from carrel.errors import InvalidRequest
 from carrel.relay.body import MAX_COUNT, count_in, model_in, parse_body, stream_in
-from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly, dearer_tier
+from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly, dearer_tier, without_haste
 from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
 from carrel.relay.splice import drop_items, replace_members
 from carrel.wire.usage import usage_from_openai
@@ -46,6 +46,7 @@ class ResponsesFields(CallFields):
         own = _own_key_only(value, left_out)
         images = sum(_size(part) for part in _parts(value.get("input")))
         return cls(
+            batch=without_haste(value),
             model=model, stream=stream_in(value), max_output=count_in(value, "max_output_tokens", MAX_COUNT),
             own_key_only=own, images=UNBOUNDED if own is not None or left_out else images, left_out=left_out,
         )  # fmt: skip
