@@ -1,9 +1,9 @@
 """How long reports take over the ledger of a busy year: ``python -m tests.bench.report [--rows N] [--json]``.
 
 The rows are written as a gateway writes them, by the ledger's own code in its own batches, spread over 365 days, six
-models at two rate cards, 20 agents, 50 members and a session, of one model, agent and member, for every 25 calls. Then a month is reported, by the
-same code that serves `carrel billing`, each time on a connection of its own; the first time nothing of the file is in
-SQLite's cache. At the end every row is counted anew, which says that the sums are right.
+models at two rate cards, 20 agents, 50 members and a session, of one model, agent and member, for every 25 calls. Then
+a month is reported, by the same code that serves `carrel billing`, each time on a connection of its own. At the end
+every row is counted anew, which says that the sums are right.
 """
 
 import argparse
@@ -68,8 +68,8 @@ def rows(count: int) -> Iterator[Row]:
         started = micros(at)
         yield Row(
             f"{number:028x}", TENANT, started, started + 900_000, f"req_{number:x}", "", f"s-{session:x}",
-            f"agent-{session % 20}", model, counts, number % 3, price.cost(counts), price.snapshot, f"{half:064x}", "ok",
-            False, False, f"member-{session % 50}", "team", "f" * 64,
+            f"agent-{session % 20}", model, counts, number % 3, price.cost(counts), price.snapshot, f"{half:064x}",
+            "ok", False, False, f"member-{session % 50}", "team", "f" * 64,
         )  # fmt: skip
 
 
