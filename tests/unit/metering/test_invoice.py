@@ -78,6 +78,7 @@ numbers = st.integers(min_value=0, max_value=1 << 40)
 
 @given(st.lists(numbers, min_size=5, max_size=5), st.booleans(), st.booleans())
 def test_the_parts_always_make_the_price(tokens: list[int], byo: bool, batch: bool) -> None:
-    counts = TokenCounts(*tokens, tokens[2] // 3)
+    read, cached, written, output, reasoning = tokens
+    counts = TokenCounts(read, cached, written, output, reasoning, written // 3)
     made = invoice(charged(counts, byo=byo, batch=batch), MARCH)
     assert sum((part.amount for line in made.lines for part in line.parts), Decimal(0)) == made.total
