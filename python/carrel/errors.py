@@ -135,6 +135,12 @@ class UpstreamError(CarrelError):
         self.retry_after = retry_after
 
 
+class UpstreamAuth(UpstreamError):
+    """A model provider refused the key that is configured for it: nothing that the caller could mend."""
+
+    code = "upstream_auth"
+
+
 class UpstreamTimeout(UpstreamError):
     """A model provider did not answer, or stopped answering, within the call's deadline."""
 

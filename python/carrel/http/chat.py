@@ -43,9 +43,12 @@ def model_in(body: bytes) -> str:
         value = json.loads(body)
     except (ValueError, RecursionError):
         raise InvalidRequest("The body is not JSON.") from None
-    name = value.get("model") if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        raise InvalidRequest("The body is not a JSON object.")
+    name = value.get("model")
     if not isinstance(name, str) or not name:
-        raise InvalidRequest("`model` is missing: name an agent (`agent:main`) or a model.", param="model")
+        wrong = "is missing" if name is None or name == "" else "is text"
+        raise InvalidRequest(f"`model` {wrong}: name an agent (`agent:main`) or a model.", param="model")
     return name
 
 

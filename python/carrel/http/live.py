@@ -17,7 +17,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Live:
-    """A request in flight. ``ended`` says why the gateway cut it off itself; an ``endless`` one has no deadline."""
+    """A request in flight. ``ended`` says why the gateway cut it off itself; an ``endless`` one has no deadline.
+
+    ``refused`` is the status of a refusal that is being sent: whoever has it may go before the connection is closed.
+    """
 
     task: asyncio.Task[object]
     request_id: RequestId
@@ -25,6 +28,7 @@ class Live:
     connection: web.RequestHandler | None = None
     caller: Caller | None = None
     ended: str = ""
+    refused: int = 0
     endless: bool = False
 
 

@@ -200,13 +200,14 @@ class Server:
         exchange = Exchange(
             request, request_id, self._services, self._limits, self._authenticator, self._tasks, live, control
         )
-        status = 499
+        status = 0
         try:
             response = await self._answer(exchange, first=first)
             status = response.status
             return response
         finally:
             self._live.leave(live)
+            status = status or live.refused or 499
             self._log.write(
                 live, tenant=exchange.tenant_id, method=request.method, route=exchange.route, status=status
             )  # fmt: skip
@@ -263,6 +264,7 @@ class Server:
         if self._draining:
             response.force_close()
         if error.code in _CLOSING or not request.content.is_eof():
+            exchange.live.refused = response.status
             return await answer_and_close(request, response)
         return response
 

@@ -2,12 +2,13 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from carrel import __version__
+from carrel.tenancy.handle import Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,17 @@ class Announcement:
             )
         lines += ["Try:", f'  {command()} chat {self.token_tenant} "run: uname -a; ls | wc -l"{where}']
         return lines
+
+
+def declared(tenants: Iterable[Tenant]) -> list[str]:
+    """Who is there by name, with why nothing runs for whom nothing does. Whose file is gone is not there."""
+    return sorted(_named(one) for one in tenants if not one.removed)
+
+
+def _named(tenant: Tenant) -> str:
+    if not tenant.ready:
+        return f"{tenant.id} (broken)"
+    return f"{tenant.id} (suspended)" if tenant.suspended else str(tenant.id)
 
 
 def command() -> str:

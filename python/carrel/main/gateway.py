@@ -39,7 +39,7 @@ from carrel.http.server import Server
 from carrel.http.services import Services
 from carrel.ids import TenantId, new_request_id
 from carrel.main.access import Access
-from carrel.main.announce import Announcement
+from carrel.main.announce import Announcement, declared
 from carrel.main.backups import BackupKeeping, TenantAtRest, keep_backups
 from carrel.main.disk import DiskUse
 from carrel.main.egress import placeholder_key
@@ -456,9 +456,9 @@ async def _sweep(providers: Providers) -> None:
 
 
 async def _first_token(ground: _Ground, administration: Administration) -> str | None:
-    """A token for the demo tenant where it has none yet."""
+    """A token for the demo tenant where it is served and has none yet."""
     tenant = ground.directory.current.tenants.get(DEMO)
-    if tenant is None or list(ground.tokens.list(tenant)):
+    if tenant is None or tenant.suspended or list(ground.tokens.list(tenant)):
         return None
     order = TokenIssue(name="default", scopes=("chat", "rpc", "admin"))
     try:
@@ -491,18 +491,19 @@ def _runtime_notes(house: House) -> Iterator[str]:
 def _announcement(
     options: GatewayOptions, port: int, ground: _Ground, house: House, *, token: str | None, notes: tuple[str, ...]
 ) -> Announcement:
-    snapshot = ground.directory.current
+    tenants = ground.directory.current.tenants
+    demo = tenants.get(DEMO)
     host = f"[{options.host}]" if ":" in options.host else options.host
     return Announcement(
         url=f"http://{host}:{port}",
         state_dir=options.state_dir,
         tenants_dir=options.tenants_dir,
-        tenants=sorted(snapshot.tenants),
+        tenants=declared(tenants.values()),
         userland=ground.environments.summary(),
         sandbox=house.sandbox,
         notes=notes,
         token=token,
-        token_tenant=DEMO if DEMO in snapshot.tenants else None,
+        token_tenant=DEMO if demo is not None and not demo.suspended else None,
         state_named=options.state_named,
     )
 

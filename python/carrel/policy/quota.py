@@ -17,6 +17,8 @@ from carrel.policy.periods import ONE_DAY, midnight, next_month
 from carrel.policy.pricing import plain
 
 SLOTS: Final = 60
+HELD_SECONDS: Final = 2.0
+"""When to come back where only what calls in flight hold is in the way: they end within seconds, most of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,18 +158,19 @@ def judge_total(
 ) -> Decision:
     """Whether ``worst`` more fits a fixed window beside what is ``used`` and what calls in flight have ``reserved``.
 
-    ``reset`` gives the window's end.
+    ``reset`` gives the window's end. Where it fits but for what is reserved, the wait is not until then.
     """
     total = used + reserved + worst
     if hard is not None and total > hard:
         reset_at = reset(wall)
         wait = max((reset_at - wall).total_seconds(), 1.0)
         held = f" and {_text(reserved)} held by calls in flight" if reserved else ""
+        soon = "Room comes free as these calls end, and all of it" if used + worst <= hard else "It opens again"
         message = (
             f"The quota {quota} ({_text(hard)}) leaves too little: {_text(used)} used{held}, and this call may take "
-            f"{_text(worst)}. It opens again at {reset_at.isoformat(timespec='seconds')}; a lower max_tokens may fit."
+            f"{_text(worst)}. {soon} at {reset_at.isoformat(timespec='seconds')}; a lower max_tokens may fit."
         )
-        return Decision(Refusal(quota, wait, reset_at, message))
+        return Decision(Refusal(quota, wait if used + worst > hard else min(wait, HELD_SECONDS), reset_at, message))
     return _PASSES_SOFT if soft is not None and total > soft else _FITS
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from carrel.errors import UpstreamError
+from carrel.errors import UpstreamAuth, UpstreamError
 from carrel.telemetry import escape_text
 
 MAX_MESSAGE: Final = 500
@@ -83,7 +83,8 @@ def status_error(
         404: f"does not know that model or endpoint ({status})",
         429: "is limiting requests (429)",
     }.get(status, f"answered {status}")
-    return UpstreamError(
+    kind = UpstreamAuth if status in (401, 403) else UpstreamError
+    return kind(
         f"Provider {provider!r} {what}" + (f": {said}" if said else "."),
         status=status,
         retryable=is_retryable(status),

@@ -31,8 +31,18 @@ def model_in(value: dict[str, Any]) -> str:
     """The model that is named."""
     model = value.get("model")
     if not isinstance(model, str) or not model:
-        raise InvalidRequest("`model` is missing: name a model.", param="model")
+        wrong = "is missing" if model is None or model == "" else "is text"
+        raise InvalidRequest(f"`model` {wrong}: name a model.", param="model")
     return model
+
+
+def messages_in(value: dict[str, Any]) -> list[Any]:
+    """The messages of a call."""
+    messages = value.get("messages")
+    if not isinstance(messages, list):
+        wrong = "is missing" if messages is None else "is not a list"
+        raise InvalidRequest(f"`messages` {wrong}: give a list of messages.", param="messages")
+    return messages
 
 
 def stream_in(value: dict[str, Any]) -> bool:

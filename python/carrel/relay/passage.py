@@ -11,7 +11,7 @@ import structlog
 
 from carrel.clock import Clock
 from carrel.declare.rate_card import TokenCounts
-from carrel.errors import CarrelError, StorageFull, UpstreamError, UpstreamTimeout
+from carrel.errors import CarrelError, StorageFull, UpstreamAuth, UpstreamError, UpstreamTimeout
 from carrel.ids import RequestId
 from carrel.policy.calls import Outcome, Reservation
 from carrel.policy.estimate import likely
@@ -29,12 +29,6 @@ WHOLE_BYTES: Final = 1 << 20
 """An answer up to this length is read whole before it is passed on; a longer one is passed on as it comes."""
 END_BYTES: Final = 64 << 10
 ERROR_BYTES: Final = 64 << 10
-
-
-class UpstreamAuth(UpstreamError):
-    """The provider refused the gateway's own key: nothing that the caller could mend."""
-
-    code = "upstream_auth"
 
 
 @dataclass(slots=True)
@@ -282,8 +276,8 @@ def _status_error(target: Target, head: Head, body: bytes, *, now: datetime) -> 
     error = status_error(
         target.name, status=head.status, body=said, headers=head.headers, secret=target.secret, now=now
     )  # fmt: skip
-    if head.status in (401, 403):
-        return UpstreamAuth(error.message, status=head.status)
+    if isinstance(error, UpstreamAuth):
+        return error
     inner = said.get("error") if isinstance(said, dict) else None
     if isinstance(inner, dict):
         for name in ("type", "code", "param"):

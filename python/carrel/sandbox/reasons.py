@@ -43,6 +43,10 @@ _ENDED: Final[dict[KillReason, tuple[str, str]]] = {
     "cancelled": ("it was cancelled", ""),
     "launcher_lost": ("the sandbox was lost", "Run it again."),
 }  # fmt: skip
+_CHOSEN: Final = (
+    "it was over the {wall_seconds:g} s that the call gave it (timeout_seconds)",
+    "Do less at once, or give it more: {most:g} s at most (sandbox.wall_seconds).",
+)
 _MET: Final[tuple[tuple[tuple[bytes, ...], str], ...]] = (
     ((b"MemoryError", b"Cannot allocate memory", b"out of memory", b"bad_alloc"),
      "memory is limited to {memory} (sandbox.memory_bytes)"),
@@ -55,12 +59,14 @@ _MET: Final[tuple[tuple[tuple[bytes, ...], str], ...]] = (
 """What programs say as they run into a limit, and the limit that such words are usually about."""
 
 
-def ending(outcome: Outcome, limits: SandboxConfig) -> str:
-    """How it ended. ``limits`` are those that it ran with."""
+def ending(outcome: Outcome, limits: SandboxConfig, *, most_seconds: float | None = None) -> str:
+    """How it ended. ``limits`` are those that it ran with; of its time, ``most_seconds`` is what it could have had."""
     values = _values(limits)
     if outcome.killed is not None:
-        reason, advice = _ENDED[outcome.killed]
-        return f"killed: {reason.format_map(values)}; everything it had started was ended. {advice}".strip()
+        chosen = outcome.killed == "wall_clock" and most_seconds is not None and limits.wall_seconds < most_seconds
+        reason, advice = _CHOSEN if chosen else _ENDED[outcome.killed]
+        told = f"killed: {reason}; everything it had started was ended. {advice}"
+        return told.format_map(values | {"most": most_seconds}).strip()
     if outcome.exit_code is None:
         text = f"ended by signal {outcome.signal}"
         if outcome.signal == _SIGKILL:

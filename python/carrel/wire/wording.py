@@ -43,6 +43,8 @@ def wording(problem: ErrorDetails) -> str:
         return "there is no such field"
     if kind in _WANTED:
         return f"{_WANTED[kind]} is wanted, not {_kind(problem.get('input'))}"
+    if kind == "string_pattern_mismatch":
+        return f"text that fits {context.get('pattern')} is wanted"
     if kind in _SIZES and isinstance(context.get(_SIZES[kind][1]), int):
         bound, name, what = _SIZES[kind]
         count = context[name]

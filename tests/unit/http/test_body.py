@@ -13,7 +13,7 @@ from carrel.errors import InvalidRequest
 from carrel.http.body import parse_model, path_of
 from carrel.http.services import Limits
 from tests.fakes.edge import Edge, bearer, chat_body, running_edge, token_of
-from tests.fakes.patience import PATIENCE, soon
+from tests.fakes.patience import PATIENCE, eventually, soon
 
 ACME = bearer(token_of("acme"))
 HEAD = (
@@ -69,6 +69,20 @@ async def test_a_body_announced_as_too_large_is_refused_before_it_is_read(edge: 
     assert body["error"]["code"] == "too_large"  # type: ignore[index] # JSON
     assert await pour(writer, b"x" * 65536, up_to=100_000_000) < 50_000_000
     writer.close()
+
+
+async def test_who_goes_with_the_refusal_in_hand_was_refused_and_did_not_go_away(edge: Edge) -> None:
+    reader, writer = await connect(edge)
+    writer.write((HEAD + "Content-Length: 100000000\r\n\r\n").encode())
+    assert (await answer(reader))[0] == 413
+    writer.transport.abort()
+
+    def counted(status: int) -> bool:
+        line = f'carrel_requests_total{{route="/v1/chat/completions",status="{status}",tenant="acme"}}'
+        return line in edge.services.metrics.render().decode()
+
+    await eventually(lambda: counted(413))
+    assert not counted(499)
 
 
 async def test_a_body_that_grows_too_large_on_the_way_is_refused(edge: Edge) -> None:

@@ -37,7 +37,7 @@ async def test_an_agent_a_model_and_an_unknown_name(edge: Edge, client: aiohttp.
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        (b"", None), (b"nope", None), (b"[1]", "model"), (b'{"messages":[]}', "model"), (b'{"model":7}', "model"),
+        (b"", None), (b"nope", None), (b"[1]", None), (b'{"messages":[]}', "model"), (b'{"model":7}', "model"),
         (b'{"model":"agent:main"}', "messages"), (b'{"model":"agent:main","messages":"x"}', "messages"),
         (b'{"model":"agent:main","messages":[{"role":"robot","content":"x"}]}', "messages[0].role"),
         (b'{"a":' * 20_000, None),

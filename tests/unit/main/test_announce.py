@@ -2,7 +2,8 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from carrel.main.announce import Announcement
+from carrel.main.announce import Announcement, declared
+from tests.fakes.tenants import make_tenant
 
 
 def announcement(token: str | None, tenant: str | None = "demo", count: int = 2) -> Announcement:
@@ -24,6 +25,12 @@ def test_a_new_token_stands_on_a_line_of_its_own() -> None:
     announcement("tk_demo_" + "a" * 32).write(out)
     assert "tk_demo_" + "a" * 32 in out.getvalue().splitlines()
     assert 'chat demo "run: uname -a; ls | wc -l"' in out.getvalue()
+
+
+def test_who_is_there_is_who_is_declared_and_for_whom_nothing_runs_is_told(tmp_path: Path) -> None:
+    here, idle, gone, broken = (make_tenant(tmp_path, name, suspended=name != "d") for name in ("d", "c", "b", "a"))
+    tenants = [here, idle, replace(gone, removed=True), replace(broken, ready=False)]
+    assert declared(tenants) == ["a (broken)", "c (suspended)", "d"]
 
 
 def test_a_token_issued_before_is_not_shown() -> None:

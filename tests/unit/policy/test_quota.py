@@ -99,9 +99,22 @@ def test_totals(used: int, reserved: int, worst: int, hard: int | None, *, fits:
         assert (decision.refusal is None) == fits
         if decision.refusal is not None:
             error = decision.refusal.error()
-            assert error.retry_after == 10
+            assert error.retry_after == (10 if used + worst > (hard or 0) else 2)
             assert error.reset_at == datetime(2026, 4, 1, tzinfo=UTC)
             assert error.details["quota"] == "tokens_per_day"
+
+
+def test_what_only_calls_in_flight_keep_from_fitting_may_come_back_soon() -> None:
+    held, used_up = (
+        judge_total(quota="q", used=used, reserved=6, worst=5, hard=10, soft=None, reset=day_reset, wall=WALL).refusal
+        for used in (5, 6)
+    )
+    assert held is not None
+    assert used_up is not None
+    assert (held.retry_after, used_up.retry_after) == (2, 10)
+    assert held.reset_at == used_up.reset_at
+    assert "Room comes free as these calls end" in held.message
+    assert "It opens again at" in used_up.message
 
 
 def test_a_soft_total_warns() -> None:

@@ -96,7 +96,7 @@ def test_status_errors() -> None:
     assert (error.status, error.retryable, error.retry_after) == (429, True, 2.0)
     plain = status_error("x", status=401, body=None, headers={}, secret="", now=NOW)
     assert plain.message == "Provider 'x' refused the key that is configured for it (401)."
-    assert not plain.retryable
+    assert (plain.code, error.code, plain.retryable) == ("upstream_auth", "upstream_error", False)
     assert connection_error("x", reason="ConnectError").retryable
 
 

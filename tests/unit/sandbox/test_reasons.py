@@ -38,6 +38,14 @@ def test_a_limit_is_named_with_its_value(reason: KillReason, value: str) -> None
     assert value in ending(replace(FINE, exit_code=None, signal=9, killed=reason), LIMITS)
 
 
+def test_a_time_that_the_call_chose_is_told_as_its_own() -> None:
+    late = replace(FINE, exit_code=None, signal=9, killed="wall_clock")
+    told = ending(late, LIMITS, most_seconds=60.0)
+    assert "over the 7 s that the call gave it (timeout_seconds)" in told
+    assert "60 s at most (sandbox.wall_seconds)" in told
+    assert ending(late, LIMITS, most_seconds=7.0) == ending(late, LIMITS)
+
+
 def test_what_ended_by_itself_has_no_verdict() -> None:
     assert ending(FINE, LIMITS) == "exit code 0"
     assert ending(replace(FINE, exit_code=3), LIMITS) == "exit code 3"

@@ -22,6 +22,7 @@ class Shape(BaseModel):
     items: Annotated[list[str], Field(min_length=1, max_length=2)] = ["a"]
     inner: Inner = Inner(name="x")
     kind: Literal["one", "two"] = "one"
+    name: Annotated[str, Field(pattern="^[a-z]+$")] = "x"
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,7 @@ class Shape(BaseModel):
         ({"items": {}}, "a list is wanted, not an object"),
         ({"items": []}, "at least 1 item is wanted"),
         ({"items": ["a", "b", "c"]}, "at most 2 items are wanted"),
+        ({"name": "No"}, "text that fits ^[a-z]+$ is wanted"),
         ({"inner": []}, "an object is wanted, not a list"),
         ({"inner": {}}, "it is missing"),
         ({"kind": "three"}, "it must be 'one' or 'two'"),

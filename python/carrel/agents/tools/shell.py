@@ -36,13 +36,14 @@ class Shell:
     )  # fmt: skip
 
     async def run(self, arguments: dict[str, Any], setting: ToolSetting) -> ToolOutcome:
-        seconds = min(float(arguments.get("timeout_seconds", setting.limits.wall_seconds)), setting.limits.wall_seconds)
+        most = setting.limits.wall_seconds
+        seconds = min(float(arguments.get("timeout_seconds", most)), most)
         outcome, limits = await run_in_sandbox(("-c", arguments["command"]), setting, seconds=seconds, kept=True)
         content = await fitted(combined(outcome), setting, dropped=outcome.output_dropped)
         line_end = "" if not content or content.endswith("\n") else "\n"
         note = f"[{outcome.note}]\n" if outcome.note else ""
         return ToolOutcome(
-            f"{content}{line_end}{note}[{ending(outcome, limits)}]",
+            f"{content}{line_end}{note}[{ending(outcome, limits, most_seconds=most)}]",
             is_error=outcome.killed is not None or outcome.exit_code != 0,
             ending=outcome.killed or "",
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self
 
 from carrel.errors import InvalidRequest
-from carrel.relay.body import MAX_COUNT, count_in, model_in, parse_body, stream_in
+from carrel.relay.body import MAX_COUNT, count_in, messages_in, model_in, parse_body, stream_in
 from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly, dearer_tier, without_haste
 from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
 from carrel.relay.splice import add_member, replace_members
@@ -37,9 +37,7 @@ class ChatFields(CallFields):
     def read(cls, body: bytes) -> Self:
         value = parse_body(body)
         model = model_in(value)
-        messages = value.get("messages")
-        if not isinstance(messages, list):
-            raise InvalidRequest("`messages` is missing: a list of messages.", param="messages")
+        messages = messages_in(value)
         stream = stream_in(value)
         options = value.get("stream_options")
         if options is not None and not isinstance(options, dict):

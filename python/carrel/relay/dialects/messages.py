@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self
 
 from carrel.errors import InvalidRequest
-from carrel.relay.body import MAX_COUNT, count_in, model_in, parse_body, stream_in
+from carrel.relay.body import MAX_COUNT, count_in, messages_in, model_in, parse_body, stream_in
 from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, OwnKeyOnly, dearer_tier
 from carrel.relay.observe import ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
 from carrel.wire.anthropic_answer import error_body
@@ -41,9 +41,7 @@ class MessagesFields(CallFields):
     @classmethod
     def _from(cls, value: dict[str, Any], *, stream: bool, max_output: int | None) -> Self:
         model = model_in(value)
-        messages = value.get("messages")
-        if not isinstance(messages, list):
-            raise InvalidRequest("`messages` is missing: a list of messages.", param="messages")
+        messages = messages_in(value)
         own = _own_key_only(value, messages)
         return cls(
             model=model, stream=stream, max_output=max_output, own_key_only=own,

@@ -30,8 +30,9 @@ async def test_time_runs_out_and_the_most_is_the_tenants(rig: Rig) -> None:
     assert outcome.is_error
     assert "begun\n[killed: it was over its time of 2 s" in outcome.content
     assert rig.sandbox.jobs[0][1].limits.wall_seconds == 2
-    await rig.run(Shell(), command="true", timeout_seconds=0.1)
+    chosen = await rig.run(Shell(), command="sleep 600", timeout_seconds=0.1)
     assert rig.sandbox.jobs[1][1].limits.wall_seconds == 0.1
+    assert "the 0.1 s that the call gave it (timeout_seconds)" in chosen.content
 
 
 async def test_output_is_shown_while_it_runs(rig: Rig) -> None:
