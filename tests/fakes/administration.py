@@ -19,6 +19,7 @@ class FakeAdministration:
     tokens_of: dict[str, dict[str, str]] = field(default_factory=dict)
     members_of: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    orders: list[control.QuotaUpdate] = field(default_factory=list)
 
     def _note(self, what: str, tenant_id: str, by: control.Actor) -> None:
         self.asked.append((what, tenant_id, by.name))
@@ -94,6 +95,13 @@ class FakeAdministration:
         self, tenant_id: TenantId, order: control.QuotaUpdate, *, by: control.Actor
     ) -> control.TenantView:
         self._note(f"quota {sorted(order.model_fields_set)}", tenant_id, by)
+        self.orders.append(order)
+        return await self.show(tenant_id)
+
+    async def resize(
+        self, tenant_id: TenantId, order: control.TenantResize, *, by: control.Actor
+    ) -> control.TenantView:
+        self._note(f"resize {order.model_dump(mode='json', exclude_unset=True)}", tenant_id, by)
         return await self.show(tenant_id)
 
     async def plans(self) -> object:

@@ -38,6 +38,7 @@ from carrel.policy.periods import Period
 from carrel.policy.pricing import price_for
 from carrel.providers.demo import DemoProvider
 from carrel.providers.protocol import Provider
+from carrel.reconcile.quota_requests import QuotaRequests
 from carrel.relay.answer import Answer, Caller
 from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.dialects.protocol import CallFields
@@ -389,10 +390,13 @@ async def running_edge(
     hub, once, tasks = Hub(clock=SystemClock()), OnceStore(), Tasks("edge")
     told = ToldAgents(overrides.pop("agents", agents), hub)
     sends = Sends(told, tasks=tasks)
+    administration, audit = FakeAdministration(directory), FakeAudit()
+    asked = QuotaRequests(clock=SystemClock(), audit=audit, declares=administration, hub=hub)
     fields: Mapping[str, Any] = {
-        "directory": directory, "tokens": tokens, "agents": told, "sessions": sessions, "meter": meter,
-        "relay": relay, "providers": OneProvider(), "administration": FakeAdministration(directory),
-        "reconciler": FakeReconciler(), "audit": FakeAudit(), "sandboxes": FakeSandboxes(),
+        "quota_requests": asked, "directory": directory, "tokens": tokens, "agents": told, "sessions": sessions,
+        "meter": meter,
+        "relay": relay, "providers": OneProvider(), "administration": administration,
+        "reconciler": FakeReconciler(), "audit": audit, "sandboxes": FakeSandboxes(),
         "secrets": FakeSecrets(), "packages": FakePackages(), "access": FakeAccess(), "snapshots": FakeSnapshots(),
         "disk": disk, "backups": FakeBackups(),
         "hub": hub, "sends": sends,

@@ -28,6 +28,7 @@ M = TypeVar("M", bound=BaseModel)
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 120.0
 STREAM_STALL_SECONDS: Final = 180.0
+MOST_AT_ONCE: Final = "1000"
 _MAX_KEY_BYTES: Final = 4096
 _MAX_SHOWN: Final = 500
 
@@ -56,6 +57,24 @@ def request_text(target: Target, path: str, query: Mapping[str, str] | None = No
     async def work() -> str:
         async with Client(target) as client, told_when_slow():
             return await client.text("GET", path, query=query)
+
+    return ask(work())
+
+
+def listed(target: Target, path: str, model: type[M], of: str, query: Mapping[str, str] | None = None) -> list[Any]:
+    """All entries of the list at ``path``, page after page; ``of`` is the field of ``model`` that has them."""
+
+    async def work() -> list[Any]:
+        found: list[Any] = []
+        cursor: dict[str, str] = {}
+        async with Client(target) as client, told_when_slow():
+            while True:
+                page = understand(model, await client.get(path, {**(query or {}), "limit": MOST_AT_ONCE, **cursor}))
+                found += getattr(page, of)
+                after: str | None = getattr(page, "next", None)
+                if after is None:
+                    return found
+                cursor = {"cursor": after}
 
     return ask(work())
 

@@ -14,7 +14,10 @@ from carrel.wire.wording import wording
 
 M = TypeVar("M", bound=BaseModel)
 _PARSERS: Final[Mapping[str, Callable[[str], str]]] = {"id": parse_tenant_id, "session": parse_session_id}
-_NAMES: Final = {"scopes": "--scope", "message": "MESSAGE", "packages": "--package"}
+NONE: Final = "none"
+"""The word that takes a value away."""
+_UNITS: Final[Mapping[str, int]] = {"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
+_NAMES: Final = {"scopes": "--scope", "message": "MESSAGE", "packages": "--package", "memory_bytes": "--memory"}
 """What fields are called in the command's words, where that is not their own name."""
 
 
@@ -57,3 +60,9 @@ def tenant_path(tenant: str, *below: str) -> str:
         return path_of("tenants", parse_tenant_id(tenant), *below)
     except InvalidRequest as error:
         raise WrongUsage(error.message) from error
+
+
+def size(text: str) -> str:
+    """``text`` in bytes, its unit multiplied out; what is none is told of by who judges the order."""
+    number, power = text[:-3].strip(), _UNITS.get(text[-3:])
+    return str(int(number) << power) if power is not None and number.isascii() and number.isdigit() else text

@@ -1,24 +1,22 @@
 """`carrel tenants quota`: what a tenant may use, and what it has used."""
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
 from carrel.cli import screen
-from carrel.cli.client import request, understand
+from carrel.cli.client import listed, request, understand
 from carrel.cli.failures import DONE, WrongUsage
 from carrel.cli.options import HERE, Target
-from carrel.cli.orders import order, tenant_path
+from carrel.cli.orders import NONE, order, size, tenant_path
 from carrel.cli.tenants import TenantArgument
-from carrel.wire import control
+from carrel.wire import control, quotas
 
-NO_LIMIT: Final = "none"
+_FORMS: Final = f"`HARD`, `HARD:SOFT` or `:SOFT`; `{NONE}` takes the limit away."
+Limit = Annotated[str | None, Parameter(help=_FORMS)]
 
-Limit = Annotated[str | None, Parameter(help=f"`{NO_LIMIT}` takes the limit away.")]
-
-Size = Annotated[str | None, Parameter(help=f"Bytes, or with a unit as `5GiB`. `{NO_LIMIT}` takes the limit away.")]
-_UNITS: Final = {"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
+Size = Annotated[str | None, Parameter(help=f"Bytes, or with a unit as `5GiB`. {_FORMS}")]
 
 
 def show(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
@@ -36,12 +34,14 @@ def show(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
     return DONE
 
 
-def _bytes(text: str | None) -> str | None:
-    """``text`` with its unit multiplied out; what is none is told of by who judges the order."""
-    if text is None:
+def _limit(text: str) -> object:
+    """What is said of one quota; what is no number is told of by who judges the order."""
+    if text == NONE:
         return None
-    number, power = text[:-3].strip(), _UNITS.get(text[-3:])
-    return str(int(number) << power) if power is not None and number.isascii() and number.isdigit() else text
+    hard, colon, soft = text.partition(":")
+    if not colon:
+        return size(hard)
+    return {name: size(part) for name, part in (("hard", hard), ("soft", soft)) if part and part != NONE}
 
 
 def _minute(when: str | None) -> str | None:
@@ -71,7 +71,7 @@ def update(
     snapshots_bytes: Size = None,
     target: Target = HERE,
 ) -> int:
-    """Set hard limits in the tenant's file. What is left out stays as it is."""
+    """Set limits in the tenant's file. What is left out stays as it is, a soft limit beside a new hard one too."""
     given = {
         "tokens_per_day": tokens_per_day,
         "tokens_per_month": tokens_per_month,
@@ -80,11 +80,11 @@ def update(
         "requests_per_second": requests_per_second,
         "requests_per_minute": requests_per_minute,
         "requests_per_hour": requests_per_hour,
-        "disk_bytes": _bytes(disk_bytes),
+        "disk_bytes": disk_bytes,
         "disk_files": disk_files,
-        "snapshots_bytes": _bytes(snapshots_bytes),
+        "snapshots_bytes": snapshots_bytes,
     }
-    limits = {key: None if text == NO_LIMIT else text for key, text in given.items() if text is not None}
+    limits = {key: _limit(text) for key, text in given.items() if text is not None}
     if not limits:
         raise WrongUsage("There is nothing to set: name a limit, as --tokens-per-day 100000.")
     document = request(target, "PATCH", tenant_path(tenant, "quota"), order(control.QuotaUpdate, limits))
@@ -92,3 +92,49 @@ def update(
         screen.show_json(document)
         return DONE
     return show(tenant, target=target)
+
+
+def requests(
+    tenant: Annotated[str | None, Parameter(name="ID", help="One tenant's; all by default.")] = None,
+    /,
+    *,
+    target: Target = HERE,
+) -> int:
+    """List what tenants ask for beyond their quotas, the newest first."""
+    path = "/v1/quota-requests" if tenant is None else tenant_path(tenant, "quota", "requests")
+    found = listed(target, path, quotas.QuotaRequestList, "requests")
+    if target.json:
+        screen.show_json({"requests": [one.model_dump(mode="json") for one in found]})
+        return DONE
+    if not found:
+        screen.note("Nobody has asked for anything.")
+        return DONE
+    rows = [
+        (one.id, one.tenant, one.quota, one.limit, one.state, one.granted, screen.moment(one.asked), one.reason)
+        for one in found
+    ]
+    screen.table(("REQUEST", "TENANT", "QUOTA", "ASKED", "STATE", "GRANTED", "WHEN", "REASON"), rows)
+    return DONE
+
+
+def decide(
+    tenant: TenantArgument,
+    request_id: Annotated[str, Parameter(name="REQUEST", help="Its id, as `carrel tenants quota requests` shows it.")],
+    decision: Annotated[Literal["approve", "reject"], Parameter(name="DECISION", help="What becomes of it.")],
+    /,
+    *,
+    limit: Annotated[str | None, Parameter(help="Grant this limit instead of the one that is asked for.")] = None,
+    note: Annotated[str, Parameter(help="What the tenant is told.")] = "",
+    target: Target = HERE,
+) -> int:
+    """Decide a request for a higher quota. What is approved is written into the tenant's file, and in force."""
+    given = {"decision": decision, "note": note, **({"limit": size(limit)} if limit is not None else {})}
+    path = tenant_path(tenant, "quota", "requests", request_id, "decision")
+    document = request(target, "POST", path, order(quotas.QuotaDecision, given))
+    if target.json:
+        screen.show_json(document)
+        return DONE
+    decided = understand(quotas.QuotaRequestView, document)
+    granted = f", {decided.granted}" if decided.granted is not None else ""
+    screen.say(f"{decided.quota} of {decided.tenant}: {decided.state}{granted}.")
+    return DONE

@@ -6,9 +6,9 @@ from cyclopts import Parameter
 
 from carrel.cli import screen
 from carrel.cli.client import request, understand
-from carrel.cli.failures import DONE
+from carrel.cli.failures import DONE, WrongUsage
 from carrel.cli.options import HERE, Target
-from carrel.cli.orders import order, tenant_path
+from carrel.cli.orders import NONE, order, size, tenant_path
 from carrel.wire import control
 
 TenantArgument = Annotated[str, Parameter(name="ID", help="The tenant.")]
@@ -71,6 +71,32 @@ def suspend(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
 def resume(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
     """Let a suspended tenant work again."""
     return _show(target, request(target, "POST", tenant_path(tenant, "resume")))
+
+
+def resize(
+    tenant: TenantArgument,
+    /,
+    *,
+    plan: Annotated[str | None, Parameter(help=f"One of the plans in _plans.yaml; `{NONE}` for no plan.")] = None,
+    memory: Annotated[str | None, Parameter(help="Memory of its sandbox: bytes, or with a unit as `2GiB`.")] = None,
+    cpus: Annotated[str | None, Parameter(help="Processors of its sandbox at a time, as `1.5`.")] = None,
+    cpu_seconds: Annotated[str | None, Parameter(help="Processor time of one run.")] = None,
+    pids: Annotated[str | None, Parameter(help="Processes and threads of its sandbox.")] = None,
+    concurrent: Annotated[str | None, Parameter(help="Runs at a time.")] = None,
+    target: Target = HERE,
+) -> int:
+    """Put a tenant on another plan, or change what its sandbox has: in force with the next request.
+
+    `none` takes away what the tenant's own file says, so that what its plan says holds again.
+    """
+    given = {
+        "plan": plan, "memory_bytes": None if memory is None else size(memory), "cpus": cpus,
+        "cpu_seconds": cpu_seconds, "pids": pids, "concurrent": concurrent,
+    }  # fmt: skip
+    changes = {name: None if text == NONE else text for name, text in given.items() if text is not None}
+    if not changes:
+        raise WrongUsage("There is nothing to change: name a plan, as --plan pro, or a limit, as --memory 2GiB.")
+    return _show(target, request(target, "POST", tenant_path(tenant, "resize"), order(control.TenantResize, changes)))
 
 
 def _show(target: Target, document: object) -> int:

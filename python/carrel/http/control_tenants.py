@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from carrel.errors import InvalidRequest
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Query, Route
-from carrel.http.rpc.tenants import disk_states, quota_line
 from carrel.http.rpc_endpoint import answer
 from carrel.wire import control
 
@@ -83,21 +82,12 @@ async def revoke_token(exchange: Exchange) -> web.StreamResponse:
     return web.Response(status=204)
 
 
-async def show_quota(exchange: Exchange) -> web.StreamResponse:
-    """A tenant's quotas in use."""
-    tenant = exchange.subject_or_self
-    calls = await exchange.services.meter.quota_status(tenant)
-    states = (*calls, *await disk_states(exchange.services, tenant))
-    lines = tuple(control.QuotaLine.model_validate(quota_line(s).model_dump()) for s in states)
-    return reply(control.QuotaView(tenant=tenant.id, quotas=lines))
-
-
-async def update_quota(exchange: Exchange) -> web.StreamResponse:
-    """Set hard limits; what is left out stays, null takes a limit away."""
+async def resize_tenant(exchange: Exchange) -> web.StreamResponse:
+    """Put a tenant on another plan, or change what its sandbox has."""
     tenant = exchange.subject()
-    order = await exchange.model(control.QuotaUpdate)
-    work = exchange.services.administration.quota_update(tenant.id, order, by=exchange.actor)
-    return reply(await exchange.finish(work, name="update quota"))
+    order = await exchange.model(control.TenantResize)
+    work = exchange.services.administration.resize(tenant.id, order, by=exchange.actor)
+    return reply(await exchange.finish(work, name="resize tenant"))
 
 
 async def tenant_rpc(exchange: Exchange) -> web.StreamResponse:
@@ -127,6 +117,8 @@ ROUTES: Final = (
           result=control.TenantView),
     Route("POST", "/v1/tenants/{id}/resume", resume_tenant, "operator-write", "Resume a tenant.",
           result=control.TenantView),
+    Route("POST", "/v1/tenants/{id}/resize", resize_tenant, "operator-write", "Another plan, or another size.",
+          body=control.TenantResize, result=control.TenantView),
     Route("GET", "/v1/tenants/{id}/tokens", list_tokens, "operator-read", "A tenant's tokens, by prefix.",
           result=control.TokenList),
     Route("POST", "/v1/tenants/{id}/tokens", issue_token, "operator-write", "Issue a token, shown once.",
@@ -134,9 +126,6 @@ ROUTES: Final = (
     Route("POST", "/v1/tenants/{id}/tokens/rotate", rotate_token, "operator-write", "Replace a token.",
           body=control.TokenRotate, result=control.TokenIssued),
     Route("DELETE", "/v1/tenants/{id}/tokens/{name}", revoke_token, "operator-write", "Revoke a token.", status=204),
-    Route("GET", "/v1/tenants/{id}/quota", show_quota, "reader", "Quotas in use.", result=control.QuotaView),
-    Route("PATCH", "/v1/tenants/{id}/quota", update_quota, "operator-write", "Set hard limits.",
-          body=control.QuotaUpdate, result=control.TenantView),
     Route("POST", "/v1/tenants/{id}/rpc", tenant_rpc, "operator-write", "JSON-RPC as that tenant.",
           dialect="jsonrpc", query=(_MEMBER,)),
 )  # fmt: skip

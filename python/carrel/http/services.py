@@ -1,6 +1,6 @@
 """What the edges need of the house, as small protocols that the composition root satisfies."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.dialects.protocol import CallFields
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
-from carrel.wire import backups, control, revisions, rpc
+from carrel.wire import backups, control, quotas, revisions, rpc
 from carrel.wire.conversation import Message
 
 
@@ -225,7 +225,24 @@ class Administration(Protocol):
     async def quota_update(
         self, tenant_id: TenantId, order: control.QuotaUpdate, *, by: control.Actor
     ) -> control.TenantView: ...
+    async def resize(
+        self, tenant_id: TenantId, order: control.TenantResize, *, by: control.Actor
+    ) -> control.TenantView: ...
     async def plans(self) -> object: ...
+
+
+class QuotaRequests(Protocol):
+    """What tenants ask for beyond their quotas."""
+
+    async def ask(
+        self, tenant: Tenant, *, quota: quotas.QuotaName, limit: str, reason: str, by: control.Actor,
+        request: str | None = None,
+    ) -> quotas.QuotaRequestView: ...  # fmt: skip
+    async def list(self, tenant: Tenant) -> Sequence[quotas.QuotaRequestView]: ...
+    async def all(self, tenants: Iterable[Tenant]) -> Sequence[quotas.QuotaRequestView]: ...
+    async def decide(
+        self, tenant: Tenant, request: str, order: quotas.QuotaDecision, *, by: control.Actor
+    ) -> quotas.QuotaRequestView: ...
 
 
 class Reconciler(Protocol):
@@ -423,6 +440,7 @@ class Services:
     backups: BackupKeeping | None = None
     disk: DiskUse | None = None
     keyed: Keyed | None = None
+    quota_requests: QuotaRequests | None = None
     engines: Engines | None = None
     history: History | None = None
     git: Git | None = None

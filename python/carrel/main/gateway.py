@@ -67,6 +67,7 @@ from carrel.reconcile.administration import Administration
 from carrel.reconcile.final_archive import FinalArchive
 from carrel.reconcile.own_settings import OwnSettings
 from carrel.reconcile.package_choice import PackageChoice
+from carrel.reconcile.quota_requests import QuotaRequests
 from carrel.reconcile.reconciler import Reconciler
 from carrel.reconcile.status import Applied
 from carrel.relay.relay import Relay
@@ -416,6 +417,9 @@ def _build(
         backups=_backups(options, ground, talk, stack),
         history=History(past=ground.declared.place, reconciler=ground.reconciler, audit=ground.audit),
         git=ground.declared.service,
+        quota_requests=QuotaRequests(
+            clock=ground.clock, audit=ground.audit, declares=administration, hub=talk.hub
+        ),
     )  # fmt: skip
     server = Server(services)
     stack.push_async_callback(server.stop, options.drain_seconds)

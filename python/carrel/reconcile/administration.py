@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from carrel.declare.quotas import Quotas
 from carrel.errors import CarrelError, Conflict, Forbidden, InvalidRequest, NotFound, Unavailable
 from carrel.ids import TenantId, parse_tenant_id
 from carrel.reconcile.declarations import Declarations, Place, Settles
@@ -155,17 +156,44 @@ class Administration:
     ) -> control.TenantView:
         """Change the quotas that ``order`` names; null takes one away."""
         tenant = self._directory.current.tenant(tenant_id)
-        changes: dict[str, object] = {name: getattr(order, name) for name in sorted(order.model_fields_set)}
-        before = tenant.config.quotas.model_dump(mode="json", include=set(changes))
+        quotas = tenant.config.quotas
+        changes = {name: _limit(quotas, name, getattr(order, name)) for name in sorted(order.model_fields_set)}
+        before = quotas.model_dump(mode="json", include=set(changes))
 
         async def update() -> str | None:
-            wanted: dict[tuple[str, ...], object] = {
-                ("quotas", name): DELETE if value is None else value for name, value in changes.items()
-            }
+            wanted: dict[tuple[str, ...], object] = {}
+            for name, value in changes.items():
+                if isinstance(value, dict):
+                    # What was there may be a number: it makes way.
+                    wanted["quotas", name] = DELETE
+                    wanted |= {("quotas", name, key): limit for key, limit in value.items()}
+                else:
+                    wanted["quotas", name] = DELETE if value is None else value
             return await self._declarations.update(tenant_id, wanted, what="Change quotas of", by=by)
 
-        after = {k: str(v) if isinstance(v, Decimal) else v for k, v in changes.items()}
+        after = order.model_dump(mode="json", exclude_unset=True)
         await self._recorded("tenants.quota", tenant_id, by, update, before=before, after=after)
+        return await self.show(tenant_id)
+
+    async def resize(
+        self, tenant_id: TenantId, order: control.TenantResize, *, by: control.Actor
+    ) -> control.TenantView:
+        """Put the tenant on another plan, or change what its sandbox has; null takes the tenant's own limit away."""
+        tenant = self._directory.current.tenant(tenant_id)
+        changes: dict[tuple[str, ...], object] = {}
+        before: dict[str, object] = {}
+        for name in sorted(order.model_fields_set):
+            value = getattr(order, name)
+            changes[("plan",) if name == "plan" else ("sandbox", name)] = DELETE if value is None else value
+            before[name] = getattr(tenant.config if name == "plan" else tenant.config.sandbox, name)
+        if not changes:
+            raise InvalidRequest("There is nothing to change: name a plan, or a limit of the sandbox.")
+
+        async def update() -> str | None:
+            return await self._declarations.update(tenant_id, changes, what="Resize", by=by)
+
+        after = order.model_dump(mode="json", exclude_unset=True)
+        await self._recorded("tenants.resize", tenant_id, by, update, before=before, after=after)
         return await self.show(tenant_id)
 
     async def _set_suspended(self, tenant_id: TenantId, value: bool, by: control.Actor) -> control.TenantView:
@@ -295,3 +323,13 @@ class Administration:
             agents=tuple(sorted({"main", *config.agents})),
             file=None if tenant.removed else f"{tenant.id}.yaml",
         )
+
+
+def _limit(quotas: Quotas, name: str, value: control.HardAndSoft | int | Decimal | None) -> object:
+    """What to declare: a bare number leaves a soft limit that it does not pass."""
+    if value is None:
+        return None
+    if isinstance(value, control.HardAndSoft):
+        return value.model_dump(exclude_none=True)
+    known = quotas.money(name) if name.startswith("cost_") else quotas.count(name)
+    return value if known.soft is None or known.soft >= value else {"hard": value, "soft": known.soft}

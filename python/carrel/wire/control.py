@@ -126,19 +126,41 @@ class TokenIssued(Answer):
     member: str | None = None
 
 
-class QuotaUpdate(Order):
-    """Hard limits to set; what is left out stays, null takes the limit away."""
+class TenantResize(Order):
+    """What to change; what is left out stays. Null takes the tenant's own value away, so that its plan's holds."""
 
-    tokens_per_day: Annotated[int, Field(ge=0)] | None = None
-    tokens_per_month: Annotated[int, Field(ge=0)] | None = None
-    cost_per_day_usd: Annotated[Decimal, Field(ge=0)] | None = None
-    cost_per_month_usd: Annotated[Decimal, Field(ge=0)] | None = None
-    requests_per_second: Annotated[int, Field(ge=0)] | None = None
-    requests_per_minute: Annotated[int, Field(ge=0)] | None = None
-    requests_per_hour: Annotated[int, Field(ge=0)] | None = None
-    disk_bytes: Annotated[int, Field(ge=0)] | None = None
-    disk_files: Annotated[int, Field(ge=0)] | None = None
-    snapshots_bytes: Annotated[int, Field(ge=0)] | None = None
+    plan: Name | None = Field(None, description="A plan of `_plans.yaml`.")
+    memory_bytes: Annotated[int, Field(ge=1 << 20)] | None = Field(None, description="Memory of its sandbox.")
+    cpus: Annotated[Decimal, Field(gt=0, le=4096)] | None = Field(None, description="Processors of its sandbox.")
+    cpu_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = Field(None, description="Processor time of a run.")
+    pids: Annotated[int, Field(ge=2, le=32_768)] | None = Field(None, description="Processes of its sandbox.")
+    concurrent: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="Runs at a time.")
+
+
+Count = Annotated[int, Field(ge=0)]
+Money = Annotated[Decimal, Field(ge=0)]
+
+
+class HardAndSoft(Order):
+    """A limit that refuses and one that warns; one that is left out is taken away."""
+
+    hard: Count | Money | None = None
+    soft: Count | Money | None = None
+
+
+class QuotaUpdate(Order):
+    """Limits to set. A number is the hard one and leaves the soft one; what is left out stays, null takes it away."""
+
+    tokens_per_day: Count | HardAndSoft | None = None
+    tokens_per_month: Count | HardAndSoft | None = None
+    cost_per_day_usd: Money | HardAndSoft | None = None
+    cost_per_month_usd: Money | HardAndSoft | None = None
+    requests_per_second: Count | HardAndSoft | None = None
+    requests_per_minute: Count | HardAndSoft | None = None
+    requests_per_hour: Count | HardAndSoft | None = None
+    disk_bytes: Count | HardAndSoft | None = None
+    disk_files: Count | HardAndSoft | None = None
+    snapshots_bytes: Count | HardAndSoft | None = None
 
 
 class QuotaLine(Answer):

@@ -1,5 +1,8 @@
 from decimal import Decimal
+from typing import Any
 
+from carrel.ids import RequestId, TenantId
+from carrel.wire.control import Actor
 from tests.fakes.administration import FakeAdministration
 from tests.fakes.edge import Edge, quota
 from tests.unit.cli.conftest import CommandLine
@@ -53,3 +56,34 @@ async def test_what_is_no_limit(carrel: CommandLine, edge: Edge) -> None:
     for words in ((), ("--tokens-per-day", "many"), ("--tokens-per-day", "-1"), ("--cost-per-day-usd", "nan")):
         done = await carrel("tenants", "quota", "update", "acme", *words)
         assert (done.code, done.out) == (2, ""), words
+
+
+async def test_requests_are_listed_and_decided(carrel: CommandLine, edge: Edge) -> None:
+    assert "Nobody" in (await carrel("tenants", "quota", "requests")).err
+    asked = edge.services.quota_requests
+    assert asked is not None
+    made = await asked.ask(
+        edge.directory.current.tenants[TenantId("acme")], quota="disk_bytes", limit="99", reason="a launch",
+        by=Actor("tk_acme", RequestId("r")),
+    )  # fmt: skip
+    done = await carrel("tenants", "quota", "requests")
+    assert (done.code, "a launch" in done.out) == (0, True)
+    assert (await carrel("tenants", "quota", "requests", "acme", "--json")).json()["requests"][0]["limit"] == "99"
+    done = await carrel("tenants", "quota", "decide", "acme", made.id, "approve", "--limit", "2GiB", "--note", "ok")
+    assert done.out == "disk_bytes of acme: approved, 2147483648.\n"
+    assert (await carrel("tenants", "quota", "decide", "acme", made.id, "reject")).code == 1
+    assert (await carrel("tenants", "quota", "decide", "acme", made.id, "perhaps")).code == 2
+
+
+async def test_hard_and_soft_are_said_together(carrel: CommandLine, edge: Edge) -> None:
+    administration: Any = edge.services.administration
+    done = await carrel(
+        "tenants", "quota", "update", "acme", "--tokens-per-day", "100:80", "--disk-bytes", "2GiB:1GiB",
+        "--cost-per-day-usd", ":4.5",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert administration.orders[-1].model_dump(mode="json", exclude_unset=True) == {
+        "tokens_per_day": {"hard": 100, "soft": 80}, "disk_bytes": {"hard": 2 << 30, "soft": 1 << 30},
+        "cost_per_day_usd": {"soft": "4.5"},
+    }  # fmt: skip
+    assert (await carrel("tenants", "quota", "update", "acme", "--tokens-per-day", "many:few")).code == 2

@@ -56,3 +56,12 @@ async def test_remove_keeps_the_data(carrel: CommandLine, edge: Edge) -> None:
     assert (done.code, done.out) == (0, "acme is no longer declared; its data is kept.\n")
     assert (await carrel("tenants", "remove", "acme", "--json")).json()["data_kept"] is True
     assert asked(edge) == [("remove", "acme"), ("remove", "acme")]
+
+
+async def test_a_resize(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("tenants", "resize", "acme", "--plan", "pro", "--memory", "2GiB", "--cpus", "none")
+    assert done.code == 0, done.err
+    assert asked(edge) == [("resize {'plan': 'pro', 'memory_bytes': 2147483648, 'cpus': None}", "acme")]
+    assert (await carrel("tenants", "resize", "acme")).code == 2
+    wrong = await carrel("tenants", "resize", "acme", "--memory", "much")
+    assert (wrong.code, "--memory" in wrong.err) == (2, True)

@@ -215,3 +215,37 @@ async def test_looking_needs_nothing(house: House) -> None:
     assert "starter" in str(await house.administration.plans())
     with pytest.raises(CarrelError):
         await house.administration.show(TenantId("nobody"))
+
+
+async def test_a_tenant_is_resized_and_what_is_its_own_can_be_given_back(house: House) -> None:
+    view = await house.administration.resize(
+        ACME, control.TenantResize(plan="pro", memory_bytes=1 << 31, cpus=Decimal("1.5")), by=BY
+    )
+    assert view.plan == "pro"
+    sandbox = house.directory.current.tenants[ACME].config.sandbox
+    assert (sandbox.memory_bytes, sandbox.cpus) == (1 << 31, 1.5)
+    assert "# as on the contract" in (house.path / "acme.yaml").read_text()
+    assert house.record.lines[-1] == ("tenants.resize", "acme", "ok")
+    await house.administration.resize(ACME, control.TenantResize(memory_bytes=None, cpus=None), by=BY)
+    assert "memory_bytes" not in (house.path / "acme.yaml").read_text()
+    with pytest.raises(InvalidRequest, match="no such plan"):
+        await house.administration.resize(ACME, control.TenantResize(plan="platinum"), by=BY)
+    with pytest.raises(InvalidRequest, match="nothing to change"):
+        await house.administration.resize(ACME, control.TenantResize(), by=BY)
+    assert house.directory.current.tenants[ACME].config.plan == "pro"
+
+
+async def test_a_hard_limit_leaves_the_soft_one_and_both_can_be_set(house: House) -> None:
+    async def set_to(value: object) -> object:
+        await house.administration.quota_update(
+            ACME, control.QuotaUpdate.model_validate({"tokens_per_day": value, "cost_per_day_usd": value}), by=BY
+        )
+        quotas = house.directory.current.tenants[ACME].config.quotas
+        tokens, cost = quotas.count("tokens_per_day"), quotas.money("cost_per_day_usd")
+        assert (tokens.hard, tokens.soft) == (cost.hard, cost.soft)
+        return tokens.hard, tokens.soft
+
+    assert await set_to({"hard": 100, "soft": 80}) == (100, 80)
+    assert await set_to(200) == (200, 80)
+    assert await set_to(50) == (50, None), "a soft limit that can never be passed is none"
+    assert await set_to({"soft": 70}) == (None, 70)

@@ -12,6 +12,7 @@ from carrel.http.rpc import (
     grants,
     memory,
     packages,
+    quotas,
     sessions,
     skills,
     tenants,
@@ -19,5 +20,8 @@ from carrel.http.rpc import (
 from carrel.http.rpc.registry import Registry
 
 REGISTRY: Final = Registry()
-for _room in (tenants, backups, sessions, config, agents, cron, devices, memory, skills, packages, grants, discover):
+_ROOMS: Final = (
+    tenants, quotas, backups, sessions, config, agents, cron, devices, memory, skills, packages, grants, discover
+)  # fmt: skip
+for _room in _ROOMS:
     _room.register(REGISTRY)

@@ -26,8 +26,8 @@ from carrel.wire.wording import wording
 _log = structlog.get_logger(__name__)
 LOOKS: Final = frozenset(
     {
-        "bins", "describe", "discover", "get", "health", "history", "list", "preview", "runs", "schema", "search",
-        "status", "usage",
+        "bins", "describe", "discover", "get", "health", "history", "list", "preview", "requests", "runs", "schema",
+        "search", "status", "usage",
     }
 )  # fmt: skip
 """The last words of methods that change nothing, which are all that a viewer may call."""

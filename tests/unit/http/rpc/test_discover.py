@@ -7,7 +7,7 @@ from carrel.http.rpc.methods import REGISTRY
 from tests.unit.http.rpc.conftest import Rpc
 
 PROMISED = {
-    "tenants.status",
+    "tenants.status", "tenants.quota.request", "tenants.quota.requests",
     "sessions.cancel", "sessions.search", "sessions.compact",
     "config.set", "config.patch",
     "skills.status", "skills.bins", "skills.install", "skills.update", "skills.remove",
