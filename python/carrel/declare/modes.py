@@ -48,9 +48,6 @@ CALLS: Final = frozenset(
 """The system calls that a sandbox has, and that a mode may refuse: those that its filters let through."""
 
 
-REFUSED: Final = ("runsc", "gvisor", "kata", "containerd-shim-", "firecracker", "cloud-hypervisor")
-"""Beginnings of the names of runtimes that hold no limit of ours, or are none (see `carrel.sandbox.oci.runtimes`)."""
-
 NEEDED: Final = ("execve", "exit_group")
 """Without these nothing runs."""
 
@@ -61,12 +58,6 @@ def call_findings(path: Path, sandbox: SandboxConfig) -> Iterator[Finding]:
         if name == BWRAP_MODE:
             message = "`bwrap` is the mode without anything of its own: name this one otherwise"
             yield Finding((*path, "modes", name), message, at_key=True)
-        called = mode.runtime_class.rpartition("/")[2]
-        if mode.runtime == "oci" and called.startswith(REFUSED):
-            message = "no machine runs anything by this runtime in this version, and nothing is run by another: "
-            message += "`carrel doctor` says why, and what to do"
-            where = (*path, "modes", name, "runtime_class")
-            yield Finding(where, message, shown(mode.runtime_class), ("crun", "runc"), severity="warning")
         if mode.engine is not None:
             yield from _engine_findings((*path, "modes", name, "engine"), mode)
         yield from _unknown((*path, "modes", name, "deny_calls"), mode.deny_calls, "there is nothing to refuse")

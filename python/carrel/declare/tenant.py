@@ -82,7 +82,8 @@ class SandboxMode(Declared):
     )
     runtime_class: RuntimeClass = Field(
         "crun",
-        description="For `oci`: the runtime, as `crun`, `runc` or another with the same command line; or its path.",
+        description="For `oci`: the runtime, as `crun`, `runc`, `runsc` (gVisor) or another with the same "
+        "command line; or its path.",
     )
     engine: Literal["podman", "docker"] | None = Field(
         None,

@@ -87,6 +87,10 @@ class Link:
         """The launcher's process id, None where none runs."""
         return self._pid if self._socket is not None else None
 
+    async def ready(self) -> None:
+        """Start the launcher where none runs: ``controllers`` are known from then on."""
+        await self._started()
+
     async def run(
         self, descriptors: Sequence[int], *, on_gate: Callable[[socket.socket], None] | None = None
     ) -> tuple[int, "asyncio.Future[Ending]"]:

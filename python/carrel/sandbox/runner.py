@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from carrel.ids import TenantId
 from carrel.sandbox import bwrap, limits, probe
 from carrel.sandbox.command import Command, Stop, judge, kept
 from carrel.sandbox.delegation import Delegation
+from carrel.sandbox.launcher import KEEPS_NOTHING
 from carrel.sandbox.launcher.packets import memory
 from carrel.sandbox.link import Ending, Link
 from carrel.sandbox.oci import bundle, runtimes
@@ -44,7 +46,7 @@ AT_ONCE: Final = 64
 WAIT_SECONDS: Final = 60.0
 _PROBE: Final = "_probe"
 """Whose group the probe is in: no tenant's."""
-
+_NOT_KEPT: Final = "This sandbox ended with its command: {}, which runs it, has a kernel of its own, and none is kept."
 
 _log = structlog.get_logger(__name__)
 
@@ -84,6 +86,7 @@ class BwrapSandbox:
         )  # fmt: skip
         self._busy: Counter[tuple[TenantId, str]] = Counter()
         self._workers = Workers(link=self._link, clock=clock or SystemClock(), start=self._start_worker)
+        self._keeps_nothing: set[str] = set()
         self._metrics = metrics
         self._launch_uid = launch_uid
 
@@ -120,16 +123,27 @@ class BwrapSandbox:
             try:
                 stop = Stop()
                 with self._disk.watching(tenant, job.workspace, stop):
-                    if job.keep is not None:
-                        outcome = await self._workers.run(tenant, job, root, stop=stop, on_output=on_output)
-                    else:
-                        outcome = await self._run_in(tenant.id, root.fd, job, on_output, stop=stop)
+                    outcome = await self._run_where_it_is_kept(tenant, job, root, stop, on_output)
                 return told(outcome, standing)
             finally:
                 root.close()
                 self._busy[tenant.id, job.workspace] -= 1
                 if not self._busy[tenant.id, job.workspace]:
                     del self._busy[tenant.id, job.workspace]
+
+    async def _run_where_it_is_kept(
+        self, tenant: Tenant, job: Job, root: TenantRoot, stop: Stop, on_output: Callable[[bytes], None] | None
+    ) -> Outcome:
+        runner = job.confinement.runner
+        if job.keep is not None and runner not in self._keeps_nothing:
+            try:
+                return await self._workers.run(tenant, job, root, stop=stop, on_output=on_output)
+            except SandboxUnavailable as error:
+                if KEEPS_NOTHING not in error.message:
+                    raise
+                self._keeps_nothing.add(runner)
+        outcome = await self._run_in(tenant.id, root.fd, replace(job, keep=None), on_output, stop=stop)
+        return outcome if job.keep is None else replace(outcome, note=_NOT_KEPT.format(runner))
 
     def kept(self) -> tuple[KeptSandbox, ...]:
         """See ``Sandbox.kept``."""
@@ -179,7 +193,9 @@ class BwrapSandbox:
         except OSError as error:
             return f"No directory can be made to try the sandbox in: {error.strerror}."
         try:
-            outcome = await self._run_in(_PROBE, workspace, _probe_job(confinement or Confinement()), None)
+            job = _probe_job(confinement or Confinement())
+            outcome = await self._run_in(_PROBE, workspace, job, None)
+            greedy = await self._run_in(_PROBE, workspace, _greedy(job), None)
         except SandboxUnavailable as error:
             return " ".join(error.message.split())
         finally:
@@ -190,7 +206,7 @@ class BwrapSandbox:
         except ValueError:
             text = outcome.stderr.decode("utf-8", "replace").strip()[-500:]
             return f"The sandbox's own probe failed in it: {text or outcome.exit_code}."
-        return " ".join(found) or None
+        return " ".join([*found, *json.loads(greedy.stdout or b"[]")]) or None
 
     async def close(self) -> None:
         """See ``Sandbox.close``."""
@@ -215,7 +231,7 @@ class BwrapSandbox:
             return number, ending
 
         try:
-            order = self._order(tenant, job, wall_seconds=job.limits.wall_seconds)
+            order = await self._order(tenant, job, wall_seconds=job.limits.wall_seconds)
             return await Command(self._link, workspace, job, on_output=on_output, stop=stop).run(begin, order)
         finally:
             for end_gate in gates:
@@ -224,18 +240,20 @@ class BwrapSandbox:
     async def _start_worker(
         self, tenant: TenantId, workspace: int, job: Job, pipes: list[int]
     ) -> tuple[int, "asyncio.Future[Ending]", Callable[[], None]]:
-        order = memory("order", json.dumps(self._order(tenant, job, wall_seconds=None)).encode())
+        order = memory("order", json.dumps(await self._order(tenant, job, wall_seconds=None)).encode())
         try:
             return await self._begun(workspace, job, [order, *pipes])
         finally:
             os.close(order)
 
-    def _order(self, tenant: str, job: Job, *, wall_seconds: float | None) -> dict[str, object]:
+    async def _order(self, tenant: str, job: Job, *, wall_seconds: float | None) -> dict[str, object]:
         if job.confinement.runtime == "oci":
             runtime = runtimes.find(job.confinement.runtime_class, job.confinement.engine)
+            await self._link.ready()
             uid = self._launch_uid if self._launch_uid is not None else os.geteuid()
+            grouped = "memory" in (self._link.controllers or ())
             return {
-                "oci": bundle.order(job, self._layout, runtime, uid=uid),
+                "oci": bundle.order(job, self._layout, runtime, uid=uid, grouped=grouped),
                 # The runtime sets them, on what is inside alone.
                 "rlimits": {},
                 "wall_seconds": wall_seconds,
@@ -323,3 +341,9 @@ def _probe_job(confinement: Confinement) -> Job:
         (python, "-I", "-S", "-B", "-", *expected), SandboxConfig(wall_seconds=20.0), userland,
         stdin=Path(probe.__file__).read_bytes(), confinement=confinement,
     )  # fmt: skip
+
+
+def _greedy(job: Job) -> Job:
+    """The probe's job as one that takes more memory than it may: it says nothing where the limit holds."""
+    python, *options = job.argv[: job.argv.index("-") + 1]
+    return replace(job, argv=(python, *options, "memory", str(job.limits.memory_bytes)))

@@ -27,16 +27,6 @@ def test_what_agrees_is_found_right() -> None:
         ({"modes": {"x": {"deny_calls": ("sokcet",)}}}, ("sandbox", "modes", "x", "deny_calls", 0), "socket"),
         ({"modes": {"x": {"deny_calls": ("mount",)}}}, ("sandbox", "modes", "x", "deny_calls", 0), None),
         ({"modes": {"x": {"runtime": "oci", "engine": "docker"}}}, ("sandbox", "modes", "x", "engine"), None),
-        (
-            {"modes": {"x": {"runtime": "oci", "runtime_class": "kata"}}},
-            ("sandbox", "modes", "x", "runtime_class"),
-            None,
-        ),
-        (
-            {"modes": {"x": {"runtime": "oci", "runtime_class": "/opt/runsc"}}},
-            ("sandbox", "modes", "x", "runtime_class"),
-            None,
-        ),
         ({"modes": {"x": {"engine": "podman"}}}, ("sandbox", "modes", "x", "engine"), None),
         ({"profiles": {"p": {"deny_calls": ("sokcet",)}}}, ("sandbox", "profiles", "p", "deny_calls", 0), "socket"),
         ({"profiles": {"p": {"deny_calls": ("execve",)}}}, ("sandbox", "profiles", "p"), None),

@@ -40,5 +40,8 @@ FIRST_FILE: Final = 7
 GATE_PORT: Final = 3128
 """Where a sandbox's gate listens, on the loopback of its own network namespace."""
 
+KEEPS_NOTHING: Final = "a runtime with a kernel of its own takes in no command from outside, so nothing is kept"
+"""The reason of a sandbox that was to be kept and whose runtime cannot."""
+
 MAX_PACKET: Final = 1 << 16
 MAX_FILES: Final = 32

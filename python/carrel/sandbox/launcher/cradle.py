@@ -9,19 +9,20 @@ To the launcher it behaves as bubblewrap does: it says who the first process is,
 code. The order, JSON at ``ARGUMENTS_FD``, is ``{"runtime": PATH, "uid": UID, "family": NAME or null, "families": {NAME:
 {"options": [...], "hide_cgroups": BOOL, "podman": [...]}}, "config": {...}, "podman": {...} or null, "mounts":
 [[SOURCE, TARGET], ...], "links": [[TARGET, LINK], ...], "etc": {NAME: TEXT}, "files": [NAME, ...], "skip": N,
-"rlimits": {NAME: [SOFT, HARD]}}``: the files are further ones of /etc, at descriptor N and on; ``config`` is the
-bundle's, without where its root is; a runtime of no known family is asked which it is of, and one of a family that is
-``{"refused": WHY}`` is not used; ``podman`` is for `podman`.
+"rlimits": {NAME: [SOFT, HARD]}, "kernel": {...}}``: the files are further ones of /etc, at descriptor N and on;
+``config`` is the bundle's, without where its root is; a runtime of no known family is asked which it is of; ``podman``
+is for `podman`, ``kernel`` for a family that is ``{"kernel": true}`` (see `own_kernel`).
 """
 
 import contextlib
 import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from carrel.sandbox.launcher import ARGUMENTS_FD, STATUS_FD, WORKSPACE_FD, kernel, limits, packets
+from carrel.sandbox.launcher import ARGUMENTS_FD, STATUS_FD, WORKSPACE_FD, kernel, limits, own_kernel, packets
 from carrel.sandbox.launcher.podman import Podman
 
 PLACE: Final = "/tmp"  # noqa: S108 - there everywhere, and hidden by a mount of our own before anything is put in it
@@ -29,6 +30,7 @@ BUNDLE: Final = f"{PLACE}/bundle"
 ROOT: Final = f"{BUNDLE}/root"
 STATE: Final = f"{BUNDLE}/state"
 LOG: Final = f"{BUNDLE}/log"
+PANICS: Final = f"{BUNDLE}/panics"
 NAME: Final = "sandbox"
 CGROUPS: Final = "/sys/fs/cgroup"
 _TEMPORARY: Final = "tmp"
@@ -61,14 +63,23 @@ def _supervise(order: dict[str, Any], descriptors: int) -> NoReturn:
             if not status.recv(1):
                 os._exit(1)
             way = _way(order)
+            own = bool(way.get("kernel"))
+            if own:
+                order = own_kernel.fitted(order, root=ROOT)
             podman = Podman(order, way, place=BUNDLE, root=ROOT) if order["podman"] is not None else None
-            _lay_out(order)
+            _lay_out(order, plain=own)
             if podman is not None:
                 podman.lay_out()
             _close_cgroups(hidden=way["hide_cgroups"])
             os.closerange(3, descriptors)
-            code = _contained(order, way, status) if podman is None else _by_podman(order, podman, status)
-            status.send(json.dumps({"exit-code": code}).encode() + b"\n")
+            if own:
+                kernel.become_root_of_nothing()
+                end = _in_its_own(order, way, status)
+            else:
+                end = {
+                    "exit-code": _contained(order, way, status) if podman is None else _by_podman(order, podman, status)
+                }
+            status.send(json.dumps(end).encode() + b"\n")
         os._exit(0)
     except BaseException as error:  # noqa: BLE001 - nothing may go on as a second launcher
         with contextlib.suppress(OSError):
@@ -76,12 +87,12 @@ def _supervise(order: dict[str, Any], descriptors: int) -> NoReturn:
     os._exit(1)
 
 
-def _lay_out(order: dict[str, Any]) -> None:
+def _lay_out(order: dict[str, Any], *, plain: bool) -> None:
     """Make the bundle. All that is mounted is opened first, for the bundle's place hides what was there."""
     kernel.mount_new("proc", "/proc")
     workspace = _again(WORKSPACE_FD)
     sources = [(os.open(source, os.O_PATH | os.O_CLOEXEC), target) for source, target in order["mounts"]]
-    kernel.mount_new("tmpfs", PLACE, f"mode=0700,size={_BYTES}")
+    kernel.mount_new("tmpfs", PLACE, f"mode=0700,size={_BYTES}", plain=plain)
     root = Path(ROOT)
     for directory in (Path(BUNDLE), Path(STATE), root, *(root / name for name in _DIRECTORIES)):
         directory.mkdir(0o755)
@@ -139,10 +150,7 @@ def _way(order: dict[str, Any]) -> dict[str, Any]:
     family = order["family"]
     if family is None:
         family = (_version(order["runtime"]).split() or [""])[0]
-    way = families.get(family, families[""])
-    if "refused" in way:
-        raise OSError(f"the runtime {order['runtime']} is not used: {way['refused']}")
-    return way
+    return families.get(family, families[""])
 
 
 def _version(program: str) -> str:
@@ -166,13 +174,46 @@ def _version(program: str) -> str:
 def _contained(order: dict[str, Any], way: dict[str, Any], status: socket.socket) -> int:
     """Run the container to its end and give its exit code; a death by signal N is 128 + N."""
     ended: dict[int, int] = {}
+    first = _created(order, way, ended)
+    _hold(first, order, status)
+    return _started(order, way, first, ended)
+
+
+def _in_its_own(order: dict[str, Any], way: dict[str, Any], status: socket.socket) -> dict[str, Any]:
+    """The same in a kernel of its own, whose process is not the command; nobody is shown a way into that."""
+    ended: dict[int, int] = {}
+    way = {**way, "options": [*way["options"], f"--panic-log={PANICS}"]}
+    first = _created(order, way, ended)
+    limits.set_on(first, order["rlimits"])
+    memory = own_kernel.Memory(first, order["rlimits"]["FSIZE"][0])
+    code = _started(order, way, first, ended, watch=memory.watch)
+    end = memory.judged(code)
+    said = own_kernel.last_words(PANICS) or end.pop("said", "")
+    if said:
+        os.write(2, f"{said}\n".encode())
+    return {"exit-code": code, **end}
+
+
+def _created(order: dict[str, Any], way: dict[str, Any], ended: dict[int, int]) -> int:
+    """Have the container made: the pid of its first process, which waits."""
     create = ["create", "--bundle", BUNDLE, "--pid-file", f"{BUNDLE}/pid", NAME]
     if _wait(_runtime(order, way, create, as_container=True), ended) != 0:
         raise OSError(_said())
-    first = int(Path(BUNDLE, "pid").read_bytes())
-    _hold(first, order, status)
+    return int(Path(BUNDLE, "pid").read_bytes())
+
+
+def _started(
+    order: dict[str, Any],
+    way: dict[str, Any],
+    first: int,
+    ended: dict[int, int],
+    *,
+    watch: Callable[[], None] = lambda: None,
+) -> int:
+    """Let the container's ``first`` process go, and give its exit code; ``watch`` is called meanwhile."""
     if _wait(_runtime(order, way, ["start", NAME]), ended) != 0:
         raise OSError(_said())
+    watch()
     code = _wait(first, ended)
     return code if code >= 0 else 128 - code
 

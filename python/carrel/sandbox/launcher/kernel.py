@@ -132,9 +132,14 @@ def leave_mounts_and_processes() -> None:
     _mount(None, "/", None, _MS_PRIVATE_AND_BELOW, None)
 
 
-def mount_new(kind: str, target: str, options: str | None = None, *, devices: bool = False) -> None:
-    """Mount a new file system of a kind that is on no device, without set-uid programs, and mostly without devices."""
-    _mount(kind, target, kind, _MS_NOSUID if devices else _MS_NOSUID_NODEV, options)
+def mount_new(
+    kind: str, target: str, options: str | None = None, *, devices: bool = False, plain: bool = False
+) -> None:
+    """Mount a new file system of a kind that is on no device, without set-uid programs, and mostly without devices.
+
+    ``plain``: without either, for whoever mounts it again in a user namespace beneath, where neither may be left out.
+    """
+    _mount(kind, target, kind, 0 if plain else _MS_NOSUID if devices else _MS_NOSUID_NODEV, options)
 
 
 def mount_held(fd: int, target: str, *, writable: bool = False) -> None:

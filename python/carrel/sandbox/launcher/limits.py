@@ -15,6 +15,7 @@ def set_on(pid: int, rlimits: dict[str, list[int]]) -> None:
         most = resource.prlimit(pid, number)[1]
         soft, hard = (value if most == resource.RLIM_INFINITY else min(value, most) for value in wanted)
         resource.prlimit(pid, number, (soft, hard))
-    os.setpriority(os.PRIO_PROCESS, pid, _NICER)
+    # A gateway that is started nicer than that is no reason: to be less nice takes a right.
+    os.setpriority(os.PRIO_PROCESS, pid, max(_NICER, os.getpriority(os.PRIO_PROCESS, pid)))
     with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "wb", buffering=0) as file:
         file.write(b"1000")

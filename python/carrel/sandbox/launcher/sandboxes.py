@@ -173,13 +173,14 @@ class Sandbox:
 
     def ending(self) -> dict[str, Any]:
         """How it ended, as it is told."""
-        code = None
+        code = killed = None
         for line in self.text.splitlines():
             with contextlib.suppress(ValueError):
-                code = json.loads(line).get("exit-code", code)
-        killed = self.killed or (self.place.death() if self.place is not None else None)
-        told = ending(code, began=self.began, killed=killed, since=self.since, usage=self.usage)
-        return told | used(self.place)
+                told = json.loads(line)
+                code, killed = told.get("exit-code", code), told.get("killed", killed)
+        killed = self.killed or (self.place.death() if self.place is not None else None) or killed
+        end = ending(code, began=self.began, killed=killed, since=self.since, usage=self.usage)
+        return end | used(self.place)
 
     def close(self) -> None:
         """Give up what is held of it."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from carrel.sandbox import bwrap
 from carrel.sandbox.bwrap import Files
-from carrel.sandbox.oci import podman
+from carrel.sandbox.oci import own_kernel, podman
 from carrel.sandbox.oci.profile import profile
 from carrel.sandbox.oci.runtimes import FAMILIES, Runtime
 from carrel.sandbox.protocol import Job
@@ -18,8 +18,11 @@ _CAPABILITY_SETS: Final = ("bounding", "effective", "inheritable", "permitted", 
 _FIRST: Final = 'exec 3>&2 2>/dev/null; "$@" 2>&3 3>&-; exit $?'
 
 
-def order(job: Job, files: Files, runtime: Runtime, *, uid: int) -> dict[str, Any]:
-    """The order's ``oci``: see the launcher's ``cradle``. ``uid`` is the launcher's own."""
+def order(job: Job, files: Files, runtime: Runtime, *, uid: int, grouped: bool = False) -> dict[str, Any]:
+    """The order's ``oci``: see the launcher's ``cradle``. ``uid`` is the launcher's own.
+
+    ``grouped``: the sandbox will be in a cgroup that bounds its memory as a whole.
+    """
     gate = job.gate.files if job.gate is not None else {}
     return {
         "runtime": runtime.program,
@@ -28,6 +31,7 @@ def order(job: Job, files: Files, runtime: Runtime, *, uid: int) -> dict[str, An
         "families": FAMILIES,
         "config": config(job, runtime, uid=uid),
         "podman": podman.told(job, runtime) if runtime.engine else None,
+        "kernel": own_kernel.told(job, grouped=grouped),
         "mounts": [[mount.source, mount.target] for mount in job.userland.mounts],
         "links": [[target, link] for target, link in job.userland.links],
         "etc": etc(runtime),

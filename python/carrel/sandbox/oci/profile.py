@@ -27,6 +27,7 @@ _ARCHITECTURES: Final = {
     "x86_64": "SCMP_ARCH_X86_64", "amd64": "SCMP_ARCH_X86_64",
     "aarch64": "SCMP_ARCH_AARCH64", "arm64": "SCMP_ARCH_AARCH64",
 }  # fmt: skip
+_ALLOWED: Final = "SCMP_ACT_ALLOW"
 _BY_ARGUMENT: Final = ("clone", "ioctl", "socket", "socketpair")
 
 
@@ -36,9 +37,7 @@ def profile(refusals: Mapping[str, int] | None = None, *, machine: str | None = 
     They concern what the policy lets through, alone: what it refuses keeps its answer.
     """
     denied = {call: answer for call, answer in (refusals or {}).items() if call in calls()}
-    name = (machine or platform.machine()).lower()
-    if name not in _ARCHITECTURES:
-        raise SandboxUnavailable(f"There are no seccomp filters for {name}: the sandbox runs on aarch64 and x86_64.")
+    architecture = _architecture(machine)
     policy = _policy()
     allowed = sorted(_names(policy["allow"]) - set(denied) - set(_BY_ARGUMENT))
     refused, absent = _names(policy["deny"]), _names(policy["absent"])
@@ -53,14 +52,39 @@ def profile(refusals: Mapping[str, int] | None = None, *, machine: str | None = 
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": errno.ENOSYS,
-        "architectures": [_ARCHITECTURES[name]],
+        "architectures": [architecture],
         "syscalls": rules,
     }
+
+
+def denials(refusals: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The same for a kernel that is not the host's: what it lets through reaches none but its own processes.
+
+    So what is refused is all that is said; its programs are too short for the whole list.
+    """
+    policy = _policy()
+    answers = dict.fromkeys(_names(policy["deny"]), errno.EPERM)
+    answers |= {call: answer for call, answer in (refusals or {}).items() if call in calls()}
+    rules = [
+        _rule(sorted(call for call, wanted in answers.items() if wanted == answer), answer)
+        for answer in sorted(set(answers.values()))
+    ]
+    for call in _BY_ARGUMENT:
+        if call not in answers:
+            rules += [rule for rule in _judged(call, policy["second"]) if rule["action"] != _ALLOWED]
+    return {"defaultAction": _ALLOWED, "architectures": [_architecture()], "syscalls": rules}
 
 
 def calls() -> frozenset[str]:
     """Every call that the policy lets through: those that can be denied besides."""
     return frozenset(_names(_policy()["allow"]))
+
+
+def _architecture(machine: str | None = None) -> str:
+    name = (machine or platform.machine()).lower()
+    if name not in _ARCHITECTURES:
+        raise SandboxUnavailable(f"There are no seccomp filters for {name}: the sandbox runs on aarch64 and x86_64.")
+    return _ARCHITECTURES[name]
 
 
 @cache
@@ -122,7 +146,7 @@ def complement(values: Iterable[int]) -> list[Prefix]:
 
 
 def _rule(names: Collection[str], refusal: int | None = None, arguments: Iterable[tuple[int, Prefix]] = ()) -> Rule:
-    rule: Rule = {"names": list(names), "action": "SCMP_ACT_ALLOW"}
+    rule: Rule = {"names": list(names), "action": _ALLOWED}
     if refusal == KILLED:
         rule["action"] = "SCMP_ACT_KILL_PROCESS"
     elif refusal is not None:

@@ -17,4 +17,7 @@ def test_a_process_is_limited_from_outside() -> None:
         assert resource.prlimit(sleeping.pid, resource.RLIMIT_NOFILE) == (64, 64)
         assert most > 64
         assert os.getpriority(os.PRIO_PROCESS, sleeping.pid) >= 5
+        os.setpriority(os.PRIO_PROCESS, sleeping.pid, 15)
+        limits.set_on(sleeping.pid, {})
+        assert os.getpriority(os.PRIO_PROCESS, sleeping.pid) == 15, "who is nicer already stays so"
         sleeping.send_signal(signal.SIGKILL)
