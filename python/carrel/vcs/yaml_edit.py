@@ -105,7 +105,9 @@ def _yaml(text: str) -> YAML:
 
 
 def _represent_decimal(representer: Any, value: Decimal) -> Any:
-    return representer.represent_scalar("tag:yaml.org,2002:float", format(value, "f"))
+    text = format(value, "f")
+    # A whole number with the tag of a fraction would be written with that tag.
+    return representer.represent_scalar(f"tag:yaml.org,2002:{'float' if '.' in text else 'int'}", text)
 
 
 def _layout(text: str) -> tuple[int, int]:

@@ -142,7 +142,7 @@ Money = Annotated[Decimal, Field(ge=0)]
 
 
 class HardAndSoft(Order):
-    """A limit that refuses and one that warns; one that is left out is taken away."""
+    """A limit that refuses and one that warns; for one that is left out the plan's own holds."""
 
     hard: Count | Money | None = None
     soft: Count | Money | None = None

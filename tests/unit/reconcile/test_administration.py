@@ -248,4 +248,8 @@ async def test_a_hard_limit_leaves_the_soft_one_and_both_can_be_set(house: House
     assert await set_to({"hard": 100, "soft": 80}) == (100, 80)
     assert await set_to(200) == (200, 80)
     assert await set_to(50) == (50, None), "a soft limit that can never be passed is none"
-    assert await set_to({"soft": 70}) == (None, 70)
+    await house.administration.quota_update(
+        ACME, control.QuotaUpdate.model_validate({"tokens_per_day": {"soft": 70}}), by=BY
+    )
+    tokens = house.directory.current.tenants[ACME].config.quotas.count("tokens_per_day")
+    assert (tokens.hard, tokens.soft) == (1000, 70), "the plan's own hard limit holds again"

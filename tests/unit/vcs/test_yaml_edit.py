@@ -136,3 +136,8 @@ def test_a_remark_stays_above_its_key() -> None:
     assert edit(text, {("c",): DELETE}) == "a:\n  b: 1\n\n# about c\n# about d\nd: 2\n"
     assert edit(text, {("a",): DELETE}) == "\n# about c\nc: 1\n# about d\nd: 2\n"
     assert edit(text, {("d",): 3}) == text.replace("d: 2", "d: 3")
+
+
+def test_whole_amounts_of_money_are_written_as_such() -> None:
+    made = edit("plan: pro\n", {("quotas", "cost_per_day_usd", "hard"): Decimal(200)})
+    assert made == "plan: pro\nquotas:\n  cost_per_day_usd:\n    hard: 200\n"
