@@ -176,6 +176,15 @@ def _outcome(job: Job, ended: Ending, output: Output, reason: KillReason | None)
         raise SandboxUnavailable(
             f"The sandbox could not be made whole, so nothing was run: {text or 'no reason given'}"
         )
+    code, signal, killed = ended_by(job, ended, reason)
+    return Outcome(
+        code, signal, bytes(output.stdout), stderr, output.dropped, killed, ended.seconds,
+        refused_forks=ended.refused_forks,
+    )  # fmt: skip
+
+
+def ended_by(job: Job, ended: Ending, reason: KillReason | None) -> tuple[int | None, int | None, KillReason | None]:
+    """The exit code or the signal that a command ended with, and the limit that did, where one did."""
     code, signal = ended.exit_code, None
     if ended.exit_code is not None and ended.exit_code - 128 in _SIGNALS:
         # bwrap, as shells do, tells a death by signal N as exit code 128 + N.
@@ -188,7 +197,4 @@ def _outcome(job: Job, ended: Ending, output: Output, reason: KillReason | None)
     elif signal == _SIGXFSZ:
         # Sent by the kernel to who writes beyond the limit, and to nobody else.
         killed = "file_size"
-    return Outcome(
-        code, signal, bytes(output.stdout), stderr, output.dropped, killed, ended.seconds,
-        refused_forks=ended.refused_forks,
-    )  # fmt: skip
+    return code, signal, killed

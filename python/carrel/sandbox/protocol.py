@@ -3,6 +3,7 @@
 import errno
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal, Protocol
@@ -16,7 +17,7 @@ from carrel.tenancy.userland import Userland
 
 __all__ = [
     "GATE_PORT", "KILLED", "Confinement", "EgressGate", "Job", "KeptSandbox", "KillReason", "Mechanism", "Outcome",
-    "Sandbox",
+    "Pty", "Sandbox", "Size",
 ]  # fmt: skip
 
 KILLED: Final = -1
@@ -152,6 +153,43 @@ class Mechanism:
     scope: Literal["sandbox", "process", "tenant"]
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of a terminal, in characters."""
+
+    columns: int
+    rows: int
+
+
+class Pty(Protocol):
+    """A command on a terminal of its own, whose host end is here.
+
+    ``master`` is that end, a descriptor that does not block; it is the sandbox's to close. ``note`` is what whoever
+    types there should know.
+    """
+
+    @property
+    def master(self) -> int: ...
+    @property
+    def note(self) -> str: ...
+
+    def resize(self, size: Size, /) -> None:
+        """Tell the command that its terminal has another size now."""
+        ...
+
+    def pid(self) -> int | None:
+        """The number that the command has inside, None where it has not begun or is over."""
+        ...
+
+    def stop(self, why: KillReason, /) -> None:
+        """End it, with all that it began."""
+        ...
+
+    async def ended(self) -> Outcome:
+        """How it ended, once it has; what it wrote is still to be read then, and not in here."""
+        ...
+
+
 class Sandbox(Protocol):
     """Runs commands for tenants. Cancelling the awaiting task kills the whole process tree before it returns."""
 
@@ -159,6 +197,14 @@ class Sandbox(Protocol):
         """Run one job to its end; ``on_output`` sees pieces of stdout and stderr as they come.
 
         Raises SandboxUnavailable where the sandbox cannot be given whole: nothing is ever run with less.
+        """
+        ...
+
+    def pty(self, tenant: Tenant, job: Job, size: Size, /) -> AbstractAsyncContextManager[Pty]:
+        """Run one job on a terminal, for as long as the block lasts or until it ends; then all that it began is killed.
+
+        It takes no place among the tenant's runs: whoever opens terminals bounds them. ``job.limits.wall_seconds`` is
+        the longest that it lasts. Raises SandboxUnavailable as ``run`` does.
         """
         ...
 

@@ -11,8 +11,8 @@ import socket
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -23,14 +23,14 @@ from carrel.clock import Clock, SystemClock
 from carrel.declare.tenant import SandboxConfig
 from carrel.errors import SandboxBusy, SandboxUnavailable
 from carrel.ids import TenantId
-from carrel.sandbox import bwrap, limits, probe
+from carrel.sandbox import bwrap, limits, probe, pty
 from carrel.sandbox.command import Command, Stop, judge, kept
 from carrel.sandbox.delegation import Delegation
 from carrel.sandbox.launcher import KEEPS_NOTHING
 from carrel.sandbox.launcher.packets import memory
 from carrel.sandbox.link import Ending, Link
 from carrel.sandbox.oci import bundle, runtimes
-from carrel.sandbox.protocol import Confinement, EgressGate, Job, KeptSandbox, Mechanism, Outcome
+from carrel.sandbox.protocol import Confinement, EgressGate, Job, KeptSandbox, Mechanism, Outcome, Pty, Size
 from carrel.sandbox.quota import DiskQuotas, tidying, told
 from carrel.sandbox.seccomp import denying, filters
 from carrel.sandbox.slots import Slots
@@ -119,17 +119,38 @@ class BwrapSandbox:
             standing = await self._disk.admit(tenant)
             job = tidying(job) if standing.over else job
             root = await kept(lambda: tenant.root.directory(job.workspace), TenantRoot.close)
-            self._busy[tenant.id, job.workspace] += 1
-            try:
-                stop = Stop()
-                with self._disk.watching(tenant, job.workspace, stop):
-                    outcome = await self._run_where_it_is_kept(tenant, job, root, stop, on_output)
-                return told(outcome, standing)
-            finally:
-                root.close()
-                self._busy[tenant.id, job.workspace] -= 1
-                if not self._busy[tenant.id, job.workspace]:
-                    del self._busy[tenant.id, job.workspace]
+            with self._working_in(tenant, job, root) as stop:
+                outcome = await self._run_where_it_is_kept(tenant, job, root, stop, on_output)
+            return told(outcome, standing)
+
+    @asynccontextmanager
+    async def pty(self, tenant: Tenant, job: Job, size: Size) -> AsyncIterator[Pty]:
+        """See ``Sandbox.pty``."""
+        judge(job)
+        if job.gate is not None:
+            await job.gate.prepare()
+        standing = await self._disk.admit(tenant)
+        job = tidying(job) if standing.over else job
+        root = await kept(lambda: tenant.root.directory(job.workspace), TenantRoot.close)
+        with self._working_in(tenant, job, root) as stop:
+            async with pty.opened(
+                self._link, self._start_worker, tenant.id, job, root, size=size, stop=stop, note=standing.note
+            ) as opened:
+                yield opened
+
+    @contextmanager
+    def _working_in(self, tenant: Tenant, job: Job, root: TenantRoot) -> Iterator[Stop]:
+        """Count a command in its workspace ``root``, which is closed at its end; what ends it for the disk's sake."""
+        stop = Stop()
+        self._busy[tenant.id, job.workspace] += 1
+        try:
+            with self._disk.watching(tenant, job.workspace, stop):
+                yield stop
+        finally:
+            root.close()
+            self._busy[tenant.id, job.workspace] -= 1
+            if not self._busy[tenant.id, job.workspace]:
+                del self._busy[tenant.id, job.workspace]
 
     async def _run_where_it_is_kept(
         self, tenant: Tenant, job: Job, root: TenantRoot, stop: Stop, on_output: Callable[[bytes], None] | None

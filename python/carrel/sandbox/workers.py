@@ -1,17 +1,14 @@
 """Workers: sandboxes that are kept between commands, so that what runs in the background lives on.
 
-A worker is a sandbox whose own command waits for its end of a pipe to close. Commands are sent into it by the launcher,
-each with limits and a deadline of its own. It is stopped when it has not been used for its idle time, when its tenant
-goes, or by an operator; the next command starts it anew, with the workspace as it was.
+A worker is a sandbox that only waits, and that commands are sent into. It is stopped when it has not been used for its
+idle time, when its tenant goes, or by an operator; the next command starts it anew, with the workspace as it was.
 """
 
 import asyncio
-import os
-from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import structlog
@@ -19,72 +16,18 @@ import structlog
 from carrel.clock import Clock
 from carrel.errors import NotFound, SandboxBusy, SandboxUnavailable
 from carrel.ids import TenantId
-from carrel.sandbox import bwrap, limits
-from carrel.sandbox.command import PIPE_SECONDS, Command, Stop
-from carrel.sandbox.link import Ending, Link
+from carrel.sandbox.asleep import START_SECONDS, Asleep, Start, entering, put_to_sleep
+from carrel.sandbox.command import Command, Stop
+from carrel.sandbox.link import Link
 from carrel.sandbox.protocol import Job, KeptSandbox, Outcome
-from carrel.sandbox.seccomp import denying
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.paths import TenantRoot
 
-LOG_BYTES: Final = 256 << 10
-START_SECONDS: Final = 30.0
 ENDED_SECONDS: Final = 1.0
-_PIPES: Final = 32
-_PIECE: Final = 1 << 16
-_READY: Final = b"ready\n"
-_WAITING: Final = "echo ready; read -r _"
 _log = structlog.get_logger(__name__)
 
-Start = Callable[[TenantId, int, Job, list[int]], Awaitable[tuple[int, "asyncio.Future[Ending]", Callable[[], None]]]]
-"""Starts a sandbox of ``job`` with [stdin, stdout, stderr]: its number, a future of its end, and what ends its gate."""
 Key = tuple[TenantId, str, str]
 """Whose a worker is, what it is called, and what runs it: nobody's command is run by less than its mode says."""
-
-
-class Log:
-    """The last of what background processes wrote, read from the pipes that they still hold."""
-
-    def __init__(self) -> None:
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
-        self._open: list[int] = []
-
-    def take(self, descriptors: list[int]) -> None:
-        """Read these too, until they end; they are this object's from here on."""
-        for fd in descriptors:
-            os.set_blocking(fd, False)
-            self._open.append(fd)
-            asyncio.get_running_loop().add_reader(fd, self._read, fd)
-        while len(self._open) > _PIPES:
-            self._end(self._open[0])
-
-    def text(self) -> bytes:
-        """What is kept of it."""
-        return b"".join(self._pieces)
-
-    def close(self) -> None:
-        """Read no more."""
-        for fd in list(self._open):
-            self._end(fd)
-
-    def _read(self, fd: int) -> None:
-        try:
-            piece = os.read(fd, _PIECE)
-        except BlockingIOError:
-            return
-        if not piece:
-            self._end(fd)
-            return
-        self._pieces.append(piece)
-        self._size += len(piece)
-        while self._size > LOG_BYTES and len(self._pieces) > 1:
-            self._size -= len(self._pieces.popleft())
-
-    def _end(self, fd: int) -> None:
-        self._open.remove(fd)
-        asyncio.get_running_loop().remove_reader(fd)
-        os.close(fd)
 
 
 @dataclass(eq=False)
@@ -100,14 +43,10 @@ class Worker:
     job: Job
     made_of: Hashable
     began: datetime
-    number: int
-    ending: "asyncio.Future[Ending]"
-    stdin: int
-    end_gate: Callable[[], None]
+    sandbox: Asleep
     used: datetime
     commands: int = 0
     running: int = 0
-    log: Log = field(default_factory=Log)
     timer: asyncio.TimerHandle | None = None
     over: bool = False
 
@@ -157,8 +96,8 @@ class Workers:
 
     async def _ends(self, worker: Worker) -> bool:
         """Whether it has ended, or is told to have within a moment."""
-        await asyncio.wait([worker.ending], timeout=ENDED_SECONDS)
-        return worker.ending.done()
+        await asyncio.wait([worker.sandbox.ending], timeout=ENDED_SECONDS)
+        return worker.sandbox.ending.done()
 
     def all(self) -> tuple[KeptSandbox, ...]:
         """Those that run."""
@@ -176,7 +115,7 @@ class Workers:
 
     def log(self, sandbox_id: str) -> bytes:
         """The last of what background processes in it wrote; raises NotFound."""
-        return self._of(sandbox_id).log.text()
+        return self._of(sandbox_id).sandbox.log.text()
 
     async def stop(self, sandbox_id: str) -> None:
         """End one with all that runs in it; raises NotFound."""
@@ -202,11 +141,11 @@ class Workers:
         worker = self._workers.get(key)
         note = ""
         if worker is not None and worker.over:
-            await asyncio.wait([worker.ending], timeout=START_SECONDS)
+            await asyncio.wait([worker.sandbox.ending], timeout=START_SECONDS)
             self._forget(worker)
             worker = None
         if worker is not None and worker.made_of != self._made_of(job):
-            left = await self._link.count(worker.number) if not worker.running else 1
+            left = await self._link.count(worker.sandbox.number) if not worker.running else 1
             if left != 0:
                 return worker, (
                     "This sandbox has the packages and limits of when it was started, for something still runs in it. "
@@ -228,95 +167,26 @@ class Workers:
                     "Try again later."
                 )
             await self._stopped(min(resting, key=lambda one: one.used))
-        asleep = replace(job, argv=(job.userland.shell, "-c", _WAITING), stdin=b"", cwd="/workspace")
-        worker = await self._sandbox(key, tenant, asleep, root)
-        self._workers[key] = worker
-        worker.ending.add_done_callback(lambda _: self._forget(worker))
-        return worker
-
-    async def _sandbox(self, key: Key, tenant: Tenant, job: Job, root: TenantRoot) -> Worker:
-        ends = [*os.pipe2(os.O_CLOEXEC), *os.pipe2(os.O_CLOEXEC), *os.pipe2(os.O_CLOEXEC)]
-        stdin, hold, hear, stdout, words, stderr = ends
-        try:
-            number, ending, end_gate = await self._start(tenant.id, root.fd, job, [stdin, stdout, stderr])
-        except BaseException:
-            for fd in (hold, hear, words):
-                os.close(fd)
-            raise
-        finally:
-            for fd in (stdin, stdout, stderr):
-                os.close(fd)
+        sandbox = await put_to_sleep(self._link, self._start, tenant.id, job, root)
         now = self._clock.now()
-        worker = Worker(
-            f"sb_{uuid4().hex[:12]}",
-            tenant.id,
-            key,
-            job,
-            self._made_of(job),
-            now,
-            number,
-            ending,
-            hold,
-            end_gate,
-            now,
-        )
-        worker.log.take([words])
-        try:
-            await self._ready(worker, hear)
-        except BaseException:
-            self._link.kill(number)
-            await asyncio.wait([ending], timeout=PIPE_SECONDS)
-            self._forget(worker)
-            raise
-        finally:
-            os.close(hear)
+        worker = Worker(f"sb_{uuid4().hex[:12]}", tenant.id, key, sandbox.job, self._made_of(job), now, sandbox, now)
+        self._workers[key] = worker
+        sandbox.ending.add_done_callback(lambda _: self._forget(worker))
         return worker
-
-    async def _ready(self, worker: Worker, hear: int) -> None:
-        """Wait until the sandbox is whole: nobody may be sent into one that is not."""
-        loop = asyncio.get_running_loop()
-        said: asyncio.Future[bytes] = loop.create_future()
-
-        def readable() -> None:
-            loop.remove_reader(hear)
-            if not said.done():
-                said.set_result(os.read(hear, 100))
-
-        loop.add_reader(hear, readable)
-        try:
-            both: list[asyncio.Future[Any]] = [said, worker.ending]
-            await asyncio.wait(both, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            loop.remove_reader(hear)
-        if not (said.done() and said.result() == _READY):
-            if worker.ending.done() and worker.ending.exception() is not None:
-                worker.ending.result()
-            await asyncio.sleep(0)
-            text = worker.log.text().decode("utf-8", "replace").strip()[-500:]
-            raise SandboxUnavailable(
-                f"The sandbox could not be made whole, so nothing was run: {text or 'no reason given'}"
-            )
 
     async def _run_in(
         self, worker: Worker, job: Job, root: TenantRoot, stop: Stop, on_output: Callable[[bytes], None] | None
     ) -> Outcome:
-        order = {
-            "argv": job.argv,
-            "env": bwrap.environment(replace(job, gate=worker.job.gate)),
-            "cwd": job.cwd,
-            "rlimits": bwrap.rlimits(job),
-            "wall_seconds": job.limits.wall_seconds,
-            "group": limits.group(worker.tenant, job),
-            "filters": [denying(job.confinement.refusals).hex()] if job.confinement.refusals else [],
-        }
+        order = entering(worker.tenant, job, gate=worker.job.gate)
         command = Command(self._link, root.fd, job, on_output=on_output, stop=stop)
-        return await command.run(lambda handed: self._link.enter(worker.number, handed), order, stays=worker.log.take)
+        number, log = worker.sandbox.number, worker.sandbox.log
+        return await command.run(lambda handed: self._link.enter(number, handed), order, stays=log.take)
 
     async def _followed(self, worker: Worker, job: Job) -> None:
         """Tell the gate for whom it is from here on, before anything of theirs runs."""
         if worker.job.gate is None or job.gate is None:
             return
-        alone = worker.running == 0 and await self._link.count(worker.number) == 0
+        alone = worker.running == 0 and await self._link.count(worker.sandbox.number) == 0
         worker.job.gate.follow(job.gate, alone=alone)
 
     def _made_of(self, job: Job) -> Hashable:
@@ -338,11 +208,11 @@ class Workers:
     def _end(self, worker: Worker) -> None:
         """Tell it to end: from here on no command goes in."""
         worker.over = True
-        self._link.kill(worker.number)
+        self._link.kill(worker.sandbox.number)
 
     async def _stopped(self, worker: Worker) -> None:
         self._end(worker)
-        await asyncio.wait([worker.ending], timeout=START_SECONDS)
+        await asyncio.wait([worker.sandbox.ending], timeout=START_SECONDS)
 
     def _forget(self, worker: Worker) -> None:
         key = worker.key
@@ -352,8 +222,4 @@ class Workers:
                 del self._locks[key]
         if worker.timer is not None:
             worker.timer.cancel()
-        if worker.stdin >= 0:
-            os.close(worker.stdin)
-            worker.stdin = -1
-        worker.log.close()
-        worker.end_gate()
+        worker.sandbox.close()

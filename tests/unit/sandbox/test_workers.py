@@ -261,7 +261,7 @@ async def test_a_command_that_comes_while_one_is_ending_gets_another(runner: Bwr
     assert (await runner.run(tenant, kept("cat file; ls /tmp"))).stdout == b"one\n"
     (second,) = runner._workers._workers.values()
     assert second.id != first.id
-    runner._link.kill(second.number)
+    runner._link.kill(second.sandbox.number)
     assert (await runner.run(tenant, kept("cat file"))).stdout == b"one\n"
     (third,) = runner.kept()
     assert third.id not in (first.id, second.id)

@@ -16,7 +16,8 @@ The socket carries JSON packets (SOCK_SEQPACKET) with descriptors beside them (S
   in place of ``"args"`` and ``"argv"`` where an OCI runtime is to run it (see ``cradle``);
 - ``{"do": "enter", "id": I, "in": J}`` with [order, stdin, stdout, stderr]: one more command in sandbox J, the order
   ``{"argv": [...], "env": {...}, "cwd": PATH, "rlimits": ..., "wall_seconds": S, "group": ...,
-  "filters": [HEX, ...]}``, the last being seccomp programs besides;
+  "filters": [HEX, ...], "terminal": BOOL}``: the filters are seccomp programs besides, and the terminal, where standard
+  input is one, becomes that of the command's session;
 - ``{"do": "count", "id": I, "of": J}``; ``{"do": "kill", "id": I}``.
 
 From it: ``{"ready": PID, "controllers": [...] or null, "no_groups": TEXT}``; ``{"id": I, "gate": true}`` with the

@@ -6,9 +6,11 @@ nobody inside can have put there: so nothing of the host's can be reached throug
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
+import termios
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NoReturn
@@ -218,6 +220,9 @@ def _go_in(ways: tuple[int, int, int], spec: dict[str, Any], descriptors: list[i
 def _become(spec: dict[str, Any], filters: list[bytes]) -> NoReturn:
     argv = spec["argv"]
     os.setsid()
+    if spec.get("terminal"):
+        # By the descriptor: who opened the terminal is another uid, and its name is not known inside.
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.umask(0o022)
     os.chdir(spec["cwd"])
     program = _found(argv[0], spec["env"].get("PATH", ""))
