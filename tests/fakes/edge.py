@@ -403,7 +403,9 @@ async def running_edge(
         "keyed": Keyed(store=once, clock=SystemClock(), tasks=tasks), "metrics": Metrics(),
         "clock": SystemClock(), "version": "1.2.3", **overrides,
     }  # fmt: skip
-    async with running_engines(state, directory, SystemClock(), hub=hub, sends=sends, tokens=tokens) as engines:
+    async with running_engines(
+        state, directory, SystemClock(), hub=hub, sends=sends, tokens=tokens, audit=fields["audit"]
+    ) as engines:
         services = Services(**{"engines": engines, **fields})
         server = Server(services, limits=limits)
         socket_path = state / "control.sock"

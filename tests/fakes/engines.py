@@ -23,9 +23,13 @@ from carrel.ids import RequestId, TenantId
 from carrel.main.engines import build_engines
 from carrel.reconcile.own_settings import ConfigChanged
 from carrel.skills.service import Skills
+from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
+from carrel.terminal.service import Audit, Terminals
 from carrel.vcs.edits import DELETE
 from carrel.wire.control import Actor
+from tests.fakes.sandbox import FakeEnvironments, FakeSandbox
+from tests.fakes.terminals import NoWayOut
 
 
 class FakeSettings:
@@ -77,14 +81,21 @@ async def embed(
 
 @asynccontextmanager
 async def running_engines(
-    state: Path, directory: Directory, clock: Clock, *, hub: Hub, sends: Sends, tokens: Tokens
+    state: Path, directory: Directory, clock: Clock, *, hub: Hub, sends: Sends, tokens: Tokens, audit: Audit
 ) -> AsyncIterator[Engines]:
     """All of them, closed at the end."""
-    sessions = Sessions(clock=clock)
+    sessions, tasks = Sessions(clock=clock), Tasks("terminals")
+    terminals = Terminals(
+        state_dir=state, sandbox=FakeSandbox(), environments=FakeEnvironments(), egress=NoWayOut(),
+        directory=directory, audit=audit, hub=hub, clock=clock, tasks=tasks,
+    )  # fmt: skip
     async with AsyncExitStack() as stack:
         stack.push_async_callback(sessions.close)
+        stack.push_async_callback(tasks.close)
+        stack.push_async_callback(terminals.close)
+        await terminals.start()
         yield build_engines(
             stack, state_dir=state, directory=directory, clock=clock, hub=hub, settings=FakeSettings(directory),
             agent_files=AgentFiles(), sessions=sessions, sends=sends, embeds=embed,
-            tokens=tokens, skills=Skills(clock=clock, hub=hub),
+            tokens=tokens, skills=Skills(clock=clock, hub=hub), terminals=terminals,
         )  # fmt: skip

@@ -4,17 +4,22 @@ For tests of what uses one. What a sandbox keeps apart is tested against the rea
 """
 
 import asyncio
+import fcntl
 import os
+import pty
 import signal
+import struct
 import subprocess
+import termios
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import IO
 
 from carrel.errors import CarrelError, NotFound
 from carrel.ids import TenantId
-from carrel.sandbox.protocol import Confinement, Job, KeptSandbox, KillReason, Mechanism, Outcome
+from carrel.sandbox.protocol import Confinement, Job, KeptSandbox, KillReason, Mechanism, Outcome, Pty, Size
 from carrel.sandbox.usage import Use, measure
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.userland import Userland
@@ -71,6 +76,26 @@ class FakeSandbox:
     async def disk(self, tenant: Tenant) -> Use:
         return sum((await asyncio.to_thread(measure, tenant.root)).values(), Use())
 
+    @asynccontextmanager
+    async def pty(self, tenant: Tenant, job: Job, size: Size) -> AsyncIterator[Pty]:
+        self.jobs.append((tenant.id, job))
+        if self.error is not None:
+            raise self.error
+        workspace = tenant.root.directory(job.workspace)
+        try:
+            process, master = await asyncio.to_thread(_on_terminal, job, workspace.fd, size)
+        finally:
+            workspace.close()
+        self.running.add(process.pid)
+        opened = FakePty(process, master, job)
+        try:
+            yield opened
+        finally:
+            opened.stop("cancelled")
+            await asyncio.to_thread(process.wait)
+            os.close(master)
+            self.running.discard(process.pid)
+
     def kept(self) -> tuple[KeptSandbox, ...]:
         return ()
 
@@ -101,6 +126,58 @@ class FakeSandbox:
 
     async def close(self) -> None:
         return
+
+
+class FakePty:
+    """A process on a terminal of this machine's."""
+
+    note = ""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", master: int, job: Job) -> None:
+        self.master = master
+        self._process = process
+        self._killed: KillReason | None = None
+        self._ended = asyncio.ensure_future(asyncio.to_thread(self._wait, job.limits.wall_seconds))
+
+    def resize(self, size: Size) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
+
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def stop(self, why: KillReason) -> None:
+        if self._process.poll() is None:
+            self._killed = self._killed or why
+            _kill(self._process)
+            self._process.kill()
+
+    async def ended(self) -> Outcome:
+        code = await asyncio.shield(self._ended)
+        if self._killed is not None:
+            return Outcome(None, signal.SIGKILL, b"", b"", 0, self._killed, 0.0)
+        return Outcome(code if code >= 0 else None, None if code >= 0 else -code, b"", b"", 0, None, 0.0)
+
+    def _wait(self, seconds: float) -> int:
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.stop("wall_clock")
+            return self._process.wait()
+
+
+def _on_terminal(job: Job, workspace: int, size: Size) -> "tuple[subprocess.Popen[bytes], int]":
+    master, slave = pty.openpty()
+    os.set_blocking(master, False)
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
+    try:
+        process = subprocess.Popen(
+            ["/usr/bin/setsid", "--ctty", *job.argv],
+            stdin=slave, stdout=slave, stderr=slave, cwd=f"/proc/self/fd/{workspace}", pass_fds=(workspace,),
+            env={"PATH": job.userland.search_path, "HOME": "/workspace", **job.env},
+        )  # fmt: skip
+    finally:
+        os.close(slave)
+    return process, master
 
 
 def _start(job: Job, workspace: int) -> "subprocess.Popen[bytes]":

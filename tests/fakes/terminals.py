@@ -1,10 +1,14 @@
-"""What a test sees and types at the host end of a terminal."""
+"""What a test sees and types at the host end of a terminal, and what terminals need of other rooms."""
 
 import asyncio
 import os
+import socket
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from carrel.sandbox.protocol import EgressGate
+from carrel.tenancy.handle import Tenant
 from tests.fakes.patience import eventually
 
 
@@ -36,3 +40,30 @@ class Screen:
         except OSError:
             # So it says that nobody holds the other end any more.
             asyncio.get_running_loop().remove_reader(self._master)
+
+
+class NoGate:
+    """Nothing is reachable through it."""
+
+    env: Mapping[str, str] = {"HTTP_PROXY": "http://127.0.0.1:3128"}
+    files: Mapping[str, bytes] = {}
+
+    async def prepare(self) -> None:
+        """It is ready."""
+
+    def follow(self, other: EgressGate, /, *, alone: bool) -> None:
+        """It is for everybody."""
+
+    async def serve(self, listener: socket.socket) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+class NoWayOut:
+    """Gives gates that lead nowhere; remembers for whom."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def gate(self, tenant: Tenant, **about: Any) -> NoGate:
+        self.asked.append({"tenant": tenant.id, **about})
+        return NoGate()

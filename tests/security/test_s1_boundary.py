@@ -19,16 +19,21 @@ from carrel.http.routes import Route
 from carrel.http.rpc.methods import REGISTRY
 from carrel.http.rpc.registry import Method
 from carrel.http.services import Limits
+from carrel.ids import RequestId, TenantId
+from carrel.sandbox.protocol import Size
+from carrel.terminal.service import Order
 from tests.fakes.edge import Edge, bearer, chat_body, running_edge, token_of
 
 ROUTES = all_routes(lambda: None)
 THEIRS = {
     "tenant": "bravo", "session": "bravos-session", "token": "bravos-token", "agent": "bravos-agent",
     "sandbox": "sb_bravos", "secret": "bravos-secret", "snapshot": "bravos-snapshot",
+    "terminal": "term_b0b0b0b0b0b0b0b0b0b0b0b0",
 }  # fmt: skip
 NOBODYS = {
     "tenant": "xxxxx", "session": "xxxxxx-session", "token": "xxxxxx-token", "agent": "xxxxxx-agent",
     "sandbox": "sb_xxxxxx", "secret": "xxxxxx-secret", "snapshot": "xxxxxx-snapshot",
+    "terminal": "term_f0f0f0f0f0f0f0f0f0f0f0f0",
 }  # fmt: skip
 BODIES: dict[str, Any] = {
     "TenantCreate": {"id": "{tenant}"},
@@ -62,6 +67,7 @@ MODEL_CALL: dict[str, Any] = {
     "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}], "input": "hello",
     "previous_response_id": "resp_bravos",
 }  # fmt: skip
+ALWAYS = ("message", "data", "cols", "rows", "at")
 METHODS_OF_HTTP = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
@@ -71,6 +77,14 @@ class House:
 
     edge: Edge
     client: aiohttp.ClientSession
+
+    @property
+    def theirs_runs(self) -> bool:
+        """Whether bravo's terminal is as it was."""
+        engines = self.edge.services.engines
+        assert engines is not None
+        (screen,) = engines.terminals.of(self.edge.directory.current.tenant(TenantId("bravo")), all_members=True)
+        return screen.bytes_in == 0 and screen.viewers == 0
 
     async def ask(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -96,6 +110,11 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         secrets.values["bravo", THEIRS["secret"]] = "theirs"
         sandboxes: Any = edge.services.sandboxes
         sandboxes.view = sandboxes.view.model_copy(update={"tenant": "bravo", "id": THEIRS["sandbox"]})
+        size = Size(80, 24)
+        order = Order(THEIRS["terminal"], "b", RequestId("req_1"), "main", "sandbox", size, allowed=lambda: True)
+        engines = edge.services.engines
+        assert engines is not None
+        await engines.terminals.open(bravo, order)
         yield House(edge, client)
 
 
@@ -117,10 +136,10 @@ def masked(answer: tuple[int, str], ids: dict[str, str]) -> tuple[int, str]:
     for name in sorted(ids.values(), key=len, reverse=True):
         text = text.replace(name, "<id>")
     text = re.sub(r"req_[0-9a-f]{24}", "<request>", text)
-    text = re.sub(r'"(ts|created|durationMs|[a-z]+At)": ?\d+', r'"\1": 0', text)
+    text = re.sub(r'"(ts|created|durationMs|pid|[a-zA-Z]+At)": ?\d+', r'"\1": 0', text)
     text = re.sub(r'"code": ?"[2-9A-Z]{8}"', '"code": ""', text)
     text = re.sub(r'"secret": ?"[0-9a-f]{32}"', '"secret": ""', text)
-    text = re.sub(r"\b(pair|job|run|note)_[0-9a-f]{24}", r"\1_", text)
+    text = re.sub(r"\b(pair|job|run|note|term)_[0-9a-f]{24}", r"\1_", text)
     text = re.sub(r"\bs_[0-9a-f]{24}", "<session>", text)
     text = re.sub(r'"generatedAt": ?"[^"]*"', '"generatedAt": ""', text)
     return answer[0], text
@@ -172,6 +191,7 @@ def wanted_params(method: Method, ids: dict[str, str]) -> dict[str, Any]:
         "tenantId": ids["tenant"], "sessionId": ids["session"], "key": ids["session"], "keys": [ids["session"]],
         "agent": ids["agent"], "agentId": ids["agent"], "name": ids["token"], "message": "hello",
         "search": ids["session"], "label": ids["session"],
+        "terminalId": ids["terminal"], "data": "exit\n", "cols": 80, "rows": 24, "at": 0,
     }  # fmt: skip
     fields = {field.alias or name for name, field in method.params.model_fields.items()}
     return {name: value for name, value in known.items() if name in fields}
@@ -185,7 +205,7 @@ async def test_S1_05_every_rpc_method_with_the_ids_of_another_tenant(house: Hous
     for subset in chosen:
         answers = []
         for ids in (THEIRS, NOBODYS):
-            params = {k: v for k, v in wanted_params(method, ids).items() if k in subset or k == "message"}
+            params = {k: v for k, v in wanted_params(method, ids).items() if k in subset or k in ALWAYS}
             call = {"jsonrpc": "2.0", "id": 1, "method": method.name, "params": params}
             answers.append(masked(await house.ask("POST", "/rpc", call), ids))
             house.edge.sessions.by_tenant.pop("acme", None)
@@ -193,6 +213,7 @@ async def test_S1_05_every_rpc_method_with_the_ids_of_another_tenant(house: Hous
             assert answers[0] == answers[1], subset
         assert token_of("bravo") not in str(answers)
     assert house.edge.sessions.by_tenant["bravo"] == before
+    assert house.theirs_runs
     assert house.edge.sessions.said.get(("bravo", THEIRS["session"])) is None
 
 

@@ -177,6 +177,28 @@ class SandboxConfig(Declared):
     )
 
 
+class TerminalConfig(Declared):
+    """Terminals: shells of the tenant's people in its sandbox, with the sandbox's limits but for these."""
+
+    enabled: bool = Field(True, description="Whether there are any.")
+    most: Annotated[int, Field(ge=1, le=64)] = Field(4, description="Terminals of the tenant at a time.")
+    idle_seconds: Seconds = Field(
+        3600.0, description="One in which nothing was typed and nothing shown for so long is ended."
+    )
+    total_seconds: Seconds = Field(43_200.0, description="The longest that one lives.")
+    cpu_seconds: Annotated[int, Field(ge=1, le=864_000)] = Field(
+        3600, description="Processor time of one, instead of the sandbox's."
+    )
+    scrollback_bytes: Annotated[int, Field(ge=1 << 17, le=16 << 20)] = Field(
+        256 << 10, description="What is kept of what one showed, for who comes back to it; 128 KiB to 16 MiB."
+    )
+    record: Literal["never", "asked", "always"] = Field(
+        "asked", description="Whether what one shows is recorded, as an asciicast: never, where asked for, or always."
+    )
+    record_bytes: Bytes = Field(32 << 20, description="The longest recording.")
+    recordings: Annotated[int, Field(ge=1, le=1000)] = Field(20, description="Recordings that are kept, the newest.")
+
+
 class Member(Declared):
     """A person of a tenant. The role bounds what any token that is bound to the person may do."""
 
@@ -208,6 +230,7 @@ class TenantDefaults(Declared):
 
     quotas: Quotas = Field(Quotas(), description="Limits of use.")
     sandbox: SandboxConfig = Field(SandboxConfig(), description="Limits of one run of a tool.")
+    terminal: TerminalConfig = Field(TerminalConfig(), description="Terminals in the sandbox.")
     packages: tuple[PackageName, ...] = Field((), description="Packages in the sandbox of a tenant that names none.")
     egress: Egress = Field(Egress(), description="Hosts that the sandbox of a tenant that names none may reach.")
     models: tuple[ModelPattern, ...] | None = Field(
@@ -221,6 +244,7 @@ class Plan(Declared):
     display_name: Label | None = Field(None, description="The plan's name in full.")
     quotas: Quotas = Field(Quotas(), description="Limits of use.")
     sandbox: SandboxConfig = Field(SandboxConfig(), description="Limits of one run of a tool.")
+    terminal: TerminalConfig = Field(TerminalConfig(), description="Terminals in the sandbox.")
     egress: Egress = Field(Egress(), description="Hosts that the sandbox may reach.")
     models: tuple[ModelPattern, ...] | None = Field(None, description="Models of this plan, as names or `prefix*`.")
     max_members: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
@@ -248,6 +272,7 @@ class Tenant(Declared):
     packages: tuple[PackageName, ...] = Field((), description="Packages in its sandbox, of those allowlisted.")
     quotas: Quotas = Field(Quotas(), description="Limits of use, over the plan's.")
     sandbox: SandboxConfig = Field(SandboxConfig(), description="Limits of one run of a tool, over the plan's.")
+    terminal: TerminalConfig = Field(TerminalConfig(), description="Terminals in the sandbox, over the plan's.")
     egress: Egress = Field(Egress(), description="Hosts that its sandbox may reach.")
     tokens: tuple[DeclaredToken, ...] = Field((), description="Tokens by digest, beside those that commands issue.")
     members: tuple[Member, ...] = Field((), description="People and their roles.")

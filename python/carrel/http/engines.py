@@ -14,6 +14,7 @@ from carrel.memory.service import Memory
 from carrel.schedule.service import Schedule
 from carrel.skills.service import Skills
 from carrel.tenancy.handle import Tenant
+from carrel.terminal.service import Terminals
 from carrel.wire.control import Actor
 
 Changes = Mapping[tuple[str, ...], object]
@@ -52,3 +53,4 @@ class Engines:
     nodes: Nodes
     voice: VoiceWake
     skills: Skills
+    terminals: Terminals

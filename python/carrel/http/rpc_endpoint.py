@@ -60,8 +60,8 @@ async def answered(context: Context, envelope: jsonrpc.Envelope, *, admitted: bo
 
 
 async def _one(context: Context, call: jsonrpc.Call, *, admitted: bool) -> dict[str, Any]:
-    """The answer to one call. Each counts as a request; one that is refused leaves the others their answers."""
-    if not admitted:
+    """The answer to one call, which counts as a request unless its method does not; the others have their answers."""
+    if not admitted and REGISTRY.counted(call.method):
         try:
             await context.services.meter.admit_request(context.tenant)
         except CarrelError as error:

@@ -23,6 +23,7 @@ from carrel.schedule.service import Schedule, Speaks
 from carrel.skills.service import Skills
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
+from carrel.terminal.service import Terminals
 from carrel.wire.conversation import Message, Text
 
 
@@ -40,6 +41,7 @@ def build_engines(
     embeds: Embeds,
     tokens: Tokens,
     skills: Skills,
+    terminals: Terminals,
 ) -> Engines:
     """Build them; ``stack`` closes them."""
     search = SessionSearch(sessions)
@@ -57,7 +59,7 @@ def build_engines(
     return Engines(
         settings=settings, agent_files=agent_files, search=search, schedule=schedule, memory=memory,
         devices=Devices(directory=directory, clock=clock, hub=hub, tokens=tokens), nodes=nodes,
-        voice=VoiceWake(clock=clock, hub=hub, nodes=nodes), skills=skills,
+        voice=VoiceWake(clock=clock, hub=hub, nodes=nodes), skills=skills, terminals=terminals,
     )  # fmt: skip
 
 

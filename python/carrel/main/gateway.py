@@ -82,6 +82,7 @@ from carrel.telemetry import Metrics, configure_logging
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.tenancy.paths import require_openat2
 from carrel.tenancy.tokens import TokenStore
+from carrel.terminal.service import Terminals
 from carrel.vault.keys import MasterKeyUnusable
 from carrel.vault.ring import KeyRing
 from carrel.vault.vault import Vault
@@ -152,6 +153,7 @@ class _Ground:
     ring: KeyRing
     declared: Declared
     final: FinalBackups
+    state_dir: Path
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ class _Rooms:
     administration: Administration
     sandbox: BwrapSandbox
     house: House
+    terminals: Terminals
 
 
 async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
@@ -189,6 +192,7 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
         token = await _first_token(ground, rooms.administration) if options.trial else None
         notes = (*await asyncio.to_thread(_notes, ground.ring), *_runtime_notes(rooms.house))
         _announcement(options, port, ground, rooms.house, token=token, notes=notes).write()
+        await rooms.terminals.start()
         await rooms.server.start(options.host, port, state.socket, handed=handed)
         pulse.start(notifier.keep_alive(), name="watchdog")
         notifier.ready(f"{len(ground.directory.current.tenants)} tenants")
@@ -271,8 +275,7 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     return _Ground(
         clock, metrics, secrets, directory, meter, audit, tokens, environments,
         KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault, own, ring,
-        declared,
-        final,
+        declared, final, options.state_dir,
     )  # fmt: skip
 
 
@@ -341,6 +344,7 @@ class _Talk:
     agents: ToldAgents
     sends: Sends
     keyed: Keyed
+    terminals: Terminals
 
 
 def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
@@ -379,7 +383,15 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     once = OnceStore()
     stack.push_async_callback(once.close)
     keyed = Keyed(store=once, clock=ground.clock, tasks=_tasks("keyed", stack))
-    return _Talk(providers, relay, grants, access, snapshots, sessions, agent_files, skills, hub, agents, sends, keyed)
+    terminals = Terminals(
+        state_dir=ground.state_dir, sandbox=sandbox, environments=ground.environments, egress=egress,
+        directory=ground.directory, audit=ground.audit, hub=hub, clock=ground.clock,
+        tasks=_tasks("terminals", stack),
+    )  # fmt: skip
+    stack.push_async_callback(terminals.close)
+    return _Talk(
+        providers, relay, grants, access, snapshots, sessions, agent_files, skills, hub, agents, sends, keyed, terminals
+    )
 
 
 def _build(
@@ -402,7 +414,7 @@ def _build(
     engines = build_engines(
         stack, state_dir=options.state_dir, directory=ground.directory, clock=ground.clock, hub=talk.hub,
         settings=settings, agent_files=talk.agent_files, sessions=talk.sessions, sends=talk.sends,
-        embeds=Embedder(talk.relay), tokens=ground.tokens, skills=talk.skills,
+        embeds=Embedder(talk.relay), tokens=ground.tokens, skills=talk.skills, terminals=talk.terminals,
     )  # fmt: skip
     services = Services(
         directory=ground.directory, tokens=ground.tokens, agents=talk.agents, sessions=talk.sessions,
@@ -423,7 +435,7 @@ def _build(
     )  # fmt: skip
     server = Server(services)
     stack.push_async_callback(server.stop, options.drain_seconds)
-    return _Rooms(server, administration, sandbox, house)
+    return _Rooms(server, administration, sandbox, house, talk.terminals)
 
 
 def _backups(options: GatewayOptions, ground: _Ground, talk: _Talk, stack: AsyncExitStack) -> BackupKeeping:

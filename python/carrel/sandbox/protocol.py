@@ -245,7 +245,7 @@ class Sandbox(Protocol):
         ...
 
     async def stop_tenant(self, tenant: TenantId) -> None:
-        """End all workers of a tenant."""
+        """End all workers of a tenant, and what it has on terminals."""
         ...
 
     async def close(self) -> None:

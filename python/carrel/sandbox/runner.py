@@ -87,6 +87,7 @@ class BwrapSandbox:
         self._busy: Counter[tuple[TenantId, str]] = Counter()
         self._workers = Workers(link=self._link, clock=clock or SystemClock(), start=self._start_worker)
         self._keeps_nothing: set[str] = set()
+        self._ptys: dict[Pty, TenantId] = {}
         self._metrics = metrics
         self._launch_uid = launch_uid
 
@@ -136,7 +137,11 @@ class BwrapSandbox:
             async with pty.opened(
                 self._link, self._start_worker, tenant.id, job, root, size=size, stop=stop, note=standing.note
             ) as opened:
-                yield opened
+                self._ptys[opened] = tenant.id
+                try:
+                    yield opened
+                finally:
+                    del self._ptys[opened]
 
     @contextmanager
     def _working_in(self, tenant: Tenant, job: Job, root: TenantRoot) -> Iterator[Stop]:
@@ -188,7 +193,12 @@ class BwrapSandbox:
 
     async def stop_tenant(self, tenant: TenantId) -> None:
         """See ``Sandbox.stop_tenant``."""
+        theirs = [opened for opened, whose in self._ptys.items() if whose == tenant]
+        for opened in theirs:
+            opened.stop("cancelled")
         await self._workers.stop_tenant(tenant)
+        if theirs:
+            await asyncio.gather(*(opened.ended() for opened in theirs), return_exceptions=True)
 
     async def room(self, tenant: Tenant, size: int) -> None:
         """See ``Sandbox.room``."""

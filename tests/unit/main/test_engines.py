@@ -15,6 +15,7 @@ from carrel.schedule.times import Every
 from carrel.skills.service import Skills
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory
+from tests.fakes.administration import FakeAudit
 from tests.fakes.edge import FakeAgents, SessionBook, TokenBook
 from tests.fakes.engines import running_engines
 from tests.fakes.tenants import make_snapshot, make_tenant
@@ -29,7 +30,7 @@ async def test_they_are_built_and_a_job_speaks_to_its_agent(tmp_path: Path) -> N
     job = Job(id="job_1", name="x", schedule=Every(seconds=60, anchor=now), message="hello", created=now, updated=now)
     run = Run(id="run_1", job="job_1", due=now, began=now, status="running", session="s_1")
     async with running_engines(
-        tmp_path, directory, clock, hub=Hub(clock=clock), sends=sends, tokens=TokenBook()
+        tmp_path, directory, clock, hub=Hub(clock=clock), sends=sends, tokens=TokenBook(), audit=FakeAudit()
     ) as engines:
         assert await engines.search.search(tenant, "anything") == []
         assert await engines.schedule.list(tenant) == []

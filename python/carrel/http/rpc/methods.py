@@ -16,12 +16,14 @@ from carrel.http.rpc import (
     sessions,
     skills,
     tenants,
+    terminal,
 )
 from carrel.http.rpc.registry import Registry
 
 REGISTRY: Final = Registry()
 _ROOMS: Final = (
-    tenants, quotas, backups, sessions, config, agents, cron, devices, memory, skills, packages, grants, discover
+    tenants, quotas, backups, sessions, config, agents, cron, devices, memory, skills, packages, grants, terminal,
+    discover,
 )  # fmt: skip
 for _room in _ROOMS:
     _room.register(REGISTRY)

@@ -85,6 +85,7 @@ class Method:
 
     ``changes``: it changes state, and takes an idempotency key. ``secret``: its answer is shown once and never kept.
     ``target`` is the parameter that the audit log names; None where the method's service writes its own line.
+    ``counted``: on `/ws`, a call is a request that quotas know of.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Method:
     changes: bool = False
     secret: bool = False
     target: str | None = None
+    counted: bool = True
 
     @property
     def reads(self) -> bool:
@@ -113,7 +115,14 @@ class Registry:
         return iter(sorted(self._methods.values(), key=lambda method: method.name))
 
     def method(
-        self, name: str, *, scope: Scope = "rpc", changes: bool = False, secret: bool = False, target: str | None = None
+        self,
+        name: str,
+        *,
+        scope: Scope = "rpc",
+        changes: bool = False,
+        secret: bool = False,
+        target: str | None = None,
+        counted: bool = True,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register a function ``(context, params) -> result`` under ``name``; its docstring is the summary."""
 
@@ -124,11 +133,16 @@ class Registry:
             params = next(p for p in list(inspect.signature(function).parameters)[1:])
             summary = (inspect.getdoc(function) or "").partition("\n")[0]
             self._methods[name] = Method(
-                name, summary, hints[params], hints["return"], scope, function, changes, secret, target
+                name, summary, hints[params], hints["return"], scope, function, changes, secret, target, counted
             )
             return function
 
         return register
+
+    def counted(self, name: str) -> bool:
+        """Whether a call of ``name`` is a request that quotas know of; one that there is not is one too."""
+        method = self._methods.get(name)
+        return method is None or method.counted
 
     async def call(self, context: Context, call: jsonrpc.Call) -> dict[str, Any]:
         """The answer to ``call``, whatever happens in it."""

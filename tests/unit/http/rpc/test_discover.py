@@ -8,6 +8,8 @@ from tests.unit.http.rpc.conftest import Rpc
 
 PROMISED = {
     "tenants.status", "tenants.quota.request", "tenants.quota.requests",
+    "terminal.spawn", "terminal.attach", "terminal.detach", "terminal.ack", "terminal.write", "terminal.resize",
+    "terminal.close", "terminal.list", "terminal.read", "terminal.recordings", "terminal.recording",
     "sessions.cancel", "sessions.search", "sessions.compact",
     "config.set", "config.patch",
     "skills.status", "skills.bins", "skills.install", "skills.update", "skills.remove",
