@@ -355,16 +355,18 @@ class Edge:
 
 
 def edge_snapshot(*tenants: Tenant) -> Snapshot:
-    """A snapshot with a demo model, one of an OpenAI-compatible vendor, and two admin keys."""
+    """A snapshot with a demo model, one of a vendor of each dialect, and two admin keys."""
     return make_snapshot(
         *tenants,
         providers={
             "demo": ProviderConfig(kind="demo"),
             "vendor": ProviderConfig(kind="openai", base_url="http://127.0.0.1:9/v1"),
+            "claude": ProviderConfig(kind="anthropic", base_url="http://127.0.0.1:9"),
         },
         models={
             "demo": ModelConfig(provider="demo", context_window=32_768, max_output=4_096),
             "vendor-large": ModelConfig(provider="vendor"),
+            "claude-large": ModelConfig(provider="claude"),
         },
         admin_keys=(
             AdminKey(name="ops", sha256=hashlib.sha256(ADMIN_KEY.encode()).hexdigest()),

@@ -158,7 +158,7 @@ def test_with_the_operators_key_no_id_reaches_what_the_vendor_stored(
 
 def test_models_are_listed_as_each_vendor_does(gpt: openai.OpenAI, claude: anthropic.Anthropic) -> None:
     assert {"agent:main", "fake-ok", "claude-ok"} <= {model.id for model in gpt.models.list()}
-    assert [model.id for model in claude.models.list()] == list(ANTHROPIC)
+    assert {"agent:main", "fake-ok", *ANTHROPIC} <= {model.id for model in claude.models.list()}
     assert claude.models.retrieve("claude-ok").type == "model"
 
 
@@ -169,13 +169,12 @@ def test_errors_have_each_sdks_own_types(
         claude.with_options(api_key="tk_demo_" + "0" * 32).messages.create(
             model="claude-ok", max_tokens=9, messages=ASK
         )
-    for model, said in (("fake-ok", "/v1/chat/completions"), ("agent:main", "/v1/chat/completions")):
-        with pytest.raises(anthropic.BadRequestError) as refused:
-            claude.messages.create(model=model, max_tokens=9, messages=ASK)
-        assert said in str(refused.value)
+    extra: Any = {"top_k": 3}
+    with pytest.raises(anthropic.BadRequestError, match="top_k"):
+        claude.messages.create(model="fake-ok", max_tokens=9, messages=ASK, extra_body=extra)
     with pytest.raises(openai.BadRequestError) as other:
-        gpt.responses.create(model="claude-ok", input="hello")
-    assert "/v1/messages" in other.value.message
+        gpt.responses.create(model="claude-ok", input="hello", top_logprobs=3)
+    assert other.value.param == "top_logprobs"
     with pytest.raises(anthropic.NotFoundError):
         claude.messages.create(model="nope", max_tokens=9, messages=ASK)
     with pytest.raises(anthropic.APIStatusError) as down:
@@ -202,6 +201,32 @@ def test_a_failure_before_the_first_byte_is_tried_again(gpt: openai.OpenAI) -> N
     with pytest.raises(openai.APIStatusError) as refused:
         gpt.responses.create(model="fake-refused", input="hello")
     assert (refused.value.status_code, refused.value.code) == (502, "upstream_auth")
+
+
+def test_translated_calls_are_in_the_ledger_as_others_are(
+    served: GatewayProcess, gpt: openai.OpenAI, claude: anthropic.Anthropic
+) -> None:
+    before = used(served, "fake-ok")
+    message = claude.messages.create(model="fake-ok", max_tokens=100, messages=ASK)
+    assert (message.usage.input_tokens, message.usage.output_tokens) == (100, 20)
+    assert used(served, "fake-ok") - before == Used(100, 20, 0, Decimal("0.00014"))
+    before = used(served, "claude-ok")
+    with gpt.responses.stream(model="claude-ok", input="hello") as stream:
+        final = stream.get_final_response()
+    assert [item.type for item in final.output] == ["reasoning", "message"]
+    assert used(served, "claude-ok") - before == Used(100, 13, 7, Decimal("0.00014"))
+
+
+def test_an_agent_answers_in_each_dialect(
+    served: GatewayProcess, gpt: openai.OpenAI, claude: anthropic.Anthropic
+) -> None:
+    order: Any = [{"role": "user", "content": "write: made.txt\nby messages"}]
+    with claude.messages.stream(model="agent:main", max_tokens=1000, messages=order) as stream:
+        final = stream.get_final_message()
+    assert [block.type for block in final.content] == ["text"]
+    answer = gpt.responses.create(model="agent:main", input="read: made.txt", store=False)
+    assert "by messages" in answer.output_text
+    assert [item.type for item in answer.output] == ["message"]
 
 
 def test_memory_is_searched_by_meaning_through_the_vendor(served: GatewayProcess) -> None:

@@ -25,7 +25,17 @@ from carrel.policy.calls import Call, Meter, Outcome, Reservation
 from carrel.policy.estimate import IMAGE_TOKENS, likely, worst_input
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Snapshot, Tenant
-from carrel.wire.conversation import Finished, Message, ModelRequest, Text, TextDelta, ThinkingDelta, ToolCall
+from carrel.wire.conversation import (
+    Finished,
+    Message,
+    ModelEvent,
+    ModelRequest,
+    Text,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolDelta,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -75,19 +85,24 @@ class _Attempt:
     started: float
     pieces: list[str] = field(default_factory=list)
     thought: int = 0
+    called: int = 0
     begun: bool = False
 
-    def saw(self, event: TextDelta | ThinkingDelta) -> None:
+    def saw(self, event: ModelEvent) -> None:
+        """Note what came. A call that wants tools has begun with their first piece: nobody else is asked then."""
         self.begun = True
-        if isinstance(event, TextDelta):
-            self.pieces.append(event.text)
-        else:
-            self.thought += len(event.text.encode())
+        match event:
+            case TextDelta(text):
+                self.pieces.append(text)
+            case ThinkingDelta(text):
+                self.thought += len(text.encode("utf-8", "replace"))
+            case ToolDelta(arguments=text):
+                self.called += len(text.encode("utf-8", "replace"))
 
     def estimate(self) -> TokenCounts:
         """About what was used, where the vendor does not say."""
         said = len("".join(self.pieces).encode("utf-8", "replace"))
-        return TokenCounts(input=self.prompt_tokens, output=likely(said), reasoning=likely(self.thought))
+        return TokenCounts(input=self.prompt_tokens, output=likely(said + self.called), reasoning=likely(self.thought))
 
     def whole(self, finished: Finished, *, now: float) -> CallEnd:
         """The end of a whole answer."""
@@ -168,7 +183,8 @@ class ModelCalls:
                         await self._settle(attempt, end)
                         break
                     attempt.saw(event)
-                    yield event
+                    if isinstance(event, TextDelta | ThinkingDelta):
+                        yield event
             if end is None:
                 raise UpstreamError("The model's answer ended too early.", retryable=True)
             yield end

@@ -40,6 +40,11 @@ class ModelConfig(Declared):
         8_192, description="Tokens of one answer at most; what a call without `max_tokens` reserves."
     )
     inputs: tuple[Literal["text", "image"], ...] = Field(("text",), description="What a message may hold.")
+    fallbacks: tuple[ModelName, ...] = Field(
+        (),
+        description="Models to ask, in order, where this one fails before its answer began. Calls of the model itself "
+        "alone: an agent has its own `fallbacks`.",
+    )
 
 
 class PackagesConfig(Declared):

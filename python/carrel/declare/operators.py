@@ -137,6 +137,14 @@ def matches(patterns: Iterable[str], model: str) -> bool:
     return any(model.startswith(p[:-1]) if p.endswith("*") else model == p for p in patterns)
 
 
+def _fallback_findings(gateway: Gateway, name: str) -> Iterator[tuple[str, Finding]]:
+    choice = tuple(gateway.models)
+    for index, other in enumerate(gateway.models[name].fallbacks):
+        if other not in gateway.models:
+            at: Path = ("models", name, "fallbacks", index)
+            yield GATEWAY, Finding(at, "no such model", shown(other), choice, nearest(other, choice))
+
+
 def operator_findings(operators: Operators) -> Iterator[tuple[str, Finding]]:
     """What does not agree between the operator's files, as (file, finding)."""
     gateway, prices = operators.gateway, operators.rate_card.models
@@ -151,6 +159,7 @@ def operator_findings(operators: Operators) -> Iterator[tuple[str, Finding]]:
                     nearest(model.provider, choice),
                 ),
             )  # fmt: skip
+        yield from _fallback_findings(gateway, name)
         if name not in prices:
             yield GATEWAY, _unpriced(operators, name, reachable)
         elif _is_anthropic(gateway, model.provider):

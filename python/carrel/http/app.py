@@ -19,9 +19,9 @@ from carrel.http import (
     models,
     openapi,
     pairing,
-    pass_through,
     rpc_endpoint,
     tenant_chat,
+    vendor_endpoints,
     ws,
 )
 from carrel.http.routes import Route, add_routes
@@ -35,7 +35,7 @@ def all_routes(readiness: Readiness) -> tuple[Route, ...]:
     routes = (
         *health.routes(readiness),
         *chat.ROUTES,
-        *pass_through.ROUTES,
+        *vendor_endpoints.ROUTES,
         *models.ROUTES,
         *rpc_endpoint.ROUTES,
         *pairing.ROUTES,

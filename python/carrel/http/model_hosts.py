@@ -17,8 +17,8 @@ from carrel.declare.gateway import Gateway
 from carrel.declare.hosts import BadHost, Host, canonical
 from carrel.egress.visitor import Standing, Visitor
 from carrel.errors import CarrelError, InternalError, InvalidRequest, ModelNotFound, NotFound, TooLarge, Unauthorized
-from carrel.http.chat import model_in
 from carrel.http.errors import NoWebSocket, render
+from carrel.http.model_calls import model_in
 from carrel.http.models import Vendor, listed, shown
 from carrel.http.services import Metering, Relay
 from carrel.ids import new_request_id

@@ -1,44 +1,66 @@
 """`GET /v1/models`: the tenant's agents and the models that it may use, as OpenAI lists them.
 
-A caller that names a version of Anthropic's API gets the models that `POST /v1/messages` serves, as Anthropic does.
+A caller that names a version of Anthropic's API gets them in pages, as Anthropic lists them.
 """
 
 from typing import Any, Final, Literal
 
 from aiohttp import web
 
-from carrel.errors import ModelNotFound
+from carrel.errors import InvalidRequest, ModelNotFound
 from carrel.http.exchange import Exchange
-from carrel.http.names import agent_named, agents_of, is_agent
 from carrel.http.routes import Route
 from carrel.policy.models import allowed_models
+from carrel.policy.names import agent_named, agents_of, is_agent
 from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.wire import anthropic_answer
 
 Vendor = Literal["openai", "anthropic"]
+PAGE: Final = 20
+MOST: Final = 1000
 
 
 async def list_models(exchange: Exchange) -> web.StreamResponse:
     """All of them."""
     tenant = exchange.tenant("chat").tenant
-    if exchange.dialect == "anthropic":
-        return web.json_response(listed(exchange.snapshot, tenant, "anthropic"))
     names = [f"agent:{name}" for name in agents_of(tenant)]
     names += allowed_models(exchange.snapshot, tenant)
+    if exchange.dialect == "anthropic":
+        return web.json_response(_page(exchange, names))
     return web.json_response({"object": "list", "data": [model_entry(exchange.snapshot, name) for name in names]})
+
+
+def _page(exchange: Exchange, names: list[str]) -> dict[str, Any]:
+    """The part of ``names`` that the query wants: `limit` of them, behind `after_id` or before `before_id`."""
+    query = exchange.request.query
+    text = query.get("limit", str(PAGE))
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 5 else 0
+    if not 1 <= limit <= MOST:
+        raise InvalidRequest(f"`limit` is a whole number from 1 to {MOST}.", param="limit")
+    after, before = query.get("after_id"), query.get("before_id")
+    for param, name in (("after_id", after), ("before_id", before)):
+        if name is not None and name not in names:
+            raise InvalidRequest(f"`{param}` names no model that you may use.", param=param)
+    if before is not None:
+        left = names[: names.index(before)]
+        shown, more = left[-limit:], len(left) > limit
+    else:
+        left = names[names.index(after) + 1 :] if after is not None else names
+        shown, more = left[:limit], len(left) > limit
+    entries = [_entry(exchange.snapshot, "anthropic", name) for name in shown]
+    return anthropic_answer.model_page(entries, more=more)
 
 
 async def show_model(exchange: Exchange) -> web.StreamResponse:
     """One of them; what a tenant may not use is not there."""
     tenant = exchange.tenant("chat").tenant
     name = exchange.request.match_info["model"]
-    if exchange.dialect == "anthropic":
-        return web.json_response(shown(exchange.snapshot, tenant, "anthropic", name))
     if is_agent(name):
         agent_named(tenant, name)
     else:
         _require(name, allowed_models(exchange.snapshot, tenant))
-    return web.json_response(model_entry(exchange.snapshot, name))
+    vendor: Vendor = "anthropic" if exchange.dialect == "anthropic" else "openai"
+    return web.json_response(_entry(exchange.snapshot, vendor, name))
 
 
 def listed(snapshot: Snapshot, tenant: Tenant, vendor: Vendor) -> dict[str, Any]:
@@ -70,7 +92,9 @@ def _require(name: str, known: tuple[str, ...]) -> None:
 def _entry(snapshot: Snapshot, vendor: Vendor, name: str) -> dict[str, Any]:
     if vendor == "openai":
         return model_entry(snapshot, name)
-    model = snapshot.gateway.models[name]
+    model = snapshot.model(name)
+    if model is None:
+        return anthropic_answer.model_entry(name)
     return anthropic_answer.model_entry(name, context_window=model.context_window, max_output=model.max_output)
 
 

@@ -45,18 +45,21 @@ root, the gateway's own user or who started it calls. `GET /openapi.json` descri
 - **Errors**: RFC 9457 problems, but for the OpenAI endpoints (`{"error": {...}}`), `/v1/messages` (Anthropic's
   `{"type": "error", ...}`) and `/rpc` (a JSON-RPC error).
   `code` is what programs should act upon. Over a quota is 429 with `Retry-After` and `reset_at`.
-- **Agents** (`POST /v1/chat/completions` with `agent:<name>`; also `openclaw`, `openclaw/default`,
-  `openclaw/<name>`, `openclaw:<name>`): the session is the one in `X-Carrel-Session`, else one that belongs to
-  `user` and the agent, else new; it is named in the answer's `X-Carrel-Session`. The agent's own tool calls do not
-  appear. System and developer messages are added to the agent's prompt. `tools`, `n`, `stop`, `response_format` and
-  the like are refused by name.
-- **Models** of a provider that speaks OpenAI's dialect pass through as bytes; those of other providers are
-  translated, and what their dialect cannot say is refused by name.
-- **`/v1/messages`, `/v1/responses`, `/v1/embeddings`** pass through to a provider of their own dialect. Agents and
-  other providers' models are refused there, with the endpoint that serves them. With the operator's key nothing is
-  stored with the vendor, and what needs that (`previous_response_id`, files by id) or costs more than tokens (tools
-  that the vendor runs) is refused by name. `x-api-key` is taken too; `GET /v1/models` with `anthropic-version` lists
-  as Anthropic does.
+- **Agents** (`agent:<name>` at `/v1/chat/completions`, `/v1/messages` and `/v1/responses`; also `openclaw`,
+  `openclaw/default`, `openclaw/<name>`, `openclaw:<name>`): the session is the one in `X-Carrel-Session`, else one that
+  belongs to the agent and `user` (`metadata.user_id` in messages), else new; it is named in the answer's
+  `X-Carrel-Session`. The agent's own tool calls do not appear. Instructions are added to the agent's prompt. `tools`,
+  `n`, `stop`, `response_format`, `thinking` and the like are refused by name. `agent:<name>` at `/v1/embeddings` is the
+  model of the tenant's `memory.embedding_model`.
+- **Models** of a provider that speaks the endpoint's own dialect pass through as bytes, with all fields that we do not
+  know; those of other providers are translated, tools, images, reasoning and usage with them, and what cannot be
+  carried is refused by name. Embeddings are not translated, and the count of a message's tokens is an estimate where
+  the vendor of the dialect is not asked (`X-Carrel-Estimated`).
+- **Fallbacks**: where a model of `_gateway.yaml` has `fallbacks`, they are asked in order when its provider fails before
+  the answer began, whatever their dialect. The ledger's row names the model that answered.
+- With the operator's key nothing is stored with the vendor, and what needs that (files by id) or costs more than
+  tokens (tools that the vendor runs) is refused by name. `x-api-key` is taken too; `GET /v1/models` with
+  `anthropic-version` lists in Anthropic's form and pages.
 - **`/v1/tenants/{id}/chat`** answers with server-sent events; each is named for its `kind`: `session` first, then
   `text`, `thinking`, `notice`, `tool_started`, `tool_output`, `tool_finished`, at last `finished` or `error`.
 """

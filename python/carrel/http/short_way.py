@@ -18,12 +18,12 @@ from carrel.http.connection import EdgeProtocol
 from carrel.http.errors import render, unexpected
 from carrel.http.hosts import Hosts
 from carrel.http.live import Live, LiveRequests
-from carrel.http.names import is_agent
 from carrel.http.plain import PlainHead
 from carrel.http.request_log import RequestLog
 from carrel.http.services import Services
 from carrel.ids import RequestId, request_id_from
 from carrel.policy.models import allowed
+from carrel.policy.names import is_agent
 from carrel.relay.answer import Answer, CallerGone
 from carrel.relay.dialects.chat import ChatFields
 from carrel.tasks import Tasks
@@ -142,8 +142,9 @@ class ShortChat:
         if is_agent(fields.model):
             return None
         allowed(snapshot, tenant, fields.model)
-        provider = snapshot.gateway.providers.get(snapshot.gateway.models[fields.model].provider)
-        if provider is None or provider.kind != "openai":
+        model = snapshot.gateway.models[fields.model]
+        provider = snapshot.gateway.providers.get(model.provider)
+        if provider is None or provider.kind != "openai" or model.fallbacks:
             return None
         request_id = request_id_from(head.request_id)
         return _Taken(ShortCaller(connection), request_id, tenant, snapshot, tenant_caller, body, fields)

@@ -17,10 +17,10 @@ from carrel.agents.events import (
 )
 from carrel.errors import CarrelError
 from carrel.http.exchange import Exchange
-from carrel.http.names import require_agent
 from carrel.http.routes import Route
 from carrel.http.streaming import closing, event_stream
 from carrel.ids import new_session_id, parse_session_id
+from carrel.policy.names import require_agent
 from carrel.wire.control import ChatEvent, ChatOrder
 from carrel.wire.conversation import Message, Text
 from carrel.wire.sse import encode

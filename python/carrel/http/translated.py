@@ -1,22 +1,19 @@
-"""A model call whose provider speaks another dialect than the caller: translated both ways, reserved and settled."""
+"""A model call whose provider speaks another dialect than the caller: reserved, made through its adapter, settled."""
 
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from aiohttp import web
-
-from carrel.declare.gateway import ModelConfig
+from carrel.agents.sizes import images_in, request_bytes
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError, UpstreamError, UpstreamTimeout
-from carrel.http.errors import openai_error
 from carrel.http.exchange import Exchange
-from carrel.http.streaming import closing, event_stream
+from carrel.http.streaming import closing
 from carrel.metering.protocol import Call, Outcome, Reservation
-from carrel.policy.estimate import likely, worst_input
+from carrel.policy.estimate import IMAGE_TOKENS, likely, worst_input
+from carrel.policy.ways import Translated
 from carrel.tenancy.handle import Tenant
-from carrel.wire.conversation import Finished, Image, ModelEvent, ModelRequest, TextDelta, ThinkingDelta, ToolCall
-from carrel.wire.openai_chat import ChatRequest, ChatStream, completion, parse, to_model_request
+from carrel.wire.asked import Asked
+from carrel.wire.conversation import Finished, ModelEvent, ModelRequest, TextDelta, ThinkingDelta, ToolCall, ToolDelta
 
 
 @dataclass(slots=True)
@@ -26,12 +23,23 @@ class _Metered:
     reservation: Reservation
     prompt_tokens: int
     characters: int = 0
+    thought: int = 0
     settled: bool = False
 
     def saw(self, event: ModelEvent) -> None:
         """Count what came, for the case that the vendor never says."""
-        if isinstance(event, TextDelta | ThinkingDelta):
-            self.characters += len(event.text)
+        match event:
+            case TextDelta(text):
+                self.characters += len(text)
+            case ThinkingDelta(text):
+                self.thought += len(text)
+            case ToolDelta(arguments=text):
+                self.characters += len(text)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything came."""
+        return bool(self.characters or self.thought)
 
     async def finish(self, finished: Finished) -> None:
         """Settle a whole answer; returns when its row is committed."""
@@ -47,34 +55,38 @@ class _Metered:
     async def give_up(self, outcome: Outcome, *, reached: bool) -> None:
         """Settle an answer that broke off: what came is estimated, and one that the vendor never began is free."""
         self.settled = True
-        usage = self._estimate() if reached or self.characters else TokenCounts()
+        usage = self._estimate() if reached or self.begun else TokenCounts()
         await self.reservation.settle(usage, outcome=outcome, estimated=True)
 
     def _estimate(self) -> TokenCounts:
-        return TokenCounts(input=self.prompt_tokens, output=likely(self.characters))
+        return TokenCounts(
+            input=self.prompt_tokens, output=likely(self.characters), reasoning=likely(self.thought)
+        )  # fmt: skip
 
 
-async def translated_completion(
-    exchange: Exchange, tenant: Tenant, name: str, model: ModelConfig, body: bytes
-) -> web.StreamResponse:
-    """One completion by a provider that is called through its adapter."""
-    snapshot = exchange.snapshot
-    request = parse(body)
-    asked = to_model_request(request, model=model.upstream or name, max_output=model.max_output)
-    provider = exchange.services.providers.get(snapshot, tenant, model.provider)
+async def translated_events(
+    exchange: Exchange, tenant: Tenant, way: Translated, asked: Asked, *, size: int
+) -> AsyncIterator[ModelEvent]:
+    """The events of one call; its last one comes after its row is in the ledger. ``size`` is the body's, in bytes.
+
+    Raises InvalidRequest for what cannot be carried, before anything is reserved.
+    """
+    snapshot, config = exchange.snapshot, way.config
+    request = asked.to_model(model=config.upstream or way.model, max_output=config.max_output)
+    provider = exchange.services.providers.get(snapshot, tenant, config.provider)
+    size = max(size, request_bytes(request))
     call = Call(
         request_id=exchange.request_id,
-        model=name,
-        max_input=worst_input(len(body), images=_images_in(asked), context_window=model.context_window),
-        max_output=asked.max_tokens,
-        byo=model.provider in tenant.config.providers,
+        model=way.model,
+        max_input=worst_input(size, images=_images(request), context_window=config.context_window),
+        max_output=request.max_tokens,
+        byo=config.provider in tenant.config.providers,
     )
     reservation = await exchange.services.meter.reserve(tenant, snapshot, call)
-    metered = _Metered(reservation, prompt_tokens=likely(len(body)))
-    events = _settling(exchange, metered, provider.stream(asked))
-    if request.stream:
-        return await _streamed(exchange, request, events)
-    return await _whole(exchange, request, events)
+    metered = _Metered(reservation, prompt_tokens=prompt_tokens(request))
+    async with closing(_settling(exchange, metered, provider.stream(request))) as events:
+        async for event in events:
+            yield event
 
 
 async def _settling(
@@ -95,7 +107,7 @@ async def _settling(
                     return
         raise UpstreamError("The model's answer ended too early.", retryable=True)
     except CarrelError as error:
-        outcome = "cut" if metered.characters else "error"
+        outcome = "cut" if metered.begun else "error"
         # As ADR 0065 says: what a vendor refused, or ended without a word, costs nothing.
         reached = isinstance(error, UpstreamTimeout) or not isinstance(error, UpstreamError)
         raise
@@ -104,40 +116,10 @@ async def _settling(
             await exchange.finish(metered.give_up(outcome, reached=reached), name="settle")
 
 
-async def _whole(exchange: Exchange, request: ChatRequest, events: AsyncIterator[ModelEvent]) -> web.Response:
-    async with closing(events):
-        async for event in events:
-            if isinstance(event, Finished):
-                answer = completion(
-                    id=f"chatcmpl-{exchange.request_id}",
-                    model=request.model,
-                    created=int(exchange.services.clock.now().timestamp()),
-                    message=event.message,
-                    stop=event.stop,
-                    usage=event.usage,
-                )
-                return web.Response(text=json.dumps(answer, ensure_ascii=False), content_type="application/json")
-    raise UpstreamError("The model's answer ended too early.", retryable=True)
+def prompt_tokens(request: ModelRequest) -> int:
+    """About how many tokens ``request`` has."""
+    return likely(request_bytes(request)) + _images(request) * IMAGE_TOKENS
 
 
-async def _streamed(exchange: Exchange, request: ChatRequest, events: AsyncIterator[ModelEvent]) -> web.StreamResponse:
-    chunks = ChatStream(
-        id=f"chatcmpl-{exchange.request_id}",
-        model=request.model,
-        created=int(exchange.services.clock.now().timestamp()),
-        include_usage=request.include_usage,
-    )
-    async with closing(events), event_stream(exchange, {}) as stream:
-        try:
-            async for event in events:
-                await stream.send(chunks.event(event))
-        except CarrelError as error:
-            if not stream.begun:
-                raise
-            said = openai_error(error)["error"]
-            await stream.send(chunks.error(error.code, error.message, type=said["type"]))
-    return stream.response
-
-
-def _images_in(request: ModelRequest) -> int:
-    return sum(isinstance(block, Image) for message in request.messages for block in message.content)
+def _images(request: ModelRequest) -> int:
+    return images_in(request.messages)

@@ -15,9 +15,9 @@ from carrel.devices.service import Devices, Tokens
 from carrel.devices.voice import VoiceWake
 from carrel.events.hub import Hub
 from carrel.http.engines import Engines, Settings
-from carrel.http.names import agents_of, require_agent
 from carrel.ids import RequestId, parse_session_id
 from carrel.memory.service import Embeds, Files, Memory
+from carrel.policy.names import agents_of, require_agent
 from carrel.schedule.book import Job, Run
 from carrel.schedule.service import Schedule, Speaks
 from carrel.skills.service import Skills

@@ -18,17 +18,18 @@ def error_body(code: str, message: str, type: str, request_id: str | None = None
 
 def model_entry(name: str, *, context_window: int | None = None, max_output: int | None = None) -> dict[str, Any]:
     """One model."""
-    entry: dict[str, Any] = {"type": "model", "id": name, "display_name": name, "created_at": EPOCH}
+    entry: dict[str, Any] = {"type": "model", "id": name, "display_name": name, "created_at": EPOCH,
+                             "lifecycle": "active"}  # fmt: skip
     if context_window is not None and max_output is not None:
         entry |= {"max_input_tokens": context_window, "max_tokens": max_output}
     return entry
 
 
-def model_page(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A list of models that has no further pages."""
+def model_page(entries: Sequence[dict[str, Any]], *, more: bool = False) -> dict[str, Any]:
+    """A page of a list of models."""
     return {
         "data": list(entries),
-        "has_more": False,
+        "has_more": more,
         "first_id": entries[0]["id"] if entries else None,
         "last_id": entries[-1]["id"] if entries else None,
     }

@@ -21,10 +21,12 @@ from carrel.wire.conversation import (
     TextDelta,
     Thinking,
     ThinkingDelta,
+    ThinkingProof,
     ToolCall,
+    ToolDelta,
     ToolResult,
 )
-from carrel.wire.openai_upstream import FIELD_MARK
+from carrel.wire.proofs import is_proof
 from carrel.wire.usage import usage_from_anthropic
 
 Json = Mapping[str, Any]
@@ -63,12 +65,16 @@ def request_body(request: ModelRequest) -> dict[str, Any]:
     if request.tools:
         tools: list[dict[str, Any]] = [
             {"name": t.name, "description": t.description, "input_schema": {"type": "object", **t.parameters}}
+            | ({} if t.strict is None else {"strict": t.strict})
             for t in request.tools
         ]
         tools[-1]["cache_control"] = _EPHEMERAL
         body["tools"] = tools
         body["tool_choice"] = _tool_choice(request)
     body |= _thinking(request)
+    if request.output_schema is not None:
+        shape = {"type": "json_schema", "schema": request.output_schema.schema}
+        body["output_config"] = {**body.get("output_config", {}), "format": shape}
     for name in ("temperature", "top_p"):
         if getattr(request, name) is not None:
             body[name] = getattr(request, name)
@@ -110,12 +116,7 @@ def _loop_without_thinking(messages: tuple[Message, ...]) -> bool:
     if last is None or not any(isinstance(b, ToolCall) for b in last.content):
         return False
     answered = messages[-1].role == "user" and any(isinstance(b, ToolResult) for b in messages[-1].content)
-    return answered and not any(isinstance(b, Thinking) and _sendable(b) for b in last.content)
-
-
-def _sendable(block: Thinking) -> bool:
-    """Thinking goes back with the vendor's own proof or not at all: without it the call is refused."""
-    return bool(block.redacted) or (bool(block.signature) and not block.signature.startswith(FIELD_MARK))
+    return answered and not any(isinstance(b, Thinking) and is_proof(b) for b in last.content)
 
 
 def _messages(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
@@ -137,23 +138,30 @@ def _part(block: Block) -> dict[str, Any] | None:
     match block:
         case Text(text):
             return {"type": "text", "text": text} if text.strip() else None
-        case Image(media_type, data, url):
-            source = {"type": "url", "url": url} if url else {"type": "base64", "media_type": media_type, "data": data}
-            return {"type": "image", "source": source}
+        case Image():
+            return _image(block)
         case Thinking(text, signature, redacted):
-            if not _sendable(block):
+            if not is_proof(block):
+                # It goes back with the vendor's own proof or not at all: without it the call is refused.
                 return None
             if redacted:
                 return {"type": "redacted_thinking", "data": redacted}
             return {"type": "thinking", "thinking": text, "signature": signature}
         case ToolCall(call_id, name, arguments):
-            return {"type": "tool_use", "id": call_id, "name": name, "input": _input(arguments)}
-        case ToolResult(call_id, content, is_error):
-            result: dict[str, Any] = {"type": "tool_result", "tool_use_id": call_id, "content": content}
+            return {"type": "tool_use", "id": call_id, "name": name, "input": tool_input(arguments)}
+        case ToolResult(call_id, content, is_error, images):
+            parts = [{"type": "text", "text": content}] if content.strip() else []
+            said: object = [*parts, *map(_image, images)] if images else content
+            result: dict[str, Any] = {"type": "tool_result", "tool_use_id": call_id, "content": said}
             return result | ({"is_error": True} if is_error else {})
 
 
-def _input(arguments: str) -> dict[str, Any]:
+def _image(image: Image) -> dict[str, Any]:
+    source = {"type": "base64", "media_type": image.media_type, "data": image.data}
+    return {"type": "image", "source": {"type": "url", "url": image.url} if image.url else source}
+
+
+def tool_input(arguments: str) -> dict[str, Any]:
     """Tool input is an object here; arguments that are none, as a model wrote them, are shown to it as text."""
     try:
         value = json.loads(arguments or "{}")
@@ -192,7 +200,7 @@ class EventReader:
             case "content_block_delta":
                 return self._delta(record)
             case "content_block_stop":
-                self._close(_index(record))
+                return self._stopped(_index(record))
             case "message_delta":
                 stop = _mapping(record.get("delta")).get("stop_reason")
                 self._stop = stop if isinstance(stop, str) else self._stop
@@ -211,6 +219,20 @@ class EventReader:
             return [TextDelta(block["text"])]
         if block.get("type") == "thinking" and isinstance(block.get("thinking"), str) and block["thinking"]:
             return [ThinkingDelta(block["thinking"])]
+        if block.get("type") == "tool_use" and isinstance(block.get("id"), str) and isinstance(block.get("name"), str):
+            return [ToolDelta(block["id"], block["name"], "")]
+        return []
+
+    def _stopped(self, index: int) -> list[ModelEvent]:
+        """Close a block; what its end tells that no piece of it did."""
+        block = self._open.get(index, {})
+        pieces = bool(block.get("json"))
+        self._close(index)
+        closed = self._blocks.get(index)
+        if isinstance(closed, Thinking):
+            return [ThinkingProof(closed.signature, closed.redacted)]
+        if isinstance(closed, ToolCall) and not pieces:
+            return [ToolDelta(closed.id, closed.name, closed.arguments)]
         return []
 
     def _delta(self, record: Json) -> list[ModelEvent]:
@@ -229,6 +251,8 @@ class EventReader:
                 block["signature"] = block.get("signature", "") + text
             case {"type": "input_json_delta", "partial_json": str(text)}:
                 block["json"] += text
+                if text and isinstance(block.get("id"), str) and isinstance(block.get("name"), str):
+                    return [ToolDelta(block["id"], block["name"], text)]
         return []
 
     def _close(self, index: int) -> None:

@@ -42,11 +42,12 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool gave back for the call ``call_id``."""
+    """What a tool gave back for the call ``call_id``: text, and pictures beside it."""
 
     call_id: str
     content: str
     is_error: bool = False
+    images: tuple[Image, ...] = ()
 
 
 Block = Text | Image | Thinking | ToolCall | ToolResult
@@ -62,11 +63,23 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as shown to a model: ``parameters`` is a JSON Schema object."""
+    """A tool as shown to a model: ``parameters`` is a JSON Schema object.
+
+    ``strict``: the model's arguments hold to it by the vendor's force; None says nothing about it.
+    """
 
     name: str
     description: str
     parameters: dict[str, Any]
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSchema:
+    """The JSON Schema that the answer's text must hold to, by the vendor's force."""
+
+    name: str
+    schema: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +101,7 @@ class ModelRequest:
     top_p: float | None = None
     stop: tuple[str, ...] = ()
     parallel_tool_calls: bool = True
+    output_schema: OutputSchema | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -105,7 +119,41 @@ class ThinkingDelta:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class ThinkingProof:
+    """The end of a block of reasoning, with the vendor's proof of it, or with opaque data in its place."""
+
+    signature: str = ""
+    redacted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDelta:
+    """A piece of a tool call's arguments. A call's first piece has all of its ``id`` and ``name`` already.
+
+    A vendor's adapter may leave these out: the calls are in the Finished, whole.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
 StopReason = Literal["end", "tool_calls", "length", "stop_sequence", "refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRequest:
+    """What an agent takes of a request: the caller's messages, an addition to its prompt, and two limits.
+
+    ``user`` is whom the caller says that it speaks for: it chooses a session among the caller's own, and no more.
+    """
+
+    messages: tuple[Message, ...]
+    system: str = ""
+    max_tokens: int | None = None
+    temperature: float | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +169,4 @@ class Finished:
     provider_request_id: str | None = None
 
 
-ModelEvent = TextDelta | ThinkingDelta | Finished
+ModelEvent = TextDelta | ThinkingDelta | ThinkingProof | ToolDelta | Finished

@@ -14,8 +14,11 @@ from carrel.wire.conversation import (
     TextDelta,
     Thinking,
     ThinkingDelta,
+    ThinkingProof,
     ToolCall,
+    ToolDelta,
 )
+from carrel.wire.proofs import is_proof, proof_details
 from carrel.wire.sse import encode
 from carrel.wire.usage import usage_to_openai
 
@@ -56,10 +59,15 @@ class ChatStream:
     model call hands `event` what its provider gives.
     """
 
-    def __init__(self, *, id: str, model: str, created: int, include_usage: bool = False) -> None:  # noqa: A002 - OpenAI's name
+    def __init__(
+        self, *, id: str, model: str, created: int, include_usage: bool = False  # noqa: A002 - OpenAI's name
+    ) -> None:  # fmt: skip
         self._head = {"id": id, "object": "chat.completion.chunk", "created": created, "model": model}
         self._include_usage = include_usage
         self._begun = False
+        self._thought = ""
+        self._proofs = 0
+        self._calls: dict[str, str] = {}
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
         chunk: dict[str, Any] = {
@@ -83,13 +91,42 @@ class ChatStream:
 
     def thinking(self, text: str) -> bytes:
         """A piece of reasoning, in the field that most OpenAI-compatible servers use."""
+        self._thought += text
         return self.start() + self._chunk({"reasoning_content": text}) if text else b""
 
+    def tick(self) -> bytes:
+        """That somebody is at work, and nothing of what."""
+        return self.start()
+
+    def proof(self, proof: ThinkingProof) -> bytes:
+        """The end of a block of reasoning: where its vendor wants a proof back, the whole of it with the proof."""
+        text, self._thought = self._thought, ""
+        thinking = Thinking(text, proof.signature, proof.redacted)
+        if not is_proof(thinking):
+            return b""
+        self._proofs += 1
+        details = proof_details([thinking], first=self._proofs - 1)
+        return self.start() + self._chunk({"reasoning_details": details})
+
+    def tool_piece(self, piece: ToolDelta) -> bytes:
+        """A piece of a call's arguments; the first one names the call."""
+        said = self._calls.get(piece.id)
+        self._calls[piece.id] = (said or "") + piece.arguments
+        index = list(self._calls).index(piece.id)
+        if said is not None:
+            function = {"function": {"arguments": piece.arguments}}
+            return self._chunk({"tool_calls": [{"index": index, **function}]}) if piece.arguments else b""
+        [call] = _tool_calls([ToolCall(piece.id, piece.name, piece.arguments)])
+        return self.start() + self._chunk({"tool_calls": [{"index": index, **call}]})
+
     def tool_calls(self, calls: Iterable[ToolCall]) -> bytes:
-        """Tool calls, each whole in one chunk."""
-        return self.start() + b"".join(
-            self._chunk({"tool_calls": [{"index": index, **call}]}) for index, call in enumerate(_tool_calls(calls))
-        )
+        """What was not streamed of ``calls``."""
+        out = b""
+        for call in calls:
+            said = self._calls.get(call.id, "")
+            if call.id not in self._calls or len(call.arguments) > len(said):
+                out += self.tool_piece(ToolDelta(call.id, call.name, call.arguments[len(said) :]))
+        return out
 
     def finish(self, stop: StopReason, usage: TokenCounts | None) -> bytes:
         """The end: the reason, the usage chunk where it was asked for, and ``[DONE]``."""
@@ -105,9 +142,13 @@ class ChatStream:
                 return self.text(text)
             case ThinkingDelta(text):
                 return self.thinking(text)
+            case ThinkingProof():
+                return self.proof(event)
+            case ToolDelta():
+                return self.tool_piece(event)
             case Finished(message, stop, usage):
                 calls = [b for b in message.content if isinstance(b, ToolCall)]
-                return (self.tool_calls(calls) if calls else b"") + self.finish(stop, usage)
+                return self.start() + self.tool_calls(calls) + self.finish(stop, usage)
 
     def error(self, code: str, message: str, *, type: str = "server_error") -> bytes:  # noqa: A002 - OpenAI's name for it
         """An error after the stream began: clients raise on it. No ``[DONE]`` follows: the answer is not whole."""
@@ -125,11 +166,14 @@ def completion(
 ) -> dict[str, Any]:
     """A whole answer as ``chat.completion``. An agent's edge passes a message of text alone."""
     text = "".join(b.text for b in message.content if isinstance(b, Text))
-    reasoning = "".join(b.text for b in message.content if isinstance(b, Thinking))
+    thoughts = [b for b in message.content if isinstance(b, Thinking)]
+    reasoning = "".join(b.text for b in thoughts)
     calls = _tool_calls(b for b in message.content if isinstance(b, ToolCall))
     said: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
     if reasoning:
         said["reasoning_content"] = reasoning
+    if any(is_proof(thought) for thought in thoughts):
+        said["reasoning_details"] = proof_details(thoughts)
     if calls:
         said["tool_calls"] = calls
     choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": FINISH[stop]}

@@ -13,24 +13,24 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from carrel.errors import InvalidRequest
-from carrel.wire.conversation import Block, Image, Message, ModelRequest, Text, Thinking, ToolCall, ToolResult, ToolSpec
-from carrel.wire.openai_answer import ChatStream, completion, error_body
-from carrel.wire.usage import usage_from_anthropic, usage_from_openai
+from carrel.wire.conversation import (
+    AgentRequest,
+    Block,
+    Finished,
+    Image,
+    Message,
+    ModelRequest,
+    OutputSchema,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+)
+from carrel.wire.openai_answer import ChatStream, completion
+from carrel.wire.places import place_of
+from carrel.wire.proofs import from_details
 from carrel.wire.wording import wording
-
-__all__ = [
-    "AgentRequest",
-    "ChatMessage",
-    "ChatRequest",
-    "ChatStream",
-    "completion",
-    "error_body",
-    "parse",
-    "to_agent_request",
-    "to_model_request",
-    "usage_from_anthropic",
-    "usage_from_openai",
-]
 
 _NAME: Final = r"^[A-Za-z0-9_-]{1,64}$"
 _DATA_URL: Final = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/]+={0,2})")
@@ -46,12 +46,20 @@ _NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
     "presence_penalty": (0, 0.0),
     "frequency_penalty": (0, 0.0),
     "logit_bias": ({},),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "store": (False,),
     "verbosity": ("medium",),
     "service_tier": ("auto", "default"),
 }
+
+
+# Hints to a vendor's cache, and what an answer holds that comes back as part of a later request.
+_HINTS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
+_ECHOED: Final[Mapping[str, frozenset[str]]] = {
+    "assistant": frozenset({"reasoning_content", "reasoning", "reasoning_details", "parsed"}),
+    "tool": frozenset({"name"}),
+}
+_ECHOED_CALL: Final = frozenset({"index", "parsed_arguments"})
 
 
 class _Part(BaseModel):
@@ -106,6 +114,7 @@ class FunctionSpec(_Part):
     name: Annotated[str, Field(pattern=_NAME)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class CallerTool(_Part):
@@ -133,6 +142,7 @@ class ChatRequest(_Part):
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     stop: str | tuple[str, ...] | None = None
+    response_format: dict[str, Any] | None = None
     tools: tuple[CallerTool, ...] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -151,13 +161,35 @@ class ChatRequest(_Part):
 
 
 @dataclass(frozen=True, slots=True)
-class AgentRequest:
-    """What of a request an agent takes: the caller's messages, an addition to its prompt, and two limits."""
+class ChatAsked:
+    """See `asked.Asked`."""
 
-    messages: tuple[Message, ...]
-    system: str
-    max_tokens: int | None
-    temperature: float | None
+    request: ChatRequest
+
+    @property
+    def model(self) -> str:
+        return self.request.model
+
+    @property
+    def wants_stream(self) -> bool:
+        return bool(self.request.stream)
+
+    def to_model(self, *, model: str, max_output: int) -> ModelRequest:
+        return to_model_request(self.request, model=model, max_output=max_output)
+
+    def to_agent(self) -> AgentRequest:
+        return to_agent_request(self.request)
+
+    def streaming(self, *, id: str, created: int) -> ChatStream:  # noqa: A002 - OpenAI's name
+        return ChatStream(
+            id=f"chatcmpl-{id}", model=self.model, created=created, include_usage=self.request.include_usage
+        )
+
+    def whole(self, finished: Finished, *, id: str, created: int) -> dict[str, Any]:  # noqa: A002 - OpenAI's name
+        return completion(
+            id=f"chatcmpl-{id}", model=self.model, created=created, message=finished.message, stop=finished.stop,
+            usage=finished.usage,
+        )  # fmt: skip
 
 
 def parse(body: bytes) -> ChatRequest:
@@ -168,19 +200,8 @@ def parse(body: bytes) -> ChatRequest:
         problem = max(error.errors(include_url=False), key=lambda e: len(e["loc"]))
         if problem["type"] == "json_invalid":
             raise InvalidRequest(f"The body is not JSON: {problem['msg']}.") from None
-        param = _path(problem["loc"])
+        param = place_of(problem["loc"])
         raise InvalidRequest(f"`{param or 'body'}`: {wording(problem)}.", param=param) from None
-
-
-def _path(loc: tuple[int | str, ...]) -> str | None:
-    """A pydantic location without the names of union members, as `messages[0].content`."""
-    path = ""
-    for step in loc:
-        if isinstance(step, int):
-            path += f"[{step}]"
-        elif re.fullmatch(r"[a-z_0-9]+", step) and step not in {"str", "int", "float", "bool", "dict", "tuple"}:
-            path += f".{step}" if path else step
-    return path or None
 
 
 def to_model_request(request: ChatRequest, *, model: str, max_output: int) -> ModelRequest:
@@ -207,15 +228,16 @@ def to_model_request(request: ChatRequest, *, model: str, max_output: int) -> Mo
         top_p=request.top_p,
         stop=_stop(request),
         parallel_tool_calls=request.parallel_tool_calls is not False,
+        output_schema=_output_schema(request.response_format),
     )
 
 
 def to_agent_request(request: ChatRequest) -> AgentRequest:
     """What an agent takes of ``request``; tools, thinking and stops are its own: the caller's are refused by name."""
     _refuse_extras(request, "an agent")
-    for name in ("tools", "tool_choice", "stop", "reasoning_effort"):
+    for name in ("tools", "tool_choice", "stop", "reasoning_effort", "response_format"):
         value = getattr(request, name)
-        if value and not (name == "tool_choice" and value in ("auto", "none")):
+        if value and value not in ("auto", "none", {"type": "text"}):
             raise InvalidRequest(
                 f"`{name}` is not taken with an agent: what it may do is declared with it. Call a model for that.",
                 param=name,
@@ -223,7 +245,29 @@ def to_agent_request(request: ChatRequest) -> AgentRequest:
     if request.top_p not in (None, 1):
         raise InvalidRequest("`top_p` is not taken with an agent; use `temperature`.", param="top_p")
     system, messages = _conversation(request)
-    return AgentRequest(messages, system, request.output_limit, request.temperature)
+    return AgentRequest(messages, system, request.output_limit, request.temperature, request.user)
+
+
+def _output_schema(asked: dict[str, Any] | None) -> OutputSchema | None:
+    match asked:
+        case None | {"type": "text"}:
+            return None
+        case {"type": "json_schema", "json_schema": {"name": str(name), "schema": dict(schema)}}:
+            return OutputSchema(name, schema)
+    raise InvalidRequest(
+        "`response_format` is text, or a `json_schema` with a name and a schema: this model's provider has no other.",
+        param="response_format",
+    )
+
+
+def _refuse_inside(part: BaseModel, where: str, known: frozenset[str] = frozenset()) -> None:
+    """Refuse what a part of the request has that would not be carried; what says nothing may stay."""
+    for name, value in (part.model_extra or {}).items():
+        if value in (None, [], {}, "") or name in known or name in _HINTS:
+            continue
+        raise InvalidRequest(
+            f"`{name[:64]}` cannot be carried to this model's provider; leave it out.", param=f"{where}.{name[:64]}"
+        )
 
 
 def _refuse_extras(request: ChatRequest, who: str) -> None:
@@ -256,9 +300,12 @@ def _thinking(effort: str | None) -> Literal["off", "low", "medium", "high"]:
 
 
 def _tools(request: ChatRequest) -> tuple[ToolSpec, ...]:
+    for index, tool in enumerate(request.tools or ()):
+        _refuse_inside(tool, f"tools[{index}]")
+        _refuse_inside(tool.function, f"tools[{index}].function")
     empty: dict[str, Any] = {"type": "object", "properties": {}}
     return tuple(
-        ToolSpec(t.function.name, t.function.description or "", t.function.parameters or empty)
+        ToolSpec(t.function.name, t.function.description or "", t.function.parameters or empty, t.function.strict)
         for t in request.tools or ()
     )
 
@@ -299,6 +346,11 @@ def _conversation(request: ChatRequest) -> tuple[str, tuple[Message, ...]]:
 
 
 def _blocks(message: ChatMessage, where: str, known: set[str]) -> list[Block]:
+    _refuse_inside(message, where, _ECHOED.get(message.role, frozenset()))
+    if message.name and message.role != "tool":
+        raise InvalidRequest(
+            "`name` cannot be carried to this model's provider; say it in the text.", param=f"{where}.name"
+        )
     if message.role == "tool":
         if not message.tool_call_id:
             raise InvalidRequest("A tool message names its call in `tool_call_id`.", param=f"{where}.tool_call_id")
@@ -309,20 +361,28 @@ def _blocks(message: ChatMessage, where: str, known: set[str]) -> list[Block]:
         return [ToolResult(message.tool_call_id, _plain(message, where))]
     blocks: list[Block] = []
     if message.role == "assistant":
-        reasoning = (message.model_extra or {}).get("reasoning_content")
-        if isinstance(reasoning, str) and reasoning:
-            blocks.append(Thinking(reasoning))
+        blocks += _thoughts(message.model_extra or {}, where)
     blocks += _content(message, where)
     for index, call in enumerate(message.tool_calls or ()):
         if message.role != "assistant":
             raise InvalidRequest("Only an assistant message has `tool_calls`.", param=f"{where}.tool_calls")
         if call.type != "function":
             raise InvalidRequest("Only function calls are supported.", param=f"{where}.tool_calls[{index}].type")
+        _refuse_inside(call, f"{where}.tool_calls[{index}]", _ECHOED_CALL)
+        _refuse_inside(call.function, f"{where}.tool_calls[{index}].function", _ECHOED_CALL)
         known.add(call.id)
         blocks.append(ToolCall(call.id, call.function.name, call.function.arguments))
     if not blocks:
         raise InvalidRequest("A message needs content.", param=f"{where}.content")
     return blocks
+
+
+def _thoughts(extra: Mapping[str, Any], where: str) -> list[Thinking]:
+    """An earlier answer's reasoning, with its vendor's proof where that came along."""
+    if extra.get("reasoning_details"):
+        return from_details(extra["reasoning_details"], f"{where}.reasoning_details")
+    reasoning = extra.get("reasoning_content")
+    return [Thinking(reasoning)] if isinstance(reasoning, str) and reasoning else []
 
 
 def _content(message: ChatMessage, where: str) -> list[Block]:
@@ -333,6 +393,7 @@ def _content(message: ChatMessage, where: str) -> list[Block]:
     blocks: list[Block] = []
     for index, part in enumerate(message.content):
         at = f"{where}.content[{index}]"
+        _refuse_inside(part, at)
         if part.type == "text" and part.text is not None:
             blocks += [Text(part.text)] if part.text else []
         elif part.type == "refusal" and part.refusal is not None and message.role == "assistant":

@@ -23,15 +23,16 @@ from carrel.wire.conversation import (
     TextDelta,
     Thinking,
     ThinkingDelta,
+    ThinkingProof,
     ToolCall,
+    ToolDelta,
     ToolResult,
 )
+from carrel.wire.proofs import FIELD_MARK
 from carrel.wire.usage import find_openai_usage, usage_from_openai
 
 Json = Mapping[str, Any]
 
-FIELD_MARK: Final = "field:"
-"""A Thinking's ``signature`` for reasoning that came in a field of this dialect: the mark and the field's name."""
 _REASONING_FIELDS: Final = ("reasoning_content", "reasoning")
 _STOPS: Final[Mapping[str, StopReason]] = {
     "stop": "end",
@@ -62,7 +63,8 @@ def request_body(request: ModelRequest, dialect: Dialect) -> dict[str, Any]:
         body["tools"] = [
             {
                 "type": "function",
-                "function": {"name": t.name, "description": t.description, "parameters": t.parameters},
+                "function": {"name": t.name, "description": t.description, "parameters": t.parameters}
+                | ({} if t.strict is None else {"strict": t.strict}),
             }
             for t in request.tools
         ]
@@ -73,6 +75,9 @@ def request_body(request: ModelRequest, dialect: Dialect) -> dict[str, Any]:
         )
         if not request.parallel_tool_calls:
             body["parallel_tool_calls"] = False
+    if request.output_schema is not None:
+        shape = {"name": request.output_schema.name, "schema": request.output_schema.schema, "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": shape}
     if request.thinking != "off":
         body["reasoning_effort"] = request.thinking
     if request.temperature is not None:
@@ -125,21 +130,34 @@ def _assistant(blocks: Iterable[Block], *, with_reasoning: bool) -> dict[str, An
 
 
 def _user(blocks: Iterable[Block]) -> list[dict[str, Any]]:
-    """Tool results are messages of their own here, and come before the text beside them."""
+    """Tool results are messages of their own here, and come before the text beside them.
+
+    They hold text alone: a result's pictures are the user's words behind all results, each set named for its call.
+    """
     results: list[dict[str, Any]] = []
+    pictures: list[dict[str, Any]] = []
     parts: list[dict[str, Any]] = []
     for block in blocks:
         match block:
-            case ToolResult(call_id, content, is_error):
+            case ToolResult(call_id, content, is_error, images):
                 said = f"Error: {content}" if is_error and not content.startswith("Error") else content
                 results.append({"role": "tool", "tool_call_id": call_id, "content": said})
+                if images:
+                    pictures.append({"type": "text", "text": f"Images that the tool call {call_id} gave:"})
+                    pictures += [_picture(image) for image in images]
             case Text(text):
                 parts.append({"type": "text", "text": text})
-            case Image(media_type, data, url):
-                parts.append({"type": "image_url", "image_url": {"url": url or f"data:{media_type};base64,{data}"}})
+            case Image():
+                parts.append(_picture(block))
+    parts = pictures + parts
     if all(p["type"] == "text" for p in parts):
         return results + ([{"role": "user", "content": "\n\n".join(p["text"] for p in parts)}] if parts else [])
     return [*results, {"role": "user", "content": parts}]
+
+
+def _picture(image: Image) -> dict[str, Any]:
+    url = image.url or f"data:{image.media_type};base64,{image.data}"
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 @dataclass(slots=True)
@@ -147,6 +165,7 @@ class _Call:
     id: str = ""
     name: str = ""
     arguments: str = ""
+    told: int = 0
 
 
 class ChunkReader:
@@ -160,6 +179,7 @@ class ChunkReader:
         self._text = ""
         self._thinking = ""
         self._field = ""
+        self._thinks = False
         self._calls: dict[int, _Call] = {}
         self._last: _Call | None = None
         self._finish: str | None = None
@@ -200,7 +220,7 @@ class ChunkReader:
             calls = delta.get("tool_calls")
             for position, call in enumerate(calls if isinstance(calls, list) else ()):
                 if isinstance(call, Mapping):
-                    self._read_call(call, position)
+                    self._read_call(call, position, events)
         if isinstance(choice.get("finish_reason"), str):
             self._finish = choice["finish_reason"]
 
@@ -221,15 +241,23 @@ class ChunkReader:
     def _say(self, text: str, events: list[ModelEvent]) -> None:
         if text:
             self._text += text
+            self._thought(events)
             events.append(TextDelta(text))
 
     def _think(self, text: str, field: str, events: list[ModelEvent]) -> None:
         if text:
             self._thinking += text
             self._field = self._field or field
+            self._thinks = True
             events.append(ThinkingDelta(text))
 
-    def _read_call(self, piece: Json, position: int) -> None:
+    def _thought(self, events: list[ModelEvent]) -> None:
+        """What comes now is no reasoning: that is at its end, where there was any."""
+        if self._thinks:
+            self._thinks = False
+            events.append(ThinkingProof(FIELD_MARK + self._field if self._field else ""))
+
+    def _read_call(self, piece: Json, position: int, events: list[ModelEvent]) -> None:
         """One fragment. Some servers send no index, or 0 for every call: a new id with a name is then a new call."""
         index = piece.get("index")
         call_id = piece.get("id") if isinstance(piece.get("id"), str) else ""
@@ -252,6 +280,10 @@ class ChunkReader:
         elif isinstance(arguments, Mapping):
             call.arguments = json.dumps(arguments)
         self._last = call
+        if call.id and call.name:
+            self._thought(events)
+            events.append(ToolDelta(call.id, call.name, call.arguments[call.told :]))
+            call.told = len(call.arguments)
 
     def finish(self, *, done: bool) -> Finished:
         """The whole answer. ``done``: the vendor said `[DONE]`, or the answer was not streamed.

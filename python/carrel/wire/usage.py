@@ -110,6 +110,39 @@ def usage_to_openai(counts: TokenCounts) -> dict[str, Any]:
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": counts.cache_read},
+        "prompt_tokens_details": {"cached_tokens": counts.cache_read} | _written(counts),
         "completion_tokens_details": {"reasoning_tokens": counts.reasoning},
     }
+
+
+def usage_to_responses(counts: TokenCounts) -> dict[str, Any]:
+    """``counts`` as the ``usage`` object of a response."""
+    prompt = counts.input + counts.cache_read + counts.cache_write
+    completion = counts.output + counts.reasoning
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cached_tokens": counts.cache_read, "cache_write_tokens": counts.cache_write},
+        "output_tokens": completion,
+        "output_tokens_details": {"reasoning_tokens": counts.reasoning},
+        "total_tokens": prompt + completion,
+    }
+
+
+def usage_to_anthropic(counts: TokenCounts) -> dict[str, Any]:
+    """``counts`` as Anthropic's ``usage`` object, its classes of input disjoint as ours are."""
+    return {
+        "input_tokens": counts.input,
+        "cache_read_input_tokens": counts.cache_read,
+        "cache_creation_input_tokens": counts.cache_write,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": counts.cache_write - counts.cache_write_1h,
+            "ephemeral_1h_input_tokens": counts.cache_write_1h,
+        },
+        "output_tokens": counts.output + counts.reasoning,
+        "output_tokens_details": {"thinking_tokens": counts.reasoning},
+    }
+
+
+def _written(counts: TokenCounts) -> dict[str, int]:
+    """What was written to a cache, which the vendor of this dialect does not bill and so does not always name."""
+    return {"cache_write_tokens": counts.cache_write} if counts.cache_write else {}

@@ -16,7 +16,7 @@ def usage(script: Script) -> Json:
     n = usage_numbers(script)
     return {
         "input_tokens": n["prompt"],
-        "input_tokens_details": {"cached_tokens": n["cached"]},
+        "input_tokens_details": {"cached_tokens": n["cached"], "cache_write_tokens": n["cache_write"]},
         "output_tokens": n["completion"],
         "output_tokens_details": {"reasoning_tokens": n["reasoning"]},
         "total_tokens": n["prompt"] + n["completion"],
@@ -112,12 +112,29 @@ def _item_events(index: int, item: Json, script: Script) -> list[Json]:
                 {"type": "response.function_call_arguments.done", "arguments": text, "name": item["name"], **at}
             )
             start = item | {"arguments": "", "status": "in_progress"}
+        case "reasoning":
+            inner = _summary_events(at, item, script)
+            start = item | {"summary": []}
         case _:
             inner, start = [], item
     return [
         {"type": "response.output_item.added", "output_index": index, "item": start},
         *inner,
         {"type": "response.output_item.done", "output_index": index, "item": item},
+    ]
+
+
+def _summary_events(at: Json, item: Json, script: Script) -> list[Json]:
+    part = item["summary"][0]
+    here = {**at, "summary_index": 0}
+    return [
+        {"type": "response.reasoning_summary_part.added", "part": part | {"text": ""}, **here},
+        *(
+            {"type": "response.reasoning_summary_text.delta", "delta": piece, **here}
+            for piece in pieces(part["text"], script.piece)
+        ),
+        {"type": "response.reasoning_summary_text.done", "text": part["text"], **here},
+        {"type": "response.reasoning_summary_part.done", "part": part, **here},
     ]
 
 

@@ -5,8 +5,6 @@ import io
 import aiohttp
 import pytest
 
-from carrel.errors import InvalidRequest
-from carrel.http.chat import model_in
 from tests.fakes.edge import Edge, bearer, chat_body, token_of
 
 ACME = bearer(token_of("acme"))
@@ -48,11 +46,3 @@ async def test_bad_bodies_are_named(edge: Edge, client: aiohttp.ClientSession, b
         assert reply.status == 400
         error = (await reply.json())["error"]
         assert (error["code"], error["param"]) == ("invalid_request", param)
-
-
-def test_the_model_is_read_wherever_it_stands() -> None:
-    assert model_in(b' {"model" : "a-b" , "x": 1}') == "a-b"
-    assert model_in(b'{"messages":[{"model":"inner"}],"model":"outer"}') == "outer"
-    assert model_in(b'{"model":"\\u0061gent:main"}') == "agent:main"
-    with pytest.raises(InvalidRequest):
-        model_in(b'{"model":""}')

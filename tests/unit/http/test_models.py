@@ -5,7 +5,6 @@ from dataclasses import replace
 import aiohttp
 
 from carrel.declare.allowlists import Allowlists
-from carrel.declare.gateway import ModelConfig, ProviderConfig
 from tests.fakes.edge import Edge, bearer, token_of
 
 ACME = bearer(token_of("acme"))
@@ -15,7 +14,7 @@ async def test_agents_and_usable_models_are_listed(edge: Edge, client: aiohttp.C
     async with client.get(edge.url + "/v1/models", headers=ACME) as reply:
         body = await reply.json()
     assert body["object"] == "list"
-    assert [m["id"] for m in body["data"]] == ["agent:main", "demo", "vendor-large"]
+    assert [m["id"] for m in body["data"]] == ["agent:main", "demo", "vendor-large", "claude-large"]
     assert body["data"][1]["context_window"] == 32_768
 
 
@@ -33,20 +32,26 @@ async def test_an_anthropic_clients_header_is_taken_here(edge: Edge, client: aio
         assert reply.status == 200
 
 
-async def test_a_caller_of_anthropics_api_gets_its_models_in_its_form(
+async def test_a_caller_of_anthropics_api_gets_them_in_its_form_and_pages(
     edge: Edge, client: aiohttp.ClientSession
 ) -> None:
-    snapshot = edge.directory.current
-    providers = {**snapshot.gateway.providers, "claude": ProviderConfig(kind="anthropic")}
-    models = {**snapshot.gateway.models, "claude-x": ModelConfig(provider="claude")}
-    gateway = snapshot.gateway.model_copy(update={"providers": providers, "models": models})
-    edge.directory.publish(replace(snapshot, gateway=gateway))
     headers = {"x-api-key": token_of("acme"), "anthropic-version": "2023-06-01"}
-    async with client.get(edge.url + "/v1/models?limit=20", headers=headers) as reply:
-        body = await reply.json()
-    assert [(m["type"], m["id"]) for m in body["data"]] == [("model", "claude-x")]
-    assert (body["has_more"], body["last_id"]) == (False, "claude-x")
-    for name, status in (("claude-x", 200), ("demo", 404), ("agent:main", 404)):
+
+    async def page(query: str) -> tuple[list[str], bool]:
+        async with client.get(f"{edge.url}/v1/models{query}", headers=headers) as reply:
+            body = await reply.json()
+        assert {m["type"] for m in body["data"]} <= {"model"}
+        return [m["id"] for m in body["data"]], body["has_more"]
+
+    everything = ["agent:main", "demo", "vendor-large", "claude-large"]
+    assert await page("?limit=20") == (everything, False)
+    assert await page("?limit=3") == (everything[:3], True)
+    assert await page("?limit=3&after_id=vendor-large") == (everything[3:], False)
+    assert await page("?limit=2&before_id=claude-large") == (everything[1:3], True)
+    for query in ("?limit=0", "?limit=x", "?after_id=nope"):
+        async with client.get(f"{edge.url}/v1/models{query}", headers=headers) as reply:
+            assert (reply.status, (await reply.json())["type"]) == (400, "error")
+    for name, status in (("claude-large", 200), ("demo", 200), ("agent:main", 200), ("nope", 404)):
         async with client.get(f"{edge.url}/v1/models/{name}", headers=headers) as reply:
             assert reply.status == status
             body = await reply.json()

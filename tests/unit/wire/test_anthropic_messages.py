@@ -20,7 +20,9 @@ from carrel.wire.conversation import (
     TextDelta,
     Thinking,
     ThinkingDelta,
+    ThinkingProof,
     ToolCall,
+    ToolDelta,
     ToolResult,
     ToolSpec,
 )
@@ -192,7 +194,11 @@ def test_a_whole_stream() -> None:
         stopped("tool_use", output_tokens=9, input_tokens=None),
         {"type": "message_stop"},
     )
-    assert events == [ThinkingDelta("hm"), TextDelta("a"), TextDelta("b")]
+    assert events == [
+        ThinkingDelta("hm"), ThinkingProof("proof"), ThinkingProof(redacted="opaque"), TextDelta("a"), TextDelta("b"),
+        ToolDelta("t1", "look", ""), ToolDelta("t1", "look", '{"a"'), ToolDelta("t1", "look", ": 1}"),
+        ToolDelta("t2", "look", ""), ToolDelta("t2", "look", '{"b": 2}'),
+    ]  # fmt: skip
     assert finished == Finished(
         Message(
             "assistant",

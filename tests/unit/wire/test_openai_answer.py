@@ -3,12 +3,16 @@
 import json
 from typing import Any
 
+from hypothesis import given
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from carrel.declare.rate_card import TokenCounts
 from carrel.wire.conversation import Finished, Message, Text, TextDelta, Thinking, ThinkingDelta, ToolCall
 from carrel.wire.openai_answer import ChatStream, completion, error_body
+from carrel.wire.openai_upstream import ChunkReader
+from carrel.wire.proofs import from_details
 from carrel.wire.sse import SseDecoder
+from tests.unit.wire import rounds
 
 CALL = ToolCall("c1", "look", '{"a": 1}')
 MESSAGE = Message("assistant", (Thinking("hm"), Text("hé"), CALL))
@@ -75,3 +79,27 @@ def test_error_bodies() -> None:
     assert error_body("model_not_found", "No.", param="model") == {
         "error": {"message": "No.", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}
     }
+
+
+@given(rounds.finished(thinking=False))
+def test_a_stream_is_read_back_whole(answer: Finished) -> None:
+    for events in (rounds.pieces_of(answer), rounds.pieces_of(answer, tools=False)):
+        stream = ChatStream(id="chatcmpl-1", model="m", created=5, include_usage=True)
+        reader = ChunkReader()
+        for record in rounds.records(stream, events):
+            reader.read(record)
+        back = reader.finish(done=True)
+        assert (back.message, back.usage) == (answer.message, answer.usage)
+        assert back.stop == answer.stop
+
+
+@given(rounds.PROVEN)
+def test_thinking_comes_with_its_proof_whole_and_streamed(thinking: Thinking) -> None:
+    answer = Finished(Message("assistant", (thinking, Text("x"))), "end", None)
+    whole = completion(id="1", model="m", created=5, message=answer.message, stop="end", usage=None)
+    assert from_details(whole["choices"][0]["message"]["reasoning_details"], "x") == [thinking]
+    stream = ChatStream(id="chatcmpl-1", model="m", created=5)
+    found = rounds.records(stream, [*rounds.pieces_of(answer)])
+    deltas = [record["choices"][0]["delta"] for record in found if record["choices"]]
+    details = [detail for delta in deltas for detail in delta.get("reasoning_details", ())]
+    assert from_details(details, "x") == [thinking]

@@ -8,8 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrel.errors import InvalidRequest
-from carrel.wire.conversation import Image, Message, Text, ToolCall, ToolResult, ToolSpec
+from carrel.wire.conversation import (
+    Image,
+    Message,
+    ModelRequest,
+    OutputSchema,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+)
 from carrel.wire.openai_chat import ChatRequest, parse, to_agent_request, to_model_request
+from carrel.wire.openai_upstream import Dialect, request_body
+from tests.unit.wire.rounds import requests
 
 USER = {"role": "user", "content": "hi"}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
@@ -223,3 +235,57 @@ def test_an_agent_has_its_own_tools_and_ends(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as caught:
         to_agent_request(request(**fields))
     assert caught.value.param == next(iter(fields))
+
+
+@given(requests(thinking=False, images=False))
+def test_what_openais_vendor_would_be_sent_is_read_back_whole(asked: ModelRequest) -> None:
+    body = json.dumps(request_body(asked, Dialect())).encode()
+    assert to_model_request(parse(body), model="m", max_output=4096) == asked
+
+
+def test_reasoning_comes_back_with_its_proof() -> None:
+    details = [{"type": "reasoning.text", "text": "hm", "signature": "proof", "index": 0}]
+    _, messages = translated(
+        USER, {"role": "assistant", "content": "x", "reasoning_content": "hm", "reasoning_details": details}, USER
+    )
+    assert messages[1].content == (Thinking("hm", "proof"), Text("x"))
+    _, messages = translated(USER, {"role": "assistant", "content": "x", "reasoning_content": "hm"}, USER)
+    assert messages[1].content[0] == Thinking("hm")
+
+
+def test_a_schema_for_the_answer() -> None:
+    shape = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}, "strict": True}}
+    made = to_model_request(request(response_format=shape), model="up", max_output=9)
+    assert made.output_schema == OutputSchema("a", {"type": "object"})
+    with pytest.raises(InvalidRequest) as refused:
+        to_agent_request(request(response_format=shape))
+    assert refused.value.param == "response_format"
+
+
+@pytest.mark.parametrize(
+    ("messages", "fields", "param"),
+    [
+        ([{**USER, "name": "bob"}], {}, "messages[0].name"), ([{**USER, "odd": 1}], {}, "messages[0].odd"),
+        ([{"role": "user", "content": [{"type": "text", "text": "x", "odd": 1}]}], {}, "messages[0].content[0].odd"),
+        ([], {"tools": [{**TOOL, "odd": 1}]}, "tools[0].odd"),
+        ([], {"tools": [{"type": "function", "function": {"name": "f", "odd": 1}}]}, "tools[0].function.odd"),
+    ],
+)  # fmt: skip
+def test_what_is_inside_is_not_dropped_either(
+    messages: list[dict[str, Any]], fields: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        to_model_request(request(*messages, **fields), model="up", max_output=9)
+    assert refused.value.param == param
+
+
+def test_what_an_answer_held_may_come_back() -> None:
+    said: dict[str, Any] = {
+        "role": "assistant",
+        "content": "x",
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+        "parsed": {"a": 1},
+    }
+    translated(USER, said, {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"a": 1}}]})

@@ -20,7 +20,9 @@ from carrel.wire.conversation import (
     TextDelta,
     Thinking,
     ThinkingDelta,
+    ThinkingProof,
     ToolCall,
+    ToolDelta,
     ToolResult,
     ToolSpec,
 )
@@ -106,14 +108,14 @@ def test_a_tool_loop_as_messages() -> None:
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 def test_reasoning_in_its_fields(field: str) -> None:
     events, finished = read(chunk({field: "h"}), chunk({field: "m"}), chunk({"content": "x"}), chunk({}, "stop"))
-    assert events == [ThinkingDelta("h"), ThinkingDelta("m"), TextDelta("x")]
+    assert events == [ThinkingDelta("h"), ThinkingDelta("m"), ThinkingProof(f"field:{field}"), TextDelta("x")]
     assert finished.message.content == (Thinking("hm", signature=f"field:{field}"), Text("x"))
 
 
 def test_content_in_parts() -> None:
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "x"}]
     events, finished = read(chunk({"content": parts}), chunk({}, "stop"))
-    assert events == [ThinkingDelta("hm"), TextDelta("x")]
+    assert events == [ThinkingDelta("hm"), ThinkingProof(), TextDelta("x")]
     assert finished.message.content == (Thinking("hm"), Text("x"))
 
 
@@ -182,7 +184,7 @@ def test_the_newest_usage_counts_and_none_is_none() -> None:
 def test_an_answer_that_was_not_streamed() -> None:
     message = {"role": "assistant", "content": "x", "tool_calls": [{"id": "a", "function": {"name": "look"}}]}
     events, finished = read({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]})
-    assert events == [TextDelta("x")]
+    assert events == [TextDelta("x"), ToolDelta("a", "look", "")]
     assert finished.message.content == (Text("x"), ToolCall("a", "look", "{}"))
 
 

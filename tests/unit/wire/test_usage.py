@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrel.declare.rate_card import TokenCounts
-from carrel.wire.usage import count, find_openai_usage, usage_from_anthropic, usage_from_openai, usage_to_openai
+from carrel.wire.usage import (
+    count,
+    find_openai_usage,
+    usage_from_anthropic,
+    usage_from_openai,
+    usage_to_anthropic,
+    usage_to_openai,
+    usage_to_responses,
+)
+from tests.unit.wire.rounds import COUNTS
 
 OPENAI: list[tuple[dict[str, Any], TokenCounts]] = [
     ({}, TokenCounts()),
@@ -108,3 +117,12 @@ def test_back_and_forth(plain: int, cached: int, output: int, reasoning: int) ->
 
 def test_counts() -> None:
     assert [count(v) for v in (3, 3.0, 3.5, -1, True, None, "3", float("nan"))] == [3, 3, 0, 0, 0, 0, 0, 0]
+
+
+@given(COUNTS)
+def test_every_class_comes_back_from_every_dialect(counts: TokenCounts) -> None:
+    assert usage_from_openai(usage_to_openai(counts)) == counts
+    assert usage_from_openai(usage_to_responses(counts)) == counts
+    hourly = TokenCounts(counts.input, counts.cache_read, counts.cache_write, counts.output, counts.reasoning,
+                         cache_write_1h=counts.cache_write // 2)  # fmt: skip
+    assert usage_from_anthropic(usage_to_anthropic(hourly)) == hourly

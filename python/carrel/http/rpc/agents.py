@@ -6,9 +6,9 @@ from carrel.agents.files import IN_PROMPT, MAX_BYTES, AgentFile
 from carrel.declare.tenant import Agent
 from carrel.errors import Conflict, NotFound
 from carrel.http.engines import Engines
-from carrel.http.names import DEFAULT_AGENT, agents_of, default_agent, require_agent
 from carrel.http.rpc.paging import paged
 from carrel.http.rpc.registry import Context, Registry, engines
+from carrel.policy.names import DEFAULT_AGENT, agents_of, default_agent, require_agent
 from carrel.tenancy.handle import Tenant
 from carrel.vcs.edits import DELETE
 from carrel.wire import rpc_agents as wire

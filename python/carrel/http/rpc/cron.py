@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from carrel.errors import InvalidRequest, NotFound
-from carrel.http.names import require_agent
 from carrel.http.rpc.paging import paged
 from carrel.http.rpc.registry import Context, Registry, engines
 from carrel.ids import parse_session_id
+from carrel.policy.names import require_agent
 from carrel.schedule.book import Job, Kept, Run
 from carrel.schedule.service import Schedule as Service
 from carrel.schedule.times import At, Cron, Every, Schedule

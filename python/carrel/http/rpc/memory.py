@@ -1,10 +1,10 @@
 """`memory.*`: what a tenant's agents should remember."""
 
 from carrel.errors import NotFound
-from carrel.http.names import require_agent
 from carrel.http.rpc.paging import paged
 from carrel.http.rpc.registry import Context, Registry, engines
 from carrel.memory.book import Note
+from carrel.policy.names import require_agent
 from carrel.wire import rpc_memory as wire
 
 

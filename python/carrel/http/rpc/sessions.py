@@ -6,11 +6,11 @@ from datetime import timedelta
 from carrel.agents.events import Turn
 from carrel.agents.sends import Said
 from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
-from carrel.http.names import require_agent
 from carrel.http.rpc.paging import paged
 from carrel.http.rpc.registry import Context, Registry, engines
 from carrel.http.services import SessionSummary
 from carrel.ids import SessionId, parse_session_id
+from carrel.policy.names import require_agent
 from carrel.wire import rpc
 from carrel.wire import rpc_agents as wire
 from carrel.wire.conversation import Message, Text

@@ -6,11 +6,11 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from carrel.http.names import agents_of
 from carrel.http.rpc.registry import Context, Registry
 from carrel.http.services import Services
 from carrel.metering.account import QuotaState
 from carrel.metering.report import ReportRow, totals_of
+from carrel.policy.names import agents_of
 from carrel.policy.periods import parse_period
 from carrel.policy.pricing import plain
 from carrel.tenancy.handle import Tenant

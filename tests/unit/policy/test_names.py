@@ -6,7 +6,7 @@ import pytest
 
 from carrel.declare.tenant import Agent
 from carrel.errors import ModelNotFound
-from carrel.http.names import (
+from carrel.policy.names import (
     agent_named,
     agents_of,
     default_agent,
