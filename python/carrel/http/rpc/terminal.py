@@ -7,10 +7,10 @@ from typing import Final
 
 from carrel.agents.workspace import TENANT_WORKSPACE, member_workspace, session_workspace
 from carrel.errors import Forbidden, InvalidRequest
-from carrel.http.names import require_agent
 from carrel.http.rpc.paging import paged
 from carrel.http.rpc.registry import Context, Peer, Registry, engines
 from carrel.ids import parse_session_id
+from carrel.policy.names import require_agent
 from carrel.sandbox.bwrap import RESERVED_ENV
 from carrel.sandbox.protocol import Size
 from carrel.tenancy.handle import Tenant
