@@ -80,6 +80,7 @@ in
         ReadWritePaths = [ state "-/run/carrel" ];
         InaccessiblePaths = [
           "-${state}/audit" "-${state}/run" "-${state}/git" "-${state}/master.key"
+          "-${state}/audit-signing-key"
           "-/run/credentials" "-/run/secrets" "-/run/keys" "-/etc/ssh" "-/nix/var"
         ];
         # bubblewrap reads and writes in /proc/sys, and the launcher looks at processes of sandboxes:

@@ -163,13 +163,19 @@ class FakeAudit:
     ) -> None:  # fmt: skip
         self.recorded.append((action, target, outcome))
 
-    async def page(self, *, after: str | None, limit: int, tenant: str | None) -> control.AuditPage:
-        first = int(after) + 1 if after is not None else 0
-        lines = [{"n": n, "tenant": "acme" if n % 2 else "bravo"} for n in range(first, 10)]
-        chosen = [line for line in lines if tenant is None or line["tenant"] == tenant]
-        page = chosen[:limit]
-        more = str(page[-1]["n"]) if len(chosen) > limit else None
+    async def page(self, query: control.AuditQuery) -> control.AuditPage:
+        newest = query.order == "newest"
+        lines = [{"n": n, "tenant": "acme" if n % 2 else "bravo"} for n in range(10)][:: -1 if newest else 1]
+        chosen = [line for line in lines if query.tenant is None or line["tenant"] == query.tenant]
+        if query.after is not None:
+            at = int(query.after)
+            chosen = [line for line in chosen if (int(line["n"]) < at if newest else int(line["n"]) > at)]
+        page = chosen[: query.limit]
+        more = str(page[-1]["n"]) if len(chosen) > query.limit else None
         return control.AuditPage.model_validate({"lines": page, "next": more})
+
+    async def ends(self) -> control.AuditEnds:
+        return control.AuditEnds(key="0" * 16, public_key="-----BEGIN PUBLIC KEY-----\n")
 
 
 class FakePackages:

@@ -1,15 +1,18 @@
 """10.1: what is in the record is inert, the chain verifies, and a disk that is full stops changes and not reads."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-from carrel.audit.log import Audit, verify_directory
-from tests.fakes.clock import FakeClock
+import pytest
+
+from carrel.audit.log import Audit
+from carrel.wire.control import AuditQuery
+from tests.fakes.records import held, opened, three_days
 
 
 async def a_record(path: Path) -> Audit:
-    audit = Audit(state_dir=path, clock=FakeClock())
-    await audit.start()
+    audit = await opened(path)
     for target in ("acme", "bravo", "evil\n\x1b]0;owned\x07\u202etxt"):
         await audit.record(actor="ak_ops", action="tenants.create", target=target, request_id="r", outcome="ok")
     return audit
@@ -17,26 +20,26 @@ async def a_record(path: Path) -> Audit:
 
 async def test_S10_01_control_esc_and_bidi_characters_are_inert(tmp_path: Path) -> None:
     await a_record(tmp_path)
-    raw = next((tmp_path / "audit").glob("*.jsonl")).read_bytes()
-    assert raw.count(b"\n") == 3
+    raw = next((tmp_path / "audit").glob("*-*.jsonl")).read_bytes()
+    assert raw.count(b"\n") == 4
     assert b"\x1b" not in raw
     assert "\u202e".encode() not in raw
 
 
 async def test_S10_01_ordinary_text_stays_readable(tmp_path: Path) -> None:
     audit = await a_record(tmp_path)
-    page = await audit.page(after=None, limit=10, tenant=None)
-    assert [line["target"] for line in page.lines][:2] == ["acme", "bravo"]
+    page = await audit.page(AuditQuery())
+    assert [line["target"] for line in page.lines][1:3] == ["acme", "bravo"]
 
 
 async def test_S10_01_the_chain_verifies(tmp_path: Path) -> None:
     await a_record(tmp_path)
-    assert verify_directory(tmp_path / "audit") == []
+    assert held(tmp_path) == []
 
 
 async def test_S10_01_every_edit_of_every_member_is_found(tmp_path: Path) -> None:
     await a_record(tmp_path)
-    day = next((tmp_path / "audit").glob("*.jsonl"))
+    day = next((tmp_path / "audit").glob("*-*.jsonl"))
     lines = day.read_bytes().splitlines(keepends=True)
     for at, line in enumerate(lines):
         for member in json.loads(line):
@@ -44,6 +47,108 @@ async def test_S10_01_every_edit_of_every_member_is_found(tmp_path: Path) -> Non
             changed[member] = "changed" if member != "n" else 77
             forged = json.dumps(changed, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
             day.write_bytes(b"".join([*lines[:at], forged, *lines[at + 1 :]]))
-            assert verify_directory(tmp_path / "audit"), (at, member)
+            assert held(tmp_path), (at, member)
     day.write_bytes(b"".join(lines))
-    assert verify_directory(tmp_path / "audit") == []
+    assert held(tmp_path) == []
+
+
+DAYS = ("2026-03-01", "2026-03-02", "2026-03-03", "2026-03-04")
+
+
+def lines_of(state: Path, day: str) -> list[bytes]:
+    return (state / "audit" / f"{day}.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def put(state: Path, day: str, lines: list[bytes]) -> None:
+    (state / "audit" / f"{day}.jsonl").write_bytes(b"".join(lines))
+
+
+@pytest.mark.parametrize("day", DAYS)
+async def test_S10_01_a_removed_line_is_found_and_named_wherever_it_was(tmp_path: Path, day: str) -> None:
+    await three_days(tmp_path)
+    lines = lines_of(tmp_path, day)
+    for at in range(len(lines)):
+        put(tmp_path, day, lines[:at] + lines[at + 1 :])
+        named = [(finding.file, finding.line) for finding in held(tmp_path)]
+        assert (f"{day}.jsonl", at + 1) in named, (at, named)
+    put(tmp_path, day, lines)
+    assert held(tmp_path) == []
+
+
+@pytest.mark.parametrize("day", DAYS[:-1])
+async def test_S10_01_moved_and_torn_lines_are_found_and_named(tmp_path: Path, day: str) -> None:
+    await three_days(tmp_path)
+    lines = lines_of(tmp_path, day)
+    for at in range(len(lines) - 1):
+        put(tmp_path, day, [*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]])
+        assert (f"{day}.jsonl", at + 1) in [(f.file, f.line) for f in held(tmp_path)]
+    for at in range(len(lines)):
+        put(tmp_path, day, [*lines[:at], lines[at][:-10], *lines[at + 1 :]])
+        assert (f"{day}.jsonl", at + 1) in [(f.file, f.line) for f in held(tmp_path)]
+
+
+def cut_with_its_ends(state: Path, day: str) -> None:
+    """Another hand removes days with their ends, and puts the record's own end back to one that was signed before."""
+    kept = [d for d in DAYS if d < day]
+    ends = (state / "audit" / "heads.jsonl").read_bytes().splitlines(keepends=True)
+    for gone in (d for d in DAYS if d >= day):
+        (state / "audit" / f"{gone}.jsonl").unlink()
+    (state / "audit" / "heads.jsonl").write_bytes(b"".join(ends[: len(kept) - 1]))
+    (state / "audit" / "head.json").write_bytes(ends[len(kept) - 1])
+
+
+@pytest.mark.parametrize("day", DAYS[1:])
+async def test_S10_01_days_removed_with_their_signed_ends_are_found_by_the_mark(tmp_path: Path, day: str) -> None:
+    await three_days(tmp_path)
+    cut_with_its_ends(tmp_path, day)
+    [finding] = held(tmp_path)
+    assert (finding.file, "were cut off" in finding.what) == (f"{DAYS[DAYS.index(day) - 1]}.jsonl", True)
+    assert held(tmp_path, mark=False) == []
+
+
+def forged_end(state: Path) -> None:
+    end = json.loads((state / "audit" / "head.json").read_bytes())
+    (state / "audit" / "head.json").write_text(json.dumps({**end, "number": end["number"] - 1}))
+
+
+def no_end(state: Path) -> None:
+    (state / "audit" / "head.json").unlink()
+
+
+def no_ends_of_days(state: Path) -> None:
+    (state / "audit" / "heads.jsonl").unlink()
+
+
+def forged_end_of_a_day(state: Path) -> None:
+    path = state / "audit" / "heads.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"number": 8', b'"number": 7'))
+
+
+def no_mark(state: Path) -> None:
+    (state / "audit-mark.json").unlink()
+
+
+def a_whole_day_less(state: Path) -> None:
+    (state / "audit" / f"{DAYS[1]}.jsonl").unlink()
+
+
+@pytest.mark.parametrize(
+    ("what", "where"),
+    [
+        (forged_end, "head.json"), (no_end, "head.json"), (no_ends_of_days, "heads.jsonl"),
+        (forged_end_of_a_day, "heads.jsonl"), (no_mark, "audit-mark.json"), (a_whole_day_less, f"{DAYS[1]}.jsonl"),
+    ],
+)  # fmt: skip
+async def test_S10_01_ends_and_marks_are_held_too(tmp_path: Path, what: Callable[[Path], None], where: str) -> None:
+    await three_days(tmp_path)
+    what(tmp_path)
+    assert where in " ".join(finding.file for finding in held(tmp_path))
+
+
+async def test_S10_01_a_record_written_anew_from_the_start_is_not_believed(tmp_path: Path) -> None:
+    """Its chain is right, for anyone can compute one; its ends are signed by a key that is not this gateway's."""
+    await three_days(tmp_path / "real")
+    await three_days(tmp_path / "forged")
+    for file in (tmp_path / "forged" / "audit").iterdir():
+        (tmp_path / "real" / "audit" / file.name).write_bytes(file.read_bytes())
+    assert "none of those trusted here" in str(held(tmp_path / "real")[0])

@@ -1,8 +1,8 @@
 """One line of the record and the chain that binds it to the line before. Pure.
 
-A line is a JSON object on one line. Its ``hash`` is the SHA-256 of the hash before it and of the line's other members
-as canonical JSON (sorted keys, no spaces). An edited line does not match its own hash; a removed, added or moved one
-does not continue the line before.
+A line is a JSON object on one line, without spaces. Its ``hash`` is the SHA-256 of the hash before it and of the line's
+other members as canonical JSON (sorted keys, no spaces). An edited line does not match its own hash; a
+removed, added or moved one does not continue the line before.
 """
 
 import hashlib
@@ -60,8 +60,13 @@ def safe(value: Any) -> Any:
     return safe(str(value))
 
 
-def follow(name: str, lines: Iterable[bytes], head: Head) -> tuple[list[Finding], Head]:
-    """Walk one file's lines after ``head``; what is wrong, and the head after them. It goes on after a finding."""
+def follow(
+    name: str, lines: Iterable[bytes], head: Head, wanted: dict[int, str] | None = None
+) -> tuple[list[Finding], Head]:
+    """Walk one file's lines after ``head``; what is wrong, and the head after them. It goes on after a finding.
+
+    ``wanted`` are numbers of lines whose hashes are to be told.
+    """
     findings: list[Finding] = []
     for number, raw in enumerate(lines, 1):
         if not raw.endswith(b"\n"):
@@ -74,12 +79,20 @@ def follow(name: str, lines: Iterable[bytes], head: Head) -> tuple[list[Finding]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             findings.append(Finding(name, number, "the line is not one of the record's"))
             continue
-        if stated != _digest(before, found):
+        if wanted is not None and claimed in wanted:
+            wanted[claimed] = stated
+        if stated != _digest(before, found) or not _as_written(raw, found, stated):
             findings.append(Finding(name, number, "the line was edited: it does not match its own hash"))
         elif before != head.hash:
             findings.append(Finding(name, number, _break(claimed, head)))
         head = Head(stated, claimed)
     return findings, head
+
+
+def _as_written(raw: bytes, found: Mapping[str, Any], stated: str) -> bool:
+    """No space, escape or second key of one name that the writer would not have put there."""
+    line = json.dumps({**found, "hash": stated}, ensure_ascii=False, separators=(",", ":"))
+    return raw == line.encode("utf-8", "surrogatepass") + b"\n"
 
 
 def _break(claimed: int, head: Head) -> str:

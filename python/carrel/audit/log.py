@@ -1,44 +1,74 @@
 """The append-only record of every change of state: one JSONL file a UTC day, hash-chained, synced before it counts.
 
-``audit/YYYY-MM-DD.jsonl`` hold the lines; ``audit/head.json`` holds the end of the chain, so that a record cut short
-is found too. The record is the gateway's own: no tenant's code can reach its directory.
+``audit/YYYY-MM-DD.jsonl`` hold the lines; ``audit/heads.jsonl`` a signed end for each day that is over, and
+``audit/head.json`` the signed end of all of it. The mark is the same end in a place of its own, so that a record that
+was cut short together with its end is found too. The record is the gateway's own: no tenant's code can reach it.
 """
 
 import asyncio
 import errno
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from carrel.audit.chain import GENESIS, Finding, Head, follow, sealed
-from carrel.clock import Clock
-from carrel.errors import CarrelError, InvalidRequest, StorageFull
-from carrel.wire.control import AuditPage
+import structlog
 
-_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d\.jsonl")
+from carrel.audit.chain import GENESIS, Finding, Head, sealed
+from carrel.audit.files import append_synced, cut, days, replace_synced
+from carrel.audit.heads import SignedHead, Signer, public_pem
+from carrel.audit.keys import open_signer
+from carrel.audit.reading import page
+from carrel.audit.verify import END, HEADS, TOGETHER, verify_directory
+from carrel.clock import Clock
+from carrel.errors import CarrelError, StorageFull
+from carrel.wire.control import AuditEnds, AuditPage, AuditQuery, SignedEnd
+
+_log = structlog.get_logger(__name__)
+MARK: Final = "audit-mark.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A line that is to be kept, and whoever waits for that."""
+
+    members: Mapping[str, Any]
+    kept: "asyncio.Future[None]"
 
 
 class Audit:
-    """Writes and reads the record. Calls are served one after the other; each returns when its line is synced."""
+    """Writes and reads the record. Each call returns when its line is synced; those at one time go together.
 
-    def __init__(self, *, state_dir: Path, clock: Clock) -> None:
+    ``mark`` is a file for the mark besides the state directory's; ``credentials_dir`` is where a signing key may be
+    that is not the gateway's own.
+    """
+
+    def __init__(
+        self, *, state_dir: Path, clock: Clock, credentials_dir: Path | None = None, mark: Path | None = None
+    ) -> None:
+        self._state = state_dir
         self._path = state_dir / "audit"
+        self._marks = (state_dir / MARK, *((mark,) if mark is not None else ()))
+        self._credentials = credentials_dir
         self._clock = clock
         self._head = Head()
         self._last_day = ""
         self._lock = asyncio.Lock()
+        self._signer: Signer | None = None
+        self._waiting: list[_Waiting] = []
 
     async def start(self) -> None:
-        """Find the end of the chain; a torn last line, which was never acknowledged, is cut off and noted."""
-        torn = await asyncio.to_thread(self._find_end)
-        if torn is not None:
+        """Find the end of the chain, and the key; raises SigningKeyUnusable.
+
+        A torn last line, which was never acknowledged, is cut off, and that is noted; so is a line behind the signed
+        end, which a dying gateway wrote, or another hand, and a key that was made now.
+        """
+        for target, what in await asyncio.to_thread(self._open):
             await self.record(
-                actor="carrel", action="audit.mend", target=torn, request_id="-", outcome="ok",
-                after="a torn last line was cut off",
+                actor="carrel", action="audit.mend", target=target, request_id="-", outcome="ok", after=what
             )  # fmt: skip
 
     async def record(
@@ -58,51 +88,123 @@ class Audit:
             "actor": actor, "action": action, "target": target, "tenant": tenant, "request_id": request_id,
             "before": before, "after": after, "outcome": outcome,
         }  # fmt: skip
+        waiting = _Waiting(members, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
         async with self._lock:
-            writing = asyncio.ensure_future(asyncio.to_thread(self._append, members))
-            try:
-                await asyncio.shield(writing)
-            except asyncio.CancelledError:
-                await asyncio.wait([writing])
-                raise
+            if not waiting.kept.done():
+                # All that came while the lines before were synced go to the disk together.
+                batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+                writing = asyncio.ensure_future(asyncio.to_thread(self._append, [one.members for one in batch]))
+                try:
+                    await asyncio.shield(writing)
+                except asyncio.CancelledError:
+                    await asyncio.wait([writing])
+                    raise
+                finally:
+                    _tell(batch, writing)
+        await waiting.kept
 
-    async def page(self, *, after: str | None, limit: int, tenant: str | None) -> AuditPage:
-        """Lines after number ``after``, oldest first; ``tenant`` keeps only those about it."""
-        try:
-            start = int(after) if after else 0
-        except ValueError:
-            raise InvalidRequest("The cursor is not one that this listing gave.", param="after") from None
-        found = await asyncio.to_thread(self._take, start, limit + 1, tenant)
-        more = len(found) > limit
-        return AuditPage.model_validate(
-            {"lines": found[:limit], "next": str(found[limit - 1]["n"]) if more and limit else None}
-        )
+    async def page(self, query: AuditQuery) -> AuditPage:
+        """Lines that ``query`` asks for; raises InvalidRequest."""
+        return await asyncio.to_thread(page, self._path, query)
+
+    async def ends(self) -> AuditEnds:
+        """How far the record goes, signed, the ends of the days before, and the key that signs."""
+        async with self._lock:
+            return await asyncio.to_thread(self._ends)
 
     async def verify(self) -> list[Finding]:
         """Walk the whole chain; an empty list is a record with nothing edited, removed, moved or cut."""
         async with self._lock:
-            return await asyncio.to_thread(verify_directory, self._path)
+            trusted = {self._key.id: self._key.public}
+            return await asyncio.to_thread(verify_directory, self._path, trusted, self._marks)
 
-    def _append(self, members: Mapping[str, Any]) -> None:
+    @property
+    def _key(self) -> Signer:
+        if self._signer is None:
+            raise CarrelError("The record was not opened yet: the gateway is still starting.")
+        return self._signer
+
+    def _ends(self) -> AuditEnds:
+        try:
+            lines = (self._path / HEADS).read_bytes().splitlines()
+        except FileNotFoundError:
+            lines = []
+        signed = [one for one in map(SignedHead.parse, lines) if one is not None]
+        end = self._key.sign(self._last_day, self._head) if self._last_day else None
+        return AuditEnds(
+            key=self._key.id, public_key=public_pem(self._key.public), end=_told(end) if end else None,
+            days=tuple(map(_told, signed)),
+        )  # fmt: skip
+
+    def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Add all of ``lines`` or none."""
         now = self._clock.now()
         day = max(f"{now:%Y-%m-%d}", self._last_day)
-        line, head = sealed(self._head, {"time": now.isoformat(timespec="milliseconds"), **members})
+        data, head = b"", self._head
+        for members in lines:
+            line, head = sealed(head, {"time": now.isoformat(timespec="milliseconds"), **members})
+            data += line
         file = self._path / f"{day}.jsonl"
         try:
-            size = _append_synced(file, line)
+            if self._last_day and day != self._last_day:
+                self._end_day(self._last_day)
+            size = append_synced(file, data)
             try:
-                _replace_synced(self._path / "head.json", json.dumps(asdict(head)).encode())
+                self._keep_end(day, head)
             except OSError:
-                _cut(file, size)
+                cut(file, size)
                 raise
         except OSError as error:
             raise _public(error) from error
         self._head, self._last_day = head, day
 
-    def _find_end(self) -> str | None:
+    def _keep_end(self, day: str, head: Head) -> None:
+        end = self._key.sign(day, head).line()
+        # A mark that is a line behind says less, and nothing that is wrong.
+        replace_synced(dict.fromkeys((self._path / END, *self._marks), end), lasting=self._path)
+
+    def _end_day(self, day: str) -> None:
+        """Sign the end of a day that is over, once."""
+        path = self._path / HEADS
+        if path.exists() and any(one is not None and one.day == day for one in _signed_days(path)):
+            return
+        append_synced(path, self._key.sign(day, self._head).line())
+
+    def _open(self) -> list[tuple[str, str]]:
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        notes: list[tuple[str, str]] = []
+        self._signer, made = open_signer(self._state, self._credentials)
+        torn = self._find_end()
+        if torn is not None:
+            notes.append((torn, "a torn last line was cut off"))
+        kept = _kept(self._path / END)
+        if kept is None:
+            self._take_up()
+        elif kept.head.number > self._head.number:
+            # Where the files were cut short the chain goes on from the end that was: the gap stays to be found.
+            self._head = kept.head
+            _log.error("the audit log was cut short", lines=f"up to {kept.head.number}", see="carrel audit verify")
+        elif kept.head.number < self._head.number:
+            notes.append((f"lines {kept.head.number + 1} to {self._head.number}", "they came after the signed end"))
+        if made:
+            notes.append((self._signer.id, "a key to sign with was made"))
+        return notes
+
+    def _take_up(self) -> None:
+        """The first start with a key: what is there already gets its ends."""
+        if not self._last_day:
+            replace_synced(dict.fromkeys(self._marks, self._key.sign("", Head()).line()))
+            return
+        for file in days(self._path)[:-1]:
+            with file.open("rb") as lines:
+                end = _head_of(deque(lines, maxlen=1).pop())
+            append_synced(self._path / HEADS, self._key.sign(file.stem, end).line())
+        self._keep_end(self._last_day, self._head)
+
+    def _find_end(self) -> str | None:
         torn: str | None = None
-        for path in reversed(_days(self._path)):
+        for path in reversed(days(self._path)):
             size = path.stat().st_size
             with path.open("r+b") as file:
                 whole = file.read().rfind(b"\n") + 1
@@ -116,129 +218,53 @@ class Audit:
                 self._last_day = path.stem
                 self._head = _head_of(lines[-1])
                 break
-        # Where the files were cut short the chain goes on from the end that was: the gap stays to be found.
-        kept = _kept_head(self._path)
-        if kept is not None and kept.number > self._head.number:
-            self._head = kept
         return torn
 
-    def _take(self, start: int, limit: int, tenant: str | None) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for line in _records(self._path):
-            if int(line.get("n", 0)) > start and (tenant is None or line.get("tenant") == tenant):
-                found.append(line)
-                if len(found) == limit:
-                    break
-        return found
+
+def _tell(batch: Sequence[_Waiting], writing: "asyncio.Future[None]") -> None:
+    """Tell those who wait how it went; who is not there any more is not told."""
+    error = writing.exception()
+    for one in batch:
+        if one.kept.done():
+            continue
+        if error is None:
+            one.kept.set_result(None)
+        else:
+            one.kept.set_exception(error)
+            # Who waits raises it; where nobody does, it was raised by whoever wrote.
+            one.kept.exception()
 
 
-def verify_directory(path: Path) -> list[Finding]:
-    """Walk every file of the record at ``path`` and compare its end with the head that is kept beside it."""
-    findings: list[Finding] = []
-    head = Head()
-    last = "head.json"
-    for file in _days(path):
-        last = file.name
-        with file.open("rb") as lines:
-            found, head = follow(file.name, lines, head)
-        findings += found
-    expected = _kept_head(path)
-    if expected is None:
-        if head != Head() or (path / "head.json").exists():
-            findings.append(Finding("head.json", 1, "the head is missing or cannot be read"))
-        return findings
-    # A crash between the line and the head leaves the head one line behind: the chain itself then holds.
-    if expected.number > head.number:
-        findings.append(Finding(last, head.number + 1, f"lines {head.number + 1} to {expected.number} were cut off"))
-    elif expected.number < head.number - 1 or (expected.number == head.number and expected.hash != head.hash):
-        findings.append(Finding("head.json", 1, "the head is not the end of the record"))
-    return findings
+def _signed_days(path: Path) -> list[SignedHead | None]:
+    return [SignedHead.parse(line) for line in path.read_bytes().splitlines()]
 
 
-def _kept_head(path: Path) -> Head | None:
+def _kept(path: Path) -> SignedHead | None:
     try:
-        kept = json.loads((path / "head.json").read_bytes())
-        return Head(str(kept["hash"]), int(kept["number"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return SignedHead.parse(path.read_bytes())
+    except OSError:
         return None
-
-
-def _days(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if _DAY.fullmatch(p.name)) if path.is_dir() else []
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    for file in _days(path):
-        with file.open("rb") as lines:
-            for raw in lines:
-                try:
-                    line = json.loads(raw)
-                except ValueError:
-                    continue
-                if isinstance(line, dict):
-                    yield line
 
 
 def _head_of(line: bytes) -> Head:
     try:
         found = json.loads(line)
         return Head(str(found["hash"]), int(found["n"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         # What follows a line that is not the record's begins a chain that verify shows as broken here.
         return Head(GENESIS, 0)
 
 
-def _cut(path: Path, size: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        os.ftruncate(fd, size)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _append_synced(path: Path, line: bytes) -> int:
-    """Append and sync; the size before. A line that could not be kept whole is taken away again."""
-    new = not path.exists()
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        size = os.fstat(fd).st_size
-        try:
-            written = os.write(fd, line)
-            if written < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(fd)
-        except OSError:
-            os.ftruncate(fd, size)
-            raise
-    finally:
-        os.close(fd)
-    if new:
-        _sync_directory(path.parent)
-    return size
-
-
-def _replace_synced(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    temporary.replace(path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _told(signed: SignedHead) -> SignedEnd:
+    return SignedEnd(
+        day=signed.day, number=signed.number, hash=signed.hash, key=signed.key, signature=signed.signature
+    )  # fmt: skip
 
 
 def _public(error: OSError) -> CarrelError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull("The disk is full: the change was not made, for it could not be recorded.")
-    return CarrelError(f"The change was not made, for it could not be recorded: {os.strerror(error.errno or 0)}.")
+    where = f" of {error.filename}" if error.filename else ""
+    return CarrelError(
+        f"The change was not made, for it could not be recorded: {os.strerror(error.errno or 0)}{where}."
+    )  # fmt: skip

@@ -121,7 +121,11 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
     ("sandboxes", "exec"): sandboxes.exec_,
     ("sandboxes", "logs"): sandboxes.logs,
     ("audit", "tail"): audit.tail,
+    ("audit", "search"): audit.search,
     ("audit", "verify"): audit.verify,
+    ("audit", "export"): audit.export,
+    ("audit", "key"): audit.key,
+    ("audit", "mark"): audit.mark,
     ("doctor",): doctor.doctor,
 }
 """Every command by its words, but for those that are made for one command line."""

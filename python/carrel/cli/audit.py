@@ -1,29 +1,42 @@
 """`carrel audit`: who changed what, and whether the record of it is whole."""
 
 import json
+import re
+import tempfile
 import time
-from collections import deque
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
 from carrel.cli import screen
+from carrel.cli.audit_copies import PAGE, copy_out, pages
 from carrel.cli.client import request, understand
 from carrel.cli.failures import DONE, FAILED, Refused, WrongUsage
 from carrel.cli.options import HERE, Target
-from carrel.wire.control import AuditPage
+from carrel.errors import CarrelError
+from carrel.wire.control import AuditEnds
 
-_PAGE: Final = 1000
 _FOLLOW_SECONDS: Final = 1.0
 _LOOKS: Final = 4
 _SHOWN: Final = ("time", "actor", "action", "target", "outcome", "request_id")
+_AGO: Final = re.compile(r"([0-9]{1,6})([mhd])")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+
+Tenant = Annotated[str | None, Parameter(help="Only lines about this tenant.")]
+Since = Annotated[
+    str | None,
+    Parameter(help="Only lines from then on: `2026-03-01`, a time with its offset, or `90m`, `12h`, `7d` ago."),
+]
+Until = Annotated[str | None, Parameter(help="Only lines before then, told as for --since.")]
 
 
 def tail(
     *,
     lines: Annotated[int, Parameter(name=("--lines", "-n"), help="How many of the last lines to show.")] = 20,
-    tenant: Annotated[str | None, Parameter(help="Only lines about this tenant.")] = None,
+    tenant: Tenant = None,
     follow: Annotated[
         bool,
         Parameter(
@@ -38,33 +51,177 @@ def tail(
     """Show the last lines of the audit log."""
     if lines < 0:
         raise WrongUsage("--lines takes 0 or more.")
-    last: deque[dict[str, Any]] = deque(maxlen=lines)
-    cursor: str | None = None
-    for line in _after(target, None, tenant):
-        last.append(line)
-        cursor = _number(line)
+    last = list(_take(target, lines, {"tenant": tenant, "order": "newest"}))[::-1]
     for line in last:
         _show(line, target)
     if not last and not follow and lines:
         screen.note("There is no such line in the record." if tenant is None else f"No line is about {tenant}.")
-    while follow:
-        time.sleep(_FOLLOW_SECONDS)
-        for line in _after(target, cursor, tenant):
-            _show(line, target)
-            cursor = _number(line)
+    if follow:
+        # Without a line of this tenant's, what is new is what comes after the record's last one.
+        newest = last[-1:] or list(_take(target, 1, {"order": "newest"}))
+        cursor = _number(newest[-1]) if newest else None
+        while True:
+            time.sleep(_FOLLOW_SECONDS)
+            for line in pages(target, {"tenant": tenant, "after": cursor}):
+                _show(line, target)
+                cursor = _number(line)
     return DONE
 
 
-def _after(target: Target, cursor: str | None, tenant: str | None) -> Iterator[dict[str, Any]]:
-    """The lines after ``cursor``, page by page."""
-    while True:
-        query = {"limit": str(_PAGE), "after": cursor, "tenant": tenant}
-        given = {key: value for key, value in query.items() if value is not None}
-        page = understand(AuditPage, request(target, "GET", "/v1/audit", query=given))
-        yield from page.lines
-        if page.next is None:
+def search(
+    text: Annotated[str | None, Parameter(help="Only lines with this in them, capital or small.")] = None,
+    *,
+    tenant: Tenant = None,
+    actor: Annotated[str | None, Parameter(help="Only what this one did: `ak_ops`, `uid:0`, `git:ana`.")] = None,
+    action: Annotated[str | None, Parameter(help="Only this action, or `tokens.*` for all of a kind.")] = None,
+    of: Annotated[str | None, Parameter(name="--of", help="Only what was done to this target.")] = None,
+    outcome: Annotated[str | None, Parameter(help="Only lines with this outcome.")] = None,
+    request_id: Annotated[str | None, Parameter(help="Only lines of this request.")] = None,
+    since: Since = None,
+    until: Until = None,
+    lines: Annotated[int, Parameter(name=("--lines", "-n"), help="How many of the newest to show.")] = 100,
+    target: Target = HERE,
+) -> int:
+    """Find lines of the audit log; the newest of them are shown, oldest first."""
+    if lines < 1:
+        raise WrongUsage("--lines takes 1 or more.")
+    asked = {
+        "text": text, "tenant": tenant, "actor": actor, "action": action, "target": of, "outcome": outcome,
+        "request_id": request_id, "since": _moment("--since", since), "until": _moment("--until", until),
+        "order": "newest",
+    }  # fmt: skip
+    found = list(_take(target, lines + 1, asked))
+    for line in found[:lines][::-1]:
+        _show(line, target)
+    if not found:
+        screen.note("There is no such line in the record.")
+    elif len(found) > lines:
+        screen.note(f"There are more before these: --lines says how many are shown, and {lines} were.")
+    return DONE
+
+
+def key(*, target: Target = HERE) -> int:
+    """Print the public key that signs the audit log's ends, as PEM: keep it away from the gateway."""
+    ends = understand(AuditEnds, request(target, "GET", "/v1/audit/ends"))
+    if target.json:
+        screen.show_json({"key": ends.key, "public_key": ends.public_key})
+    else:
+        screen.say(ends.public_key.rstrip("\n"))
+    return DONE
+
+
+def mark(*, target: Target = HERE) -> int:
+    """Print how far the audit log goes now, signed: kept away from the gateway, `verify --mark` holds it against it."""
+    ends = understand(AuditEnds, request(target, "GET", "/v1/audit/ends"))
+    if ends.end is None:
+        raise Refused("There is no line in the record yet.", code="not_found")
+    screen.show_json(ends.end.model_dump(mode="json"), indent=None)
+    return DONE
+
+
+def export(
+    directory: Annotated[Path, Parameter(help="A new directory for it.")],
+    *,
+    since: Annotated[str | None, Parameter(help="The first day, `2026-03-01`; the first there is by default.")] = None,
+    until: Annotated[str | None, Parameter(help="The last day; today by default.")] = None,
+    target: Target = HERE,
+) -> int:
+    """Copy days of the audit log, byte for byte, with their signed ends and the key; `verify --from` reads that."""
+    count = copy_out(target, directory, first=_day("--since", since), last=_day("--until", until))
+    if target.json:
+        screen.show_json({"lines": count, "directory": str(directory)})
+    else:
+        screen.say(
+            f"{count} lines are in {directory}: `carrel audit verify --from {directory}` holds them to be whole."
+        )
+    return DONE
+
+
+def verify(
+    *,
+    from_: Annotated[Path | None, Parameter(name="--from", help="Read a directory that `export` made instead.")] = None,
+    key: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            negative=(),
+            show_default=False,
+            help="Believe this public key (PEM) alone, and not the one that lies beside the record; repeatable.",
+        ),
+    ] = (),
+    mark: Annotated[
+        tuple[Path, ...],
+        Parameter(negative=(), show_default=False, help="What `carrel audit mark` printed once; repeatable."),
+    ] = (),
+    target: Target = HERE,
+) -> int:
+    """Walk the audit log's chain of hashes and its signed ends, and say where it was edited, cut or put out of order.
+
+    Without `--url` the files in the state directory are read, also where no gateway runs.
+    """
+    try:
+        if from_ is not None:
+            findings = _look(from_, key or (from_ / "audit-signing-key.pub",), mark, part=True)
+        elif target.url is not None:
+            findings = _over_the_wire(target, key, mark)
+        else:
+            findings = _on_disk(target, key, mark)
+    except CarrelError as error:
+        raise Refused(error.message, code=error.code) from error
+    if target.json:
+        screen.show_json({"ok": not findings, "findings": findings})
+        return FAILED if findings else DONE
+    for finding in findings:
+        screen.note(finding)
+    if findings:
+        screen.say(f"The record is not whole: {len(findings)} finding{'s' * (len(findings) != 1)}.")
+        return FAILED
+    screen.say("The record is whole: no line was edited, removed, moved or added by another hand.")
+    return DONE
+
+
+def _on_disk(target: Target, keys: tuple[Path, ...], marks: tuple[Path, ...]) -> list[str]:
+    path = target.state / "audit"
+    if not path.is_dir():
+        raise Refused(
+            f"There is no record at {path}: --state-dir says where the gateway keeps its own.", code="not_found"
+        )
+    own = (target.state / "audit-mark.json",)
+    return _look(path, keys or (target.state / "audit-signing-key.pub",), (*own, *marks), part=False)
+
+
+def _look(path: Path, keys: tuple[Path, ...], marks: tuple[Path, ...], *, part: bool) -> list[str]:
+    # The reader of the record brings a library of signatures, which other commands do without.
+    from carrel.audit.keys import trusted_keys  # noqa: PLC0415
+    from carrel.audit.verify import verify_directory  # noqa: PLC0415
+
+    trusted = trusted_keys(keys)
+    findings: list[str] = []
+    for look in range(1 if part else _LOOKS):
+        # A gateway that writes meanwhile looks like a fault for a moment; a fault is there at every look.
+        if look:
+            time.sleep(0.1)
+        try:
+            findings = [str(finding) for finding in verify_directory(path, trusted, marks, part=part)]
+        except OSError as error:
+            raise Refused(f"The record at {path} cannot be read: {error.strerror}.", code="unreadable") from error
+        if not findings:
+            break
+    return findings
+
+
+def _over_the_wire(target: Target, keys: tuple[Path, ...], marks: tuple[Path, ...]) -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="carrel-audit-") as temporary:
+        copy = Path(temporary) / "record"
+        copy_out(target, copy, first=None, last=None)
+        return _look(copy, keys or (copy / "audit-signing-key.pub",), marks, part=True)
+
+
+def _take(target: Target, count: int, asked: dict[str, str | None]) -> Iterator[dict[str, Any]]:
+    """At most ``count`` of the lines that are asked for."""
+    for number, line in enumerate(pages(target, asked, limit=min(PAGE, max(1, count)))):
+        if number >= count:
             return
-        cursor = page.next
+        yield line
 
 
 def _number(line: dict[str, Any]) -> str:
@@ -80,51 +237,27 @@ def _show(line: dict[str, Any], target: Target) -> None:
     screen.say(screen.one_line("  ".join([_number(line), *parts, *changed])))
 
 
-def verify(*, target: Target = HERE) -> int:
-    """Walk the audit log's chain of hashes, and say where it was edited, cut or put out of order.
-
-    Without `--url` the files in the state directory are read, also where no gateway runs.
-    """
-    findings = _over_the_wire(target) if target.url is not None else _on_disk(target)
-    if target.json:
-        screen.show_json({"ok": not findings, "findings": findings})
-        return FAILED if findings else DONE
-    for finding in findings:
-        screen.note(finding)
-    if findings:
-        screen.say(f"The record is not whole: {len(findings)} finding{'s' * (len(findings) != 1)}.")
-        return FAILED
-    screen.say("The record is whole: no line was edited, removed, moved or added by another hand.")
-    if target.url is not None:
-        screen.note("Whether its end was cut off is seen only in the state directory: run this there without --url.")
-    return DONE
-
-
-def _on_disk(target: Target) -> list[str]:
-    from carrel.audit.log import verify_directory  # noqa: PLC0415 - the log's writer, which other commands do without
-
-    path = target.state / "audit"
-    if not path.is_dir():
-        raise Refused(
-            f"There is no record at {path}: --state-dir says where the gateway keeps its own.", code="not_found"
-        )
-    findings: list[str] = []
-    for look in range(_LOOKS):
-        # A gateway that writes meanwhile looks like a fault for a moment; a fault is there at every look.
-        if look:
-            time.sleep(0.1)
-        try:
-            findings = [str(finding) for finding in verify_directory(path)]
-        except OSError as error:
-            raise Refused(f"The record at {path} cannot be read: {error.strerror}.", code="unreadable") from error
-        if not findings:
-            break
-    return findings
+def _moment(option: str, text: str | None) -> str | None:
+    """A time as the control plane takes it."""
+    if text is None:
+        return None
+    ago = _AGO.fullmatch(text)
+    try:
+        if ago is not None:
+            when = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        else:
+            when = datetime.fromisoformat(text)
+            if "T" not in text and " " not in text:
+                when = when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise WrongUsage(f"{option} takes `2026-03-01`, a time with its offset, or `90m`, `12h`, `7d`.") from None
+    if when.tzinfo is None:
+        raise WrongUsage(f"{option}: the time needs its offset: {text}+00:00, say.")
+    return when.isoformat()
 
 
-def _over_the_wire(target: Target) -> list[str]:
-    from carrel.audit.chain import Head, follow  # noqa: PLC0415 - as above
-
-    lines = (json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in _after(target, None, None))
-    findings, _ = follow("record", lines, Head())
-    return [str(finding) for finding in findings]
+def _day(option: str, text: str | None) -> str | None:
+    try:
+        return date.fromisoformat(text).isoformat() if text is not None else None
+    except ValueError:
+        raise WrongUsage(f"{option} takes a day: `2026-03-01`.") from None

@@ -35,6 +35,10 @@ def gateway_command(run_gateway: Callable[[GatewayOptions], int]) -> Callable[..
             Path | None,
             Parameter(help="Where secrets are files by their names, after `$CREDENTIALS_DIRECTORY`."),
         ] = None,
+        audit_mark: Annotated[
+            Path | None,
+            Parameter(help="A file on another disk, say, that keeps the signed end of the audit log besides."),
+        ] = None,
         log_level: Annotated[LogLevel, Parameter(help="The least that is logged.")] = "info",
         log_json: Annotated[bool, Parameter(negative=(), show_default=False, help="As `--json`.")] = False,
         trial: Annotated[
@@ -63,6 +67,7 @@ def gateway_command(run_gateway: Callable[[GatewayOptions], int]) -> Callable[..
             port=port,
             tenants_dir=(tenants_dir or Path("tenants.d")) if git is None else pushed_to(state),
             git=git,
+            audit_mark=audit_mark,
             state_dir=state,
             secrets_dir=secrets_dir,
             log_level=log_level,
@@ -90,6 +95,7 @@ def of_host(path: Path, given: GatewayOptions) -> GatewayOptions:
         port=settings.listen.port,
         tenants_dir=Path(settings.tenants_dir) if settings.git is None else pushed_to(state),
         git=Path(settings.git) if settings.git is not None else None,
+        audit_mark=Path(settings.audit_mark) if settings.audit_mark is not None else None,
         state_dir=state,
         secrets_dir=given.secrets_dir,
         log_level=settings.log.level,

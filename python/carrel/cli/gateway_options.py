@@ -17,7 +17,8 @@ class GatewayOptions:
     then.
     ``state_named``: the state directory was named, so a command that means this gateway must name it too.
     ``drain_seconds``: how long requests that run may go on at a stop. ``launcher``: the socket of the launcher's own
-    unit. ``names``: host names it answers for beyond loopback's. ``placement``: JSON of a `declare.host.Placement`.
+    unit. ``audit_mark``: where the end of the audit log is kept besides.
+    ``names``: host names it answers for beyond loopback's. ``placement``: JSON of a `declare.host.Placement`.
     """
 
     host: str
@@ -34,6 +35,7 @@ class GatewayOptions:
     names: tuple[str, ...] = ()
     placement: str | None = None
     git: Path | None = None
+    audit_mark: Path | None = None
 
     def text(self) -> str:
         """As `from_text` takes it."""
@@ -44,6 +46,6 @@ class GatewayOptions:
         """What `text` gave, for a program of the same version."""
         told: dict[str, Any] = json.loads(text)
         places = {name: Path(told[name]) for name in ("tenants_dir", "state_dir")}
-        named = ("secrets_dir", "launcher", "git")
+        named = ("secrets_dir", "launcher", "git", "audit_mark")
         maybe = {name: None if told[name] is None else Path(told[name]) for name in named}
         return cls(**{**told, **places, **maybe, "names": tuple(told["names"])})

@@ -91,6 +91,9 @@ class HostSettings(Declared):
         2.0, description="How long requests that run may go on when it stops."
     )
     secrets: tuple[SecretName, ...] = Field((), description="The names of the credentials that it is given.")
+    audit_mark: Absolute | None = Field(
+        None, description="A file that keeps the signed end of the audit log besides: on another disk, say."
+    )
     placement: Placement | None = Field(None, description="Its place among several gateways.")
 
 

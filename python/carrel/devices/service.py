@@ -102,6 +102,11 @@ class Devices:
         self._hub.publish(tenant, "device.pair.requested", about, own=self._own(tenant, member))
         return asked, secret
 
+    def whose(self, request_id: str) -> TenantId | None:
+        """The tenant that a request to be paired is for, None where there is no such request."""
+        asked = self._asked.get(request_id)
+        return asked.tenant if asked is not None else None
+
     # --- deciding ---
 
     def waiting(self, tenant: Tenant) -> Sequence[Asked]:

@@ -3,16 +3,17 @@
 from typing import Final
 
 from aiohttp import web
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from carrel.errors import InvalidRequest
+from carrel.http.body import path_of
 from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Query, Route
 from carrel.ids import parse_tenant_id
 from carrel.wire import control
+from carrel.wire.wording import wording
 
-MAX_PAGE: Final = 1000
 _ANY: Final = TypeAdapter[object](object)
 
 
@@ -58,12 +59,26 @@ async def reconcile(exchange: Exchange) -> web.StreamResponse:
 
 async def show_audit(exchange: Exchange) -> web.StreamResponse:
     """The audit log, page by page."""
-    query = exchange.request.query
-    text = query.get("limit", "100")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_PAGE):
-        raise InvalidRequest(f"`limit` is 1 to {MAX_PAGE}.", param="limit")
-    page = await exchange.services.audit.page(after=query.get("after"), limit=int(text), tenant=query.get("tenant"))
-    return reply(page)
+    asked = exchange.request.query
+    repeated = next((name for name in asked if len(asked.getall(name)) > 1), None)
+    if repeated is not None:
+        raise InvalidRequest(f"`{repeated[:64]}` is there twice.", param=repeated[:64])
+    return reply(await exchange.services.audit.page(audit_query(dict(asked))))
+
+
+async def show_audit_ends(exchange: Exchange) -> web.StreamResponse:
+    """How far the audit log goes, signed."""
+    return reply(await exchange.services.audit.ends())
+
+
+def audit_query(asked: dict[str, str]) -> control.AuditQuery:
+    """What a query string asks of the audit log; raises InvalidRequest."""
+    try:
+        return control.AuditQuery.model_validate(asked)
+    except ValidationError as error:
+        [first, *_] = error.errors(include_url=False)
+        name = path_of(first["loc"])
+        raise InvalidRequest(f"`{name}`: {wording(first)}.", param=name) from None
 
 
 async def show_rate_card(exchange: Exchange) -> web.StreamResponse:
@@ -78,11 +93,7 @@ async def show_plans(exchange: Exchange) -> web.StreamResponse:
     return document({**told, "hashes": hashes} if isinstance(told, dict) else told)
 
 
-_PAGING: Final = (
-    Query("after", "Go on after this line, as `next` named it."),
-    Query("limit", f"1 to {MAX_PAGE}; 100 by default.", r"^[0-9]{1,4}$"),
-    Query("tenant", "Lines of this tenant alone."),
-)
+_PAGING: Final = tuple(Query(name, field.description or "") for name, field in control.AuditQuery.model_fields.items())
 
 _RECONCILE: Final = (
     Query("tenant", "Try again what failed for this tenant, and tell of it alone."),
@@ -98,6 +109,8 @@ ROUTES: Final = (
     Route("POST", "/v1/reconcile", reconcile, "operator-write", "Make it so now.", result=control.Reconciled,
           query=_RECONCILE),
     Route("GET", "/v1/audit", show_audit, "operator-read", "The audit log.", result=control.AuditPage, query=_PAGING),
+    Route("GET", "/v1/audit/ends", show_audit_ends, "operator-read", "The audit log's signed ends.",
+          result=control.AuditEnds),
     Route("GET", "/v1/rate-card", show_rate_card, "operator-read", "Prices in force.", result=control.Report),
     Route("GET", "/v1/plans", show_plans, "operator-read", "The operator's plans.", result=control.Report),
 )  # fmt: skip

@@ -24,6 +24,7 @@ async def pair_device(exchange: Exchange) -> web.StreamResponse:
     except NotFound:
         _failed(exchange)
         raise
+    await _note(exchange, "device.pair.ask", asked.id, asked.tenant, asked.name)
     made = wire.PairAsked(request_id=asked.id, secret=secret, expires_at=int(asked.expires.timestamp() * 1000))
     return web.Response(text=made.model_dump_json(by_alias=True), content_type="application/json", status=201)
 
@@ -38,8 +39,19 @@ async def claim_device(exchange: Exchange) -> web.StreamResponse:
     except NotFound:
         _failed(exchange)
         raise
+    if device is not None:
+        whose = exchange.services.engines.devices.whose(order.request_id)
+        await _note(exchange, "device.pair.claim", device.id, whose, device.name)
     body = claimed(status, device, token).model_dump_json(by_alias=True, exclude_none=True)
     return web.Response(text=body, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def _note(exchange: Exchange, action: str, target: str, tenant: str | None, name: str) -> None:
+    """A line of the audit log before the answer: what was asked for or handed out, and from where."""
+    await exchange.services.audit.record(
+        actor=f"device@{exchange.address}", action=action, target=target, tenant=tenant,
+        request_id=exchange.request_id, after={"name": name}, outcome="ok",
+    )  # fmt: skip
 
 
 def _failed(exchange: Exchange) -> None:

@@ -369,8 +369,12 @@ class Audit(Protocol):
         """Add one line; raises StorageFull where it cannot be kept."""
         ...
 
-    async def page(self, *, after: str | None, limit: int, tenant: str | None) -> control.AuditPage:
-        """Lines after the one that ``after`` names, oldest first."""
+    async def page(self, query: control.AuditQuery) -> control.AuditPage:
+        """The lines that are sought; raises InvalidRequest."""
+        ...
+
+    async def ends(self) -> control.AuditEnds:
+        """How far it goes, signed."""
         ...
 
 

@@ -9,8 +9,8 @@ from typing import Final, Self
 from carrel.errors import CarrelError
 
 _LAYOUT: Final = ("tenants", "audit", "envs", "run")
-_MAY_BE_FIRST: Final = frozenset({"lost+found", "master.key"})
-"""What may be there before the first start: of a file system's own root, and a key that an operator put there."""
+_MAY_BE_FIRST: Final = frozenset({"lost+found", "master.key", "audit-signing-key"})
+"""What may be there before the first start: of a file system's own root, and keys that an operator put there."""
 
 
 class StateInUse(CarrelError):

@@ -117,6 +117,7 @@ class Reconciler:
         self._remover = Remover(
             worker=self._worker, backup=backup or FinalArchive(state_dir, clock), release=release, audit=audit
         )
+        self._audit = audit
         self._removing: asyncio.Task[None] | None = None
         self._telling = Telling(
             tenants_dir=tenants_dir, state_dir=state_dir, clock=clock, metrics=metrics, version=version
@@ -386,6 +387,11 @@ class Reconciler:
         """
         if by is not None:
             _log.info("reconcile asked for", by=by.name, request_id=by.request_id, tenant=tenant)
+            if self._audit is not None:
+                await self._audit.record(
+                    actor=by.name, action="reconcile", target=tenant or "all", tenant=tenant, outcome="ok",
+                    request_id=by.request_id, after={"confirm": confirm} if confirm is not None else None,
+                )  # fmt: skip
         await self._worker.run(lambda: self.world.hurry(tenant))
         if tenant is not None:
             await self._worker.run(lambda: self.world.patrol.suspect(tenant))

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,10 +34,11 @@ class Change:
 
 
 class PlainDirectory:
-    """The declarations in ``path``."""
+    """The declarations in ``path``. ``wrote`` are the digests of what this wrote, None for what it removed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.wrote: dict[str, str | None] = {}
 
     async def read(self, name: str) -> bytes | None:
         """The bytes of a file, None where it is missing; raises Conflict where it cannot be read."""
@@ -58,6 +60,7 @@ class PlainDirectory:
         done: dict[str, Change] = {}
         try:
             for name, change in changes.items():
+                self.wrote[name] = hashlib.sha256(change.after).hexdigest() if change.after is not None else None
                 await asyncio.shield(asyncio.to_thread(replace_if, self.path / name, change.before, change.after))
                 done[name] = change
             git = await Git.find(self.path)
@@ -71,6 +74,7 @@ class PlainDirectory:
     def _take_back(self, done: Mapping[str, Change]) -> None:
         for name, change in done.items():
             # What somebody wrote over it meanwhile is theirs.
+            self.wrote[name] = hashlib.sha256(change.before).hexdigest() if change.before is not None else None
             with contextlib.suppress(Moved):
                 replace_if(self.path / name, change.after, change.before)
 

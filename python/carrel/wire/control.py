@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_serializer
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_serializer
 
 from carrel.declare.base import Name, PackageName, Scope
 from carrel.ids import SESSION_ID_PATTERN, TENANT_ID_PATTERN, RequestId
@@ -245,8 +245,46 @@ class ChatEvent(Answer):
     code: str | None = None
 
 
+class AuditQuery(Order):
+    """Which lines of the audit log are sought."""
+
+    after: Annotated[str, Field(max_length=32)] | None = Field(None, description="Go on after this line: a `next`.")
+    limit: Annotated[int, Field(ge=1, le=1000)] = Field(100, description="1 to 1000; 100 by default.")
+    order: Literal["oldest", "newest"] = Field("oldest", description="Which come first: `oldest` or `newest`.")
+    tenant: Annotated[str, Field(max_length=64)] | None = Field(None, description="Lines of this tenant alone.")
+    actor: Annotated[str, Field(max_length=200)] | None = Field(None, description="Who did it, as lines name them.")
+    action: Annotated[str, Field(max_length=100)] | None = Field(
+        None, description="What was done: `tokens.rotate`, or `tokens.*` for all of a kind."
+    )
+    target: Annotated[str, Field(max_length=500)] | None = Field(None, description="To what it was done.")
+    outcome: Annotated[str, Field(max_length=200)] | None = Field(None, description="`ok`, or `failed: CODE`.")
+    request_id: Annotated[str, Field(max_length=200)] | None = Field(None, description="Lines of this request.")
+    since: AwareDatetime | None = Field(None, description="Lines from this time on, with its offset.")
+    until: AwareDatetime | None = Field(None, description="Lines before this time, with its offset.")
+    text: Annotated[str, Field(max_length=500)] | None = Field(None, description="Lines with this in them.")
+
+
+class SignedEnd(Answer):
+    """The last line of a day, and who signed that it was."""
+
+    day: str
+    number: int
+    hash: str
+    key: str
+    signature: str
+
+
+class AuditEnds(Answer):
+    """How far the audit log goes, the ends of the days that are over, and the public key that signs them, as PEM."""
+
+    key: str
+    public_key: str
+    end: SignedEnd | None = None
+    days: tuple[SignedEnd, ...] = ()
+
+
 class AuditPage(Answer):
-    """Lines of the audit log, oldest first; ``next`` goes on after the last of them, None where there are no more."""
+    """Lines of the audit log in the order asked for; ``next`` goes on after the last, None where there are no more."""
 
     lines: tuple[dict[str, JsonValue], ...]
     next: str | None = None

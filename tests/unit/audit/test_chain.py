@@ -45,6 +45,24 @@ def test_a_line_rewritten_with_its_hash_breaks_the_next() -> None:
     assert [f.line for f in findings] == [3]
 
 
+def test_white_space_and_second_keys_are_edits() -> None:
+    made, _ = lines(3)
+    for edited in (
+        made[1].replace(b'"n":2', b'"n": 2'), made[1].replace(b'"n":2', b'"n":9,"n":2'),
+        made[1].replace(b'"t1"', b'"t\\u0031"'),
+    ):  # fmt: skip
+        assert edited != made[1]
+        findings, _ = follow("day", [made[0], edited, made[2]], Head())
+        assert [f.line for f in findings] == [2]
+
+
+def test_hashes_of_lines_that_are_wanted_are_told() -> None:
+    made, _ = lines(3)
+    wanted = {2: "", 9: ""}
+    follow("day", made, Head(), wanted)
+    assert wanted == {2: json.loads(made[1])["hash"], 9: ""}
+
+
 def test_a_torn_or_foreign_line_is_named() -> None:
     made, _ = lines(2)
     findings, _ = follow("day", [made[0], b"[1]\n", made[1][:-1]], Head())

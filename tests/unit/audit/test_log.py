@@ -8,108 +8,167 @@ from pathlib import Path
 
 import pytest
 
-from carrel.audit.log import Audit, verify_directory
-from carrel.errors import InvalidRequest, StorageFull
+from carrel.audit.log import Audit
+from carrel.errors import CarrelError, InvalidRequest, StorageFull
+from carrel.wire.control import AuditQuery
 from tests.fakes.clock import FakeClock
-
-
-async def audit_at(path: Path, clock: FakeClock | None = None) -> Audit:
-    audit = Audit(state_dir=path, clock=clock or FakeClock())
-    await audit.start()
-    return audit
-
-
-async def add(audit: Audit, target: str, tenant: str | None = None) -> None:
-    await audit.record(
-        actor="ak_ops", action="tenants.suspend", target=target, request_id="req_1", outcome="ok", tenant=tenant
-    )
+from tests.fakes.records import add, held, opened, three_days
 
 
 async def test_lines_are_chained_across_days_and_restarts(tmp_path: Path) -> None:
     clock = FakeClock(datetime(2026, 3, 1, 23, 59, tzinfo=UTC))
-    audit = await audit_at(tmp_path, clock)
+    audit = await opened(tmp_path, clock)
     await add(audit, "a")
     clock.advance(120)
     await add(audit, "b")
-    again = await audit_at(tmp_path, clock)
+    again = await opened(tmp_path, clock)
     await add(again, "c")
-    assert sorted(p.name for p in (tmp_path / "audit").glob("*.jsonl")) == ["2026-03-01.jsonl", "2026-03-02.jsonl"]
+    assert sorted(p.name for p in (tmp_path / "audit").glob("*-*.jsonl")) == ["2026-03-01.jsonl", "2026-03-02.jsonl"]
     assert await again.verify() == []
-    page = await again.page(after=None, limit=10, tenant=None)
-    assert [line["target"] for line in page.lines] == ["a", "b", "c"]
+    page = await again.page(AuditQuery(limit=10))
+    assert [line["target"] for line in page.lines][1:] == ["a", "b", "c"]
     assert page.next is None
 
 
 async def test_a_clock_that_goes_back_does_not_break_the_order(tmp_path: Path) -> None:
     clock = FakeClock(datetime(2026, 3, 2, 0, 1, tzinfo=UTC))
-    audit = await audit_at(tmp_path, clock)
+    audit = await opened(tmp_path, clock)
     await add(audit, "a")
     clock.jump(-3600)
     await add(audit, "b")
     assert await audit.verify() == []
 
 
-async def test_paging_goes_through_all_and_by_tenant(tmp_path: Path) -> None:
-    audit = await audit_at(tmp_path)
-    for number in range(7):
-        await add(audit, str(number), tenant="acme" if number % 2 else "bravo")
-    first = await audit.page(after=None, limit=3, tenant=None)
-    second = await audit.page(after=first.next, limit=100, tenant=None)
-    assert [line["target"] for line in (*first.lines, *second.lines)] == [str(n) for n in range(7)]
-    mine = await audit.page(after=None, limit=100, tenant="acme")
-    assert [line["target"] for line in mine.lines] == ["1", "3", "5"]
-    with pytest.raises(InvalidRequest):
-        await audit.page(after="x", limit=1, tenant=None)
-
-
-async def test_a_cut_tail_is_found(tmp_path: Path) -> None:
-    audit = await audit_at(tmp_path)
-    for number in range(3):
-        await add(audit, str(number))
-    day = next((tmp_path / "audit").glob("*.jsonl"))
-    day.write_bytes(b"".join(day.read_bytes().splitlines(keepends=True)[:2]))
-    assert "were cut off" in str(verify_directory(tmp_path / "audit")[0])
+async def test_a_cursor_that_is_none_is_refused(tmp_path: Path) -> None:
+    audit = await opened(tmp_path)
+    for cursor in ("x", "-1", "", "9" * 20):
+        with pytest.raises(InvalidRequest):
+            await audit.page(AuditQuery(after=cursor))
 
 
 async def test_a_cut_tail_is_found_after_a_restart_and_more_lines_too(tmp_path: Path) -> None:
-    audit = await audit_at(tmp_path)
-    for number in range(5):
+    audit = await opened(tmp_path)
+    for number in range(4):
         await add(audit, str(number))
-    day = next((tmp_path / "audit").glob("*.jsonl"))
+    day = next((tmp_path / "audit").glob("*-*.jsonl"))
     day.write_bytes(b"".join(day.read_bytes().splitlines(keepends=True)[:3]))
-    again = await audit_at(tmp_path)
+    again = await opened(tmp_path)
     await add(again, "after")
     assert [str(f) for f in await again.verify()] == [f"{day.name}:4: lines 4 to 5 were removed before it"]
 
 
+async def test_days_that_are_over_have_a_signed_end_and_all_of_it_has_one(tmp_path: Path) -> None:
+    audit = await three_days(tmp_path)
+    ends = await audit.ends()
+    assert [(one.day, one.number) for one in ends.days] == [("2026-03-01", 4), ("2026-03-02", 8), ("2026-03-03", 12)]
+    assert ends.end is not None
+    assert (ends.end.day, ends.end.number) == ("2026-03-04", 13)
+    assert await audit.verify() == held(tmp_path) == []
+
+
+async def test_a_mark_is_kept_elsewhere_besides(tmp_path: Path) -> None:
+    mark = tmp_path / "other" / "mark"
+    mark.parent.mkdir()
+    audit = await opened(tmp_path / "state", mark=mark)
+    await add(audit, "a")
+    assert mark.read_bytes() == (tmp_path / "state" / "audit" / "head.json").read_bytes()
+    mark.unlink()
+    mark.parent.rmdir()
+    with pytest.raises(CarrelError, match=r"No such file or directory of .*other/mark"):
+        await add(audit, "b")
+    assert len((await audit.page(AuditQuery())).lines) == 2
+
+
+async def test_a_line_behind_the_signed_end_is_noted_at_the_next_start(tmp_path: Path) -> None:
+    """It is the last thing of a gateway that died, or an addition of another hand: the record says so for good."""
+    audit = await opened(tmp_path)
+    await add(audit, "whole")
+    end = (tmp_path / "audit" / "head.json").read_bytes()
+    await add(audit, "died")
+    (tmp_path / "audit" / "head.json").write_bytes(end)
+    again = await opened(tmp_path)
+    last = (await again.page(AuditQuery(order="newest", limit=1))).lines[0]
+    assert (last["action"], last["target"], last["after"]) == (
+        "audit.mend", "lines 3 to 3", "they came after the signed end",
+    )  # fmt: skip
+    assert await again.verify() == []
+
+
+async def test_a_record_from_before_there_was_a_key_gets_its_ends(tmp_path: Path) -> None:
+    await three_days(tmp_path)
+    for name in ("audit/heads.jsonl", "audit/head.json", "audit-mark.json", "audit-signing-key"):
+        (tmp_path / name).unlink()
+    again = await opened(tmp_path, FakeClock(datetime(2026, 3, 4, 13, 0, tzinfo=UTC)))
+    assert await again.verify() == []
+    assert [one.day for one in (await again.ends()).days] == ["2026-03-01", "2026-03-02", "2026-03-03"]
+
+
+async def test_another_key_is_told(tmp_path: Path) -> None:
+    await three_days(tmp_path)
+    (tmp_path / "audit-signing-key").unlink()
+    again = await opened(tmp_path, FakeClock(datetime(2026, 3, 4, 13, 0, tzinfo=UTC)))
+    findings = [str(finding) for finding in await again.verify()]
+    assert any(f.startswith("heads.jsonl:1: the end of 2026-03-01: it is signed by the key") for f in findings)
+
+
 async def test_a_token_is_never_written(tmp_path: Path) -> None:
-    audit = await audit_at(tmp_path)
+    audit = await opened(tmp_path)
     await audit.record(
         actor="ak_ops", action="x", target="t", request_id="r", outcome="ok", after={"token": "tk_acme_" + "a" * 32}
     )
-    assert b"a" * 32 not in next((tmp_path / "audit").glob("*.jsonl")).read_bytes()
+    assert b"a" * 32 not in next((tmp_path / "audit").glob("*-*.jsonl")).read_bytes()
 
 
 async def test_a_torn_last_line_is_mended_and_noted(tmp_path: Path) -> None:
-    audit = await audit_at(tmp_path)
+    audit = await opened(tmp_path)
     await add(audit, "whole")
-    day = next((tmp_path / "audit").glob("*.jsonl"))
+    day = next((tmp_path / "audit").glob("*-*.jsonl"))
     with day.open("ab") as file:
-        file.write(b'{"n":2,"actor":"ak')
-    again = await audit_at(tmp_path)
-    page = await again.page(after=None, limit=10, tenant=None)
-    assert [line["action"] for line in page.lines] == ["tenants.suspend", "audit.mend"]
+        file.write(b'{"n":3,"actor":"ak')
+    again = await opened(tmp_path)
+    page = await again.page(AuditQuery(limit=10))
+    assert [line["action"] for line in page.lines] == ["audit.mend", "tenants.suspend", "audit.mend"]
     assert await again.verify() == []
 
 
 async def test_many_at_once_stay_in_one_chain(tmp_path: Path) -> None:
-    audit = await audit_at(tmp_path)
+    audit = await opened(tmp_path)
     await asyncio.gather(*(add(audit, str(n)) for n in range(30)))
     assert await audit.verify() == []
 
 
+async def test_lines_that_come_together_are_synced_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = await opened(tmp_path)
+    syncs: list[int] = []
+    real = os.fsync
+
+    def counted(fd: int) -> None:
+        syncs.append(fd)
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    await asyncio.gather(*(add(audit, str(n)) for n in range(50)))
+    assert len(syncs) < 15
+    assert [line["target"] for line in (await audit.page(AuditQuery())).lines][1:] == [str(n) for n in range(50)]
+
+
+async def test_who_goes_away_while_a_line_is_written_takes_no_other_with_him(tmp_path: Path) -> None:
+    audit = await opened(tmp_path)
+    going = [asyncio.ensure_future(add(audit, str(n))) for n in range(10)]
+    await asyncio.sleep(0)
+    for one in (going[0], going[4]):
+        one.cancel()
+    await asyncio.gather(*going, return_exceptions=True)
+    assert sum(one.cancelled() for one in going) == 2
+    await add(audit, "after")
+    targets = [line["target"] for line in (await audit.page(AuditQuery())).lines][1:]
+    assert set(targets) >= {str(n) for n in range(10) if n not in (0, 4)} | {"after"}
+    assert len(targets) == len(set(targets))
+    assert await audit.verify() == []
+
+
 async def test_it_is_private(tmp_path: Path) -> None:
-    audit = await audit_at(tmp_path)
+    audit = await opened(tmp_path)
     await add(audit, "a")
     assert (tmp_path / "audit").stat().st_mode & 0o077 == 0
     assert all(p.stat().st_mode & 0o077 == 0 for p in (tmp_path / "audit").iterdir())
@@ -139,18 +198,18 @@ async def add_many(audit: Audit) -> None:
 
 
 async def test_a_full_disk_refuses_and_leaves_the_chain_whole(small_disk: Path) -> None:
-    audit = await audit_at(small_disk)
+    audit = await opened(small_disk)
     await add(audit, "before")
     fill(small_disk / "filler")
     with pytest.raises(StorageFull):
         await add_many(audit)
-    kept = len((await audit.page(after=None, limit=1000, tenant=None)).lines)
+    kept = len((await audit.page(AuditQuery(limit=1000))).lines)
     with pytest.raises(StorageFull):
         await add(audit, "y" * 1900)
-    assert len((await audit.page(after=None, limit=1000, tenant=None)).lines) == kept
+    assert len((await audit.page(AuditQuery(limit=1000))).lines) == kept
     assert await audit.verify() == []
     (small_disk / "filler").unlink()
     await add(audit, "after")
     assert await audit.verify() == []
-    page = await audit.page(after=None, limit=1000, tenant=None)
+    page = await audit.page(AuditQuery(limit=1000))
     assert page.lines[-1]["target"] == "after"

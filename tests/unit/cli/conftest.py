@@ -77,7 +77,7 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
 
 
 def started_edge(state: Path, **overrides: Any) -> Any:
-    (state / "run").mkdir(exist_ok=True)
+    (state / "run").mkdir(parents=True, exist_ok=True)
     (state / "run" / "control.sock").symlink_to(state / "control.sock")
     return running_edge(state, **overrides)
 

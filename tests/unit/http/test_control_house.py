@@ -3,6 +3,7 @@
 from typing import Any
 
 import aiohttp
+import pytest
 
 from carrel.http.control_house import document
 from tests.fakes.administration import Status
@@ -38,8 +39,29 @@ async def test_the_audit_log_in_pages(edge: Edge, client: aiohttp.ClientSession)
     assert (len(rest["lines"]), rest["next"]) == (4, None)
     _, mine = await get(edge, client, "/v1/audit?tenant=acme")
     assert {line["tenant"] for line in mine["lines"]} == {"acme"}
+    _, last = await get(edge, client, "/v1/audit?order=newest&limit=2")
+    assert ([line["n"] for line in last["lines"]], last["next"]) == ([9, 8], "8")
     for limit in ("0", "1001", "x", "-1", "9" * 5000):
         assert (await get(edge, client, f"/v1/audit?limit={limit}"))[0] == 400, limit
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("order=up", "`order`"), ("since=2026-03-01T00:00:00", "`since`"), ("tennant=acme", "`tennant`"),
+        ("tenant=acme&tenant=bravo", "`tenant` is there twice"),
+    ],
+)  # fmt: skip
+async def test_a_query_that_is_none_is_refused_by_its_name(
+    edge: Edge, client: aiohttp.ClientSession, query: str, said: str
+) -> None:
+    status, told = await get(edge, client, f"/v1/audit?{query}")
+    assert (status, said in told["detail"]) == (400, True), told
+
+
+async def test_the_signed_ends(edge: Edge, client: aiohttp.ClientSession) -> None:
+    status, told = await get(edge, client, "/v1/audit/ends")
+    assert (status, told["key"], told["days"]) == (200, "0" * 16, [])
 
 
 async def test_prices_and_plans(edge: Edge, client: aiohttp.ClientSession) -> None:

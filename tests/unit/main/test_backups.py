@@ -19,6 +19,7 @@ from carrel.main.backups import BackupKeeping, keep_backups
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.wire import backups, control
+from carrel.wire.control import AuditQuery
 from tests.fakes.patience import eventually, soon
 from tests.fakes.tenants import make_snapshot, make_tenant
 
@@ -68,7 +69,7 @@ class Rig:
         self.keeping = BackupKeeping(service=self.service, audit=audit, tasks=self.tasks)  # type: ignore[arg-type] # all of it that is used
 
     async def lines(self) -> list[tuple[str, str]]:
-        page = await self.audit.page(after=None, limit=100, tenant=None)
+        page = await self.audit.page(AuditQuery(action="tenants.*"))
         return [(str(line["action"]), str(line["outcome"])) for line in page.lines]
 
 
@@ -117,5 +118,5 @@ async def test_the_schedule_begins_with_the_gateway(rig: Rig) -> None:
     assert len(rig.tasks) == 1
     await keeping.scheduled(rig.tenant)
     await keeping.verified(rig.tenant)
-    page = await rig.audit.page(after=None, limit=100, tenant=None)
+    page = await rig.audit.page(AuditQuery(action="tenants.*"))
     assert {line["actor"] for line in page.lines} == {"schedule"}

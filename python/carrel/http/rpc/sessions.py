@@ -22,9 +22,9 @@ def register(registry: Registry) -> None:
     registry.method("sessions.list")(list_sessions)
     registry.method("sessions.preview")(preview)
     registry.method("sessions.send", changes=True)(send)
-    registry.method("sessions.cancel", changes=True)(cancel)
+    registry.method("sessions.cancel", changes=True, target="session_id")(cancel)
     registry.method("sessions.search")(search)
-    registry.method("sessions.compact", changes=True)(compact)
+    registry.method("sessions.compact", changes=True, target="session_id")(compact)
     registry.method("sessions.reset", changes=True, target="session_id")(reset)
     registry.method("sessions.delete", changes=True, target="session_id")(delete)
 

@@ -1,0 +1,79 @@
+"""How the record's files are written: appended or replaced, synced before they count, and never half."""
+
+import errno
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d\.jsonl")
+
+
+def days(path: Path) -> list[Path]:
+    """The files of lines in the directory ``path``, oldest first."""
+    return sorted(p for p in path.iterdir() if _DAY.fullmatch(p.name)) if path.is_dir() else []
+
+
+def append_synced(path: Path, line: bytes) -> int:
+    """Append and sync; the size before. A line that could not be kept whole is taken away again."""
+    new = not path.exists()
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        size = os.fstat(fd).st_size
+        try:
+            written = os.write(fd, line)
+            if written < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(fd)
+        except OSError:
+            os.ftruncate(fd, size)
+            raise
+    finally:
+        os.close(fd)
+    if new:
+        sync_directory(path.parent)
+    return size
+
+
+def cut(path: Path, size: int) -> None:
+    """Take away what is behind ``size``."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.ftruncate(fd, size)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_synced(contents: Mapping[Path, bytes], *, lasting: Path | None = None) -> None:
+    """Replace these files. All are written beside their places before the first is: a full disk harms none.
+
+    After a power cut each is as it was or as it is; with ``lasting`` one of that directory is as it is for certain, and
+    without it all are.
+    """
+    for path, data in contents.items():
+        fd = os.open(_beside(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.write(fd, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    for path in contents:
+        _beside(path).replace(path)
+    for parent in {path.parent for path in contents} if lasting is None else (lasting,):
+        sync_directory(parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in ``path`` last."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.tmp")

@@ -1,0 +1,39 @@
+"""Files of the record: appended and replaced, whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from carrel.audit.files import append_synced, cut, days, replace_synced
+
+
+def test_lines_are_appended_and_cut(tmp_path: Path) -> None:
+    file = tmp_path / "2026-03-01.jsonl"
+    assert append_synced(file, b"a\n") == 0
+    assert append_synced(file, b"b\n") == 2
+    cut(file, 2)
+    assert file.read_bytes() == b"a\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_only_days_are_days(tmp_path: Path) -> None:
+    for name in ("2026-03-02.jsonl", "2026-03-01.jsonl", "heads.jsonl", "head.json", "2026-03-01.jsonl.tmp"):
+        (tmp_path / name).touch()
+    assert [path.stem for path in days(tmp_path)] == ["2026-03-01", "2026-03-02"]
+    assert days(tmp_path / "none") == []
+
+
+def test_where_one_cannot_be_written_none_is_replaced(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.write_bytes(b"old")
+    with pytest.raises(FileNotFoundError):
+        replace_synced({first: b"new", tmp_path / "none" / "second": b"new"})
+    assert first.read_bytes() == b"old"
+    replace_synced({first: b"new"})
+    assert first.read_bytes() == b"new"
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        append_synced(tmp_path / "link", b"a\n")

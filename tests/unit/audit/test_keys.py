@@ -1,0 +1,51 @@
+"""The key that signs: made once, private, or given by systemd."""
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from carrel.audit.keys import NAME, PUBLIC, SigningKeyUnusable, open_signer, trusted_keys
+
+
+def test_it_is_made_once_and_is_the_gateways_alone(tmp_path: Path) -> None:
+    first, made = open_signer(tmp_path, None)
+    again, anew = open_signer(tmp_path, None)
+    assert (made, anew, first.id) == (True, False, again.id)
+    assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
+    assert list(trusted_keys([tmp_path / PUBLIC])) == [first.id]
+
+
+def test_a_credential_comes_first_and_nothing_is_made(tmp_path: Path) -> None:
+    given, state = tmp_path / "credentials", tmp_path / "state"
+    given.mkdir()
+    state.mkdir()
+    theirs, _ = open_signer(given, None)
+    (given / NAME).chmod(0o440)
+    signer, made = open_signer(state, given)
+    assert (signer.id, made) == (theirs.id, False)
+    assert sorted(path.name for path in state.iterdir()) == [PUBLIC]
+
+
+def test_one_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    open_signer(tmp_path, None)
+    (tmp_path / NAME).chmod(0o640)
+    with pytest.raises(SigningKeyUnusable, match="chmod 600"):
+        open_signer(tmp_path, None)
+
+
+def test_what_is_no_key_is_told(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text("hello")
+    (tmp_path / NAME).chmod(0o600)
+    with pytest.raises(SigningKeyUnusable, match="openssl genpkey -algorithm ed25519"):
+        open_signer(tmp_path, None)
+    other = X25519PrivateKey.generate()
+    (tmp_path / NAME).write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with pytest.raises(SigningKeyUnusable, match="not one of Ed25519"):
+        open_signer(tmp_path, None)
+    (tmp_path / "pub").write_bytes(other.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(SigningKeyUnusable, match="not one of Ed25519"):
+        trusted_keys([tmp_path / "pub"])
+    with pytest.raises(SigningKeyUnusable, match="cannot be read"):
+        trusted_keys([tmp_path / "none"])
