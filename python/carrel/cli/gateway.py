@@ -35,10 +35,7 @@ def gateway_command(run_gateway: Callable[[GatewayOptions], int]) -> Callable[..
             Path | None,
             Parameter(help="Where secrets are files by their names, after `$CREDENTIALS_DIRECTORY`."),
         ] = None,
-        audit_mark: Annotated[
-            Path | None,
-            Parameter(help="A file on another disk, say, that keeps the signed end of the audit log besides."),
-        ] = None,
+        audit_mark: Annotated[Path | None, Parameter(help="A file that keeps the audit log's end besides.")] = None,
         log_level: Annotated[LogLevel, Parameter(help="The least that is logged.")] = "info",
         log_json: Annotated[bool, Parameter(negative=(), show_default=False, help="As `--json`.")] = False,
         trial: Annotated[

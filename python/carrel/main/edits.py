@@ -82,6 +82,11 @@ class HandEdits:
         return "edit"
 
 
+def by_hand(place: object, audit: Audit) -> tuple[HandEdits, ...]:
+    """The listeners that a gateway needs whose declarations are in ``place``."""
+    return (HandEdits(place, audit),) if isinstance(place, WorkTree) else ()
+
+
 def _verbs(plan: Plan) -> dict[str, str]:
     """What happened, by the file that says so."""
     changed = {f"{action.tenant}.yaml": str(action.verb) for action in plan.actions if action.verb not in _QUIET}

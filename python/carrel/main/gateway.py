@@ -42,7 +42,7 @@ from carrel.main.access import Access
 from carrel.main.announce import Announcement, declared
 from carrel.main.backups import BackupKeeping, TenantAtRest, keep_backups
 from carrel.main.disk import DiskUse
-from carrel.main.edits import HandEdits
+from carrel.main.edits import by_hand
 from carrel.main.egress import placeholder_key
 from carrel.main.embeddings import Embedder
 from carrel.main.engines import PromptFiles, build_engines
@@ -87,7 +87,6 @@ from carrel.terminal.service import Terminals
 from carrel.vault.keys import MasterKeyUnusable
 from carrel.vault.ring import KeyRing
 from carrel.vault.vault import Vault
-from carrel.vcs.work_tree import WorkTree
 from carrel.wire.control import Actor, TokenIssue
 
 DEMO: Final = TenantId("demo")
@@ -226,12 +225,7 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     meter = Metering(state_dir=options.state_dir, clock=clock, tasks=_tasks("metering", stack), metrics=metrics)
     await meter.start()
     stack.push_async_callback(meter.close)
-    given = os.environ.get("CREDENTIALS_DIRECTORY")
-    audit = Audit(
-        state_dir=options.state_dir, clock=clock, mark=options.audit_mark,
-        credentials_dir=Path(given) if given else None,
-    )  # fmt: skip
-    await audit.start()
+    audit = await _record(options, clock)
     await asyncio.to_thread(clear_left, options.state_dir)
     tokens = TokenStore(state_dir=options.state_dir, clock=clock)
     for problem in await asyncio.to_thread(tokens.load):
@@ -264,11 +258,10 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
 
     secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
     declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock)
-    edits = (HandEdits(declared.place, audit),) if isinstance(declared.place, WorkTree) else ()
     reconciling = _tasks("reconcile", stack)
     reconciler = Reconciler(
         tenants_dir=declared.directory, state_dir=options.state_dir, directory=directory, clock=clock,
-        tasks=reconciling, on_change=(take_in, *edits), environments=environments, states=environments.states,
+        tasks=reconciling, on_change=(take_in, *by_hand(declared.place, audit)), environments=environments, states=environments.states,
         tokens=tokens, release=_release(sandbox, meter), audit=audit, metrics=metrics, version=__version__,
         here=_serves(options), backup=final,
     )  # fmt: skip
@@ -284,6 +277,20 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
         KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault, own, ring,
         declared, final, options.state_dir,
     )  # fmt: skip
+
+
+async def _record(options: GatewayOptions, clock: Clock) -> Audit:
+    audit = Audit(
+        state_dir=options.state_dir, clock=clock, mark=options.audit_mark, credentials_dir=_credentials()
+    )  # fmt: skip
+    await audit.start()
+    return audit
+
+
+def _credentials() -> Path | None:
+    """Where systemd puts what it was given for this unit."""
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(given) if given else None
 
 
 def _release(sandbox: BwrapSandbox, meter: Metering) -> Callable[[Tenant], Awaitable[None]]:
@@ -326,9 +333,8 @@ def _environments(
 
 
 def _key_ring(options: GatewayOptions) -> KeyRing:
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     return KeyRing(
-        credentials_dir=Path(credentials) if credentials else None,
+        credentials_dir=_credentials(),
         secrets_dir=options.secrets_dir,
         state_dir=options.state_dir,
         makes=options.trial,
