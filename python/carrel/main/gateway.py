@@ -259,9 +259,10 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
     declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock)
     reconciling = _tasks("reconcile", stack)
+    listeners = (take_in, *by_hand(declared.place, audit))
     reconciler = Reconciler(
         tenants_dir=declared.directory, state_dir=options.state_dir, directory=directory, clock=clock,
-        tasks=reconciling, on_change=(take_in, *by_hand(declared.place, audit)), environments=environments, states=environments.states,
+        tasks=reconciling, on_change=listeners, environments=environments, states=environments.states,
         tokens=tokens, release=_release(sandbox, meter), audit=audit, metrics=metrics, version=__version__,
         here=_serves(options), backup=final,
     )  # fmt: skip
