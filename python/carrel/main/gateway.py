@@ -69,7 +69,7 @@ from carrel.reconcile.final_archive import FinalArchive
 from carrel.reconcile.own_settings import OwnSettings
 from carrel.reconcile.package_choice import PackageChoice
 from carrel.reconcile.quota_requests import QuotaRequests
-from carrel.reconcile.reconciler import Reconciler
+from carrel.reconcile.reconciler import Listener, Reconciler
 from carrel.reconcile.status import Applied
 from carrel.relay.relay import Relay
 from carrel.sandbox.modes import containers
@@ -259,7 +259,7 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
     declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock)
     reconciling = _tasks("reconcile", stack)
-    listeners = (take_in, *by_hand(declared.place, audit))
+    listeners: list[Listener] = [take_in, *by_hand(declared.place, audit)]
     reconciler = Reconciler(
         tenants_dir=declared.directory, state_dir=options.state_dir, directory=directory, clock=clock,
         tasks=reconciling, on_change=listeners, environments=environments, states=environments.states,
