@@ -175,6 +175,10 @@ class Metrics:
             ("tenant", "quota"),
             registry=self.registry,
         )
+        self._warned = Counter(
+            "carrel_quota_warnings", "Soft quotas that were passed, once in each window.", ("tenant", "quota"),
+            registry=self.registry,
+        )  # fmt: skip
         self._sandbox = Counter(
             "carrel_sandbox_runs",
             "Sandbox runs by tenant and ending.",
@@ -234,6 +238,10 @@ class Metrics:
     def refused(self, tenant: TenantId, *, quota: str) -> None:
         """Count one refusal."""
         self._refused.labels(tenant, quota).inc()
+
+    def warned(self, tenant: TenantId, *, quota: str) -> None:
+        """Count one soft quota that was passed."""
+        self._warned.labels(tenant, quota).inc()
 
     def sandbox(self, tenant: TenantId, *, ending: str) -> None:
         """Count one sandbox run by how it ended."""

@@ -148,11 +148,15 @@ class FakeMeter:
     admitted: int = 0
     reservations: list[FakeReservation] = field(default_factory=list)
     quotas: list[QuotaState] = field(default_factory=list)
+    over: tuple[str, ...] = ()
 
     async def admit_request(self, tenant: Tenant) -> None:
         self.admitted += 1
         if self.refusal is not None:
             raise self.refusal
+
+    def soft_passed(self, tenant: TenantId) -> Sequence[str]:
+        return self.over
 
     async def reserve(self, tenant: Tenant, snapshot: Snapshot, call: Call) -> FakeReservation:
         reservation = FakeReservation(call)

@@ -5,6 +5,7 @@ way first, between requests only; what that does not take goes the ordinary way 
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
@@ -23,16 +24,20 @@ GATHER_SECONDS: Final = 1.0
 """How long is waited for the rest of such a body, before the ordinary way takes it over with its own deadlines."""
 HELD_BYTES: Final = 64 * 1024
 """What is read ahead of a connection while a request of it is answered."""
+QUOTA_WARNING: Final = "X-Quota-Warning"
+"""The header that names the soft quotas that are passed."""
 _LOST: Final = -1
 
 
 class EdgeRequest(web.Request):
     """A request that knows its id before it has a route, and what answer was begun."""
 
-    ATTRS = web.Request.ATTRS | frozenset({"request_id", "begun"})
+    ATTRS = web.Request.ATTRS | frozenset({"request_id", "begun", "soft_passed"})
 
     request_id: RequestId | None = None
     begun: web.StreamResponse | None = None
+    soft_passed: Callable[[], Sequence[str]] | None = None
+    """The soft quotas that the caller's tenant has passed, for a header of the answer."""
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         await super()._prepare_hook(response)
@@ -42,6 +47,9 @@ class EdgeRequest(web.Request):
         if self.request_id is not None:
             headers["X-Request-Id"] = self.request_id
         headers["X-Content-Type-Options"] = "nosniff"
+        passed = self.soft_passed() if self.soft_passed is not None else ()
+        if passed:
+            headers[QUOTA_WARNING] = ", ".join(passed)
 
 
 class ShortWay(Protocol):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
@@ -80,6 +81,7 @@ class Exchange:
                 )  # fmt: skip
             if isinstance(self.caller, TenantCaller):
                 self.tenant_id = self.caller.tenant.id
+                self.request.soft_passed = partial(self.services.meter.soft_passed, self.tenant_id)
             self.live.caller = self.caller
         return self.caller
 

@@ -113,6 +113,10 @@ class Metering(Protocol):
         """Count one request; raises QuotaExceeded."""
         ...
 
+    def soft_passed(self, tenant: TenantId) -> Sequence[str]:
+        """The soft quotas that the tenant has passed, as of its last request."""
+        ...
+
     async def reserve(self, tenant: Tenant, snapshot: Snapshot, call: Call) -> Reservation:
         """See `metering.protocol`."""
         ...

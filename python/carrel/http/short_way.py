@@ -7,14 +7,16 @@ both ways call the same services, and end in the same line of the log.
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
 
 from carrel.errors import CarrelError
 from carrel.http.auth import Authenticator, TenantCaller, bearer_in, require_tenant
-from carrel.http.connection import EdgeProtocol
+from carrel.http.connection import QUOTA_WARNING, EdgeProtocol
 from carrel.http.errors import render, unexpected
 from carrel.http.hosts import Hosts
 from carrel.http.live import Live, LiveRequests
@@ -43,12 +45,13 @@ class Draining(Protocol):
 class ShortCaller:
     """A connection on the short way, as the relay's caller."""
 
-    __slots__ = ("connection", "keeps", "started")
+    __slots__ = ("connection", "keeps", "soft_passed", "started")
 
     modern = True
 
-    def __init__(self, connection: EdgeProtocol) -> None:
+    def __init__(self, connection: EdgeProtocol, soft_passed: Callable[[], Sequence[str]]) -> None:
         self.connection = connection
+        self.soft_passed = soft_passed
         self.keeps = True
         self.started = False
 
@@ -57,7 +60,8 @@ class ShortCaller:
         return self.connection.writing_paused
 
     def lines(self) -> str:
-        return EVERY_ANSWER
+        passed = self.soft_passed()
+        return f"{EVERY_ANSWER}{QUOTA_WARNING}: {', '.join(passed)}\r\n" if passed else EVERY_ANSWER
 
     def put(self, data: bytes) -> None:
         transport = self.connection.transport
@@ -147,7 +151,8 @@ class ShortChat:
         if provider is None or provider.kind != "openai" or model.fallbacks:
             return None
         request_id = request_id_from(head.request_id)
-        return _Taken(ShortCaller(connection), request_id, tenant, snapshot, tenant_caller, body, fields)
+        to = ShortCaller(connection, partial(self._services.meter.soft_passed, tenant.id))
+        return _Taken(to, request_id, tenant, snapshot, tenant_caller, body, fields)
 
     async def _run(self, taken: _Taken) -> None:
         status = 499

@@ -53,6 +53,7 @@ from carrel.main.house import House, launchers_cgroup, own_cgroup
 from carrel.main.launch import CannotStart, places_of
 from carrel.main.precaution import Precautions
 from carrel.main.privilege import drop_root
+from carrel.main.quota_warnings import QuotaWarnings
 from carrel.main.sandboxes import Sandboxes
 from carrel.main.secrets import SecretKeeping, TenantSecrets
 from carrel.main.snapshots import SnapshotKeeping
@@ -423,6 +424,9 @@ def _build(
     )
     talk.grants.packages = packages = PackageChoice(
         settings=settings, environments=ground.environments, known=ground.known
+    )
+    ground.meter.told = QuotaWarnings(
+        directory=ground.directory, hub=talk.hub, audit=ground.audit, tasks=_tasks("quota-warnings", stack)
     )
     house = House(ground.environments, sandbox, cgroup=ground.cgroup)
     engines = build_engines(

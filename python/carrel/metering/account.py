@@ -45,18 +45,22 @@ class Limits:
     tokens_month: CountLimit
     cost_day: MoneyLimit
     cost_month: MoneyLimit
+    any_soft: bool = False
+    """Whether one of tokens or dollars is soft."""
 
     @classmethod
     def of(cls, quotas: Quotas) -> "Limits":
         """The limits that ``quotas`` declares."""
+        totals = (
+            quotas.count("tokens_per_day"), quotas.count("tokens_per_month"),
+            quotas.money("cost_per_day_usd"), quotas.money("cost_per_month_usd"),
+        )  # fmt: skip
         named = [(f"requests_per_{unit}", quotas.count(f"requests_per_{unit}")) for unit in _REQUEST_UNITS]
         return cls(
             quotas,
             tuple((name, limit) for name, limit in named if limit.hard is not None or limit.soft is not None),
-            quotas.count("tokens_per_day"),
-            quotas.count("tokens_per_month"),
-            quotas.money("cost_per_day_usd"),
-            quotas.money("cost_per_month_usd"),
+            *totals,
+            any_soft=any(limit.soft is not None for limit in totals),
         )
 
 
@@ -109,7 +113,11 @@ class Account:
     minute: SlidingWindow = field(default_factory=lambda: SlidingWindow(60.0))
     hour: SlidingWindow = field(default_factory=lambda: SlidingWindow(3600.0))
     open_calls: int = 0
-    warned: set[tuple[str, date]] = field(default_factory=set)
+    warned: dict[str, int] = field(default_factory=dict)
+    """Until when (microseconds since 1970) the warning of a quota that was told is enough."""
+    over_requests: tuple[str, ...] = ()
+    over_totals: tuple[str, ...] = ()
+    """Soft limits that are passed, as of the last request and of the last call."""
 
     def follow(self, quotas: Quotas) -> None:
         """Take ``quotas`` from now on."""
@@ -125,6 +133,7 @@ class Account:
         if not self.limits.requests:
             return None, []
         soft: list[str] = []
+        self.over_requests = ()
         for name, limit in self.limits.requests:
             decision = self._judge_requests(name, limit, now, wall)
             if decision.refusal is not None:
@@ -136,6 +145,7 @@ class Account:
                 self.second.take(now, limit.hard if limit.hard is not None else limit.soft or 1)
             else:
                 (self.minute if name == "requests_per_minute" else self.hour).add(now)
+        self.over_requests = tuple(soft)
         return None, soft
 
     def _judge_requests(self, name: str, limit: CountLimit, now: float, wall: datetime) -> Decision:
@@ -162,6 +172,7 @@ class Account:
         day.hold(tokens, cost)
         month.hold(tokens, cost)
         self.open_calls += 1
+        self.over_totals = tuple(soft)
         return Hold(day, month, tokens, cost), soft
 
     def _totals(
@@ -186,6 +197,12 @@ class Account:
         self.release(hold)
         hold.day.use(tokens, cost)
         hold.month.use(tokens, cost)
+        if self.limits.any_soft:
+            self.over_totals = tuple(
+                name
+                for name, limit, used, _, _, _ in self._totals(hold.day, hold.month, 0, _ZERO)
+                if limit.soft is not None and used > limit.soft
+            )
 
     def knows(self, wall: datetime) -> bool:
         """Whether the windows of ``wall`` are here."""
@@ -221,9 +238,21 @@ class Account:
                 states.append(QuotaState(name, used, held, total.hard, total.soft, reset))
         return states
 
-    def first_warning(self, quota: str, day: date) -> bool:
-        """Whether this is the day's first passing of a soft limit."""
-        if (quota, day) in self.warned:
+    def first_warning(self, quota: str, now: int, until: int) -> bool:
+        """Whether nothing was told of a soft limit in its window yet, which ends ``until``: it is told now."""
+        if now < self.warned.get(quota, 0):
             return False
-        self.warned = {entry for entry in self.warned if entry[1] == day} | {(quota, day)}
+        self.warned[quota] = until
         return True
+
+    def used_of(self, quota: str, now: float, wall: datetime) -> tuple[int | Decimal, int | Decimal]:
+        """What is used of a quota, and its soft limit."""
+        for name, limit in self.limits.requests:
+            if name == quota and limit.soft is not None:
+                window = {"requests_per_minute": self.minute, "requests_per_hour": self.hour}.get(name)
+                return (limit.soft + 1 if window is None else window.count(now)), limit.soft
+        day, month = self.windows(wall)
+        for name, total, used, *_ in self._totals(day, month, 0, _ZERO):
+            if name == quota and total.soft is not None:
+                return used, total.soft
+        return 0, 0

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +39,8 @@ from carrel.metering.rows import (
     opened_line,
     settled_line,
 )
+from carrel.metering.standing import Standing
+from carrel.metering.warnings import SoftWarning, Told, window_end
 from carrel.policy.periods import Period
 from carrel.policy.pricing import price_for
 from carrel.policy.quota import Refusal
@@ -77,6 +81,8 @@ class Metering:
         self._loading: dict[TenantId, asyncio.Task[None]] = {}
         self._tariffs: dict[tuple[str, bool, bool, str], tuple[RateCard, Tariff]] = {}
         self._tariff_number = 0
+        self._standing = Standing(self._directory)
+        self.told: Told | None = None
         self._run_id = os.urandom(8).hex()
         self._calls = 0
         self._latest = clock.now()
@@ -86,6 +92,7 @@ class Metering:
         now = micros(self._clock.now())
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = await asyncio.to_thread(read_journal, self._directory, now=now)
+        await asyncio.to_thread(self._standing.open, now=self._clock.monotonic(), wall=self._clock.now())
         last = 0
         for row in found.rows:
             last = self._journal.next_sequence()
@@ -104,6 +111,7 @@ class Metering:
         """Write everything down. Calls that are still open stay in the journal, for the next start."""
         await self._book.close()
         await self._journal.close()
+        self._standing.close()
 
     async def admit_request(self, tenant: Tenant) -> None:
         """Count one request against the request quotas; raises QuotaExceeded."""
@@ -114,7 +122,8 @@ class Metering:
         refusal, soft = account.admit(self._clock.monotonic(), wall)
         if refusal is not None:
             raise self._refused(tenant, refusal)
-        self._warn(tenant, account, soft, wall)
+        self._standing.counted(tenant.id, account, now=self._clock.monotonic(), wall=wall)
+        self._warn(tenant.id, account, soft, wall)
 
     async def reserve(self, tenant: Tenant, snapshot: Snapshot, call: Call) -> "HeldCall":
         """Hold the worst case of ``call``.
@@ -143,7 +152,7 @@ class Metering:
         except BaseException:
             account.release(held)
             raise
-        self._warn(tenant, account, soft, wall)
+        self._warn(tenant.id, account, soft, wall)
         return HeldCall(self, row_id, tenant.id, started, call, tariff, account, held, tenant.member or "")
 
     async def report(self, tenant: Tenant, period: Period, *, split: Split | None = None) -> list[ReportRow]:
@@ -235,6 +244,8 @@ class Metering:
             )  # fmt: skip
         number, waiter = self._journal.settle(call.id, settled_line(row))
         call.account.use(call.hold, counts.total, row.cost)
+        if call.account.over_totals:
+            self._warn(call.tenant, call.account, call.account.over_totals, self._stamp())
         self._book.add(number, row)
         return waiter
 
@@ -243,6 +254,7 @@ class Metering:
         quotas = tenant.config.quotas
         if account is None:
             account = self._accounts[tenant.id] = Account(Limits.of(quotas))
+            self._standing.adopt(tenant.id, account)
             self._let_go()
         elif account.limits.source is not quotas:
             account.follow(quotas)
@@ -318,10 +330,33 @@ class Metering:
         self._metrics.refused(tenant.id, quota=refusal.quota)
         return refusal.error()
 
-    def _warn(self, tenant: Tenant, account: Account, soft: Sequence[str], wall: datetime) -> None:
+    def soft_passed(self, tenant: TenantId) -> tuple[str, ...]:
+        """The soft quotas of tokens, dollars and requests that a tenant has passed, by its last request and call."""
+        account = self._accounts.get(tenant)
+        return () if account is None else account.over_requests + account.over_totals
+
+    def passed(self, tenant: Tenant, quota: str, used: int, soft: int) -> None:
+        """Note that another soft quota is passed, of the disk or of sandboxes; it is told once in its window."""
+        self._tell(tenant.id, self._account(tenant), quota, self._clock.now(), lambda: (used, soft))
+
+    def _warn(self, tenant: TenantId, account: Account, soft: Sequence[str], wall: datetime) -> None:
         for quota in soft:
-            if account.first_warning(quota, wall.date()):
-                _log.warning("a soft quota is passed", tenant=tenant.id, quota=quota)
+            used = partial(account.used_of, quota, self._clock.monotonic(), wall)
+            self._tell(tenant, account, quota, wall, used)
+
+    def _tell(
+        self, tenant: TenantId, account: Account, quota: str, wall: datetime,
+        amounts: Callable[[], tuple[int | Decimal, int | Decimal]],
+    ) -> None:  # fmt: skip
+        end = window_end(quota, wall)
+        if not account.first_warning(quota, micros(wall), micros(end)):
+            return
+        self._standing.warned(tenant, quota, micros(end))
+        used, soft = amounts()
+        _log.warning("a soft quota is passed", tenant=tenant, quota=quota, used=str(used), soft=str(soft))
+        self._metrics.warned(tenant, quota=quota)
+        if self.told is not None:
+            self.told(SoftWarning(tenant, quota, used, soft, end))
 
 
 @dataclass(eq=False, slots=True)

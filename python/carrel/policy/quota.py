@@ -5,7 +5,7 @@ until it has passed whole, so that no window of that length ever holds more than
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -55,6 +55,16 @@ class SlidingWindow:
     _slots: deque[tuple[int, int]] = field(default_factory=deque)
     _total: int = 0
 
+    @property
+    def newest(self) -> tuple[int, int] | None:
+        """The slot that was counted in last, and what it holds."""
+        return self._slots[-1] if self._slots else None
+
+    def restore(self, slots: Sequence[tuple[int, int]]) -> None:
+        """Go on from ``slots``, oldest first."""
+        self._slots = deque(slots)
+        self._total = sum(count for _, count in slots)
+
     def count(self, now: float) -> int:
         """How many are in the window that ends at ``now``."""
         oldest = self._slot(now) - SLOTS
@@ -92,6 +102,15 @@ class TokenBucket:
 
     _level: float = -1.0
     _at: float = 0.0
+
+    @property
+    def state(self) -> tuple[float, float]:
+        """Its level and when it had that; a level below 0 is that of one that nothing was taken from yet."""
+        return self._level, self._at
+
+    def restore(self, level: float, at: float) -> None:
+        """Go on from a `state`."""
+        self._level, self._at = level, at
 
     def wait(self, now: float, limit: int) -> float:
         """Seconds until there is one to take; 0 where there is."""
@@ -171,7 +190,7 @@ def judge_total(
             f"{_text(worst)}. {soon} at {reset_at.isoformat(timespec='seconds')}; a lower max_tokens may fit."
         )
         return Decision(Refusal(quota, wait if used + worst > hard else min(wait, HELD_SECONDS), reset_at, message))
-    return _PASSES_SOFT if soft is not None and total > soft else _FITS
+    return _PASSES_SOFT if soft is not None and used > soft else _FITS
 
 
 def day_reset(wall: datetime) -> datetime:

@@ -42,7 +42,7 @@ class Maker:
             headers=CIMultiDictProxy(headers), path="/x", remote="192.0.2.1", match_info={"id": tenant},
             get_extra_info=lambda name: None,
         )  # fmt: skip
-        services: Any = SimpleNamespace(directory=self.directory)
+        services: Any = SimpleNamespace(directory=self.directory, meter=SimpleNamespace(soft_passed=lambda tenant: ()))
         live: Any = SimpleNamespace(caller=None)
         return Exchange(request, RequestId("r"), services, Limits(), self.auth, self.tasks, live, control)
 

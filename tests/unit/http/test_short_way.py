@@ -143,6 +143,21 @@ async def test_a_refusal_of_the_meter_reads_the_same_on_both(edge: Edge) -> None
     assert edge.meter.admitted == 2
 
 
+async def test_soft_quotas_that_are_passed_are_named_on_both_ways(edge: Edge) -> None:
+    async with connected(edge) as client:
+        [before] = await client.ask(post())
+        edge.meter.over = ("tokens_per_day", "requests_per_minute")
+        [plain] = await client.ask(post())
+    async with connected(edge) as client:
+        [odd] = await client.ask(post(more=ODD))
+    edge.meter.refusal = REFUSAL
+    async with connected(edge) as client:
+        [refused] = await client.ask(post())
+    assert "x-quota-warning" not in before.headers
+    for reply in (plain, odd, refused):
+        assert reply.headers["x-quota-warning"] == "tokens_per_day, requests_per_minute"
+
+
 async def test_a_request_is_counted_and_logged_once(edge: Edge) -> None:
     with capture_logs() as lines:
         async with connected(edge) as client:

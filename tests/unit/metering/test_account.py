@@ -71,9 +71,13 @@ def test_old_windows_are_forgotten_but_not_those_that_are_held() -> None:
     assert a.windows(WALL)[0].tokens == 5
 
 
-def test_a_soft_limit_is_told_once_a_day() -> None:
+def test_a_soft_limit_is_passed_by_what_is_used_and_told_once_in_a_window() -> None:
     a = account(tokens_per_day=CountLimit(soft=1))
+    held, soft = a.hold(5, Decimal(0), WALL)
+    assert isinstance(held, Hold)
+    assert (soft, a.over_totals) == ([], ())
+    a.use(held, 5, Decimal(0))
+    assert a.over_totals == ("tokens_per_day",)
     assert a.hold(5, Decimal(0), WALL)[1] == ["tokens_per_day"]
-    assert a.first_warning("tokens_per_day", WALL.date())
-    assert not a.first_warning("tokens_per_day", WALL.date())
-    assert a.first_warning("tokens_per_day", date(2026, 3, 2))
+    assert a.used_of("tokens_per_day", 1.0, WALL) == (5, 1)
+    assert [a.first_warning("tokens_per_day", at, 100) for at in (10, 99, 100)] == [True, False, True]

@@ -118,11 +118,11 @@ def test_what_only_calls_in_flight_keep_from_fitting_may_come_back_soon() -> Non
 
 
 def test_a_soft_total_warns() -> None:
-    decision = judge_total(
-        quota="q", used=9, reserved=0, worst=2, hard=20, soft=10, reset=day_reset, wall=WALL
-    )  # fmt: skip
-    assert decision.refusal is None
-    assert decision.passed_soft
+    for used, passed in ((9, False), (10, False), (11, True)):
+        decision = judge_total(
+            quota="q", used=used, reserved=3, worst=2, hard=20, soft=10, reset=day_reset, wall=WALL
+        )  # fmt: skip
+        assert (decision.refusal, decision.passed_soft) == (None, passed)
 
 
 def test_windows_end_in_utc() -> None:
