@@ -155,65 +155,42 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._known: dict[tuple[TenantId | None, str, int], tuple[Counter, Histogram]] = {}
-        self._requests = Counter(
-            "carrel_requests", "Requests by tenant, route and status.", ("tenant", "route", "status"),
-            registry=self.registry,
-        )  # fmt: skip
-        self._latency = Histogram(
-            "carrel_request_seconds", "Time to answer, by route.", ("route",), registry=self.registry
+        self._requests = self._counter("carrel_requests", "Requests by tenant, route and status.",
+                                       "tenant", "route", "status")  # fmt: skip
+        self._latency = self._histogram("carrel_request_seconds", "Time to answer, by route.", "route")
+        self._tokens = self._counter("carrel_tokens", "Tokens by tenant, model and class.", "tenant", "model", "class")
+        self._cost = self._counter("carrel_cost_usd", "Billed US dollars by tenant.", "tenant")
+        self._refused = self._counter("carrel_quota_refusals", "Requests refused by a quota.", "tenant", "quota")
+        self._warned = self._counter(
+            "carrel_quota_warnings", "Soft quotas that were passed, once in each window.", "tenant", "quota"
         )
-        self._tokens = Counter(
-            "carrel_tokens",
-            "Tokens by tenant, model and class.",
-            ("tenant", "model", "class"),
-            registry=self.registry,
+        self._sandbox = self._counter("carrel_sandbox_runs", "Sandbox runs by tenant and ending.", "tenant", "ending")
+        self._turns = self._counter("carrel_turns", "Turns of agents by tenant and ending.", "tenant", "ending")
+        self._egress = self._counter(
+            "carrel_egress", "Connections and requests out of sandboxes, by tenant and outcome.", "tenant", "outcome"
         )
-        self._cost = Counter("carrel_cost_usd", "Billed US dollars by tenant.", ("tenant",), registry=self.registry)
-        self._refused = Counter(
-            "carrel_quota_refusals",
-            "Requests refused by a quota.",
-            ("tenant", "quota"),
-            registry=self.registry,
+        self._egress_bytes = self._counter(
+            "carrel_egress_bytes", "Bytes out of and into sandboxes, by tenant.", "tenant", "direction"
         )
-        self._warned = Counter(
-            "carrel_quota_warnings", "Soft quotas that were passed, once in each window.", ("tenant", "quota"),
-            registry=self.registry,
-        )  # fmt: skip
-        self._sandbox = Counter(
-            "carrel_sandbox_runs",
-            "Sandbox runs by tenant and ending.",
-            ("tenant", "ending"),
-            registry=self.registry,
+        self._tenants = self._gauge("carrel_tenants", "Tenants by state.", "state")
+        self._conditions = self._gauge(
+            "carrel_tenant_conditions", "Tenants by condition and its status.", "condition", "status"
         )
-        self._turns = Counter(
-            "carrel_turns", "Turns of agents by tenant and ending.", ("tenant", "ending"), registry=self.registry
+        self._drift = self._gauge("carrel_drift", "Differences between the state and what was made, by kind.", "kind")
+        self._passes = self._counter("carrel_reconcile_passes", "Passes over what is declared, by outcome.", "outcome")
+        self._pass_seconds = self._histogram(
+            "carrel_reconcile_seconds", "Time that a pass over what is declared takes."
         )
-        self._egress = Counter(
-            "carrel_egress", "Connections and requests out of sandboxes, by tenant and outcome.", ("tenant", "outcome"),
-            registry=self.registry,
-        )  # fmt: skip
-        self._egress_bytes = Counter(
-            "carrel_egress_bytes", "Bytes out of and into sandboxes, by tenant.", ("tenant", "direction"),
-            registry=self.registry,
-        )  # fmt: skip
-        self._tenants = Gauge("carrel_tenants", "Tenants by state.", ("state",), registry=self.registry)
-        self._conditions = Gauge(
-            "carrel_tenant_conditions", "Tenants by condition and its status.", ("condition", "status"),
-            registry=self.registry,
-        )  # fmt: skip
-        self._drift = Gauge(
-            "carrel_drift", "Differences between the state and what was made, by kind.", ("kind",),
-            registry=self.registry,
-        )  # fmt: skip
-        self._passes = Counter(
-            "carrel_reconcile_passes", "Passes over what is declared, by outcome.", ("outcome",), registry=self.registry
-        )
-        self._pass_seconds = Histogram(
-            "carrel_reconcile_seconds", "Time that a pass over what is declared takes.", registry=self.registry
-        )
-        self._last_pass = Gauge(
-            "carrel_reconcile_last_pass_timestamp_seconds", "When the last pass ended well.", registry=self.registry
-        )
+        self._last_pass = self._gauge("carrel_reconcile_last_pass_timestamp_seconds", "When the last pass ended well.")
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(name, about, labels, registry=self.registry)
+
+    def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
+        return Gauge(name, about, labels, registry=self.registry)
+
+    def _histogram(self, name: str, about: str, *labels: str) -> Histogram:
+        return Histogram(name, about, labels, registry=self.registry)
 
     def request(self, tenant: TenantId | None, *, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
