@@ -7,7 +7,15 @@ let
   carrel = "${cfg.package}/bin/carrel";
   jq = "${pkgs.jq}/bin/jq";
   place = types.strMatching "(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|file:///).*";
-  to = lib.optionalString (cfg.backup.target != null) " --to ${lib.escapeShellArg cfg.backup.target}";
+  counts = cfg.backup.retention;
+  to = lib.optionalString (cfg.backup.target != null) " --to ${lib.escapeShellArg cfg.backup.target}"
+    + lib.optionalString (counts != null)
+    " --keep last=${toString counts.last},daily=${toString counts.daily},weekly=${toString counts.weekly},monthly=${toString counts.monthly}";
+  count = least: default: description: mkOption {
+    type = types.ints.between least 1000;
+    inherit default description;
+    example = 30;
+  };
 
   # One after the other, so that a night's backups never crowd out the day's first messages. One that fails stops no other.
   backUp = pkgs.writeShellScript "carrel-backup" ''
@@ -20,47 +28,9 @@ let
     exit $failed
   '';
 
-  # The same gateway, at a port that nobody knows, for as long as it takes. Connections to the real one wait meanwhile.
-  quiet = (pkgs.formats.json { }).generate "carrel-restore.json" (cfg.settings // {
-    listen = { address = "127.0.0.1"; port = 0; };
-    drain_seconds = 1;
-  });
-  bringBack = pkgs.writeShellScript "carrel-restore" ''
-    set -eu
-    state=${lib.escapeShellArg state}
-    from=${lib.escapeShellArg (if cfg.restore.from == null then "" else cfg.restore.from)}
-    export CARREL_STATE_DIR="$state"
-    # Who was here before, and who is back: what was begun goes on where it stopped.
-    done="$state/.restoring"
-    if [ ! -e "$done" ]; then
-      if [ -d "$state/tenants" ]; then
-        ${lib.optionalString (cfg.restore.when == "first-boot") "exit 0"}
-        ls "$state/tenants" > "$done"
-      else
-        : > "$done"
-      fi
-    fi
-    ${carrel} gateway --host ${quiet} &
-    gateway=$!
-    trap 'kill $gateway 2>/dev/null || true; wait $gateway || true' EXIT
-    until ${carrel} status >/dev/null 2>&1; do
-      kill -0 $gateway || { echo "the gateway that restores did not start" >&2; exit 1; }
-      sleep 1
-    done
-    for tenant in $(${carrel} tenants list --json | ${jq} -r '.tenants[].id'); do
-      if ${pkgs.gnugrep}/bin/grep -qxF "$tenant" "$done"; then continue; fi
-      if ${carrel} tenants backups "$tenant" --from "$from" --json | ${jq} -e '.backups | length > 0' >/dev/null; then
-        ${carrel} tenants restore "$tenant" --from "$from"
-      else
-        echo "there is no backup of $tenant in $from: it begins anew"
-      fi
-      echo "$tenant" >> "$done"
-    done
-    kill $gateway
-    wait $gateway || true
-    trap - EXIT
-    rm "$done"
-  '';
+  # What is begun and breaks off goes on at the next start: the command keeps a note of it in the state.
+  bringBack = "${carrel} restore --host ${cfg.hostFile} --when ${if cfg.restore.when == "missing" then "empty" else "first"}"
+    + lib.optionalString (cfg.restore.from != null) " --from ${cfg.restore.from}";
 in
 {
   options.services.carrel = {
@@ -79,6 +49,23 @@ in
         default = null;
         description = "Where to: `s3://BUCKET/PREFIX` or `file:///DIRECTORY`. `null`: where `_gateway.yaml` says.";
         example = "s3://backups/carrel";
+      };
+      retention = mkOption {
+        type = types.nullOr (types.submodule {
+          options = {
+            last = count 1 3 "How many of the newest ones stay.";
+            daily = count 0 7 "Of how many days the newest one stays (UTC).";
+            weekly = count 0 4 "Of how many ISO weeks the newest one stays.";
+            monthly = count 0 12 "Of how many months the newest one stays.";
+          };
+        });
+        default = null;
+        description = ''
+          Which of the backups that `schedule` makes stay. One that is kept for any of the reasons stays; the others are
+          removed after each backup. What a tenant's own file says (`backup: {keep: …}`) goes first. `null`: as
+          `_gateway.yaml` says.
+        '';
+        example = { daily = 30; monthly = 24; };
       };
       randomizedDelay = mkOption {
         type = types.str;
@@ -152,8 +139,7 @@ in
       requiredBy = [ "carrel.service" ];
       before = [ "carrel.service" ];
       wants = [ "network-online.target" ];
-      requires = [ "carrel-launcher.socket" ];
-      after = [ "network-online.target" "carrel-launcher.socket" ];
+      after = [ "network-online.target" ];
       unitConfig.RequiresMountsFor = [ state ];
       # Once for a boot: a switch does not bring anybody back.
       restartIfChanged = false;
@@ -162,7 +148,7 @@ in
       serviceConfig = cfg.unit.serviceConfig // {
         Type = "oneshot";
         RemainAfterExit = true;
-        ExecStart = "${bringBack}";
+        ExecStart = bringBack;
         TimeoutStartSec = "infinity";
       };
     };

@@ -12,6 +12,7 @@ import apsw
 from carrel.backup.catalogue import Origin
 from carrel.backup.run import Means, Subject
 from carrel.clock import Clock
+from carrel.declare.backup import KeepBackups
 from carrel.errors import CarrelError
 from carrel.objects.directory import DirectoryStore
 from carrel.objects.pace import Pace
@@ -106,6 +107,10 @@ def rows_of(database: Path) -> list[tuple[object, ...]]:
         connection.close()
 
 
+def _kept(keep: KeepBackups | None) -> str:
+    return f" keep {keep.last} {keep.daily} {keep.weekly} {keep.monthly}" if keep is not None else ""
+
+
 class FakeBackups:
     """One backup of acme's; notes what it is asked for."""
 
@@ -131,7 +136,7 @@ class FakeBackups:
         self, tenant: Tenant, order: wire.BackupOrder, *, by: control.Actor, local: bool
     ) -> wire.BackupView:
         self._fail()
-        self.done.append(f"back up {tenant.id} {order.to} {local}")
+        self.done.append(f"back up {tenant.id} {order.to} {local}{_kept(order.keep)}")
         return self.view
 
     async def verify(self, tenant: Tenant, order: wire.VerifyOrder, *, by: control.Actor, local: bool) -> wire.Verified:
@@ -141,7 +146,7 @@ class FakeBackups:
     async def collect(
         self, tenant: Tenant, order: wire.CollectOrder, *, by: control.Actor, local: bool
     ) -> wire.CollectedView:
-        self.done.append(f"collect {order.place}")
+        self.done.append(f"collect {order.place}{_kept(order.keep)}")
         return wire.CollectedView(tenant=tenant.id, backups=("a",), pieces=2, bytes=2048)
 
     async def restore(

@@ -22,7 +22,7 @@ in
     builds = host { hardening.gatewayBuilds = true; };
     nothing-hardened = host { hardening = { ioUring = false; ptraceScope = false; kernelFloor = false; socketModules = false; }; };
     packages = host { packages.names = [ "git" "jq" ]; packages.sets.more = [ "ripgrep" ]; };
-    backup = host { backup.schedule = "daily"; backup.target = "s3://backups/carrel"; };
+    backup = host { backup = { schedule = "daily"; target = "s3://backups/carrel"; retention = { daily = 30; monthly = 0; }; }; };
     restore = host { restore.from = "file:///backups"; restore.when = "missing"; };
     off = { services.carrel.enable = false; };
   };
@@ -43,6 +43,7 @@ in
     no-domain = { module = host { tls.enable = true; }; says = "tls.domain"; };
     no-email = { module = host { tls = { enable = true; domain = "a.example.org"; proxy = "nginx"; }; }; says = "tls.email"; };
     restore-and-push = { module = host { git.push.enable = true; restore.from = "s3://backups/x"; }; says = "until somebody has pushed"; };
+    backup-without-schedule = { module = host { backup.retention = { }; }; says = "set it, or say `backup:"; };
     no-shard = { module = host { shards.a.url = "http://10.0.0.1:1"; shard.rest = "a"; }; says = "which of services.carrel.shards this host is (a)"; };
     no-rest = { module = host { shards.a.url = "http://10.0.0.1:1"; shard.name = "a"; }; says = "shard.rest"; };
     twice = { module = host { shards.a = { url = "http://10.0.0.1:1"; tenants = [ "x" ]; }; shards.b = { url = "http://10.0.0.2:1"; tenants = [ "x" ]; }; shard = { name = "a"; rest = "a"; }; }; says = "x would be served by two gateways"; };
@@ -59,5 +60,7 @@ in
     log-level = host { settings.log.level = "loud"; };
     target = host { backup.target = "ftp://backups"; };
     drain = host { drainSeconds = 0; };
+    retention = host { backup = { schedule = "daily"; retention.last = 0; }; };
+    retention-of-hours = host { backup = { schedule = "daily"; retention.hourly = 3; }; };
   };
 }

@@ -24,7 +24,7 @@ from carrel.backup.run import Means, Subject, back_up, clear_scratch
 from carrel.backup.staging import remove_tree
 from carrel.backup.target import Secrets, keep_of, location_of, options_of
 from carrel.clock import Clock
-from carrel.declare.backup import BackupConfig
+from carrel.declare.backup import BackupConfig, KeepBackups
 from carrel.errors import CarrelError, Conflict, NotFound
 from carrel.ids import SessionId, TenantId
 from carrel.objects.location import Location
@@ -130,9 +130,14 @@ class Backups:
 
     # --- backing up ---
 
-    async def back_up(self, tenant: Tenant, *, to: str | None = None, anywhere: bool = False) -> BackupInfo:
-        """Back a tenant up now, and remove what need not stay. Raises what the store and the vault raise, NoTarget,
-        and Conflict where something of that kind runs for it already."""
+    async def back_up(
+        self, tenant: Tenant, *, to: str | None = None, keep: KeepBackups | None = None, anywhere: bool = False
+    ) -> BackupInfo:
+        """Back a tenant up now, and remove what need not stay, by ``keep`` where the tenant's file says nothing of it.
+
+        Raises what the store and the vault raise, NoTarget, and Conflict where something of that kind runs for it
+        already.
+        """
         location = location_of(self._declared, to, anywhere=anywhere)
         async with self._job(tenant.id) as job:
             origin = Origin(
@@ -143,7 +148,7 @@ class Backups:
             now = self._clock.now()
             try:
                 info, collected = await self._in_thread(
-                    job, location, lambda means: self._backed_up(tenant, origin, means, job.progress)
+                    job, location, lambda means: self._backed_up(tenant, origin, means, job.progress, keep)
                 )
             except CarrelError as error:
                 await asyncio.to_thread(_noted, tenant, tried=now, failed=error.message)
@@ -156,12 +161,12 @@ class Backups:
         return info
 
     def _backed_up(
-        self, tenant: Tenant, origin: Origin, means: Means, progress: Progress
+        self, tenant: Tenant, origin: Origin, means: Means, progress: Progress, asked: KeepBackups | None
     ) -> tuple[BackupInfo, Collected]:
         info = back_up(Subject(tenant.id, tenant.root.fd, tenant.root.owner, origin), means, progress)
         repository = Repository.at(means.store, tenant.id, means.keys)
         try:
-            collected = collect(repository, keep_of(self._declared, tenant.config.backup), means)
+            collected = collect(repository, keep_of(self._declared, tenant.config.backup, asked), means)
         except CarrelError as error:
             # The backup is made; what is old is removed after the next one.
             _log.warning("old backups could not be removed", tenant=tenant.id, error=error.message)
@@ -209,14 +214,16 @@ class Backups:
             _log.error("a backup does not read back", tenant=tenant.id, problem=problem)
         return problems
 
-    async def collect(self, tenant: Tenant, *, place: str | None = None, anywhere: bool = False) -> Collected:
-        """Remove what need not stay, and pieces that nothing refers to."""
+    async def collect(
+        self, tenant: Tenant, *, place: str | None = None, keep: KeepBackups | None = None, anywhere: bool = False
+    ) -> Collected:
+        """Remove what need not stay, as `back_up` does, and pieces that nothing refers to."""
         async with self._job(tenant.id) as job:
             location = location_of(self._declared, place, anywhere=anywhere)
-            keep = keep_of(self._declared, tenant.config.backup)
+            stay = keep_of(self._declared, tenant.config.backup, keep)
 
             def work(means: Means) -> Collected:
-                return collect(Repository.at(means.store, tenant.id, means.keys), keep, means, always=True)
+                return collect(Repository.at(means.store, tenant.id, means.keys), stay, means, always=True)
 
             return await self._in_thread(job, location, work)
 

@@ -60,9 +60,9 @@ def options_of(declared: BackupConfig, secrets: Secrets) -> S3Options:
     )  # fmt: skip
 
 
-def keep_of(declared: BackupConfig, own: TenantBackup) -> Keep:
-    """Which backups of a tenant stay."""
-    keep: KeepBackups = own.keep if own.keep is not None else declared.keep
+def keep_of(declared: BackupConfig, own: TenantBackup, asked: KeepBackups | None = None) -> Keep:
+    """Which backups of a tenant stay: as its file says, else as was ``asked`` for, else as all tenants' do."""
+    keep: KeepBackups = own.keep or asked or declared.keep
     return Keep(last=keep.last, daily=keep.daily, weekly=keep.weekly, monthly=keep.monthly)
 
 

@@ -15,6 +15,7 @@ from carrel.cli.failures import DONE, FAILED, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import order, tenant_path
 from carrel.cli.tenants import TenantArgument
+from carrel.declare.backup import KeepBackups
 from carrel.errors import CarrelError
 from carrel.wire import backups as wire
 
@@ -28,6 +29,13 @@ Place = Annotated[
     str | None,
     Parameter(name="--from", help="Where the backups are, `s3://bucket/prefix` or `file:///directory`; as declared."),
 ]
+KeepOption = Annotated[
+    str | None,
+    Parameter(
+        help="Which backups stay there, as `last=3,daily=7,weekly=4,monthly=12`: the newest so many, and the newest "
+        "of each of so many days, weeks and months. By default as declared; what a tenant's own file says goes first."
+    ),
+]
 BackupOption = Annotated[str | None, Parameter(name="--backup", help="Which, by its id; the newest by default.")]
 
 
@@ -38,10 +46,11 @@ def backup(
     to: Annotated[
         str | None, Parameter(help="Where to, `s3://bucket/prefix` or `file:///directory`; by default as declared.")
     ] = None,
+    keep: KeepOption = None,
     target: Target = HERE,
 ) -> int:
     """Back a tenant up now, encrypted. What is there already is not sent again, also where the last try broke off."""
-    wanted = order(wire.BackupOrder, {"to": to})
+    wanted = order(wire.BackupOrder, {"to": to, "keep": _counts(keep)})
     document = _watched(target, tenant, "backups", wanted)
     if target.json:
         screen.show_json(document)
@@ -160,9 +169,9 @@ def verify(
     return DONE if found.ok else FAILED
 
 
-def collect(tenant: TenantArgument, /, *, place: Place = None, target: Target = HERE) -> int:
+def collect(tenant: TenantArgument, /, *, place: Place = None, keep: KeepOption = None, target: Target = HERE) -> int:
     """Remove backups that need not stay, and pieces that nothing refers to any more."""
-    wanted = order(wire.CollectOrder, {"place": place} if place is not None else {})
+    wanted = order(wire.CollectOrder, {"place": place, "keep": _counts(keep)})
     document = _watched(target, tenant, "backups/collect", wanted)
     if target.json:
         screen.show_json(document)
@@ -170,6 +179,19 @@ def collect(tenant: TenantArgument, /, *, place: Place = None, target: Target = 
         done = understand(wire.CollectedView, document)
         screen.say(f"{len(done.backups)} backups and {done.pieces} pieces removed, {_size(done.bytes)}.")
     return DONE
+
+
+def _counts(text: str | None) -> dict[str, int] | None:
+    """What `--keep` names; raises WrongUsage."""
+    if text is None:
+        return None
+    found: dict[str, int] = {}
+    for word in text.split(","):
+        name, _, count = word.strip().partition("=")
+        if name not in KeepBackups.model_fields or name in found or not count.isdecimal():
+            raise WrongUsage(f"--keep takes `last=3,daily=7,weekly=4,monthly=12`, or some of these; not {word!r}.")
+        found[name] = int(count)
+    return found
 
 
 def _watched(target: Target, tenant: str, what: str, wanted: "BaseModel") -> Any:

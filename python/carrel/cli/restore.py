@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from carrel.cli.failures import WrongUsage
+from carrel.cli.gateway import pushed_to
 from carrel.cli.options import Json, StateDir, Target
 from carrel.cli.restore_options import RestoreOptions
 
@@ -20,8 +22,11 @@ def restore_command(run_restore: Callable[[RestoreOptions], int]) -> Callable[..
             Parameter(name="--from", help="Where the backups are, `s3://bucket/prefix` or `file:///directory`."),
         ] = None,
         when: Annotated[
-            Literal["empty", "always"],
-            Parameter(help="`empty`: only tenants that have nothing. `always`: what there is is kept beside."),
+            Literal["empty", "always", "first"],
+            Parameter(
+                help="`empty`: only tenants that have nothing. `always`: what there is is kept beside. `first`: as "
+                "`empty`, but only where there is no state of anybody yet; what broke off then goes on."
+            ),
         ] = "empty",
         tenants: Annotated[
             list[str] | None, Parameter(name="--tenant", negative=(), help="Only this one; said once for each.")
@@ -29,7 +34,16 @@ def restore_command(run_restore: Callable[[RestoreOptions], int]) -> Callable[..
         dry_run: Annotated[
             bool, Parameter(negative=(), show_default=False, help="Only say what would be done.")
         ] = False,
-        tenants_dir: Annotated[Path, Parameter(help="The directory of declarations.")] = Path("tenants.d"),
+        tenants_dir: Annotated[
+            Path | None, Parameter(help="The directory of declarations; without it and --git, tenants.d.")
+        ] = None,
+        git: Annotated[
+            Path | None, Parameter(help="Git settings, as a gateway has them: what is declared is pulled first.")
+        ] = None,
+        host: Annotated[
+            Path | None,
+            Parameter(help="A machine's settings: state, declarations and placement are as they say."),
+        ] = None,
         secrets_dir: Annotated[
             Path | None, Parameter(help="Where secrets are files by their names, after `$CREDENTIALS_DIRECTORY`.")
         ] = None,
@@ -37,16 +51,30 @@ def restore_command(run_restore: Callable[[RestoreOptions], int]) -> Callable[..
         json: Json = False,
     ) -> int:
         """Bring all declared tenants back from their newest backups, while no gateway runs: on a new machine, say."""
+        if sum(one is not None for one in (tenants_dir, git, host)) > 1:
+            raise WrongUsage("--tenants-dir, --git and --host each say where declarations are: name one of them.")
+        state, placement = Target(state_dir).state.absolute(), None
+        if host is not None:
+            from carrel.declare.host import read_host  # noqa: PLC0415 - the models, which most commands do without
+
+            settings = read_host(host)
+            state = state if state_dir is not None else Path(settings.state_dir)
+            git = Path(settings.git) if settings.git is not None else None
+            tenants_dir = Path(settings.tenants_dir)
+            placement = settings.placement.model_dump_json() if settings.placement is not None else None
+        declared = (tenants_dir or Path("tenants.d")).absolute() if git is None else pushed_to(state)
         return run_restore(
             RestoreOptions(
-                state_dir=Target(state_dir).state.absolute(),
-                tenants_dir=tenants_dir.absolute(),
+                state_dir=state,
+                tenants_dir=declared,
                 secrets_dir=secrets_dir.absolute() if secrets_dir is not None else None,
                 place=place,
                 when=when,
                 tenants=tuple(tenants or ()),
                 dry_run=dry_run,
                 json=json,
+                git=git.absolute() if git is not None else None,
+                placement=placement,
             )
         )
 

@@ -131,7 +131,7 @@ class BackupKeeping:
         """Back a tenant up now."""
         info = await self._noted(
             "tenants.backup", tenant, order.to or "as declared", by,
-            lambda: self._service.back_up(tenant, to=order.to, anywhere=local),
+            lambda: self._service.back_up(tenant, to=order.to, keep=order.keep, anywhere=local),
         )  # fmt: skip
         return _view(tenant, info)
 
@@ -163,7 +163,7 @@ class BackupKeeping:
         """Remove what need not stay."""
         done = await self._noted(
             "tenants.backup.collect", tenant, order.place or "as declared", by,
-            lambda: self._service.collect(tenant, place=order.place, anywhere=local),
+            lambda: self._service.collect(tenant, place=order.place, keep=order.keep, anywhere=local),
         )  # fmt: skip
         return backups.CollectedView(tenant=tenant.id, backups=done.backups, pieces=done.pieces, bytes=done.bytes)
 

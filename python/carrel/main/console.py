@@ -10,6 +10,9 @@ from carrel.main.launch import become_keeper, program, start_gateway, told
 
 def _restore(options: RestoreOptions) -> int:
     from carrel.main.restore import run_restore  # noqa: PLC0415 - most commands have nothing to do with it
+    from carrel.telemetry import configure_logging  # noqa: PLC0415 - as above
+
+    configure_logging(level="warning", json=options.json)
 
     return run_restore(options)
 

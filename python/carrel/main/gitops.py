@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from carrel.audit.log import Audit
-from carrel.cli.gateway_options import GatewayOptions
 from carrel.clock import Clock
 from carrel.gitops.follow import Follower
 from carrel.gitops.pull import Mark, Puller
@@ -20,6 +20,17 @@ from carrel.vcs.revisions import Revisions
 from carrel.vcs.work_tree import WorkTree
 
 
+class Where(Protocol):
+    """Where state is, and where declarations are: by the file of git settings ``git``, else in ``tenants_dir``."""
+
+    @property
+    def state_dir(self) -> Path: ...
+    @property
+    def tenants_dir(self) -> Path: ...
+    @property
+    def git(self) -> Path | None: ...
+
+
 @dataclass(frozen=True)
 class Declared:
     """``directory`` is what to load first; ``place`` is where changes are written, with its past."""
@@ -31,7 +42,7 @@ class Declared:
     service: GitService | None = None
 
     @classmethod
-    async def open(cls, options: GatewayOptions, *, secrets: SecretStore, audit: Audit, clock: Clock) -> "Declared":
+    async def open(cls, options: Where, *, secrets: SecretStore, audit: Audit, clock: Clock) -> "Declared":
         """Make ready what ``options`` say. In pull mode the remote is looked at once, so that a first start has all.
 
         Raises DeclarationInvalid where the git settings are wrong, CarrelError where they or the state are unusable.

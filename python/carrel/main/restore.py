@@ -1,11 +1,13 @@
 """`carrel restore`: the state directory's lock, the declarations, the keys and the store, and then all tenants."""
 
+import asyncio
 import contextlib
 import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from carrel.audit.log import Audit
 from carrel.backup.boot import Brought, bring_all, not_declared
 from carrel.backup.run import Means
 from carrel.backup.service import SCRATCH, clear_left
@@ -14,11 +16,13 @@ from carrel.cli import screen
 from carrel.cli.failures import DONE, FAILED
 from carrel.cli.restore_options import RestoreOptions
 from carrel.clock import SystemClock
+from carrel.declare.host import Placement
 from carrel.declare.load import load_tree
 from carrel.declare.operators import Operators
 from carrel.errors import CarrelError, NotFound
 from carrel.ids import TenantId, parse_tenant_id
 from carrel.main.carry_over import carry_over
+from carrel.main.gitops import Declared
 from carrel.main.privilege import Places, drop_root
 from carrel.main.statedir import StateDir
 from carrel.objects.location import Location
@@ -27,34 +31,76 @@ from carrel.objects.pace import Pace
 from carrel.secrets import SecretStore
 from carrel.tenancy.paths import require_openat2
 from carrel.vault.ring import KeyRing
+from carrel.vcs.revisions import NOTHING
 
+BEGUN: Final = ".restoring"
+"""In the state directory while a first restore has begun and not ended."""
 _WORDS: Final = {"kept": "stays as it is", "none": "begins anew"}
 
 
 def run_restore(options: RestoreOptions) -> int:
     """Bring all tenants back; 0 where none failed. Where root starts it, it is executed anew as the gateway's uid."""
-    operators, declared = _declared(options.tenants_dir)
-    location = location_of(operators.gateway.backup, options.place, anywhere=True)
-    drop_root(Places(options.state_dir, options.tenants_dir, options.secrets_dir, _reads(location)))
+    drop_root(_places(options))
     require_openat2()
-    tenants = _chosen(options, declared)
     with StateDir(options.state_dir):
-        clear_left(options.state_dir)
-        secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
-        pace = Pace(operators.gateway.backup.bytes_per_second)
-        store = open_store(location, options_of(operators.gateway.backup, secrets), pace=pace)
-        with contextlib.closing(store):
-            means = Means(store, _ring(options), SystemClock(), pace, options.state_dir / "run" / SCRATCH)
-            done = bring_all(
-                options.state_dir / "tenants", tenants, means, when=options.when, dry_run=options.dry_run,
-                told=lambda brought: None if options.json else _say(brought), carry_over=carry_over,
-            )  # fmt: skip
-            others = not_declared(means, declared)
+        begun = options.state_dir / BEGUN
+        if options.when == "first" and not begun.exists() and any((options.state_dir / "tenants").iterdir()):
+            if not options.json:
+                screen.say("There is state here already: nothing is brought back.")
+            else:
+                screen.show_json({"tenants": [], "not_declared": []})
+            return DONE
+        if options.when == "first" and not options.dry_run:
+            begun.touch()
+        done = _bring_back(options)
+        if done == DONE and not options.dry_run:
+            begun.unlink(missing_ok=True)
+        return done
+
+
+def _bring_back(options: RestoreOptions) -> int:
+    clear_left(options.state_dir)
+    secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
+    directory = asyncio.run(_pulled(options, secrets)) if options.git is not None else options.tenants_dir
+    operators, declared = _declared(directory)
+    tenants = _chosen(options, declared)
+    backup = operators.gateway.backup
+    pace = Pace(backup.bytes_per_second)
+    store = open_store(location_of(backup, options.place, anywhere=True), options_of(backup, secrets), pace=pace)
+    with contextlib.closing(store):
+        means = Means(store, _ring(options), SystemClock(), pace, options.state_dir / "run" / SCRATCH)
+        done = bring_all(
+            options.state_dir / "tenants", tenants, means, when="always" if options.when == "always" else "empty",
+            dry_run=options.dry_run, told=lambda brought: None if options.json else _say(brought),
+            carry_over=carry_over,
+        )  # fmt: skip
+        others = not_declared(means, declared)
     if options.json:
         screen.show_json({"tenants": [asdict(one) for one in done], "not_declared": others})
     elif others:
         screen.note(f"There are backups of tenants that are not declared, and stay there: {', '.join(others[:20])}.")
     return FAILED if any(one.outcome == "failed" for one in done) else DONE
+
+
+def _places(options: RestoreOptions) -> Places:
+    """What is worked with; a directory of backups is where what is declared now says, where that can be seen yet."""
+    if options.git is not None:
+        return Places(options.state_dir, None, options.secrets_dir, (options.git,))
+    operators, _ = _declared(options.tenants_dir)
+    reads = _reads(location_of(operators.gateway.backup, options.place, anywhere=True))
+    return Places(options.state_dir, options.tenants_dir, options.secrets_dir, reads)
+
+
+async def _pulled(options: RestoreOptions, secrets: SecretStore) -> Path:
+    """The declarations of the branch, looked for where it is pulled from; raises CarrelError where there are none."""
+    clock = SystemClock()
+    audit = Audit(state_dir=options.state_dir, clock=clock)
+    await audit.start()
+    declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock)
+    if declared.directory.name == NOTHING:
+        why = declared.puller.message if declared.puller is not None else "nobody has pushed yet"
+        raise CarrelError(f"Nobody is declared, so nobody can be brought back: {why}")
+    return declared.directory
 
 
 def _declared(tenants_dir: Path) -> tuple[Operators, list[TenantId]]:
@@ -70,7 +116,10 @@ def _chosen(options: RestoreOptions, declared: list[TenantId]) -> list[TenantId]
     for tenant in chosen:
         if tenant not in declared:
             raise NotFound(f"{tenant} is not declared in {options.tenants_dir}.")
-    return chosen or declared
+    if options.placement is None:
+        return chosen or declared
+    placement = Placement.model_validate_json(options.placement)
+    return [tenant for tenant in chosen or declared if placement.serves(tenant)]
 
 
 def _reads(location: Location) -> tuple[Path, ...]:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from carrel.declare.backup import KeepBackups
 from carrel.ids import SESSION_ID_PATTERN
 from carrel.wire.control import Answer, Order, TenantName
 
@@ -17,6 +18,9 @@ class BackupOrder(Order):
     """A backup now."""
 
     to: PlaceText | None = Field(None, description="`s3://bucket/prefix` or `file:///directory`; default: as declared.")
+    keep: KeepBackups | None = Field(
+        None, description="Which backups stay there, where the tenant's file says nothing of it; default: as declared."
+    )
 
 
 class BackupView(Answer):
@@ -72,9 +76,10 @@ class Verified(Answer):
 
 
 class CollectOrder(Order):
-    """Where to remove what need not stay."""
+    """Where to remove what need not stay, and what that is: see `BackupOrder`."""
 
     place: PlaceText | None = None
+    keep: KeepBackups | None = None
 
 
 class CollectedView(Answer):

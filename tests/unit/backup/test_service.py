@@ -10,7 +10,7 @@ import pytest
 from carrel.backup.service import Backups, From, clear_left
 from carrel.backup.target import NoTarget
 from carrel.clock import SystemClock
-from carrel.declare.backup import BackupConfig
+from carrel.declare.backup import BackupConfig, KeepBackups
 from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
 from carrel.ids import SessionId, TenantId
 from carrel.objects.pace import Cancelled
@@ -85,6 +85,17 @@ async def test_made_noted_listed_and_read_back(rig: Rig) -> None:
     assert (await rig.service.collect(rig.tenant)).backups == ()
     assert (await rig.service.final(rig.tenant)).files == info.files
     assert rig.service.running(rig.tenant.id) is None
+
+
+async def test_what_stays_is_what_was_asked_for(rig: Rig) -> None:
+    one = KeepBackups(last=1, daily=0, weekly=0, monthly=0)
+    await rig.service.back_up(rig.tenant)
+    kept = await rig.service.back_up(rig.tenant, keep=KeepBackups(last=2))
+    assert len(await rig.service.listed(rig.tenant.id)) == 2
+    assert len((await rig.service.collect(rig.tenant, keep=one)).backups) == 1
+    assert await rig.service.listed(rig.tenant.id) == [kept]
+    newest = await rig.service.back_up(rig.tenant, keep=one)
+    assert await rig.service.listed(rig.tenant.id) == [newest]
 
 
 async def test_a_failure_is_noted_and_the_last_one_does_not_go_without_being_read_back(rig: Rig) -> None:

@@ -40,7 +40,11 @@ def test_keys_are_looked_up_by_name(tmp_path: Path) -> None:
 
 def test_what_is_the_tenants_own() -> None:
     assert keep_of(DECLARED, TenantBackup()) == Keep()
-    assert keep_of(DECLARED, TenantBackup(keep=KeepBackups(last=1, daily=0))) == Keep(1, 0, 4, 12)
+    own = TenantBackup(keep=KeepBackups(last=1, daily=0))
+    assert keep_of(DECLARED, own) == Keep(1, 0, 4, 12)
+    asked = KeepBackups(last=5)
+    assert keep_of(DECLARED, TenantBackup(), asked) == Keep(5, 7, 4, 12)
+    assert keep_of(DECLARED, own, asked) == Keep(1, 0, 4, 12)
     assert interval_of(DECLARED, TenantBackup()) == 3600
     assert interval_of(DECLARED, TenantBackup(every_seconds=60.0)) == 60
     assert interval_of(DECLARED, TenantBackup(enabled=False)) is None

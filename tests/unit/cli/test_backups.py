@@ -23,6 +23,17 @@ async def test_made_listed_and_read_back(carrel: CommandLine, edge: Edge) -> Non
     assert backups.done[0] == "back up acme s3://bucket/a True"
 
 
+async def test_which_of_them_stay(carrel: CommandLine, edge: Edge) -> None:
+    assert (await carrel("tenants", "backup", "acme", "--keep", "last=2,daily=30")).code == 0
+    assert (await carrel("backup", "collect", "acme", "--keep", "monthly=0")).code == 0
+    backups: Any = edge.services.backups
+    assert backups.done == ["back up acme None True keep 2 30 4 12", "collect None keep 3 7 4 0"]
+    for wrong in ("last", "last=", "hourly=3", "last=1,last=2", "last=-1", "last=0", "daily=1001", ""):
+        done = await carrel("tenants", "backup", "acme", "--keep", wrong)
+        assert (done.code, "--keep" in done.err) == (2, True), wrong
+    assert len(backups.done) == 2
+
+
 async def test_brought_back_and_decided(carrel: CommandLine, edge: Edge) -> None:
     assert (await carrel("tenants", "restore", "acme", "--dry-run")).out.startswith("Would bring back 3 files")
     done = await carrel("tenants", "restore", "acme", "--tenant", "bravo", "--from", "s3://bucket/a")

@@ -1,5 +1,6 @@
 """`carrel restore`, as it is told on."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,27 @@ def test_what_it_was_told_is_handed_on(tmp_path: Path, monkeypatch: pytest.Monke
     )  # fmt: skip
     assert told[1].secrets_dir == tmp_path / "secrets"
     assert execute(app, ["restore", "--when", "sometimes"]) == 2
+
+
+def test_a_machines_settings_say_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[RestoreOptions] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CARREL_STATE_DIR", raising=False)
+
+    def run(options: RestoreOptions) -> int:
+        told.append(options)
+        return 0
+
+    app = build_app(lambda _: 0, run_restore=run)
+    shards = {"a": {"url": "http://10.0.0.1:1"}}
+    host = {"tenants_dir": "/t", "state_dir": "/s", "placement": {"shard": "a", "rest": "a", "shards": shards}}
+    (tmp_path / "host.json").write_text(json.dumps(host))
+    assert execute(app, ["restore", "--host", "host.json", "--when", "first"]) == 0
+    (tmp_path / "host.json").write_text(json.dumps({**host, "git": "/git.json"}))
+    assert execute(app, ["restore", "--host", "host.json", "--state-dir", "elsewhere"]) == 0
+    plain, git = told
+    assert (plain.state_dir, plain.tenants_dir, plain.git, plain.when) == (Path("/s"), Path("/t"), None, "first")
+    assert plain.placement is not None
+    elsewhere = tmp_path / "elsewhere"
+    assert (git.state_dir, git.tenants_dir, git.git) == (elsewhere, elsewhere / "git/current", Path("/git.json"))
+    assert execute(app, ["restore", "--host", "host.json", "--tenants-dir", "t"]) == 2

@@ -1,6 +1,7 @@
 """`carrel restore` composed: the lock, the declarations, the keys, the store."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from carrel.backup.run import back_up
 from carrel.cli.restore_options import RestoreOptions
 from carrel.errors import CarrelError, NotFound
 from carrel.main import restore
-from carrel.main.restore import run_restore
+from carrel.main.restore import BEGUN, run_restore
 from carrel.main.statedir import StateDir, StateInUse
 from tests.fakes.backups import full_tenant, means, subject
 from tests.fakes.declarations import declare
+from tests.fakes.repositories import Clone
 
 KEY = "1 " + "MTEx" * 10 + "MTE=\n"
 """That of `tests.fakes.backups`."""
@@ -45,7 +47,7 @@ def test_all_that_are_declared(options: RestoreOptions, capsys: pytest.CaptureFi
     assert run_restore(replace(options, json=False, when="always", tenants=("acme",))) == 0
     assert "acme is back: " in capsys.readouterr().out
     assert run_restore(replace(options, json=False)) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    assert sorted(capsys.readouterr().out.splitlines()) == [
         "acme stays as it is: it has data.", "beta begins anew: there is no backup of it."
     ]  # fmt: skip
 
@@ -65,3 +67,52 @@ def test_what_fails_is_told(options: RestoreOptions, capsys: pytest.CaptureFixtu
 def test_no_gateway_may_run_there(options: RestoreOptions) -> None:
     with StateDir(options.state_dir), pytest.raises(StateInUse):
         run_restore(options)
+
+
+def outcomes(options: RestoreOptions, capsys: pytest.CaptureFixture[str]) -> list[tuple[str, str]]:
+    """What became of each tenant."""
+    run_restore(options)
+    return [(one["tenant"], one["outcome"]) for one in json.loads(capsys.readouterr().out)["tenants"]]
+
+
+def test_a_first_restore_is_once_and_goes_on_where_it_broke_off(
+    options: RestoreOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = replace(options, when="first")
+    key = options.secrets_dir / "carrel-master-key" if options.secrets_dir is not None else Path()
+    key.rename(key.with_name("away"))
+    assert outcomes(replace(first, tenants=("acme",)), capsys) == [("acme", "failed")]
+    assert (options.state_dir / BEGUN).exists()
+    # Somebody whose directory is there already, as one that came back before it broke off.
+    (options.state_dir / "tenants/beta/sessions").mkdir(parents=True)
+    (options.state_dir / "tenants/beta/sessions/s_1.jsonl").write_text("{}\n")
+    key.with_name("away").rename(key)
+    assert outcomes(replace(first, dry_run=True), capsys) == [("acme", "would restore"), ("beta", "kept")]
+    assert outcomes(first, capsys) == [("acme", "restored"), ("beta", "kept")]
+    assert not (options.state_dir / BEGUN).exists()
+    for path in sorted((options.state_dir / "tenants/acme").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert outcomes(first, capsys) == []
+    assert run_restore(replace(first, json=False)) == 0
+    assert "nothing is brought back" in capsys.readouterr().out
+
+
+def test_only_those_whom_this_gateway_serves(options: RestoreOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    shards = {"a": {"url": "http://10.0.0.1:1", "tenants": ["beta"]}, "b": {"url": "http://10.0.0.2:1"}}
+    placement = json.dumps({"shard": "a", "rest": "b", "shards": shards})
+    assert outcomes(replace(options, placement=placement), capsys) == [("beta", "none")]
+
+
+def test_what_is_pulled_is_looked_for_first(
+    options: RestoreOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clone = Clone(tmp_path / "upstream")
+    git = tmp_path / "git.yaml"
+    git.write_text(f"pull: {{url: 'file://{clone.path}', unsigned: true}}\n")
+    pulled = replace(options, git=git, tenants_dir=tmp_path / "not-read")
+    with pytest.raises(CarrelError, match="Nobody is declared, so nobody can be brought back"):
+        run_restore(pulled)
+    capsys.readouterr()
+    shutil.copytree(options.tenants_dir, clone.path, dirs_exist_ok=True)
+    clone.commit({})
+    assert outcomes(pulled, capsys) == [("acme", "restored"), ("beta", "none")]
