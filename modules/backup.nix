@@ -1,14 +1,13 @@
 # Backups by the calendar, and the way back: a machine that begins with nothing is filled from them before it is reached.
-{ config, lib, pkgs, ... }:
+{ config, lib, ... }:
 let
   cfg = config.services.carrel;
   inherit (lib) mkOption literalExpression types;
   state = toString cfg.stateDir;
   carrel = "${cfg.package}/bin/carrel";
-  jq = "${pkgs.jq}/bin/jq";
-  place = types.strMatching "(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|file:///).*";
+  place = types.strMatching "(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|file:///)[A-Za-z0-9!_.*()/-]*";
   counts = cfg.backup.retention;
-  to = lib.optionalString (cfg.backup.target != null) " --to ${lib.escapeShellArg cfg.backup.target}"
+  to = lib.optionalString (cfg.backup.target != null) " --to ${cfg.backup.target}"
     + lib.optionalString (counts != null)
     " --keep last=${toString counts.last},daily=${toString counts.daily},weekly=${toString counts.weekly},monthly=${toString counts.monthly}";
   count = least: default: description: mkOption {
@@ -16,17 +15,6 @@ let
     inherit default description;
     example = 30;
   };
-
-  # One after the other, so that a night's backups never crowd out the day's first messages. One that fails stops no other.
-  backUp = pkgs.writeShellScript "carrel-backup" ''
-    set -u
-    export CARREL_STATE_DIR=${lib.escapeShellArg state}
-    failed=0
-    for tenant in $(${carrel} tenants list --json | ${jq} -r '.tenants[].id'); do
-      ${carrel} tenants backup "$tenant"${to} >/dev/null || { echo "the backup of $tenant failed" >&2; failed=1; }
-    done
-    exit $failed
-  '';
 
   # What is begun and breaks off goes on at the next start: the command keeps a note of it in the state.
   bringBack = "${carrel} restore --host ${cfg.hostFile} --when ${if cfg.restore.when == "missing" then "empty" else "first"}"
@@ -67,6 +55,15 @@ in
         '';
         example = { daily = 30; monthly = 24; };
       };
+      directories = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+        description = ''
+          Directories of the host that the gateway may write besides its state, for backups to `file:///DIRECTORY` that
+          `_gateway.yaml` names. Those of `target` and of `restore.from` are among them by themselves.
+        '';
+        example = [ "/mnt/backups" ];
+      };
       randomizedDelay = mkOption {
         type = types.str;
         default = "10min";
@@ -101,7 +98,7 @@ in
       requisite = [ "carrel.service" ];
       serviceConfig = {
         Type = "oneshot";
-        ExecStart = "${backUp}";
+        ExecStart = "${carrel} backup all --state-dir ${state}${to}";
         User = cfg.user;
         Group = cfg.group;
         Slice = "carrel.slice";

@@ -5,6 +5,9 @@ let
   inHouse = toString cfg.stateDir == "/var/lib/carrel";
   # A directory in the state is the state's; one of the configuration is read through /etc.
   outside = lib.optional (cfg.declarations == null && !cfg.git.enable) (toString cfg.tenantsDir);
+  # Where backups are, as far as that is a directory of the host.
+  local = builtins.filter (path: path != null && lib.hasPrefix "file://" path) [ cfg.backup.target cfg.restore.from ];
+  writable = outside ++ cfg.backup.directories ++ map (lib.removePrefix "file://") local;
   host = if lib.hasInfix ":" cfg.listen.address then "[${cfg.listen.address}]" else cfg.listen.address;
   credentials = encrypted: lib.mapAttrsToList (name: secret: "${name}:${secret.file}")
     (lib.filterAttrs (_: secret: secret.encrypted == encrypted) cfg.secrets);
@@ -88,8 +91,8 @@ in
         RestrictNamespaces = true;
         InaccessiblePaths = [ "-/run/secrets" "-/run/keys" ];
       }
-      // (if inHouse then { StateDirectory = "carrel"; StateDirectoryMode = "0700"; ReadWritePaths = map (path: "-${path}") outside; }
-          else { ReadWritePaths = [ (toString cfg.stateDir) ] ++ map (path: "-${path}") outside; })
+      // (if inHouse then { StateDirectory = "carrel"; StateDirectoryMode = "0700"; ReadWritePaths = map (path: "-${path}") writable; }
+          else { ReadWritePaths = [ (toString cfg.stateDir) ] ++ map (path: "-${path}") writable; })
       // (if cfg.hardening.gatewayBuilds then {
         # Nix in a store of its own makes namespaces and mounts for each build, and covers nothing of /proc.
         RestrictNamespaces = [ "user" "mnt" "pid" "net" "ipc" "uts" ];

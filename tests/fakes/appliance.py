@@ -37,16 +37,17 @@ exec {package}/python/bin/{python} -c 'from {module} import run; run()' "$@"
 """
 _LAYOUT: Final = """
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-mkdir -p {package}/bin {package}/python {package}/libraries {package}/source /run/keys /run/systemd /run/units
+mkdir -p {package}/bin {package}/python {package}/libraries {package}/source {package}/tools
+mkdir -p /run/keys /run/systemd /run/units
 mount --bind {prefix} {package}/python; mount --bind {code} {package}/source
-mount --bind {libraries} {package}/libraries
+mount --bind {libraries} {package}/libraries; mount --bind {tools} {package}/tools
 cp {home}/bin/* {package}/bin/
 mount -t tmpfs -o mode=755 none /var/lib
 mkdir /var/lib/declared && cp {home}/tenants.d/* /var/lib/declared/
 cp {home}/units/* /run/units/; cp {home}/host.json {settings}
 cp /etc/passwd /etc/group /run/; echo carrel:x:{uid}:{uid}::/var/lib/carrel:/bin/false >> /run/passwd
 echo carrel:x:{uid}: >> /run/group; mount --bind /run/passwd /etc/passwd; mount --bind /run/group /etc/group
-(umask 077; echo {secret} > /run/keys/anthropic)
+(umask 077; {keys})
 chmod 711 /run /run/keys
 cp {home}/driver.py /run/driver.py
 mount -t tmpfs -o mode=1777 none /tmp; mount -t tmpfs -o mode=1777 none /var/tmp
@@ -54,13 +55,12 @@ export SYSTEMD_UNIT_PATH=/run/units SYSTEMD_LOG_LEVEL=warning SYSTEMD_LOG_TARGET
 mount --make-rshared /
 exec /lib/systemd/systemd
 """
-SECRET: Final = "sk-not-a-key-but-kept-like-one"
 
 
 def render(kind: str, unit: Mapping[str, Any]) -> str:
     """The text of a unit (``service``, ``socket``, ``slice``, ``timer``) as NixOS's library makes it of its options."""
     head = {**unit.get("unitConfig", {})}
-    for name in ("requires", "wants", "after", "before", "bindsTo", "partOf", "conflicts"):
+    for name in ("requires", "requisite", "wants", "after", "before", "bindsTo", "partOf", "conflicts"):
         if unit.get(name):
             head[name[0].upper() + name[1:]] = " ".join(unit[name])
     body: dict[str, Any] = {**unit.get(f"{kind}Config", {})}
@@ -87,6 +87,12 @@ def _lines(settings: Mapping[str, Any]) -> Iterator[str]:
 def units_of(systemd: Mapping[str, Any], package: str, settings: str) -> dict[str, str]:
     """All units of an evaluated host by their file names, with package and settings where they are in there."""
     made = {}
+    services = {name: {**unit} for name, unit in systemd.get("services", {}).items()}
+    for name, unit in services.items():
+        for other in unit.get("requiredBy", []):
+            wanting = services[other.removesuffix(".service")]
+            wanting["requires"] = [*wanting.get("requires", []), f"{name}.service"]
+    systemd = {**systemd, "services": services}
     for plural, kind in (("services", "service"), ("sockets", "socket"), ("slices", "slice"), ("timers", "timer")):
         for name, unit in systemd.get(plural, {}).items():
             made[f"{name}.{kind}"] = render(kind, unit).replace(package, PACKAGE).replace(settings, SETTINGS)
@@ -94,9 +100,17 @@ def units_of(systemd: Mapping[str, Any], package: str, settings: str) -> dict[st
 
 
 def boot(
-    units: Mapping[str, str], settings: Mapping[str, Any], driver: Path, *, memory: str = "768M"
+    units: Mapping[str, str],
+    settings: Mapping[str, Any],
+    driver: Path,
+    keys: Mapping[str, str],
+    *,
+    memory: str = "768M",
 ) -> dict[str, Any]:
-    """Start systemd with ``units`` and run ``driver`` in there as root; the JSON that it prints last."""
+    """Start systemd with ``units`` and run ``driver`` in there as root; the JSON that it prints last.
+
+    ``keys`` are laid out in /run/keys.
+    """
     if not Path("/lib/systemd/systemd").exists():
         pytest.skip("there is no systemd here: install the package systemd")
     with tempfile.TemporaryDirectory(prefix="carrel-appliance-") as directory:
@@ -107,7 +121,8 @@ def boot(
             _LAYOUT.format(
                 package=PACKAGE, prefix=sys.base_prefix, libraries=site.getsitepackages()[0], code=ROOT / "python",
                 home=home, settings=SETTINGS, uid=UID,
-                secret=shlex.quote(SECRET),
+                tools=Path(sys.executable).parent,
+                keys="; ".join(f"echo {shlex.quote(key)} > /run/keys/{name}" for name, key in keys.items()),
             ),
             memory=memory,
         )  # fmt: skip

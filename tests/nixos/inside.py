@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 URL = "http://127.0.0.1:18789"
+LOG = Path("/run/carrel.log")
 SECONDS = 300.0
 
 
@@ -148,11 +150,99 @@ def answer(token: str, command: str) -> str:
     return made.text if made.whole else f"{made.problem} {made.events}"
 
 
+BACKUPS = """
+backup:
+  to: s3://backups/carrel
+  endpoint: http://127.0.0.1:9000
+  access_key: {secret: s3-access}
+  secret_key: {secret: s3-secret}
+  conditional_writes: false
+"""
+
+
+def serve_s3() -> subprocess.Popen[bytes]:
+    """A store of objects on this machine, whose pieces are files beneath /run/store."""
+    Path("/run/store/backups").mkdir(parents=True)
+    with Path("/var/lib/declared/_gateway.yaml").open("a") as file:
+        file.write(BACKUPS)
+    access, secret = (Path("/run/keys", name).read_text().strip() for name in ("s3-access", "s3-secret"))
+    process = subprocess.Popen(
+        ["/run/package/tools/rclone", "serve", "s3", "--addr", "127.0.0.1:9000", "--auth-key", f"{access},{secret}",
+         "--config", "/run/no.conf", "/run/store"],
+        env={"HOME": "/run", "GOMAXPROCS": "1"}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def listens() -> bool:
+        with socket.socket() as there:
+            return there.connect_ex(("127.0.0.1", 9000)) == 0
+
+    until(listens)
+    return process
+
+
+def logged(since: int) -> list[str]:
+    """What the units have written after the first ``since`` bytes."""
+    return LOG.read_text()[since:].splitlines()
+
+
+def rpc(method: str) -> Any:
+    return ask("POST", "/v1/tenants/demo/rpc", {"jsonrpc": "2.0", "id": 1, "method": method})["result"]
+
+
+def back_up(seen: dict[str, Any]) -> None:
+    """One is made beforehand, and then the timer makes one of everybody."""
+    ask("POST", "/v1/tenants/demo/backups", {})
+    seen["backups_before"] = len(ask("GET", "/v1/tenants/demo/backups")["backups"])
+    systemctl("start", "carrel-backup.timer")
+    until(lambda: shown("carrel-backup", "ExecMainExitTimestampMonotonic")["ExecMainExitTimestampMonotonic"] != "0")
+    seen["timer"] = shown("carrel-backup.timer", "ActiveState", "Persistent")
+    systemctl("stop", "carrel-backup.timer")
+    until(lambda: shown("carrel-backup", "ActiveState")["ActiveState"] in ("inactive", "failed"))
+    seen["backup"] = shown("carrel-backup", "ActiveState", "Result")
+    seen["backups"] = len(ask("GET", "/v1/tenants/demo/backups")["backups"])
+
+
+def start_again() -> int:
+    """As a boot does it; how long the log was before."""
+    size = LOG.stat().st_size
+    systemctl("stop", "carrel-restore.service")
+    systemctl("reset-failed")
+    systemctl("start", "carrel.socket", "carrel-launcher.socket")
+    systemctl("start", "carrel.service")
+    return size
+
+
+def lose_and_restore(seen: dict[str, Any], token: str) -> None:
+    """All state is lost. A damaged store starts no gateway; a whole one brings everybody back."""
+    for path in Path("/var/lib/carrel").iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    stored = [path for path in Path("/run/store/backups/carrel/demo").rglob("*") if path.is_file()]
+    piece = max(stored, key=lambda path: path.stat().st_size)
+    whole = piece.read_bytes()
+    piece.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    size = start_again()
+    seen["damaged_restore"] = shown("carrel-restore", "ActiveState", "Result")
+    seen["damaged_gateway"] = shown("carrel", "ActiveState")
+    seen["damaged_log"] = logged(size)
+    piece.write_bytes(whole)
+    size = start_again()
+    seen["restored"] = shown("carrel-restore", "ActiveState", "SubState", "Result")
+    ended = shown("carrel-restore", "ExecMainExitTimestampMonotonic")["ExecMainExitTimestampMonotonic"]
+    begun = shown("carrel", "ExecMainStartTimestampMonotonic")["ExecMainStartTimestampMonotonic"]
+    seen["restored_before"] = 0 < int(ended) <= int(begun)
+    seen["restored_log"] = logged(size)
+    seen["sessions_after"] = rpc("sessions.list")["sessions"]
+    seen["workspace_is_back"] = answer(token, "cat note")
+
+
 def observe(seen: dict[str, Any]) -> None:
-    """Start it, look at it, use it, and let a new one take its place while it answers."""
+    """Start it, look at it, use it, let a new one take its place while it answers, and lose all that it has."""
     systemctl("start", "carrel.socket", "carrel-launcher.socket")
     seen["start"] = systemctl("start", "carrel.service")
     seen["service"] = shown("carrel", "ActiveState", "SubState", "StatusText", "WatchdogTimestampMonotonic")
+    seen["first_restore"] = shown("carrel-restore", "ActiveState", "SubState", "Result")
+    seen["first_log"] = logged(0)
     if seen["service"]["ActiveState"] != "active":
         return
     token = ask("POST", "/v1/tenants/demo/tokens", {"name": "test"})["token"]
@@ -172,9 +262,12 @@ def observe(seen: dict[str, Any]) -> None:
     kept = ask("POST", "/v1/tenants/newco/tokens", {"name": "test"})["token"]
     answer(kept, "echo there > /tmp/left")
     seen["kept_sandbox"] = answer(kept, "cat /tmp/left")
+    seen["sessions_before"] = rpc("sessions.list")["sessions"]
+    back_up(seen)
     seen["stop"] = systemctl("stop", "carrel.service")
     seen["stopped"] = shown("carrel", "ActiveState", "Result")
     seen["no_launcher"] = until(lambda: launcher() == "")
+    lose_and_restore(seen, token)
 
 
 def hand_over(seen: dict[str, Any], token: str, gateway: int, unit: str) -> None:
@@ -199,12 +292,14 @@ def hand_over(seen: dict[str, Any], token: str, gateway: int, unit: str) -> None
 if __name__ == "__main__":
     result: dict[str, Any] = {}
     begun = time.monotonic()
+    store = serve_s3()
     try:
         observe(result)
     except BaseException:  # noqa: BLE001 - whatever it is, the outside must see it
         result["failed"] = traceback.format_exc()
-    log = Path("/run/carrel.log")
-    result["log"] = log.read_text()[-6000:] if log.exists() else ""
+    store.kill()
+    store.wait()
+    result["log"] = LOG.read_text()[-6000:] if LOG.exists() else ""
     result["unit"] = systemctl("status", "carrel.service", "--no-pager", "-l")
     result["seconds"] = round(time.monotonic() - begun, 1)
     sys.stdout.write("\n" + json.dumps(result) + "\n")

@@ -23,6 +23,7 @@ in
     nothing-hardened = host { hardening = { ioUring = false; ptraceScope = false; kernelFloor = false; socketModules = false; }; };
     packages = host { packages.names = [ "git" "jq" ]; packages.sets.more = [ "ripgrep" ]; };
     backup = host { backup = { schedule = "daily"; target = "s3://backups/carrel"; retention = { daily = 30; monthly = 0; }; }; };
+    backup-to-disks = host { backup = { schedule = "daily"; target = "file:///mnt/a"; directories = [ "/mnt/b" ]; }; };
     restore = host { restore.from = "file:///backups"; restore.when = "missing"; };
     off = { services.carrel.enable = false; };
   };
@@ -59,6 +60,7 @@ in
     tenant-id = host { shards.a = { url = "http://10.0.0.1:1"; tenants = [ "Not An Id" ]; }; };
     log-level = host { settings.log.level = "loud"; };
     target = host { backup.target = "ftp://backups"; };
+    target-of-two-words = host { backup.target = "s3://backups/a b"; };
     drain = host { drainSeconds = 0; };
     retention = host { backup = { schedule = "daily"; retention.last = 0; }; };
     retention-of-hours = host { backup = { schedule = "daily"; retention.hourly = 3; }; };

@@ -15,8 +15,21 @@ from tests.nixos.evaluated import Nix
 
 MODULE = """{ services.carrel = {
   enable = true; requireClosure = false; tenantsDir = "/var/lib/declared";
-  secrets.anthropic.file = "/run/keys/anthropic";
+  secrets = builtins.listToAttrs (map (name: { inherit name; value.file = "/run/keys/${name}"; }) [
+    "anthropic" "carrel-master-key" "s3-access" "s3-secret"
+  ]);
+  backup = {
+    schedule = "*-*-* *:*:0/2"; randomizedDelay = "0";
+    retention = { last = 1; daily = 0; weekly = 0; monthly = 0; };
+  };
+  restore.from = "s3://backups/carrel";
 }; }"""
+KEYS = {
+    "anthropic": "sk-not-a-key-but-kept-like-one",
+    "carrel-master-key": "1 " + "MTEx" * 10 + "MTE=",
+    "s3-access": "AKIAEXAMPLEKEY",
+    "s3-secret": "example-secret-of-the-tests",
+}
 READ = """{
   inherit (host.config) systemd; settings = host.config.services.carrel.settings;
   package = host.config.services.carrel.package.outPath; file = host.config.services.carrel.hostFile.outPath;
@@ -41,7 +54,7 @@ def units(host: dict[str, Any]) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def seen(host: dict[str, Any], units: dict[str, str]) -> dict[str, Any]:
     """What was seen on a machine that ran them."""
-    told = appliance.boot(units, host["settings"], Path(__file__).with_name("inside.py"))
+    told = appliance.boot(units, host["settings"], Path(__file__).with_name("inside.py"), KEYS)
     assert "failed" not in told, told
     assert told["service"]["ActiveState"] == "active", told
     return told
@@ -68,7 +81,7 @@ def test_it_is_ready_when_it_says_so_and_says_that_it_lives(seen: dict[str, Any]
 
 def test_S3_01_the_gateway_has_its_secret_and_no_right_beside(seen: dict[str, Any]) -> None:
     gateway = seen["gateway"]
-    assert seen["credential"] == appliance.SECRET
+    assert seen["credential"] == KEYS["anthropic"]
     assert (gateway["uid"], gateway["capabilities"], gateway["no_new_privileges"]) == (
         str(appliance.UID), "0" * 16, "1",
     )  # fmt: skip
@@ -131,3 +144,31 @@ def test_S3_07_a_kept_sandbox_is_entered_by_that_launcher_too(seen: dict[str, An
 def test_a_stop_leaves_nothing(seen: dict[str, Any]) -> None:
     assert seen["stopped"] == {"ActiveState": "inactive", "Result": "success"}
     assert seen["no_launcher"]
+
+
+def test_a_first_boot_without_backups_begins_anew(seen: dict[str, Any]) -> None:
+    assert seen["first_restore"] == {"ActiveState": "active", "SubState": "exited", "Result": "success"}
+    assert {line for line in seen["first_log"] if "begins anew" in line} == {
+        "acme begins anew: there is no backup of it.", "demo begins anew: there is no backup of it.",
+    }  # fmt: skip
+
+
+def test_the_timer_makes_backups_of_which_those_stay_that_are_to(seen: dict[str, Any]) -> None:
+    assert seen["timer"]["ActiveState"] == "active"
+    assert seen["timer"]["Persistent"] == "yes"
+    assert seen["backup"] == {"ActiveState": "inactive", "Result": "success"}
+    assert (seen["backups_before"], seen["backups"]) == (1, 1), "the one before is removed"
+
+
+def test_what_does_not_read_back_keeps_the_gateway_from_starting(seen: dict[str, Any]) -> None:
+    assert seen["damaged_restore"] == {"ActiveState": "failed", "Result": "exit-code"}
+    assert seen["damaged_gateway"] == {"ActiveState": "inactive"}
+    assert any(line.startswith("carrel: demo: ") for line in seen["damaged_log"]), seen["damaged_log"]
+
+
+def test_a_machine_that_lost_its_state_has_it_again_before_it_is_reached(seen: dict[str, Any]) -> None:
+    assert seen["restored"] == {"ActiveState": "active", "SubState": "exited", "Result": "success"}
+    assert seen["restored_before"], "the gateway started when the restore had ended"
+    assert any(line.startswith("demo is back: ") for line in seen["restored_log"]), seen["restored_log"]
+    assert seen["sessions_after"] == seen["sessions_before"] != []
+    assert "kept" in seen["workspace_is_back"], "by the same token"

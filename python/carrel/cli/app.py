@@ -11,6 +11,7 @@ from cyclopts.exceptions import CycloptsError
 from carrel import __version__
 from carrel.cli import (
     audit,
+    backup_all,
     backups,
     billing,
     chat,
@@ -81,6 +82,7 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
     ("tenants", "backup"): backups.backup,
     ("tenants", "backups"): backups.backups,
     ("tenants", "restore"): backups.restore,
+    ("backup", "all"): backup_all.backup_all,
     ("backup", "verify"): backups.verify,
     ("backup", "collect"): backups.collect,
     ("tenants", "snapshot"): snapshots.snapshot,

@@ -50,7 +50,7 @@ def backup(
     target: Target = HERE,
 ) -> int:
     """Back a tenant up now, encrypted. What is there already is not sent again, also where the last try broke off."""
-    wanted = order(wire.BackupOrder, {"to": to, "keep": _counts(keep)})
+    wanted = order(wire.BackupOrder, {"to": to, "keep": counts(keep)})
     document = _watched(target, tenant, "backups", wanted)
     if target.json:
         screen.show_json(document)
@@ -171,7 +171,7 @@ def verify(
 
 def collect(tenant: TenantArgument, /, *, place: Place = None, keep: KeepOption = None, target: Target = HERE) -> int:
     """Remove backups that need not stay, and pieces that nothing refers to any more."""
-    wanted = order(wire.CollectOrder, {"place": place, "keep": _counts(keep)})
+    wanted = order(wire.CollectOrder, {"place": place, "keep": counts(keep)})
     document = _watched(target, tenant, "backups/collect", wanted)
     if target.json:
         screen.show_json(document)
@@ -181,7 +181,7 @@ def collect(tenant: TenantArgument, /, *, place: Place = None, keep: KeepOption 
     return DONE
 
 
-def _counts(text: str | None) -> dict[str, int] | None:
+def counts(text: str | None) -> dict[str, int] | None:
     """What `--keep` names; raises WrongUsage."""
     if text is None:
         return None

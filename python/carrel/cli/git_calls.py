@@ -29,6 +29,7 @@ _NAMES: Final = ("tenants", "tenants.git")
 _VERBS: Final = {"git-receive-pack": "receive-pack", "git-upload-pack": "upload-pack"}
 _MARKS: Final = {"create": "+", "resume": "+", "update": "~", "suspend": "-", "remove": "-", "broken": "!"}
 _LOOK_SECONDS: Final = 0.3
+_LONGEST_LOOK_SECONDS: Final = 3.0
 _ANSWER_SECONDS: Final = 120.0
 
 Become = Callable[[Path], None]
@@ -96,7 +97,9 @@ def hook(name: str, state: Path, become: Become) -> int:
 def judge(state: Path, updates: Sequence[tuple[str, ...]]) -> int:
     """Judge a push in its quarantine, and say each thing that is wrong with it."""
     import asyncio  # noqa: PLC0415 - see the module's docstring
+    import gc  # noqa: PLC0415 - see the module's docstring
 
+    from carrel.reconcile.parsed import ParsedBefore  # noqa: PLC0415 - see the module's docstring
     from carrel.vcs.home import GitHome  # noqa: PLC0415 - see the module's docstring
     from carrel.vcs.judge import Update, judge_push  # noqa: PLC0415 - see the module's docstring
 
@@ -106,7 +109,14 @@ def judge(state: Path, updates: Sequence[tuple[str, ...]]) -> int:
         screen.note(f"refused: what is declared is pulled from {settings.pull.url}, so push there")
         return FAILED
     asked = [Update(*update) for update in updates]
-    why, verdict = asyncio.run(judge_push(home.bare(settings), asked, settings.hosted))
+    # It ends when it has judged: looking for garbage among ten thousand configurations would take longer than they do.
+    gc.disable()
+    cache = ParsedBefore.open(state)
+    try:
+        why, verdict = asyncio.run(judge_push(home.bare(settings), asked, settings.hosted, cache))
+    finally:
+        if cache is not None:
+            cache.close()
     for text in why:
         screen.note(f"refused: {text}")
     if why or verdict is None:
@@ -168,10 +178,10 @@ def _keys(changes: Sequence[Mapping[str, str]]) -> str:
 
 def ready_lines(state: Path, names: Sequence[str], deadline: float) -> Iterator[str]:
     """Each of the tenants as it stands, once it is ready or has failed, or when time is over."""
-    left, shown = dict.fromkeys(names), 0
+    left, shown, wait = dict.fromkeys(names), 0, _LOOK_SECONDS
     while left:
         over = time.monotonic() >= deadline
-        found = {tenant["id"]: tenant for tenant in ask(state, "GET", "/v1/status")["tenants"]}
+        found = {tenant["id"]: tenant for tenant in ask(state, "GET", "/v1/status?brief=true")["tenants"]}
         for name in list(left):
             tenant = found.get(name)
             if tenant is None or tenant["state"] != "Reconciling" or over:
@@ -180,7 +190,8 @@ def ready_lines(state: Path, names: Sequence[str], deadline: float) -> Iterator[
                 if shown <= MAX_SHOWN:
                     yield f"{name}: {tenant['state']}: {tenant['message']}" if tenant is not None else f"{name}: gone"
         if left:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_LOOK_SECONDS)
     if shown > MAX_SHOWN:
         yield f"and {shown - MAX_SHOWN} more: `carrel status` shows them"
 

@@ -9,6 +9,7 @@ from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Query, Route
 from carrel.http.services import Git, History
+from carrel.http.slices import document
 from carrel.ids import parse_tenant_id
 from carrel.wire import revisions
 
@@ -43,7 +44,8 @@ async def roll_back_declared(exchange: Exchange) -> web.StreamResponse:
 
 async def take(exchange: Exchange) -> web.StreamResponse:
     """Bring what was pushed into force now."""
-    return reply(await exchange.finish(_git(exchange).take(by=exchange.actor), name="take revision"))
+    taken = await exchange.finish(_git(exchange).take(by=exchange.actor), name="take revision")
+    return await document({"revision": taken.revision, "by": taken.by, "plan": taken.plan})
 
 
 async def pull(exchange: Exchange) -> web.StreamResponse:

@@ -10,6 +10,7 @@ from carrel.http.body import path_of
 from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Query, Route
+from carrel.http.slices import document, members
 from carrel.ids import parse_tenant_id
 from carrel.wire import control
 from carrel.wire.wording import wording
@@ -17,18 +18,15 @@ from carrel.wire.wording import wording
 _ANY: Final = TypeAdapter[object](object)
 
 
-def document(value: object) -> web.Response:
-    """Whatever a room reports of itself, dataclass or model, as JSON."""
-    return web.Response(body=_ANY.dump_json(value), content_type="application/json")
-
-
 async def show_status(exchange: Exchange) -> web.StreamResponse:
     """What runs, and how what is declared took effect."""
     services = exchange.services
     stands = services.house.report() if services.house is not None else {}
     git = {"git": services.git.report()} if services.git is not None else {}
-    told = _ANY.dump_python(await services.reconciler.status(), mode="json")
-    return document({"version": services.version, **stands, **git, **told})
+    told = {**members(await services.reconciler.status())}
+    if exchange.request.query.get("brief") == "true":
+        told["tenants"] = [{name: getattr(one, name) for name in _BRIEF} for one in told.get("tenants", ())]
+    return await document({"version": services.version, **stands, **git, **told})
 
 
 async def show_tenant_status(exchange: Exchange) -> web.StreamResponse:
@@ -39,12 +37,12 @@ async def show_tenant_status(exchange: Exchange) -> web.StreamResponse:
 
 async def show_plan(exchange: Exchange) -> web.StreamResponse:
     """What a reconcile would change now."""
-    return document(await exchange.services.reconciler.plan())
+    return await document(await exchange.services.reconciler.plan())
 
 
 async def show_observed(exchange: Exchange) -> web.StreamResponse:
     """What is in force, to hold declarations against that are not the gateway's own."""
-    return document(await exchange.services.reconciler.observed())
+    return await document(await exchange.services.reconciler.observed())
 
 
 async def reconcile(exchange: Exchange) -> web.StreamResponse:
@@ -54,7 +52,7 @@ async def reconcile(exchange: Exchange) -> web.StreamResponse:
     tenant = parse_tenant_id(named) if named is not None else None
     exchange.tenant_id = tenant
     work = exchange.services.reconciler.reconcile_now(by=exchange.actor, tenant=tenant, confirm=word)
-    return document(await exchange.finish(work, name="reconcile"))
+    return await document(await exchange.finish(work, name="reconcile"))
 
 
 async def show_audit(exchange: Exchange) -> web.StreamResponse:
@@ -83,16 +81,17 @@ def audit_query(asked: dict[str, str]) -> control.AuditQuery:
 
 async def show_rate_card(exchange: Exchange) -> web.StreamResponse:
     """The prices in force."""
-    return document({"hash": exchange.snapshot.rate_card_hash, "rate_card": exchange.snapshot.rate_card})
+    return await document({"hash": exchange.snapshot.rate_card_hash, "rate_card": exchange.snapshot.rate_card})
 
 
 async def show_plans(exchange: Exchange) -> web.StreamResponse:
     """The plans that tenants can be on."""
     told = await exchange.services.administration.plans()
     hashes = exchange.snapshot.plan_hashes
-    return document({**told, "hashes": hashes} if isinstance(told, dict) else told)
+    return await document({**told, "hashes": hashes} if isinstance(told, dict) else told)
 
 
+_BRIEF: Final = ("id", "state", "reason", "message")
 _PAGING: Final = tuple(Query(name, field.description or "") for name, field in control.AuditQuery.model_fields.items())
 
 _RECONCILE: Final = (
@@ -101,7 +100,8 @@ _RECONCILE: Final = (
 )
 
 ROUTES: Final = (
-    Route("GET", "/v1/status", show_status, "operator-read", "What runs.", result=control.StatusReport),
+    Route("GET", "/v1/status", show_status, "operator-read", "What runs.", result=control.StatusReport,
+          query=(Query("brief", "`true`: of tenants only id, state, reason and message.", "^(true|false)$"),)),
     Route("GET", "/v1/tenants/{id}/status", show_tenant_status, "reader", "How a tenant stands.",
           result=control.TenantStatus),
     Route("GET", "/v1/plan", show_plan, "operator-read", "What a reconcile would change.", result=control.Report),

@@ -9,6 +9,7 @@ from carrel.errors import InvalidRequest
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Query, Route
 from carrel.http.rpc_endpoint import answer
+from carrel.http.slices import document
 from carrel.wire import control
 
 
@@ -19,7 +20,7 @@ def reply(model: BaseModel, *, status: int = 200) -> web.Response:
 
 async def list_tenants(exchange: Exchange) -> web.StreamResponse:
     """All tenants."""
-    return reply(await exchange.services.administration.list())
+    return await document({"tenants": (await exchange.services.administration.list()).tenants})
 
 
 async def show_tenant(exchange: Exchange) -> web.StreamResponse:

@@ -322,6 +322,7 @@ class Administration:
             problem=tenant.problem or (_REMOVED if tenant.removed else None),
             agents=tuple(sorted({"main", *config.agents})),
             file=None if tenant.removed else f"{tenant.id}.yaml",
+            backed_up=config.backup.enabled and not tenant.removed,
         )
 
 

@@ -4,7 +4,6 @@ One SQLite database under the state directory; see docs/adr/0030 and 0031. The c
 rest may not.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +12,12 @@ from typing import Any, Final
 
 import apsw
 
-from carrel import declare
 from carrel.clock import Clock, SystemClock
 from carrel.errors import CarrelError
 from carrel.ids import TenantId
 from carrel.reconcile import inventory, standing
 from carrel.reconcile.inventory import Deleted, Inventory
+from carrel.reconcile.parsed import DATABASE, models_digest
 from carrel.reconcile.standing import Standing
 from carrel.store.sqlite import open_database, transaction, translated
 
@@ -52,7 +51,7 @@ class Record:
         self.inventory = Inventory(connection)
         self.standing = Standing(connection, clock)
         self._forgotten: set[TenantId] = set()
-        self._models = _models_digest()
+        self._models = models_digest()
         self._warm: dict[str, tuple[str, str]] = {}
         self._warm_good: dict[str, Good] = {}
         self._parsed: dict[str, tuple[str, str]] = {}
@@ -61,12 +60,12 @@ class Record:
     @classmethod
     def open(cls, state_dir: Path, clock: Clock | None = None) -> "Record":
         """The record in ``state_dir``, made where it is missing; raises StorageFull."""
-        directory = state_dir / "reconcile"
+        path = state_dir / DATABASE
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise CarrelError(f"The state directory cannot be written: {error.strerror}.") from error
-        connection = open_database(directory / "declared.sqlite", schema=_upgrade)
+        connection = open_database(path, schema=_upgrade)
         with translated():
             return cls(connection, clock or SystemClock())
 
@@ -197,16 +196,8 @@ def _upgrade(connection: apsw.Connection) -> None:
         connection.execute("ALTER TABLE good ADD COLUMN basis TEXT NOT NULL DEFAULT ''")
     connection.execute(standing.SCHEMA)
     inventory.begin(connection)
-    models = _models_digest()
+    models = models_digest()
     row = connection.execute("SELECT value FROM about WHERE key = 'models'").fetchone()
     if row is None or row[0] != models:
         connection.execute("DELETE FROM parsed")
         connection.execute("INSERT OR REPLACE INTO about VALUES ('models', ?)", (models,))
-
-
-def _models_digest() -> str:
-    """The SHA-256 of the code that reads declarations: an entry is good only for the code that made it."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(str(declare.__file__)).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -3,6 +3,7 @@
 Everything is read as objects. Nothing is checked out, so that no attribute, filter, link or name of a tree is acted on.
 """
 
+import asyncio
 import contextlib
 import os
 import re
@@ -130,24 +131,15 @@ class Bare:
     async def entries(self, commit: str, limits: Limits) -> tuple[Entry, ...]:
         """All files of a commit's tree; raises TooLarge where there are more than anything may hold."""
         words = ("ls-tree", "-r", "-z", "-l", "--full-tree", commit)
-        return parse_entries(await program.capped(self.path, *words, limit=limits.files * _BYTES_A_NAME))
+        data = await program.capped(self.path, *words, limit=limits.files * _BYTES_A_NAME)
+        return await asyncio.to_thread(parse_entries, data)
 
     async def blobs(self, entries: Mapping[str, Entry]) -> dict[str, bytes]:
         """The bytes of ``entries`` by their names. Look at their sizes first."""
         if not entries:
             return {}
         asked = "".join(f"{entry.sha}\n" for entry in entries.values()).encode()
-        data = await self._output("cat-file", "--batch", stdin=asked)
-        found: dict[str, bytes] = {}
-        at = 0
-        for name, entry in entries.items():
-            end = data.index(b"\n", at)
-            sha, kind, size = data[at:end].decode().split(" ")
-            if sha != entry.sha or kind != "blob":
-                raise GitFailed(f"{name} is not the file that its tree says it is.")
-            at = end + 1 + int(size) + 1
-            found[name] = data[end + 1 : at - 1]
-        return found
+        return await asyncio.to_thread(_split, await self._output("cat-file", "--batch", stdin=asked), entries)
 
     async def log(self, revision: str, *, limit: int, paths: Sequence[str] = ()) -> tuple[Commit, ...]:
         """The newest commits of ``revision``, of those that changed ``paths`` where they are named."""
@@ -212,6 +204,20 @@ class Bare:
 
     async def _output(self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
         return await program.output(self.path, *words, stdin=stdin, env=env)
+
+
+def _split(data: bytes, entries: Mapping[str, Entry]) -> dict[str, bytes]:
+    """The files in what `git cat-file --batch` printed of ``entries``; raises GitFailed."""
+    found: dict[str, bytes] = {}
+    at = 0
+    for name, entry in entries.items():
+        end = data.index(b"\n", at)
+        sha, kind, size = data[at:end].decode().split(" ")
+        if sha != entry.sha or kind != "blob":
+            raise GitFailed(f"{name} is not the file that its tree says it is.")
+        at = end + 1 + int(size) + 1
+        found[name] = data[end + 1 : at - 1]
+    return found
 
 
 def parse_log(data: bytes) -> tuple[Commit, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from carrel.declare.directory import GATEWAY
-from carrel.declare.load import Tree, load_files
+from carrel.declare.load import ParseCache, Tree, load_files
 from carrel.declare.problems import Problem
 from carrel.errors import TooLarge
 from carrel.vcs.bare import Bare
@@ -48,10 +48,10 @@ async def read_commit(repository: Bare, commit: str, settings: Hosted) -> Verdic
         entries = await repository.entries(commit, limits)
     except TooLarge:
         return Verdict({}, None, (Problem(".", 1, 1, "", f"over {limits.files} files may not be in the repository"),))
-    wrong = judge_entries(entries, limits)
+    wrong = await asyncio.to_thread(judge_entries, entries, limits)
     if wrong:
         return Verdict({}, None, wrong)
-    found = declarations(entries, settings.below)
+    found = await asyncio.to_thread(declarations, entries, settings.below)
     if GATEWAY not in found:
         where = sorted(e.path.removesuffix(GATEWAY).rstrip("/") for e in entries if e.path.endswith(f"/{GATEWAY}"))
         mend = f": it is in {where[0]}, so set `directory: {where[0]}` in the git settings" if where else ""
@@ -61,22 +61,22 @@ async def read_commit(repository: Bare, commit: str, settings: Hosted) -> Verdic
     return Verdict(await repository.blobs(found), None)
 
 
-async def judge_commit(repository: Bare, commit: str, settings: Hosted) -> Verdict:
-    """A commit with each problem in its place."""
+async def judge_commit(repository: Bare, commit: str, settings: Hosted, cache: ParseCache | None = None) -> Verdict:
+    """A commit with each problem in its place. ``cache`` spares reading what was read before; it changes no verdict."""
     read = await read_commit(repository, commit, settings)
     if read.shape:
         return read
-    return Verdict(read.files, await asyncio.to_thread(load_files, read.files))
+    return Verdict(read.files, await asyncio.to_thread(load_files, read.files, cache=cache))
 
 
 async def judge_push(
-    repository: Bare, updates: Sequence[Update], settings: Hosted
+    repository: Bare, updates: Sequence[Update], settings: Hosted, cache: ParseCache | None = None
 ) -> tuple[tuple[str, ...], Verdict | None]:
     """Why a push is refused as a whole, or the verdict on the commit that the branch would be at."""
     why = await refusals(repository, updates)
     if why or not updates:
         return why, None
-    return (), await judge_commit(repository, updates[-1].new, settings)
+    return (), await judge_commit(repository, updates[-1].new, settings, cache)
 
 
 async def refusals(repository: Bare, updates: Sequence[Update]) -> tuple[str, ...]:

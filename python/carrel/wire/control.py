@@ -44,6 +44,7 @@ class TenantView(Answer):
     problem: str | None = Field(None, description="Why its newest declaration is not in force.")
     agents: tuple[str, ...] = ()
     file: str | None = Field(None, description="Where it is declared, relative to tenants.d.")
+    backed_up: bool = Field(True, description="Whether backups of all tenants are of this one too.")
 
 
 class TenantList(Answer):

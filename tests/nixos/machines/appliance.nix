@@ -23,7 +23,7 @@
     environment.etc = {
       "keys/access".text = "carrelbackups";
       "keys/secret".text = "not-a-secret-in-a-test";
-      "keys/master".text = lib.concatStrings (lib.genList (_: "0123456789abcdef") 4);
+      "keys/master".text = "1 MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE=";
     };
     services.openssh.enable = true;
     services.carrel = {

@@ -14,6 +14,7 @@ rec {
   attrValues = set: map (name: set.${name}) (attrNames set);
   optional = condition: value: if condition then [ value ] else [ ];
   optionalString = condition: text: if condition then text else "";
+  removePrefix = prefix: text: if hasPrefix prefix text then substring (stringLength prefix) (-1) text else text;
   hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
   hasInfix = part: text: builtins.replaceStrings [ part ] [ "" ] text != text;
   versionAtLeast = have: wanted: builtins.compareVersions have wanted >= 0;

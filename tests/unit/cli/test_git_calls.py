@@ -5,6 +5,7 @@ import io
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -112,7 +113,7 @@ class Standing:
     async def status(self) -> object:
         self.looks += 1
         state = "Reconciling" if self.looks == 1 else "Ready"
-        return {"tenants": [{"id": "acme", "state": state, "message": "in force"}]}
+        return {"tenants": [SimpleNamespace(id="acme", state=state, reason="Applied", message="in force")]}
 
 
 def test_each_tenant_is_told_once_it_is_ready_or_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

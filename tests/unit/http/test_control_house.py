@@ -5,8 +5,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from carrel.http.control_house import document
-from tests.fakes.administration import Status
+from carrel.ids import TenantId
 from tests.fakes.edge import ADMIN_KEY, Edge, bearer
 
 
@@ -71,5 +70,13 @@ async def test_prices_and_plans(edge: Edge, client: aiohttp.ClientSession) -> No
     assert (await get(edge, client, "/v1/plans"))[1] == {"plans": {}, "hashes": {}}
 
 
-def test_a_rooms_own_report_becomes_json() -> None:
-    assert document(Status(tenants=1)).body == b'{"tenants":1,"userland":"host"}'
+async def test_of_tenants_only_how_they_stand(edge: Edge, client: aiohttp.ClientSession, monkeypatch: Any) -> None:
+    async def status() -> object:
+        stands = await edge.services.reconciler.tenant_status(TenantId("acme"))
+        return {"state": "Ready", "tenants": (stands,)}
+
+    monkeypatch.setattr(edge.services.reconciler, "status", status)
+    assert (await get(edge, client, "/v1/status"))[1]["tenants"][0]["conditions"]
+    assert (await get(edge, client, "/v1/status?brief=true"))[1]["tenants"] == [
+        {"id": "acme", "state": "Ready", "reason": "Applied", "message": "in force"}
+    ]

@@ -56,7 +56,7 @@ def test_other_models_throw_the_cache_away_and_keep_the_last_good(
     record.keep(ACME, "d1", "{}")
     record.flush()
     record.close()
-    monkeypatch.setattr(module, "_models_digest", lambda: "other")
+    monkeypatch.setattr(module, "models_digest", lambda: "other")
     again = Record.open(tmp_path)
     again.warm()
     assert again.get("acme.yaml", "d1") is None
