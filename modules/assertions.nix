@@ -83,7 +83,7 @@ in
         message = "services.carrel.restore: with git.push a new machine knows no tenant until somebody has pushed; take restore.from out, push, and restore each with `carrel tenants restore`, or let declarations be pulled.";
       }
       {
-        assertion = cfg.backup.schedule != null || (cfg.backup.target == null && cfg.backup.retention == null);
+        assertion = cfg.backup.schedule != null || (cfg.backup.target == null && lib.all (count: count == null) (lib.attrValues cfg.backup.retention));
         message = "services.carrel.backup: target and retention are of the backups that schedule makes, and it is not set: set it, or say `backup: {to: …, keep: …}` in _gateway.yaml.";
       }
       {

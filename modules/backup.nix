@@ -6,13 +6,18 @@ let
   state = toString cfg.stateDir;
   carrel = "${cfg.package}/bin/carrel";
   place = types.strMatching "(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|file:///)[A-Za-z0-9!_.*()/-]*";
-  counts = cfg.backup.retention;
+  counts = lib.filterAttrs (_: count: count != null) cfg.backup.retention;
   to = lib.optionalString (cfg.backup.target != null) " --to ${cfg.backup.target}"
-    + lib.optionalString (counts != null)
-    " --keep last=${toString counts.last},daily=${toString counts.daily},weekly=${toString counts.weekly},monthly=${toString counts.monthly}";
-  count = least: default: description: mkOption {
-    type = types.ints.between least 1000;
-    inherit default description;
+    + lib.optionalString (counts != { })
+    " --keep ${builtins.concatStringsSep "," (lib.mapAttrsToList (name: count: "${name}=${toString count}") counts)}";
+  count = least: otherwise: description: mkOption {
+    type = types.nullOr (types.ints.between least 1000);
+    default = null;
+    description = ''
+      ${description} One that is kept for any reason stays, the others are removed after each backup; what a tenant's own
+      file says (`backup: {keep: …}`) goes first. `null`: ${toString otherwise}, or, where nothing of `retention` is set,
+      as `_gateway.yaml` says.
+    '';
     example = 30;
   };
 
@@ -38,22 +43,12 @@ in
         description = "Where to: `s3://BUCKET/PREFIX` or `file:///DIRECTORY`. `null`: where `_gateway.yaml` says.";
         example = "s3://backups/carrel";
       };
-      retention = mkOption {
-        type = types.nullOr (types.submodule {
-          options = {
-            last = count 1 3 "How many of the newest ones stay.";
-            daily = count 0 7 "Of how many days the newest one stays (UTC).";
-            weekly = count 0 4 "Of how many ISO weeks the newest one stays.";
-            monthly = count 0 12 "Of how many months the newest one stays.";
-          };
-        });
-        default = null;
-        description = ''
-          Which of the backups that `schedule` makes stay. One that is kept for any of the reasons stays; the others are
-          removed after each backup. What a tenant's own file says (`backup: {keep: …}`) goes first. `null`: as
-          `_gateway.yaml` says.
-        '';
-        example = { daily = 30; monthly = 24; };
+      # Which of them stay. One that is kept for any reason does.
+      retention = {
+        last = count 1 3 "How many of the newest backups that `schedule` makes stay.";
+        daily = count 0 7 "Of how many days (UTC) the newest one stays.";
+        weekly = count 0 4 "Of how many ISO weeks the newest one stays.";
+        monthly = count 0 12 "Of how many months the newest one stays.";
       };
       directories = mkOption {
         type = types.listOf types.str;

@@ -44,7 +44,7 @@ in
     no-domain = { module = host { tls.enable = true; }; says = "tls.domain"; };
     no-email = { module = host { tls = { enable = true; domain = "a.example.org"; proxy = "nginx"; }; }; says = "tls.email"; };
     restore-and-push = { module = host { git.push.enable = true; restore.from = "s3://backups/x"; }; says = "until somebody has pushed"; };
-    backup-without-schedule = { module = host { backup.retention = { }; }; says = "set it, or say `backup:"; };
+    backup-without-schedule = { module = host { backup.retention.daily = 30; }; says = "set it, or say `backup:"; };
     no-shard = { module = host { shards.a.url = "http://10.0.0.1:1"; shard.rest = "a"; }; says = "which of services.carrel.shards this host is (a)"; };
     no-rest = { module = host { shards.a.url = "http://10.0.0.1:1"; shard.name = "a"; }; says = "shard.rest"; };
     twice = { module = host { shards.a = { url = "http://10.0.0.1:1"; tenants = [ "x" ]; }; shards.b = { url = "http://10.0.0.2:1"; tenants = [ "x" ]; }; shard = { name = "a"; rest = "a"; }; }; says = "x would be served by two gateways"; };

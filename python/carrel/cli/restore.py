@@ -1,6 +1,7 @@
 """`carrel restore`: all tenants back before a gateway starts. What does it is handed down by who composes the whole."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,31 +52,39 @@ def restore_command(run_restore: Callable[[RestoreOptions], int]) -> Callable[..
         json: Json = False,
     ) -> int:
         """Bring all declared tenants back from their newest backups, while no gateway runs: on a new machine, say."""
-        if sum(one is not None for one in (tenants_dir, git, host)) > 1:
-            raise WrongUsage("--tenants-dir, --git and --host each say where declarations are: name one of them.")
-        state, placement = Target(state_dir).state.absolute(), None
-        if host is not None:
-            from carrel.declare.host import read_host  # noqa: PLC0415 - the models, which most commands do without
-
-            settings = read_host(host)
-            state = state if state_dir is not None else Path(settings.state_dir)
-            git = Path(settings.git) if settings.git is not None else None
-            tenants_dir = Path(settings.tenants_dir)
-            placement = settings.placement.model_dump_json() if settings.placement is not None else None
-        declared = (tenants_dir or Path("tenants.d")).absolute() if git is None else pushed_to(state)
+        where = _where(state_dir, tenants_dir, git, host)
+        secrets = secrets_dir.absolute() if secrets_dir is not None else None
         return run_restore(
             RestoreOptions(
-                state_dir=state,
-                tenants_dir=declared,
-                secrets_dir=secrets_dir.absolute() if secrets_dir is not None else None,
-                place=place,
-                when=when,
-                tenants=tuple(tenants or ()),
-                dry_run=dry_run,
-                json=json,
-                git=git.absolute() if git is not None else None,
-                placement=placement,
+                where.state, where.declared, secrets, place, when, tuple(tenants or ()), dry_run, json, where.git,
+                where.placement,
             )
-        )
+        )  # fmt: skip
 
     return restore
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    state: Path
+    declared: Path
+    git: Path | None
+    placement: str | None = None
+
+
+def _where(state_dir: Path | None, tenants_dir: Path | None, git: Path | None, host: Path | None) -> _Where:
+    """Where state and declarations are; raises WrongUsage where that is said twice, DeclarationInvalid."""
+    if sum(one is not None for one in (tenants_dir, git, host)) > 1:
+        raise WrongUsage("--tenants-dir, --git and --host each say where declarations are: name one of them.")
+    state = Target(state_dir).state.absolute()
+    if host is None:
+        declared = (tenants_dir or Path("tenants.d")).absolute() if git is None else pushed_to(state)
+        return _Where(state, declared, git.absolute() if git is not None else None)
+    from carrel.declare.host import read_host  # noqa: PLC0415 - the models, which most commands do without
+
+    settings = read_host(host)
+    state = state if state_dir is not None else Path(settings.state_dir)
+    placement = settings.placement.model_dump_json() if settings.placement is not None else None
+    if settings.git is not None:
+        return _Where(state, pushed_to(state), Path(settings.git), placement)
+    return _Where(state, Path(settings.tenants_dir), None, placement)
