@@ -75,6 +75,9 @@ def show_status(document: Any) -> None:
     for condition in report.conditions:
         if condition.type != "Ready" and condition.status == "True":
             _line(condition.type.lower(), f"{condition.reason}: {condition.message}")
+    for file in report.uncommitted:
+        if file.startswith("_"):
+            _line("drift", f"{file} has changes that are in no commit")
     for gone in report.deleted[:5]:
         _line("deleted", f"{gone.tenant} at {gone.at:%Y-%m-%dT%H:%M:%SZ}, final backup {gone.backup}")
     screen.say()

@@ -1,14 +1,15 @@
 """Where what is declared comes from: a directory that people edit, a branch that is pushed to, or one pulled."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from carrel.audit.log import Audit
-from carrel.clock import Clock
+from carrel.clock import Clock, SystemClock
 from carrel.gitops.follow import Follower
 from carrel.gitops.pull import Mark, Puller
 from carrel.gitops.service import GitService
+from carrel.gitops.uncommitted import Uncommitted
 from carrel.main.launch import program
 from carrel.reconcile.reconciler import Reconciler
 from carrel.secrets import SecretStore
@@ -40,6 +41,7 @@ class Declared:
     follower: Follower | None = None
     puller: Puller | None = None
     service: GitService | None = None
+    clock: Clock = field(default_factory=SystemClock)
 
     @classmethod
     async def open(cls, options: Where, *, secrets: SecretStore, audit: Audit, clock: Clock) -> "Declared":
@@ -48,7 +50,7 @@ class Declared:
         Raises DeclarationInvalid where the git settings are wrong, CarrelError where they or the state are unusable.
         """
         if options.git is None:
-            return cls(options.tenants_dir, WorkTree(options.tenants_dir))
+            return cls(options.tenants_dir, WorkTree(options.tenants_dir), clock=clock)
         home = GitHome(options.state_dir, program())
         settings = await home.make(options.git)
         repository, hosted = home.bare(settings), settings.hosted
@@ -69,7 +71,9 @@ class Declared:
         return cls(await follower.prepare(), place, follower, puller, service)
 
     def follow(self, reconciler: Reconciler, tasks: Tasks) -> None:
-        """Bring into force what comes from now on."""
+        """Bring into force what comes from now on, and say what is in no commit."""
+        if isinstance(self.place, WorkTree):
+            tasks.start(Uncommitted(self.place, reconciler, self.clock).watch(), name="uncommitted")
         if self.follower is not None:
             self.follower.attach(reconciler)
             tasks.start(self.follower.watch(), name="branch")

@@ -6,11 +6,11 @@ from typing import Final, Literal
 
 DriftKind = Literal[
     "directory_missing", "directory_kind", "directory_owner", "directory_mode", "directory_acl", "part_missing",
-    "tokens_changed", "environment_missing", "file_uncommitted",
+    "tokens_changed", "file_uncommitted",
 ]  # fmt: skip
 KINDS: Final[tuple[DriftKind, ...]] = (
     "directory_missing", "directory_kind", "directory_owner", "directory_mode", "directory_acl", "part_missing",
-    "tokens_changed", "environment_missing", "file_uncommitted",
+    "tokens_changed", "file_uncommitted",
 )  # fmt: skip
 MODE: Final = 0o700
 
@@ -27,6 +27,11 @@ class Drift:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.found}, where {self.wanted} is wanted"
+
+
+def uncommitted(file: str) -> Drift:
+    """A declaration that is in force as no commit has it: whoever looks into the history does not find it."""
+    return Drift("file_uncommitted", file, "changes that are in no commit", "a commit of them", mendable=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,6 @@ class Outlook:
             held.config.plan, held.config.packages, judged.digest if judged is not None else "", held.revision,
             tuple(str(problem) for problem in judged.problems) if judged is not None else (),
             self._standing.conditions(held.id), self._standing.results(held.id),
-            tuple(str(one) for one in self._patrol.drift(held.id)),
+            tuple(str(one) for one in self._patrol.shown(held.id)),
             self.delete_at(held) if held.removed else None,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from carrel.clock import Clock
 from carrel.errors import CarrelError
 from carrel.ids import TenantId
-from carrel.plan.drift import MODE, Drift, Seen, drift_of
+from carrel.plan.drift import MODE, Drift, Seen, drift_of, uncommitted
 from carrel.reconcile.attempts import Attempts
 from carrel.reconcile.places import Hands, Places
 
@@ -44,7 +44,10 @@ class News:
 
 
 class Patrol:
-    """What is known of tenants' directories. ``tokens`` may be set once there is a store of them."""
+    """What is known of tenants' directories. ``tokens`` may be set once there is a store of them.
+
+    ``uncommitted`` are the names of declarations with changes in no commit, where what is declared is in a work tree.
+    """
 
     def __init__(self, places: Places, hands: Hands, clock: Clock) -> None:
         self.tokens: TokenFiles | None = None
@@ -56,6 +59,7 @@ class Patrol:
         self._suspects: set[TenantId] = set()
         self._drift: dict[TenantId, tuple[Drift, ...]] = {}
         self._round: list[TenantId] = []
+        self.uncommitted: frozenset[str] = frozenset()
 
     def begin(self) -> Iterable[str]:
         """The first scan; the names of all that is there."""
@@ -112,9 +116,14 @@ class Patrol:
         """How the tenant's state differed when it was last looked at."""
         return self._drift.get(tenant, ())
 
+    def shown(self, tenant: TenantId) -> tuple[Drift, ...]:
+        """The same, and that its file is in no commit, which is nothing to wait for or to mend here."""
+        file = f"{tenant}.yaml"
+        return self.drift(tenant) + ((uncommitted(file),) if file in self.uncommitted else ())
+
     def kinds(self) -> dict[str, int]:
         """How many differences there are of each kind."""
-        found: dict[str, int] = {}
+        found: dict[str, int] = {"file_uncommitted": len(self.uncommitted)} if self.uncommitted else {}
         for drifts in self._drift.values():
             for one in drifts:
                 found[one.kind] = found.get(one.kind, 0) + 1

@@ -10,7 +10,7 @@ import gc
 import math
 import resource
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -452,6 +452,12 @@ class Reconciler:
         async with asyncio.timeout(timeout):
             await self._pass(None, at_once=True)
         return self._directory.current
+
+    async def see_uncommitted(self, names: Collection[str]) -> None:
+        """Tell from now on that these declarations have changes which are in no commit."""
+        async with self._lock:
+            self.world.patrol.uncommitted = frozenset(names)
+            await self._tell_house()
 
     async def rest(self, tenant: TenantId, why: str) -> None:
         """Let nothing run for a tenant until `wake`; returns when the listeners acted on it. See `World.rest`."""

@@ -42,7 +42,8 @@ class TenantStatus:
 class ReconcileStatus:
     """All of it. ``problems`` are no one tenant's; with state Stalled what was in force before stays.
 
-    ``confirm`` is the word for `carrel reconcile --confirm` where removals wait for it.
+    ``confirm`` is the word for `carrel reconcile --confirm` where removals wait for it. ``uncommitted`` names
+    declarations with changes that are in no commit.
     """
 
     state: Literal["Ready", "Stalled"]
@@ -56,6 +57,7 @@ class ReconcileStatus:
     confirm: str
     deleted: tuple[Deleted, ...]
     tenants: tuple[TenantStatus, ...]
+    uncommitted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

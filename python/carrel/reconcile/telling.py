@@ -33,7 +33,7 @@ class Telling:
         self._clock = clock
         self._metrics = metrics
         self._version = version
-        self._written: tuple[int, str] | None = None
+        self._written: tuple[int, str, frozenset[str]] | None = None
         self._next = 0.0
 
     def passed(self, world: World, *, unreadable: str | None, seconds: float, failed: bool = False) -> None:
@@ -50,7 +50,7 @@ class Telling:
 
     def write(self, world: World, house: ReconcileStatus, *, now: bool = False) -> None:
         """Write the file where it is not as it should be, and it was not written just before."""
-        wanted = world.record.standing.version, house.state
+        wanted = world.record.standing.version, house.state, world.patrol.uncommitted
         started = self._clock.monotonic()
         if wanted == self._written or (not now and started < self._next):
             return
@@ -85,5 +85,6 @@ def house_status(
         conditions=world.record.standing.conditions(HOUSE),
         confirm=world.outlook.loss.confirm,
         deleted=world.record.deletions(),
+        uncommitted=tuple(sorted(world.patrol.uncommitted)),
         tenants=(),
     )

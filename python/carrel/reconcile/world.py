@@ -481,7 +481,7 @@ class World:
     def _observe(self, held: Tenant | None) -> ObservedTenant | None:
         if held is None or not held.ready:
             return None
-        drift = tuple(str(one) for one in self.patrol.drift(held.id))
+        drift = tuple(str(one) for one in self.patrol.shown(held.id))
         at = self.outlook.delete_at(held) if held.removed else None
         return ObservedTenant(held.revision, as_json(held.config), held.suspended, held.removed, at, drift)
 

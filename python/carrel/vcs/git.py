@@ -76,6 +76,12 @@ class Git:
         return git if answer.returncode == 0 and answer.stdout.strip() == b"true" else None
 
     @classmethod
+    async def find_by_name(cls, path: Path) -> "Git | None":
+        """The same, without asking git whether it is one."""
+        top = await asyncio.to_thread(_top, path)
+        return cls(top) if top is not None else None
+
+    @classmethod
     async def is_work_tree(cls, path: Path) -> bool:
         """Whether the directory ``path`` is in a work tree."""
         return await cls.find(path) is not None

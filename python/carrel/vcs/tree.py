@@ -3,6 +3,7 @@
 What is in the declarations themselves is `declare`'s to judge; this judges whatever else could be pushed with them.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +29,14 @@ class Entry:
     mode: str
     sha: str
     size: int
+
+    def holds(self, data: bytes) -> bool:
+        """Whether ``data`` is what the entry names: git's hash of it, SHA-1 or SHA-256."""
+        algorithm = "sha1" if len(self.sha) == 40 else "sha256"
+        return (
+            self.size == len(data)
+            and hashlib.new(algorithm, b"blob %d\0%b" % (len(data), data)).hexdigest() == self.sha
+        )
 
 
 @dataclass(frozen=True, slots=True)

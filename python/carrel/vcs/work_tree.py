@@ -11,10 +11,15 @@ from carrel.vcs.branch import files_of
 from carrel.vcs.git import Git
 from carrel.vcs.plain import PlainDirectory
 from carrel.vcs.settings import Hosted
+from carrel.vcs.tree import Entry, declarations
 
 
 class WorkTree(PlainDirectory):
     """`PlainDirectory` with its past. Every look at that raises Conflict where the directory is in no work tree."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._seen: tuple[Path, Path] | None = None
 
     async def commits(self, names: Sequence[str], *, limit: int) -> tuple[Commit, ...]:
         """The newest commits that changed declarations, or those of ``names``."""
@@ -27,9 +32,24 @@ class WorkTree(PlainDirectory):
         return await (await self._found())[0].commit_of(revision)
 
     async def uncommitted(self) -> tuple[str, ...]:
-        """Declarations that are not as the checked out commit has them."""
-        then, now = await self.files("HEAD"), await self.files(None)
-        return tuple(sorted(name for name in {*then, *now} if then.get(name) != now.get(name)))
+        """Declarations that are not as the checked out commit has them, by their hashes."""
+        repository, below = await self._found()
+        limits = Hosted().limits
+        entries = await repository.entries(await repository.commit_of("HEAD"), limits)
+        return await asyncio.to_thread(self._differing, declarations(entries, below))
+
+    def _differing(self, then: Mapping[str, Entry]) -> tuple[str, ...]:
+        now = self._now()
+        return tuple(sorted(n for n in {*then, *now} if n not in then or n not in now or not then[n].holds(now[n])))
+
+    async def signature(self) -> object:
+        """What changes with what `uncommitted` says, without a look into any file; None where there is no history."""
+        git = await Git.find_by_name(self.path)
+        if git is None:
+            return None
+        if self._seen is None or self._seen[0] != git.top:
+            self._seen = git.top, await git.directory()
+        return await asyncio.to_thread(_signature, self.path, self._seen[1])
 
     async def files(self, revision: str | None) -> Mapping[str, bytes]:
         """The declarations of a commit, or those in the directory now."""
@@ -57,3 +77,15 @@ class WorkTree(PlainDirectory):
         top = await asyncio.to_thread(git.top.resolve)
         below = (await asyncio.to_thread(self.path.resolve)).relative_to(top)
         return Bare(await git.directory()), "" if below == Path() else str(below)
+
+
+def _signature(path: Path, git: Path) -> object:
+    moved: list[tuple[int, int] | None] = []
+    # What is checked out, the moves of that, and what is staged, which every commit writes anew.
+    for name in ("HEAD", "logs/HEAD", "index"):
+        try:
+            stat = (git / name).stat()
+            moved.append((stat.st_mtime_ns, stat.st_ino))
+        except OSError:
+            moved.append(None)
+    return moved, directory.scan(path)

@@ -401,6 +401,7 @@ class StatusReport(Report):
     confirm: str = Field("", description="The word for removals that wait for one.")
     deleted: tuple[DeletedTenant, ...] = Field((), description="The last tenants that were deleted, newest first.")
     tenants: tuple[TenantStatus, ...] = ()
+    uncommitted: tuple[str, ...] = Field((), description="Declarations with changes that are in no commit.")
 
 
 class SandboxView(Answer):

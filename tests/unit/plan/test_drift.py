@@ -1,6 +1,6 @@
 import stat
 
-from carrel.plan.drift import Seen, drift_of
+from carrel.plan.drift import KINDS, Seen, drift_of, uncommitted
 
 DIRECTORY = stat.S_IFDIR | 0o700
 
@@ -21,6 +21,9 @@ def test_each_difference_has_its_kind() -> None:
 
 
 def test_it_says_where_and_what() -> None:
+    assert str(uncommitted("acme.yaml")) == "acme.yaml: changes that are in no commit, where a commit of them is wanted"
+    assert not uncommitted("acme.yaml").mendable
+    assert uncommitted("acme.yaml").kind in KINDS
     (one,) = drift_of("acme", Seen(stat.S_IFDIR | 0o755, 10), uid=10)
     assert str(one) == "tenants/acme: mode 0755, where mode 0700 is wanted"
     (one,) = drift_of("acme", Seen(DIRECTORY, 0), uid=10)

@@ -147,6 +147,22 @@ async def test_asked_for_it_is_in_force_when_it_returns(house: House) -> None:
     assert (await house.reconciler.settled()).tenant(ACME).removed
 
 
+async def test_what_is_in_no_commit_is_shown_and_nothing_waits_for_it(house: House) -> None:
+    await house.reconciler.see_uncommitted(["acme.yaml", "_gateway.yaml"])
+    status = await house.reconciler.status()
+    assert status.uncommitted == ("_gateway.yaml", "acme.yaml")
+    assert {one.id: (one.state, one.drift) for one in status.tenants} == {
+        "acme": ("Ready", ("acme.yaml: changes that are in no commit, where a commit of them is wanted",)),
+        "other": ("Ready", ()),
+    }
+    assert set((await house.reconciler.plan()).drift) == {"acme"}
+    assert house.reconciler.world.patrol.kinds()["file_uncommitted"] == 2
+    file = house.path.parent / "state" / "status.json"
+    await eventually(lambda: "in no commit" in file.read_text())
+    await house.reconciler.see_uncommitted(())
+    assert (await house.reconciler.tenant_status(ACME)).drift == ()
+
+
 async def test_a_plan_changes_nothing(house: House, tmp_path: Path) -> None:
     other = declare(tmp_path / "other.d", acme="display_name: Other\npackages: [jq]\n", extra="")
     before = house.directory.current

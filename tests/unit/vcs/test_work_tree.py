@@ -37,6 +37,20 @@ async def test_what_is_not_committed_is_known(clone: Clone) -> None:
     assert set(await tree.files(None)) == {"_gateway.yaml", "new.yaml"}
 
 
+async def test_what_moved_is_seen_without_reading(clone: Clone, tmp_path: Path) -> None:
+    tree = WorkTree(clone.path / "tenants.d")
+    before = await tree.signature()
+    assert await tree.signature() == before
+    (clone.path / "tenants.d" / "acme.yaml").write_text("plan: team\n")
+    changed = await tree.signature()
+    assert changed != before
+    clone.commit({"tenants.d/acme.yaml": "plan: team\n"}, "committed")
+    assert await tree.signature() != changed
+    assert await tree.uncommitted() == ()
+    (tmp_path / "elsewhere").mkdir()
+    assert await WorkTree(tmp_path / "elsewhere").signature() is None
+
+
 async def test_at_the_top_of_a_linked_work_tree(clone: Clone, tmp_path: Path) -> None:
     clone.git("worktree", "add", "-q", str(tmp_path / "linked"), "-b", "linked")
     tree = WorkTree(tmp_path / "linked" / "tenants.d")
