@@ -21,6 +21,7 @@ import structlog
 from carrel.packages import catalogue, refusals
 from carrel.packages.closures import STORE_PATH, Closures
 from carrel.packages.farm import remove
+from carrel.packages.inputs import Inputs
 from carrel.packages.nix_program import DAEMON, Caches, Limits, Lines, NixProgram
 from carrel.packages.protocol import About, BuildFailed, PackageError, UnknownPackage, fits
 from carrel.tenancy.userland import Userland
@@ -28,6 +29,7 @@ from carrel.tenancy.userland import Userland
 _FORMAT: Final = 1
 """Changes where a record or a farm of an older version must not be used any more."""
 
+_PURE: Final = Path(__file__).resolve().with_name("expressions") / "pure.nix"
 _SMALL: Final = (".nix", ".sh", ".json", ".lock")
 _log = structlog.get_logger(__name__)
 
@@ -67,6 +69,7 @@ class NixSource:
         self._store = store or str(state_dir / "nix")
         self._limits = limits or Limits()
         self._nix = NixProgram(self._store, self._home, expression.caches, self._limits)
+        self._inputs = Inputs(self._nix, self._envs / "inputs", self._store)
         self._closures = Closures(self._envs, self._physical, copies=copies)
 
     async def available(self) -> str | None:
@@ -137,7 +140,7 @@ class NixSource:
     async def _evaluated_names(self, file: Path) -> tuple[str, ...]:
         await self._must_be_available()
         lines = Lines(lambda _: None)
-        command = ["nix-instantiate", "--eval", "--strict", "--json", str(file), *self._given()]
+        command = ["nix-instantiate", "--eval", "--strict", "--json", *await self._purely(file, lines)]
         done = await self._nix.evaluate(command, lines)
         if done.returncode != 0:
             raise refusals.not_evaluated(tuple(lines.kept))
@@ -161,7 +164,7 @@ class NixSource:
     async def _evaluate(self, names: tuple[str, ...], plan: Path, log: Callable[[str], None]) -> None:
         """Make ``plan`` the link, and root, of the derivation that is to be built."""
         lines = Lines(log)
-        command = ["nix-instantiate", str(self._expression.file), "--add-root", str(plan), *self._given()]
+        command = ["nix-instantiate", "--add-root", str(plan), *await self._purely(self._expression.file, lines)]
         command += ["--argstr", "packages", json.dumps(names)]
         done = await self._nix.evaluate(command, lines)
         if done.returncode != 0:
@@ -176,13 +179,22 @@ class NixSource:
             return await asyncio.to_thread(_led_to, root)
         raise refusals.not_built(tuple(lines.kept))
 
-    def _given(self) -> list[str]:
-        given = ["--argstr", "system", f"{platform.machine()}-linux"]
-        for name, value in self._expression.arguments.items():
-            given += ["--argstr", name, value]
-        for number, path in enumerate((self._expression.file.parent, *self._expression.reads)):
-            given += ["-I", f"part{number}={path}"]
-        return given
+    async def _purely(self, file: Path, lines: Lines) -> list[str]:
+        """The words that evaluate ``file``: all that it may read is in the store, and is given with its hash."""
+        reads = (file.parent, *self._expression.reads)
+        inputs = await self._inputs.given(reads, lines)
+        numbers = {str(path): number for number, path in enumerate(reads)}
+        arguments = self._expression.arguments
+        told = {
+            "inputs": [one.model_dump(include={"path", "name", "sha256"}) for one in inputs],
+            "plain": {name: value for name, value in arguments.items() if value not in numbers},
+            "pinned": {name: numbers[value] for name, value in arguments.items() if value in numbers},
+        }
+        words = ["--expr", await asyncio.to_thread(_PURE.read_text, encoding="utf-8")]
+        words += ["--argstr", "system", f"{platform.machine()}-linux", "--argstr", "expression", file.name]
+        for name, value in told.items():
+            words += ["--argstr", name, json.dumps(value)]
+        return words
 
     # --- places ---
 

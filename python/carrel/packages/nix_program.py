@@ -1,7 +1,7 @@
 """Nix's programs as they are run here: with settings and limits of ours, and of the machine's only what must be.
 
-Evaluation reads the expression and what it is given, and nothing else: no network, no environment, no other file,
-nothing that it would first have to build.
+Evaluation is pure: it reads the expression and what it is given with its hash, and nothing else: no network, no
+environment, no clock, no other file, nothing that it would first have to build.
 """
 
 import os
@@ -126,6 +126,7 @@ class NixProgram:
         """Options that say everything: no file of the machine's has a part in it."""
         options = ["--store", self._store] if self._store != DAEMON else []
         settings = {
+            "pure-eval": "true",
             "restrict-eval": "true",
             "allow-import-from-derivation": "false",
             "sandbox": "true",

@@ -25,6 +25,7 @@ _NIX_SAYS: Final = re.compile(
 _WRONG_HASH: Final = re.compile(r"(?:hash|store path) mismatch in .*?'/?(?:[^']*/)?([^'/]+)'")
 _BUILDER: Final = re.compile(r"error: builder for '/nix/store/[^-']+-([^']+)\.drv' (failed[^;]*|timed out[^;]*)")
 _LOG_LINE: Final = re.compile(r"^\s*> (.*\S)")
+_ADVICE: Final = re.compile(r" \(use '--impure' to override\)")
 _PLACE: Final = re.compile(r"(?<![\w.])/(?!nix/store/)(?:[^\s'\"/]+/)+(?=[^\s'\"/])")
 
 
@@ -67,7 +68,7 @@ def _for_another_reason(lines: Sequence[str]) -> PackageError:
         return BuildFailed("The disk is full: the environment cannot be built.")
     told = [line.strip() for line in lines if line.strip()]
     errors = [line.removeprefix("error: ") for line in told if line.startswith("error: ")]
-    reason = _PLACE.sub("", (errors or told or ["no reason given"])[-1])
+    reason = _PLACE.sub("", _ADVICE.sub("", (errors or told or ["no reason given"])[-1]))
     return BuildFailed(f"The environment cannot be built: {reason[:300]}")
 
 

@@ -47,6 +47,8 @@ builtins.listToAttrs (map (name: { inherit name; value = package name; }) set.na
   recurses = spoilt (let f = x: 1 + f (x + 1); in toString (f 0));
   imports = spoilt "${import (runCommand "made-first" { } "echo '\"x\"' > $out")}";
   reads = spoilt (builtins.readFile "/etc/hostname");
+  asks = spoilt (toString builtins.currentTime);
+  wonders = spoilt (throw "that the machine is `${builtins.getEnv "PATH"}'");
   fetches = spoilt (builtins.readFile (builtins.fetchurl "http://127.0.0.1:1/x"));
   fails = runCommand "fails" { } "echo one; printf 'two \\033[31mred\\n'; echo the reason >&2; exit 3";
   chatters = runCommand "chatters" { } "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done";

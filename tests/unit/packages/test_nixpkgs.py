@@ -111,8 +111,10 @@ async def test_an_evaluation_that_takes_all_memory_is_ended(ask: Asking, name: s
     ("name", "told"),
     [
         ("imports", "evaluating it would have to build made-first first"),
-        ("reads", "forbidden in restricted mode"),
+        ("reads", "forbidden in pure eval mode"),
         ("fetches", "forbidden in restricted mode"),
+        ("asks", "attribute 'currentTime' missing"),
+        ("wonders", "that the machine is `'"),
     ],
 )
 async def test_an_evaluation_builds_reads_and_fetches_nothing(ask: Asking, name: str, told: str) -> None:
