@@ -1,17 +1,24 @@
 """Logs and metrics. What concerns a tenant demands one: there is no tenant label to forget."""
 
+import asyncio
 import logging
 import re
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TextIO
+from itertools import accumulate
+from typing import Final, TextIO
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from carrel.ids import TenantId
 from carrel.secrets import masked
@@ -45,17 +52,41 @@ class _Lines:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._lock = threading.Lock()
+        self._waiting: deque[str] = deque()
+        self._due = False
 
     def __call__(self, *_: object) -> "_Lines":
         return self
 
     def msg(self, line: str) -> None:
-        """Write ``line``."""
-        with self._lock:
-            self._out.write(line + "\n")
-            self._out.flush()
+        """Write ``line``, behind those that wait."""
+        self._waiting.append(line)
+        self._write()
 
     debug = info = warning = error = critical = exception = msg
+
+    def soon(self, line: str) -> None:
+        """Write ``line`` once the event loop has done what is ready now: the lines of many requests in one piece."""
+        self._waiting.append(line)
+        if not self._due:
+            try:
+                asyncio.get_running_loop().call_soon(self._write_due)
+                self._due = True
+            except RuntimeError:
+                self._write()
+
+    def _write_due(self) -> None:
+        self._due = False
+        self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            lines: list[str] = []
+            while self._waiting:
+                lines += (self._waiting.popleft(), "\n")
+            if lines:
+                self._out.write("".join(lines))
+                self._out.flush()
 
 
 _PLAIN = re.compile(r"[^\s\"=\\]+")
@@ -122,10 +153,7 @@ def _logfmt_value(value: object) -> str:
 
 
 class LineLog:
-    """One kind of line that is written very often: as the logger would write it, without most of its steps.
-
-    Of its fields those are ``fixed`` whose values need neither quoting nor masking; they are written as they stand.
-    """
+    """One kind of line that is written very often: as the logger would write it, without most of its steps."""
 
     def __init__(self, name: str, event: str) -> None:
         # Bound once: a logger that looks its configuration up for every line costs more than the line.
@@ -137,16 +165,79 @@ class LineLog:
         self._out = out if isinstance(out, _Lines) else None
         self._written = self._log.is_enabled_for(logging.INFO)
 
-    def info(self, fixed: dict[str, str | float], **fields: str) -> None:
-        """Write the line: ``fixed`` in their order, then ``fields``."""
-        out = self._out
-        # Asked each time: who captures logs puts another processor in the list.
-        if out is None or self._processors[-1] is not logfmt:
-            self._log.info(self._event, **fixed, **fields)
-        elif self._written:
-            line = "".join([f" {name}={value}" for name, value in fixed.items()])
-            line += "".join([f" {name}={_logfmt_value(value)}" for name, value in fields.items()])
-            out.msg(f"timestamp={_moment()} level=info event={self._event}{line}")
+    @property
+    def plain(self) -> bool:
+        """Whether `write` is the way, and not `info`: asked each time, for who captures logs changes the processors."""
+        return self._out is not None and self._processors[-1] is logfmt
+
+    def write(self, text: str) -> None:
+        """Write the line that `info` would: ``text`` is its fields, each with a space in front, values quoted."""
+        if self._out is not None and self._written:
+            self._out.soon(f"timestamp={_moment()} level=info event={self._event}{text}")
+
+    def info(self, **fields: str | float) -> None:
+        """Write the line by all of the logger's steps."""
+        self._log.info(self._event, **fields)
+
+
+def quoted(text: str) -> str:
+    """``text`` as a value of a line: escaped, masked, and between quotation marks where it needs them."""
+    return text if text.isalpha() and text.isascii() else _quoted(text[:_QUOTED_LENGTH])
+
+
+@lru_cache(maxsize=1024)
+def _quoted(text: str) -> str:
+    return _logfmt_value(text)
+
+
+_QUOTED_LENGTH: Final = 256
+_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, float("inf"))
+"""Upper bounds of a histogram's buckets, in seconds."""
+
+
+@dataclass(slots=True)
+class _Times:
+    """How long answers took: how many fell into each bucket alone, and all of them together, in seconds."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * len(_BOUNDS))
+    total: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.buckets[bisect_left(_BOUNDS, seconds)] += 1
+        self.total += seconds
+
+
+@dataclass(eq=False, slots=True)
+class _Answers(Collector):
+    """Answered requests, counted in plain numbers by the event loop's thread, and made metrics of when asked for."""
+
+    counts: dict[tuple[TenantId | None, str, int], int] = field(default_factory=dict)
+    times: dict[str, _Times] = field(default_factory=dict)
+
+    def add(self, tenant: TenantId | None, route: str, status: int, seconds: float) -> None:
+        key = (tenant, route, status)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        times = self.times.get(route)
+        if times is None:
+            times = self.times[route] = _Times()
+        times.add(seconds)
+
+    def collect(self) -> Iterable[CounterMetricFamily | HistogramMetricFamily]:
+        counted = CounterMetricFamily(
+            "carrel_requests", "Requests by tenant, route and status.", labels=("tenant", "route", "status")
+        )
+        for (tenant, route, status), count in list(self.counts.items()):
+            counted.add_metric((tenant or "-", route, str(status)), count)
+        yield counted
+        timed = HistogramMetricFamily("carrel_request_seconds", "Time to answer, by route.", labels=("route",))
+        for route, times in list(self.times.items()):
+            buckets = [(_bound(bound), count) for bound, count in zip(_BOUNDS, accumulate(times.buckets), strict=True)]
+            timed.add_metric((route,), buckets, times.total)
+        yield timed
+
+
+def _bound(seconds: float) -> str:
+    return "+Inf" if seconds == _BOUNDS[-1] else str(seconds)
 
 
 class Metrics:
@@ -154,10 +245,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._known: dict[tuple[TenantId | None, str, int], tuple[Counter, Histogram]] = {}
-        self._requests = self._counter("carrel_requests", "Requests by tenant, route and status.",
-                                       "tenant", "route", "status")  # fmt: skip
-        self._latency = self._histogram("carrel_request_seconds", "Time to answer, by route.", "route")
+        self._answers = _Answers()
+        self.registry.register(self._answers)
         self._tokens = self._counter("carrel_tokens", "Tokens by tenant, model and class.", "tenant", "model", "class")
         self._cost = self._counter("carrel_cost_usd", "Billed US dollars by tenant.", "tenant")
         self._refused = self._counter("carrel_quota_refusals", "Requests refused by a quota.", "tenant", "quota")
@@ -194,14 +283,7 @@ class Metrics:
 
     def request(self, tenant: TenantId | None, *, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        key = (tenant, route, status)
-        known = self._known.get(key)
-        if known is None:
-            # Looked up by label once: there are as many as tenants, routes and statuses that occur.
-            known = self._requests.labels(tenant or "-", route, str(status)), self._latency.labels(route)
-            self._known[key] = known
-        known[0].inc()
-        known[1].observe(seconds)
+        self._answers.add(tenant, route, status, seconds)
 
     def tokens(self, tenant: TenantId, *, model: str, token_class: str, count: int) -> None:
         """Count tokens of one class."""

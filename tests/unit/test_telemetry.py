@@ -1,5 +1,7 @@
+import asyncio
 import io
 import json
+import re
 from datetime import datetime
 
 import pytest
@@ -7,7 +9,19 @@ import structlog
 from structlog.testing import capture_logs
 
 from carrel.ids import parse_tenant_id
-from carrel.telemetry import LineLog, Metrics, configure_logging, escape_text
+from carrel.telemetry import LineLog, Metrics, configure_logging, escape_text, quoted
+
+
+class Pieces(io.StringIO):
+    """What was written, by the writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.pieces.append(text)
+        return len(text)
 
 
 def test_no_value_moves_a_cursor_or_breaks_a_line() -> None:
@@ -55,8 +69,10 @@ def test_a_token_in_a_line_is_cut_to_its_prefix() -> None:
 def test_a_line_past_the_loggers_steps_is_the_loggers_line(value: str) -> None:
     out = io.StringIO()
     configure_logging(stream=out)
-    LineLog("n", "request").info({"tenant": "acme", "status": 200, "ms": 1.25}, credential=value)
-    structlog.get_logger().info("request", tenant="acme", status=200, ms=1.25, credential=value)
+    line = LineLog("n", "request")
+    assert line.plain
+    line.write(f" tenant=acme status=200 credential={quoted(value)}")
+    structlog.get_logger().info("request", tenant="acme", status=200, credential=value)
     structlog.reset_defaults()
     direct, logged = out.getvalue().splitlines()
     assert direct.split(" ", 1)[1] == logged.split(" ", 1)[1]
@@ -64,21 +80,41 @@ def test_a_line_past_the_loggers_steps_is_the_loggers_line(value: str) -> None:
         assert datetime.fromisoformat(line.split(" ")[0].removeprefix("timestamp=")).tzinfo is not None
 
 
-def test_a_line_that_is_no_logfmt_takes_the_loggers_steps() -> None:
+def test_who_wants_another_form_of_line_or_captures_lines_is_told() -> None:
     out = io.StringIO()
     configure_logging(stream=out, json=True)
-    LineLog("n", "request").info({"tenant": "acme"}, credential="c")
+    line = LineLog("n", "request")
+    assert not line.plain
+    line.info(tenant="acme", credential="c")
     assert json.loads(out.getvalue())["credential"] == "c"
     configure_logging(stream=out, level="warning")
-    LineLog("n", "request").info({"tenant": "acme"}, credential="c")
+    LineLog("n", "request").write(" tenant=acme")
+    LineLog("n", "request").info(tenant="acme", credential="c")
     assert len(out.getvalue().splitlines()) == 1
     configure_logging(stream=out)
     line = LineLog("n", "request")
     with capture_logs() as lines:
-        line.info({"tenant": "acme"}, credential="c")
+        assert not line.plain
+        line.info(tenant="acme", credential="c")
     structlog.reset_defaults()
     assert lines == [{"event": "request", "log_level": "info", "tenant": "acme", "credential": "c"}]
-    assert len(out.getvalue().splitlines()) == 1
+
+
+async def test_lines_of_one_turn_are_written_in_one_piece_and_in_order() -> None:
+    out = Pieces()
+    configure_logging(stream=out)
+    line = LineLog("n", "request")
+    for number in range(3):
+        line.write(f" n={number}")
+    assert out.pieces == []
+    await asyncio.sleep(0)
+    assert [piece.count("\n") for piece in out.pieces] == [3]
+    line.write(" n=3")
+    structlog.get_logger().warning("between")
+    line.write(" n=4")
+    await asyncio.sleep(0)
+    structlog.reset_defaults()
+    assert re.findall(r"n=\d|between", "".join(out.pieces)) == ["n=0", "n=1", "n=2", "n=3", "between", "n=4"]
 
 
 def test_the_level_filters() -> None:
@@ -105,4 +141,9 @@ def test_metrics_carry_the_tenant() -> None:
     assert 'carrel_requests_total{route="/rpc",status="200",tenant="acme"} 1.0' in text
     assert 'carrel_tokens_total{class="input",model="demo",tenant="acme"} 5.0' in text
     assert 'class="output"' not in text
+    assert 'carrel_request_seconds_bucket{le="0.005",route="/rpc"} 0.0' in text
+    assert 'carrel_request_seconds_bucket{le="0.01",route="/rpc"} 1.0' in text
+    assert 'carrel_request_seconds_bucket{le="+Inf",route="/rpc"} 1.0' in text
+    assert 'carrel_request_seconds_count{route="/rpc"} 1.0' in text
+    assert 'carrel_request_seconds_sum{route="/rpc"} 0.01' in text
     assert 'carrel_tenants{state="Ready"} 3.0' in text

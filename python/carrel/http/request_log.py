@@ -3,7 +3,7 @@
 from carrel.clock import Clock
 from carrel.http.live import Live
 from carrel.ids import TenantId
-from carrel.telemetry import LineLog, Metrics
+from carrel.telemetry import LineLog, Metrics, quoted
 
 
 class RequestLog:
@@ -18,16 +18,19 @@ class RequestLog:
         """Note the end of the request ``live``. ``status`` is 499 where its caller went away before there was one."""
         seconds = self._clock.monotonic() - live.began
         self._metrics.request(tenant, route=route, status=status, seconds=seconds)
-        # An id is of a pattern, a route and a reason are our own words; the rest a caller or an operator may choose.
-        fixed: dict[str, str | float] = {
-            "tenant": tenant or "-",
-            "request_id": live.request_id,
-            "route": route,
-            "status": status,
-            "ms": round(seconds * 1000, 2),
-        }
-        if live.ended:
-            fixed["ended"] = live.ended
-        self._line.info(
-            fixed, method=method, credential=live.caller.label if live.caller is not None else "-"
+        ms = round(seconds * 1000, 2)
+        credential = live.caller.label if live.caller is not None else "-"
+        line = self._line
+        if line.plain:
+            # An id is of a pattern, a route and a reason are our own words; the rest a caller or an operator may choose.
+            ended = f" ended={live.ended}" if live.ended else ""
+            line.write(
+                f" tenant={tenant or '-'} request_id={live.request_id} route={route} status={status} ms={ms}{ended}"
+                f" method={quoted(method)} credential={quoted(credential)}"
+            )
+            return
+        fields: dict[str, str | float] = {"ended": live.ended} if live.ended else {}
+        line.info(
+            tenant=tenant or "-", request_id=live.request_id, route=route, status=status, ms=ms, **fields,
+            method=method, credential=credential,
         )  # fmt: skip
