@@ -76,8 +76,8 @@ def test_a_line_past_the_loggers_steps_is_the_loggers_line(value: str) -> None:
     structlog.reset_defaults()
     direct, logged = out.getvalue().splitlines()
     assert direct.split(" ", 1)[1] == logged.split(" ", 1)[1]
-    for line in (direct, logged):
-        assert datetime.fromisoformat(line.split(" ")[0].removeprefix("timestamp=")).tzinfo is not None
+    for found in (direct, logged):
+        assert datetime.fromisoformat(found.split(" ")[0].removeprefix("timestamp=")).tzinfo is not None
 
 
 def test_who_wants_another_form_of_line_or_captures_lines_is_told() -> None:

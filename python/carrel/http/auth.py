@@ -7,7 +7,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from multidict import CIMultiDictProxy
 
@@ -20,6 +20,7 @@ from carrel.ids import TenantId
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 
 MAX_CREDENTIAL: Final = 256
+MAX_HELD: Final = 4096
 _NO_KEY: Final = "0" * 64
 
 
@@ -39,8 +40,7 @@ class _Narrowed:
         return cls(record.tenant, record.name, scopes, record.expires, record.prefix, record.member)
 
 
-@dataclass(frozen=True, slots=True)
-class TenantCaller:
+class TenantCaller(NamedTuple):
     """A tenant, by the token whose record names it. ``credential`` is kept to ask again while a stream lives."""
 
     tenant: Tenant
@@ -70,6 +70,14 @@ class OperatorCaller:
 Caller = TenantCaller | OperatorCaller
 
 
+class _Held(NamedTuple):
+    """What a token's record is worth under one revision: its tenant, None for nobody's, and what of it is allowed."""
+
+    record: TokenRecord
+    tenant: Tenant | None
+    narrowed: TokenRecord
+
+
 class Authenticator:
     """Turns the headers of a request into a caller, or refuses."""
 
@@ -78,6 +86,8 @@ class Authenticator:
         self._tokens = tokens
         self._clock = clock
         self._attempts = attempts
+        self._held: dict[str, _Held] = {}
+        self._held_under: Snapshot | None = None
 
     def caller(
         self, headers: CIMultiDictProxy[str], snapshot: Snapshot, *, address: str, api_key_header: bool = False
@@ -115,20 +125,33 @@ class Authenticator:
         """Whose credential ``text`` is, None where it is nobody's; no failure is counted."""
         # Both stores are asked for every credential: which of them has it shows in neither answer nor time.
         record = self._tokens.verify(text, self._clock.now())
-        key = self._admin_key(text, snapshot)
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        key = self._admin_key(digest, text, snapshot)
         if key is not None:
             return OperatorCaller(key.name, tuple(key.scopes), text)
-        if record is not None:
-            tenant = snapshot.tenants.get(record.tenant)
-            # A token of somebody who is no member any more is nobody's.
-            if tenant is not None and tenant.has_member(record.member):
-                scopes = tenant.allowed(record.scopes, record.member)
-                held = record if scopes == record.scopes else _Narrowed.of(record, scopes)
-                return TenantCaller(tenant.as_member(record.member), held, text)
-        return None
+        if record is None:
+            return None
+        held = self._held.get(digest) if self._held_under is snapshot else None
+        if held is None or held.record is not record:
+            held = self._hold(digest, record, snapshot)
+        return None if held.tenant is None else TenantCaller(held.tenant, held.narrowed, text)
 
-    def _admin_key(self, text: str, snapshot: Snapshot) -> AdminKey | None:
-        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    def _hold(self, digest: str, record: TokenRecord, snapshot: Snapshot) -> "_Held":
+        """What ``record`` is worth under ``snapshot``, kept by the token's whole digest until either is another."""
+        tenant = snapshot.tenants.get(record.tenant)
+        held = _Held(record, None, record)
+        # A token of somebody who is no member any more is nobody's.
+        if tenant is not None and tenant.has_member(record.member):
+            scopes = tenant.allowed(record.scopes, record.member)
+            narrowed = record if scopes == record.scopes else _Narrowed.of(record, scopes)
+            held = _Held(record, tenant.as_member(record.member), narrowed)
+        if self._held_under is not snapshot or len(self._held) >= MAX_HELD:
+            self._held_under = snapshot
+            self._held.clear()
+        self._held[digest] = held
+        return held
+
+    def _admin_key(self, digest: str, text: str, snapshot: Snapshot) -> AdminKey | None:
         found: AdminKey | None = None
         hmac.compare_digest(digest, _NO_KEY)
         for key in snapshot.gateway.admin_keys:

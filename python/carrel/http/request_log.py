@@ -22,7 +22,7 @@ class RequestLog:
         credential = live.caller.label if live.caller is not None else "-"
         line = self._line
         if line.plain:
-            # An id is of a pattern, a route and a reason are our own words; the rest a caller or an operator may choose.
+            # An id is of a pattern, a route and a reason are our own words; the rest somebody else may choose.
             ended = f" ended={live.ended}" if live.ended else ""
             line.write(
                 f" tenant={tenant or '-'} request_id={live.request_id} route={route} status={status} ms={ms}{ended}"

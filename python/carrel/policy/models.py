@@ -8,10 +8,13 @@ from carrel.tenancy.handle import Snapshot, Tenant
 
 def allowed(snapshot: Snapshot, tenant: Tenant, model: str) -> None:
     """Return where ``tenant`` may use ``model``; raises ModelNotFound where none is declared, else ModelNotAllowed."""
+    if snapshot.permitted.get((tenant.id, model)) is tenant.config:
+        return
     if model not in snapshot.gateway.models:
         raise ModelNotFound(f"No model is called {model[:128]!r}; GET /v1/models lists those you may use.")
     if not _permits(snapshot, tenant, model):
         raise ModelNotAllowed(f"Model {model!r} is not among those you may use; GET /v1/models lists them.")
+    snapshot.permitted[tenant.id, model] = tenant.config
 
 
 def allowed_models(snapshot: Snapshot, tenant: Tenant) -> tuple[str, ...]:

@@ -91,6 +91,10 @@ class Snapshot:
     tenants: Mapping[TenantId, Tenant] = field(default_factory=dict)
     plans: Plans = field(default_factory=Plans)
     plan_hashes: Mapping[str, str] = field(default_factory=dict)
+    permitted: dict[tuple[TenantId, str], TenantConfig] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    """The models that tenants were found to be allowed under this revision, with the declaration that it was by."""
 
     def tenant(self, tenant_id: TenantId) -> Tenant:
         """The tenant of that id; raises NotFound."""
