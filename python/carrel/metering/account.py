@@ -118,6 +118,7 @@ class Account:
     over_requests: tuple[str, ...] = ()
     over_totals: tuple[str, ...] = ()
     """Soft limits that are passed, as of the last request and of the last call."""
+    _today: tuple[date, Window, Window] | None = None
 
     def follow(self, quotas: Quotas) -> None:
         """Take ``quotas`` from now on."""
@@ -130,28 +131,34 @@ class Account:
 
     def admit(self, now: float, wall: datetime) -> tuple[Refusal | None, list[str]]:
         """Count one request, or say why not; with the names of soft limits that it passes."""
-        if not self.limits.requests:
-            return None, []
         soft: list[str] = []
         self.over_requests = ()
         for name, limit in self.limits.requests:
+            window = self._window(name)
+            if limit.soft is None and window is not None and window.count(now) < (limit.hard or 0):
+                continue
             decision = self._judge_requests(name, limit, now, wall)
             if decision.refusal is not None:
                 return decision.refusal, []
             if decision.passed_soft:
                 soft.append(name)
         for name, limit in self.limits.requests:
-            if name == "requests_per_second":
+            window = self._window(name)
+            if window is None:
                 self.second.take(now, limit.hard if limit.hard is not None else limit.soft or 1)
             else:
-                (self.minute if name == "requests_per_minute" else self.hour).add(now)
+                window.add(now)
         self.over_requests = tuple(soft)
         return None, soft
 
+    def _window(self, name: str) -> SlidingWindow | None:
+        """The window of a quota of requests; a second has none."""
+        return self.minute if name == "requests_per_minute" else self.hour if name == "requests_per_hour" else None
+
     def _judge_requests(self, name: str, limit: CountLimit, now: float, wall: datetime) -> Decision:
-        if name == "requests_per_second":
+        window = self._window(name)
+        if window is None:
             return judge_bucket(self.second, quota=name, hard=limit.hard, soft=limit.soft, now=now, wall=wall)
-        window = self.minute if name == "requests_per_minute" else self.hour
         return judge_window(window, quota=name, hard=limit.hard, soft=limit.soft, now=now, wall=wall)
 
     def hold(self, tokens: int, cost: Decimal, wall: datetime) -> tuple[Hold | Refusal, list[str]]:
@@ -159,7 +166,8 @@ class Account:
         day, month = self.windows(wall)
         soft: list[str] = []
         for name, limit, used, held, worst, monthly in self._totals(day, month, tokens, cost):
-            if limit.hard is None and limit.soft is None:
+            hard = limit.hard
+            if limit.soft is None and (hard is None or used + held + worst <= hard):
                 continue
             decision = judge_total(
                 quota=name, used=used, reserved=held, worst=worst, hard=limit.hard, soft=limit.soft,
@@ -206,15 +214,23 @@ class Account:
 
     def knows(self, wall: datetime) -> bool:
         """Whether the windows of ``wall`` are here."""
-        return wall.date() in self.days and wall.date().replace(day=1) in self.months
+        day = wall.date()
+        today = self._today
+        if today is not None and today[0] == day:
+            return True
+        return day in self.days and day.replace(day=1) in self.months
 
     def windows(self, wall: datetime) -> tuple[Window, Window]:
         """The windows of ``wall``; ask `knows` first."""
         day = wall.date()
-        return self.days[day], self.months[day.replace(day=1)]
+        today = self._today
+        if today is None or today[0] != day:
+            today = self._today = (day, self.days[day], self.months[day.replace(day=1)])
+        return today[1], today[2]
 
     def learn(self, day: date, of_day: Window, of_month: Window) -> None:
         """Take windows from the ledger, where they are not known, and forget old ones that nothing holds."""
+        self._today = None
         self.days.setdefault(day, of_day)
         self.months.setdefault(day.replace(day=1), of_month)
         for windows in (self.days, self.months):
@@ -226,8 +242,8 @@ class Account:
         """Every declared quota as it is now."""
         states: list[QuotaState] = []
         for name, limit in self.limits.requests:
-            if name != "requests_per_second":
-                window = self.minute if name == "requests_per_minute" else self.hour
+            window = self._window(name)
+            if window is not None:
                 states.append(QuotaState(name, window.count(now), 0, limit.hard, limit.soft, None))
             else:
                 states.append(QuotaState(name, 0, 0, limit.hard, limit.soft, None))

@@ -158,7 +158,7 @@ def clean_counts(counts: TokenCounts) -> TokenCounts:
     values = (
         counts.input, counts.cache_read, counts.cache_write, counts.output, counts.reasoning, counts.cache_write_1h
     )  # fmt: skip
-    if min(values) >= 0 and max(values) <= _MAX_COUNT and counts.cache_write_1h <= counts.cache_write:
+    if min(values) >= 0 and max(values) <= _MAX_COUNT and values[5] <= values[2]:
         return counts
     read, cached, written, output, reasoning, hour = (min(max(value, 0), _MAX_COUNT) for value in values)
     return TokenCounts(read, cached, written, output, reasoning, min(hour, written))

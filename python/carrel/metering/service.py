@@ -229,21 +229,22 @@ class Metering:
         """Write the row of ``call`` to the journal: done when the future is; None where the disk takes nothing now."""
         counts = clean_counts(usage)
         asked = call.call
+        tariff = call.tariff
         row = Row(
-            id=call.id, tenant=call.tenant, started=call.started, ended=micros(self._clock.now()),
-            request_id=asked.request_id, provider_request_id=clean_provider_id(provider_request_id),
-            session_id=asked.session_id or "", agent=asked.agent or "", model=asked.model, counts=counts,
-            tool_calls=min(max(tool_calls, 0), 1_000_000), cost=call.tariff.price.cost(counts),
-            rates=call.tariff.price.snapshot, card_hash=call.tariff.card_hash, outcome=outcome, byo=asked.byo,
-            estimated=estimated, member=call.member, plan=call.tariff.plan, plan_hash=call.tariff.plan_hash,
+            call.id, call.tenant, call.started, micros(self._clock.now()), asked.request_id,
+            clean_provider_id(provider_request_id), asked.session_id or "", asked.agent or "", asked.model, counts,
+            min(max(tool_calls, 0), 1_000_000) if tool_calls else 0, tariff.price.cost(counts),
+            tariff.price.snapshot, tariff.card_hash, outcome, asked.byo, estimated, call.member, tariff.plan,
+            tariff.plan_hash,
         )  # fmt: skip
-        if counts.total > call.hold.tokens:
+        used = counts.total
+        if used > call.hold.tokens:
             _log.warning(
                 "a call used more than its worst case", tenant=call.tenant, request_id=asked.request_id,
-                model=asked.model, used=counts.total, held=call.hold.tokens,
+                model=asked.model, used=used, held=call.hold.tokens,
             )  # fmt: skip
         number, waiter = self._journal.settle(call.id, settled_line(row))
-        call.account.use(call.hold, counts.total, row.cost)
+        call.account.use(call.hold, used, row.cost)
         if call.account.over_totals:
             self._warn(call.tenant, call.account, call.account.over_totals, self._stamp())
         self._book.add(number, row)
@@ -317,8 +318,10 @@ class Metering:
         """
         wall = self._clock.now()
         latest = self._latest
-        if wall >= latest or wall.date() == latest.date():
-            self._latest = max(wall, latest)
+        if wall >= latest:
+            self._latest = wall
+            return wall
+        if wall.date() == latest.date():
             return wall
         if latest.date() - wall.date() <= _HELD_BACK:
             return latest

@@ -4,7 +4,7 @@ Down here, for the rooms that make calls may not know the room that meters them.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from carrel.declare.rate_card import TokenCounts
 from carrel.ids import RequestId, SessionId
@@ -14,8 +14,7 @@ Outcome = Literal["ok", "error", "cancelled", "cut", "interrupted"]
 """``cut``: the vendor's stream broke off; ``cancelled``: the caller went away; ``interrupted``: the gateway died."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A model call about to be made. Token numbers are the worst case; ``model`` is the name that is billed."""
 
     request_id: RequestId

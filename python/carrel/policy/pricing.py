@@ -1,8 +1,8 @@
 """What tokens cost: exact, with no rounding anywhere. Knows no ledger and no clock."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation, Overflow
 from functools import lru_cache, reduce
 from typing import Any, Final
@@ -33,6 +33,14 @@ class Price:
     cache_write_1h: Decimal
     snapshot: str = ""
     long_prompts: "tuple[tuple[int, Price], ...]" = ()
+    dearest_input: Decimal = field(init=False)
+    dearest_output: Decimal = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note the dearest classes: what every call is held for."""
+        dearest = max(self.input, self.cache_read, self.cache_write, self.cache_write_1h)
+        object.__setattr__(self, "dearest_input", dearest)
+        object.__setattr__(self, "dearest_output", max(self.output, self.reasoning))
 
     def cost(self, counts: TokenCounts) -> Decimal:
         """The exact price of ``counts``."""
@@ -55,11 +63,11 @@ class Price:
 
     def worst(self, max_input: int, max_output: int) -> Decimal:
         """The most that so many tokens can cost, whichever classes they turn out to be of."""
-        dearest_input = max(self.input, self.cache_read, self.cache_write, self.cache_write_1h)
-        dearest_output = max(self.output, self.reasoning)
-        own = _EXACT.fma(dearest_output, max_output, _EXACT.multiply(dearest_input, max_input))
+        own = _EXACT.fma(self.dearest_output, max_output, _EXACT.multiply(self.dearest_input, max_input))
+        if not self.long_prompts:
+            return own
         longer = (price.worst(max_input, max_output) for over, price in self.long_prompts if max_input > over)
-        return max((own, *longer)) if self.long_prompts else own
+        return max((own, *longer))
 
 
 def price(rates: Rates, counts: TokenCounts, markup: Decimal) -> Decimal:
@@ -189,19 +197,15 @@ def plain(amount: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def add(first: Decimal, second: Decimal) -> Decimal:
-    """The exact sum."""
-    return _EXACT.add(first, second)
+add: Final[Callable[[Decimal, Decimal], Decimal]] = _EXACT.add
+"""The exact sum of two: the context's own method, for every call adds up a dozen times."""
+subtract: Final[Callable[[Decimal, Decimal], Decimal]] = _EXACT.subtract
+"""The exact difference."""
 
 
 def total_of(amounts: Iterable[Decimal]) -> Decimal:
     """The exact sum of all."""
     return reduce(_EXACT.add, amounts, _ZERO)
-
-
-def subtract(first: Decimal, second: Decimal) -> Decimal:
-    """The exact difference."""
-    return _EXACT.subtract(first, second)
 
 
 def _snapshot(rates: Rates, factor: Decimal, marks: Mapping[str, str]) -> str:
