@@ -1,14 +1,20 @@
 """10.1: what is in the record is inert, the chain verifies, and a disk that is full stops changes and not reads."""
 
+import contextlib
 import json
-from collections.abc import Callable
+import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from carrel.audit.log import Audit
+from carrel.errors import StorageFull
 from carrel.wire.control import AuditQuery
-from tests.fakes.records import held, opened, three_days
+from tests.fakes.edge import ADMIN_KEY, bearer, running_edge, token_of
+from tests.fakes.records import add, held, opened, three_days
 
 
 async def a_record(path: Path) -> Audit:
@@ -152,3 +158,53 @@ async def test_S10_01_a_record_written_anew_from_the_start_is_not_believed(tmp_p
     for file in (tmp_path / "forged" / "audit").iterdir():
         (tmp_path / "real" / "audit" / file.name).write_bytes(file.read_bytes())
     assert "none of those trusted here" in str(held(tmp_path / "real")[0])
+
+
+async def test_S10_01_no_tenant_reads_or_writes_it(tmp_path: Path) -> None:
+    async with running_edge(tmp_path) as edge, aiohttp.ClientSession() as client:
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            async with client.request(method, edge.url + "/v1/audit", headers=bearer(token_of("acme"))) as reply:
+                assert reply.status == (403 if method == "GET" else 405)
+        async with client.get(edge.url + "/v1/audit", headers=bearer(ADMIN_KEY)) as reply:
+            assert reply.status == 200, "the permitted twin: an operator reads it"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a small file system needs the right to mount one")
+    yield small
+    subprocess.run(["umount", small], check=True)
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 512):
+            pass
+
+
+async def add_many(audit: Audit) -> None:
+    for _ in range(200):
+        await add(audit, "x" * 1000)
+
+
+async def test_S10_01_a_full_disk_stops_changes_and_not_reads(small_disk: Path) -> None:
+    audit = await opened(small_disk)
+    await add(audit, "before")
+    fill(small_disk / "filler")
+    with pytest.raises(StorageFull):
+        await add_many(audit)
+    kept = len((await audit.page(AuditQuery(limit=1000))).lines)
+    with pytest.raises(StorageFull):
+        await add(audit, "y" * 1900)
+    assert len((await audit.page(AuditQuery(limit=1000))).lines) == kept
+    assert await audit.verify() == []
+    (small_disk / "filler").unlink()
+    await add(audit, "after")
+    assert await audit.verify() == []
+    page = await audit.page(AuditQuery(limit=1000))
+    assert page.lines[-1]["target"] == "after"

@@ -1,15 +1,11 @@
 import asyncio
-import contextlib
 import os
-import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from carrel.audit.log import Audit
-from carrel.errors import CarrelError, InvalidRequest, StorageFull
+from carrel.errors import CarrelError, InvalidRequest
 from carrel.wire.control import AuditQuery
 from tests.fakes.clock import FakeClock
 from tests.fakes.records import add, held, opened, three_days
@@ -172,44 +168,3 @@ async def test_it_is_private(tmp_path: Path) -> None:
     await add(audit, "a")
     assert (tmp_path / "audit").stat().st_mode & 0o077 == 0
     assert all(p.stat().st_mode & 0o077 == 0 for p in (tmp_path / "audit").iterdir())
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
-        pytest.skip("a small file system needs the right to mount one")
-    yield small
-    subprocess.run(["umount", small], check=True)
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"x" * 512):
-            pass
-
-
-async def add_many(audit: Audit) -> None:
-    for _ in range(200):
-        await add(audit, "x" * 1000)
-
-
-async def test_a_full_disk_refuses_and_leaves_the_chain_whole(small_disk: Path) -> None:
-    audit = await opened(small_disk)
-    await add(audit, "before")
-    fill(small_disk / "filler")
-    with pytest.raises(StorageFull):
-        await add_many(audit)
-    kept = len((await audit.page(AuditQuery(limit=1000))).lines)
-    with pytest.raises(StorageFull):
-        await add(audit, "y" * 1900)
-    assert len((await audit.page(AuditQuery(limit=1000))).lines) == kept
-    assert await audit.verify() == []
-    (small_disk / "filler").unlink()
-    await add(audit, "after")
-    assert await audit.verify() == []
-    page = await audit.page(AuditQuery(limit=1000))
-    assert page.lines[-1]["target"] == "after"
