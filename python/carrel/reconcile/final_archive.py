@@ -5,11 +5,13 @@ is neither a file, a directory nor a link (sockets, pipes) has no content and is
 """
 
 import asyncio
+import gzip
 import hashlib
 import io
 import os
 import stat
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,7 +148,7 @@ def _compare(part: Path, written: dict[str, str]) -> None:
     """Read the archive back; raises ArchiveFailed where it does not hold each file as it was."""
     left = dict(written)
     try:
-        with tarfile.open(part, "r:gz") as tar:
+        with gzip.open(part) as whole, tarfile.open(fileobj=whole, mode="r:") as tar:
             for info in tar:
                 if not info.isreg():
                     continue
@@ -155,7 +157,10 @@ def _compare(part: Path, written: dict[str, str]) -> None:
                     found.update(piece)
                 if left.pop(info.name, None) != found.hexdigest():
                     raise ArchiveFailed("The final backup does not read back as it was written.")
-    except (tarfile.TarError, EOFError) as error:
+            # The sum of all of it comes last, behind what an archive is filled up with.
+            while whole.read(_PIECE):
+                pass
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ArchiveFailed("The final backup cannot be read back.") from error
     if left:
         raise ArchiveFailed("The final backup lacks files.")
