@@ -1,6 +1,8 @@
 """The real package set and the sample's environment of it, built by the real Nix into a store of its own."""
 
 import asyncio
+import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -18,6 +20,8 @@ from carrel.tenancy.userland import Userland
 from tests.fakes.sandboxed import reachable
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
+STORES: Final = REPOSITORY / ".cache" / "packageset-store"
+"""Stores in which the sample was built, to begin from: what they hold is asked of the real Nix all the same."""
 SET: Final = debian_set(REPOSITORY)
 HOSTILE: Final = (
     '"; builtins.exec ["id"]; "', "${builtins.abort 1}", "''${x}", "../jq", "/etc/passwd", "jq\n", "\njq", "jq git",
@@ -88,13 +92,52 @@ def built_sample() -> Iterator[Built]:
     """The environment of the sample's packages, in a state directory that every uid may pass through."""
     fetched()
     with reachable() as state:
-        userland = asyncio.run(NixSource(SET, state_dir=state).build(PACKAGES, log=print))
+        userland = _build(state)
         # The sandboxes of tests are not their own uid's.
         for path in (state / "envs", state / "nix"):
             path.chmod(0o755)
         yield Built(state, userland)
         for path in state.iterdir():
             remove(path)
+
+
+def _build(state: Path) -> Userland:
+    """Build the sample in ``state``, beginning with a copy of a store that holds what was built of it before.
+
+    Nix evaluates and looks at all of it anew, and builds what is not in there. One process at a time builds the first.
+    """
+    source = NixSource(SET, state_dir=state)
+    STORES.mkdir(parents=True, exist_ok=True)
+    with (STORES / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = STORES / f"{os.geteuid()}-{_inputs()}"
+        if not before.is_dir():
+            userland = asyncio.run(source.build(PACKAGES, log=print))
+            for old in STORES.glob(f"{os.geteuid()}-*"):
+                remove(old)
+            part = STORES / f"{before.name}.part"
+            _copy(state / "nix", part)
+            part.rename(before)
+            return userland
+        _copy(before, state / "nix")
+    return asyncio.run(source.build(PACKAGES, log=print))
+
+
+def _inputs() -> str:
+    """A digest of what the sample is made of."""
+    made_of = hashlib.sha256()
+    for directory in (
+        REPOSITORY / "tests" / "packageset",
+        REPOSITORY / "python" / "carrel" / "packages" / "expressions",
+    ):
+        for path in sorted(directory.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                made_of.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return made_of.hexdigest()[:16]
+
+
+def _copy(store: Path, to: Path) -> None:
+    subprocess.run(("cp", "-a", "--reflink=auto", str(store), str(to)), check=True, timeout=120)
 
 
 def verify(store: Path) -> None:
