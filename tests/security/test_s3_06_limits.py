@@ -27,6 +27,13 @@ THREADS = """python3 -c '
 import threading, time
 for _ in range({0}): threading.Thread(target=time.sleep, args=(0.3,)).start()
 print("all")'"""
+FILES = """exec python3 -c '
+import os
+for number in range({0}):
+    os.close(os.open(f"/tmp/{{number}}", os.O_CREAT | os.O_WRONLY))
+import time
+time.sleep(600 if {0} > 1000 else 0)
+'"""
 OPEN = "python3 -c 'x = [open(\"/dev/null\") for _ in range({0})]; print(len(x))'"
 
 
@@ -74,6 +81,11 @@ CASES = {
     "tmp": Case(
         "head -c 3000000 /dev/zero > /tmp/f", "head -c 1000000 /dev/zero > /tmp/f",
         "/tmp is limited to 2 MiB (sandbox.tmp_bytes)", limits={"tmp_bytes": 2 * MIB},
+    ),
+    "files in tmp": Case(
+        # Empty ones take none of its size, and no rlimit counts what the kernel keeps of them.
+        FILES.format(200_000), FILES.format(1000), "that of what is in /tmp included", "memory",
+        limits={"memory_bytes": 40 * MIB, "tmp_bytes": MIB},
     ),
     "shm": Case(
         "head -c 70M /dev/zero > /dev/shm/f", "head -c 60M /dev/zero > /dev/shm/f", "/dev/shm to 64 MiB",

@@ -278,7 +278,7 @@ class Door:
             (name, scrubber.text(value)) for name, value in answer.headers.items() if name.lower() not in drop
         )
         decoder = decoder_of(answer.headers.getall("Content-Encoding", [])) if scrubs else None
-        passed = Passed(answer.status, answer.reason, headers)
+        passed = Passed(answer.status, scrubber.text(answer.reason or ""), headers)
         await passed.prepare(request)
         received = 0
         try:

@@ -262,21 +262,25 @@ class Front(asyncio.Protocol):
             return
         self._answer(answer)
         if self._way.looks_in(asked, decision):
-            self._hear = lambda: self._hello(asked, self._end_tls)
+            # It is the gateway that the hello is for, and each request is judged: nothing sealed can be of use.
+            self._hear = lambda: self._hello(asked, self._end_tls, sealed=True)
         elif _is_plain_http(asked, decision):
             self._hear = lambda: self._hand_over(
                 lambda transport, first: self._way.serve_http(transport, first, asked, self._over)
             )
         elif decision.tls:
-            self._hear = lambda: self._hello(asked, self._join)
+            self._hear = lambda: self._hello(asked, self._join, sealed=False)
         else:
             self._hear = self._join
         self._transport.resume_reading()
         if self._buffer:
             self._hear()
 
-    def _hello(self, asked: Asked, then: Callable[[], None]) -> None:
-        """Go on where the first bytes are TLS, for the very host that was asked for."""
+    def _hello(self, asked: Asked, then: Callable[[], None], *, sealed: bool) -> None:
+        """Go on where the first bytes are TLS, for the very host that was asked for.
+
+        ``sealed``: also where a further hello is in it that cannot be read.
+        """
         try:
             hello = hello_in(self._buffer[:MOST_BYTES])
         except NotTls:
@@ -285,8 +289,8 @@ class Front(asyncio.Protocol):
             return
         if hello is None:
             return
-        if not _agrees(hello.server_name, asked.host):
-            self._way.note("other_name")
+        if not _agrees(hello.server_name, asked.host) or (hello.sealed and not sealed):
+            self._way.note("sealed_name" if hello.sealed else "other_name")
             self._answer(_ALERT_UNRECOGNIZED_NAME, close=True)
             return
         then()

@@ -7,6 +7,7 @@ MOST_BYTES: Final = 32 << 10
 _HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = 1
 _SERVER_NAME: Final = 0
+_ENCRYPTED_HELLO: Final = 0xFE0D
 
 
 class NotTls(Exception):
@@ -15,9 +16,13 @@ class NotTls(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """``server_name`` is as the client wrote it, None where it named none."""
+    """``server_name`` is as the client wrote it, None where it named none.
+
+    ``sealed``: there is another hello in it (or what looks like one), encrypted, that may name another host.
+    """
 
     server_name: str | None
+    sealed: bool = False
 
 
 def hello_in(data: bytes) -> Hello | None:
@@ -41,7 +46,7 @@ def hello_in(data: bytes) -> Hello | None:
         if message[0] != _CLIENT_HELLO:
             raise NotTls
     try:
-        return Hello(_server_name(memoryview(bytes(message))[4:]))
+        return _told(memoryview(bytes(message))[4:])
     except (IndexError, ValueError) as error:
         raise NotTls from error
 
@@ -70,18 +75,20 @@ class _Reader:
         return self.take(self.number(width))
 
 
-def _server_name(body: memoryview) -> str | None:
+def _told(body: memoryview) -> Hello:
     hello = _Reader(body)
     hello.take(2 + 32)
     hello.vector(1)
     hello.vector(2)
     hello.vector(1)
     if not hello.left:
-        return None
+        return Hello(None)
     extensions = _Reader(hello.vector(2))
     found: str | None = None
+    sealed = False
     while extensions.left:
         kind, content = extensions.number(2), extensions.vector(2)
+        sealed = sealed or kind == _ENCRYPTED_HELLO
         if kind != _SERVER_NAME:
             continue
         if found is not None:
@@ -92,4 +99,4 @@ def _server_name(body: memoryview) -> str | None:
         found = bytes(names.vector(2)).decode("ascii")
         if names.left:
             raise ValueError("two names")
-    return found
+    return Hello(found, sealed)

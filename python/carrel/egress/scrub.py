@@ -98,6 +98,7 @@ class _Plain:
 
 class _Inflated:
     def __init__(self, wbits: int) -> None:
+        self._wbits = wbits
         self._inner = zlib.decompressobj(wbits)
 
     def decoded(self, data: bytes, /) -> Iterator[bytes]:
@@ -107,6 +108,10 @@ class _Inflated:
             except zlib.error as error:
                 raise UpstreamError("The host's answer is not compressed as it says.") from error
             data = self._inner.unconsumed_tail
+            if self._inner.eof and self._inner.unused_data:
+                # Several of them one after the other are one content.
+                data = self._inner.unused_data
+                self._inner = zlib.decompressobj(self._wbits)
             if piece:
                 yield piece
 

@@ -164,7 +164,7 @@ async def test_S5_01_the_host_gets_the_secret_and_the_sandbox_does_not(house: Eg
 
 async def test_S5_02_a_host_that_knows_it_from_before_does_not_say_it_either(house: EgressHouse) -> None:
     async def telling(request: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(text=f"your token is {VALUE}", headers={"X-Token": VALUE})
+        return web.Response(text=f"your token is {VALUE}", headers={"X-Token": VALUE}, reason=f"OK {VALUE}")
 
     port = await house.host("api.example.test", telling)
     declared = {"secret": "TOK", "env": "TOK", "hosts": [f"api.example.test:{port}"], "header": "X-Key"}

@@ -12,6 +12,7 @@ from aiohttp import web
 from carrel.egress.front import asked_of, authorised
 from tests.fakes.egress import EgressHouse, curl, local
 from tests.fakes.patience import PATIENCE
+from tests.unit.egress import test_hello
 
 
 async def hello(request: web.Request) -> web.StreamResponse:
@@ -42,6 +43,34 @@ def connect(proxy: str, where: str, **fields: str) -> bytes:
     given = {"Host": where, "Proxy-Authorization": password(proxy), **fields}
     lines = [f"CONNECT {where} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items()), "", ""]
     return "\r\n".join(lines).encode()
+
+
+async def begun(proxy: str, where: str, data: bytes) -> bytes:
+    """The first record that comes back where ``data`` is said in a tunnel, as far as its kind."""
+    parts = urlsplit(proxy)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(connect(proxy, where))
+    async with asyncio.timeout(PATIENCE):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        writer.write(data)
+        answer = await reader.read(1)
+    writer.close()
+    return answer
+
+
+async def test_S4_04_a_sealed_name_passes_only_where_requests_are_judged(house: EgressHouse) -> None:
+    """Encrypted ClientHello: behind one front another host could be meant than the one that is named in clear."""
+    port = await house.host("api.example.test", hello)
+    where = f"api.example.test:{port}"
+    sealed, plain = test_hello.sealed_hello("api.example.test"), test_hello.client_hello("api.example.test")
+    alert, handshake = b"\x15", b"\x16"
+    house.declare({"allow": [local("api.example.test", port)]})
+    proxy = await house.serve(house.gate())
+    assert await begun(proxy, where, sealed) == alert
+    assert b'carrel_egress_total{outcome="sealed_name",tenant="acme"} 1.0' in house.metrics.render()
+    assert await begun(proxy, where, plain) == handshake
+    house.declare({"allow": [local("api.example.test", port, paths=["/"])]})
+    assert await begun(proxy, where, sealed) == handshake
 
 
 async def test_a_tunnel_is_read_by_nobody(house: EgressHouse) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrel.egress.hello import MOST_BYTES, NotTls, hello_in
+from carrel.egress.hello import MOST_BYTES, Hello, NotTls, hello_in
 
 
 def client_hello(name: str | None) -> bytes:
@@ -35,9 +35,9 @@ def test_one_that_names_nobody() -> None:
     assert found.server_name is None
 
 
-def test_S4_04_a_hello_with_another_inside_is_judged_by_the_name_that_is_seen() -> None:
-    """Encrypted ClientHello: what is sealed in it is for the host that opened the connection, and names nobody here."""
-    data = bytearray(client_hello("api.example.com"))
+def sealed_hello(name: str) -> bytes:
+    """A ClientHello with an encrypted one in it, or what looks like that."""
+    data = bytearray(client_hello(name))
     sealed = b"\xfe\x0d" + (40).to_bytes(2, "big") + b"\x00" + b"evil.example.com".ljust(39, b"\x00")
     at = 9 + 2 + 32
     at += 1 + data[at]
@@ -47,9 +47,13 @@ def test_S4_04_a_hello_with_another_inside_is_judged_by_the_name_that_is_seen() 
         size = int.from_bytes(data[place : place + width], "big") + len(sealed)
         data[place : place + width] = size.to_bytes(width, "big")
     data[at + 2 : at + 2] = sealed
-    found = hello_in(bytes(data))
-    assert found is not None
-    assert found.server_name == "api.example.com"
+    return bytes(data)
+
+
+def test_S4_04_a_hello_with_another_inside_is_told_from_one_without() -> None:
+    found, plain = hello_in(sealed_hello("api.example.com")), hello_in(client_hello("api.example.com"))
+    assert found == Hello("api.example.com", sealed=True)
+    assert plain == Hello("api.example.com", sealed=False)
 
 
 def test_one_in_several_records() -> None:

@@ -86,6 +86,14 @@ def test_S5_02_what_cannot_be_searched_is_not_passed(encodings: list[str]) -> No
         decoder_of(encodings)
 
 
+def test_several_in_a_row_are_one_content() -> None:
+    decoder = decoder_of(["gzip"])
+    data = gzip.compress(b"one, ") + gzip.compress(b"") + gzip.compress(b"two")
+    out = b"".join(piece for byte in data for piece in decoder.decoded(bytes([byte])))
+    assert out + decoder.rest() == b"one, two"
+    assert b"".join(decoder_of(["gzip"]).decoded(data)) == b"one, two"
+
+
 def test_S5_02_what_is_not_encoded_as_it_says_is_not_passed() -> None:
     with pytest.raises(UpstreamError, match="not compressed as it says"):
         list(decoder_of(["gzip"]).decoded(b"plain text"))

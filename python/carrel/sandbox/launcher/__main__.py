@@ -105,7 +105,10 @@ class Launcher:
 
     def _look_at_use(self, now: float) -> None:
         for sandbox in self._sandboxes.values():
-            sandbox.look_at_its_use()
+            over = sandbox.look_at_its_use()
+            for command in self._entered.values():
+                if over is not None and command.sandbox is sandbox and not command.dying:
+                    command.kill(over)
         for command in self._entered.values():
             command.look_at_its_use()
         self._next_look = now + _LOOK_SECONDS if self._sandboxes else None
@@ -183,7 +186,7 @@ class Launcher:
         try:
             if self._groups is not None:
                 place = place or self._groups.begin(f"s-{order['id']}", spec["group"], kept=kept)
-                self._next_look = self._next_look or time.monotonic() + _LOOK_SECONDS
+            self._next_look = self._next_look or time.monotonic() + _LOOK_SECONDS
             oci = spec.get("oci")
             told = packets.nul_ended(spec["args"]) if oci is None else json.dumps(oci).encode()
             arguments = packets.memory("arguments", told)

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from carrel.sandbox.launcher import limits
@@ -13,6 +14,9 @@ from carrel.sandbox.launcher.berths import Berth
 from carrel.sandbox.launcher.groups import Place
 
 STUCK_SECONDS: Final = 5.0
+FILE_BYTES: Final = 1024
+"""What the kernel keeps of a file in memory beside its content."""
+_IN_MEMORY: Final = ("/tmp", "/dev/shm")  # noqa: S108 - of the sandbox, where they are its own
 
 
 class Sandbox:
@@ -31,6 +35,8 @@ class Sandbox:
         self.outer: int | None = None
         self.status = status
         self.rlimits: dict[str, list[int]] = spec["rlimits"]
+        limits_inside = self.rlimits or spec.get("oci", {}).get("rlimits", {})
+        self._most_bytes: int | None = limits_inside["DATA"][0] if "DATA" in limits_inside else None
         self.since = time.monotonic()
         self.deadline: float | None = None if spec["wall_seconds"] is None else self.since + spec["wall_seconds"]
         self.wants_gate = bool(spec.get("gate"))
@@ -76,12 +82,27 @@ class Sandbox:
         elif self.outer is not None:
             os.kill(self.outer, signal.SIGKILL)
 
-    def look_at_its_use(self) -> None:
-        """Kill it where all that is in it has used more than it may together; what is kept is looked at by command."""
-        if self.place is not None and self.deadline is not None and self.killed is None:
-            over = self.place.over()
-            if over is not None:
-                self.kill(over)
+    def look_at_its_use(self) -> str | None:
+        """Kill it where all that is in it has used more than it may together: the reason, where that is so.
+
+        What is kept in a cgroup is looked at by command.
+        """
+        if self.killed is not None:
+            return None
+        if self.place is None:
+            over = "memory" if self._holds_too_many_files() else None
+        else:
+            over = self.place.over() if self.deadline is not None else None
+        if over is not None:
+            self.kill(over)
+        return over
+
+    def _holds_too_many_files(self) -> bool:
+        """Whether what lies in memory as files is over its limit: no rlimit counts what the kernel needs for them."""
+        try:
+            return self._most_bytes is not None and held_in_files(self.first) > self._most_bytes
+        except (OSError, ValueError):
+            return False
 
     def hear(self) -> bool:
         """Read what bwrap says; the first process is given its limits and then let go. False where no more comes."""
@@ -214,6 +235,34 @@ def used(place: Place | None) -> dict[str, Any]:
     if place is None:
         return {}
     return {"cpu_seconds": place.cpu_seconds, "refused_forks": place.refused_forks()}
+
+
+def held_in_files(process: int | None) -> int:
+    """Bytes that the files in a sandbox's own memory take, as far as is known, by one of its processes."""
+    if process is None:
+        return 0
+    taken = 0
+    for place in _IN_MEMORY:
+        try:
+            held = os.open(f"/proc/{process}/root{place}", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            # Until it has a root of its own it sees what the launcher does.
+            if os.fstat(held).st_dev == _device(place):
+                continue
+            found = os.fstatvfs(held)
+        finally:
+            os.close(held)
+        taken += (found.f_blocks - found.f_bfree) * found.f_frsize + (found.f_files - found.f_ffree) * FILE_BYTES
+    return taken
+
+
+def _device(place: str) -> int | None:
+    try:
+        return Path(place).stat().st_dev
+    except OSError:
+        return None
 
 
 def tree(root: int) -> list[int]:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from carrel.sandbox.launcher import BLOCK_FD, STATUS_FD
+from carrel.sandbox.launcher import BLOCK_FD, STATUS_FD, sandboxes
 from tests.fakes.launcher import MINIMAL, LauncherProcess, ended, running
 from tests.fakes.patience import until
 from tests.fakes.sandboxed import LAUNCH_UID
@@ -90,3 +90,8 @@ def test_it_serves_on_after_an_order_that_makes_no_sense(started: LauncherProces
     assert "failed" in started.answer()
     started.run(6, "/usr/bin/true")
     assert ended(started.answer())["exit_code"] == 0
+
+
+def test_files_in_memory_are_counted_and_none_of_the_launchers_own() -> None:
+    assert sandboxes.held_in_files(os.getpid()) == 0, "it has no root of its own"
+    assert sandboxes.held_in_files(None) == 0
