@@ -43,6 +43,7 @@ from carrel.relay.answer import Answer, Caller
 from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.dialects.protocol import CallFields
 from carrel.relay.response import Relayed
+from carrel.responses.service import Responses
 from carrel.store.once import OnceStore
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
@@ -394,6 +395,7 @@ async def running_edge(
     sessions = SessionBook()
     meter, disk, agents, relay = FakeMeter(), FakeDisk(), FakeAgents(sessions), FakeRelay()
     hub, once, tasks = Hub(clock=SystemClock()), OnceStore(), Tasks("edge")
+    responses = Responses(clock=SystemClock(), tasks=Tasks("responses"), settling=tasks)
     told = ToldAgents(overrides.pop("agents", agents), hub)
     sends = Sends(told, tasks=tasks)
     administration, audit = FakeAdministration(directory), FakeAudit()
@@ -405,7 +407,7 @@ async def running_edge(
         "reconciler": FakeReconciler(), "audit": audit, "sandboxes": FakeSandboxes(),
         "secrets": FakeSecrets(), "packages": FakePackages(), "access": FakeAccess(), "snapshots": FakeSnapshots(),
         "disk": disk, "backups": FakeBackups(),
-        "hub": hub, "sends": sends,
+        "hub": hub, "sends": sends, "responses": responses,
         "keyed": Keyed(store=once, clock=SystemClock(), tasks=tasks), "metrics": Metrics(),
         "clock": SystemClock(), "version": "1.2.3", **overrides,
     }  # fmt: skip
@@ -422,6 +424,7 @@ async def running_edge(
             await server.stop(0.2)
             await tasks.close()
             await once.close()
+            await responses.close()
     for tenant in chosen:
         tenant.root.close()
 

@@ -20,6 +20,7 @@ from carrel.http.rpc.methods import REGISTRY
 from carrel.http.rpc.registry import Method
 from carrel.http.services import Limits
 from carrel.ids import RequestId, TenantId
+from carrel.responses.book import Kept
 from carrel.sandbox.protocol import Size
 from carrel.terminal.service import Order
 from tests.fakes.edge import Edge, bearer, chat_body, running_edge, token_of
@@ -28,11 +29,13 @@ ROUTES = all_routes(lambda: None)
 THEIRS = {
     "tenant": "bravo", "session": "bravos-session", "token": "bravos-token", "agent": "bravos-agent",
     "sandbox": "sb_bravos", "secret": "bravos-secret", "snapshot": "bravos-snapshot",
+    "response": "resp_bravos",
     "terminal": "term_b0b0b0b0b0b0b0b0b0b0b0b0",
 }  # fmt: skip
 NOBODYS = {
     "tenant": "xxxxx", "session": "xxxxxx-session", "token": "xxxxxx-token", "agent": "xxxxxx-agent",
     "sandbox": "sb_xxxxxx", "secret": "xxxxxx-secret", "snapshot": "xxxxxx-snapshot",
+    "response": "resp_xxxxxx",
     "terminal": "term_f0f0f0f0f0f0f0f0f0f0f0f0",
 }  # fmt: skip
 BODIES: dict[str, Any] = {
@@ -61,8 +64,15 @@ PATH_IDS = {
     "sandbox": "sandbox",
     "secret": "secret",
     "snapshot": "snapshot",
+    "response": "response",
 }
-MODEL_PATHS = ("/v1/messages", "/v1/messages/count_tokens", "/v1/responses", "/v1/embeddings")
+MODEL_PATHS = (
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/responses",
+    "/v1/embeddings",
+    "/v1/responses/input_tokens",
+)
 MODEL_CALL: dict[str, Any] = {
     "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}], "input": "hello",
     "previous_response_id": "resp_bravos",
@@ -115,6 +125,11 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         engines = edge.services.engines
         assert engines is not None
         await engines.terminals.open(bravo, order)
+        responses = edge.services.responses
+        assert responses is not None
+        said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "bravos secret"}]}
+        kept = {"id": THEIRS["response"], "status": "completed", "background": True, "output": [said]}
+        await responses.keep(bravo, Kept(kept, (), edge.services.clock.now()))
         yield House(edge, client)
 
 
@@ -215,6 +230,21 @@ async def test_S1_05_every_rpc_method_with_the_ids_of_another_tenant(house: Hous
     assert house.edge.sessions.by_tenant["bravo"] == before
     assert house.theirs_runs
     assert house.edge.sessions.said.get(("bravo", THEIRS["session"])) is None
+
+
+async def test_S1_05_another_tenants_response_is_not_gone_on_from(house: House) -> None:
+    answers = []
+    for ids in (THEIRS, NOBODYS):
+        body = {"model": "demo", "input": "go on", "previous_response_id": ids["response"]}
+        answers.append(masked(await house.ask("POST", "/v1/responses", body), ids))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 400
+    assert house.edge.meter.reservations == []
+    own = bearer(token_of("bravo"))
+    body = {"model": "demo", "input": "go on", "previous_response_id": THEIRS["response"]}
+    assert (await house.ask("POST", "/v1/responses", body, own))[0] == 200
+    status, text = await house.ask("GET", f"/v1/responses/{THEIRS['response']}", headers=own)
+    assert (status, "bravos secret" in text) == (200, True)
 
 
 async def test_S1_05_the_permitted_twin_is_served_with_the_same_ids(house: House) -> None:

@@ -140,11 +140,14 @@ def test_with_the_operators_key_no_id_reaches_what_the_vendor_stored(
     served: GatewayProcess, gpt: openai.OpenAI, claude: anthropic.Anthropic
 ) -> None:
     mine = gpt.responses.create(model="fake-ok", input="hello")
+    assert gpt.responses.create(model="fake-ok", input="more", previous_response_id=mine.id).output_text
+    assert gpt.responses.retrieve(mine.id).output_text == "Hello from the fake vendor."
     with pytest.raises(openai.BadRequestError) as refused:
-        gpt.responses.create(model="fake-ok", input="more", previous_response_id=mine.id)
+        gpt.responses.create(model="fake-ok", input="more", previous_response_id="resp_of_somebody")
     assert refused.value.param == "previous_response_id"
-    with pytest.raises(openai.NotFoundError):
-        gpt.responses.retrieve(mine.id)
+    with pytest.raises(openai.BadRequestError) as refused:
+        gpt.responses.create(model="fake-ok", input="more", conversation="conv_of_somebody")
+    assert refused.value.param == "conversation"
     with pytest.raises(openai.NotFoundError):
         gpt.files.list()
     with pytest.raises(anthropic.NotFoundError):

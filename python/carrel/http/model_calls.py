@@ -6,7 +6,7 @@ Where a model fails before its answer began, those declared as its fallbacks are
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from aiohttp import web
@@ -25,7 +25,7 @@ from carrel.relay.dialects.protocol import CallFields
 from carrel.relay.dialects.responses import ResponsesFields
 from carrel.relay.splice import replace_members
 from carrel.tenancy.handle import Tenant
-from carrel.wire import anthropic_request, openai_chat, responses_request
+from carrel.wire import anthropic_request, openai_chat
 from carrel.wire.asked import Asked
 
 FIELDS: Final[Mapping[Endpoint, type[CallFields]]] = {
@@ -38,10 +38,10 @@ FIELDS: Final[Mapping[Endpoint, type[CallFields]]] = {
 PARSE: Final[Mapping[Endpoint, Callable[[bytes], Asked]]] = {
     "chat": lambda body: openai_chat.ChatAsked(openai_chat.parse(body)),
     "messages": anthropic_request.parse,
-    "responses": responses_request.parse,
 }
 _LEADING_MODEL: Final = re.compile(rb'\s*\{\s*"model"\s*:\s*"([A-Za-z0-9._:/@+-]{1,128})"')
 _CALLERS_FAULT: Final = frozenset({400, 413, 422})
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
@@ -59,12 +59,8 @@ async def call(exchange: Exchange, endpoint: Endpoint) -> web.StreamResponse:
 
 
 async def with_fallbacks(
-    exchange: Exchange,
-    tenant: Tenant,
-    endpoint: Endpoint,
-    way: Way,
-    go: Callable[[Way], Awaitable[web.StreamResponse]],
-) -> web.StreamResponse:
+    exchange: Exchange, tenant: Tenant, endpoint: Endpoint, way: Way, go: Callable[[Way], Awaitable[T]]
+) -> T:
     """What ``go`` gives for ``way``, or for the next of its fallbacks where the provider failed without a word."""
     for following in fallbacks_of(exchange.snapshot, tenant, endpoint, way):
         try:

@@ -27,6 +27,7 @@ from carrel.relay.answer import Answer
 from carrel.relay.answer import Caller as RelayCaller
 from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.dialects.protocol import CallFields
+from carrel.responses.service import Responses
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.wire import backups, control, quotas, revisions, rpc
@@ -448,6 +449,7 @@ class Services:
     backups: BackupKeeping | None = None
     disk: DiskUse | None = None
     keyed: Keyed | None = None
+    responses: Responses | None = None
     quota_requests: QuotaRequests | None = None
     engines: Engines | None = None
     history: History | None = None

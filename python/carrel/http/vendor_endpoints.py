@@ -41,11 +41,6 @@ async def count_tokens(exchange: Exchange) -> web.StreamResponse:
     return web.json_response({"input_tokens": prompt_tokens(request)}, headers={ESTIMATED: "input_tokens"})
 
 
-async def responses(exchange: Exchange) -> web.StreamResponse:
-    """An answer in the dialect of OpenAI's Responses."""
-    return await call(exchange, "responses")
-
-
 async def embeddings(exchange: Exchange) -> web.StreamResponse:
     """Vectors of texts."""
     return await call(exchange, "embeddings")
@@ -55,7 +50,6 @@ ROUTES: Final = (
     Route("POST", "/v1/messages", messages, "tenant-chat", "A message, by an agent or a model.", dialect="anthropic"),
     Route("POST", "/v1/messages/count_tokens", count_tokens, "tenant-chat", "How many tokens a message has.",
           dialect="anthropic"),
-    Route("POST", "/v1/responses", responses, "tenant-chat", "A response, by an agent or a model.", dialect="openai"),
     Route("POST", "/v1/embeddings", embeddings, "tenant-chat", "Vectors of texts, by a model or an agent's memory's.",
           dialect="openai"),
 )  # fmt: skip

@@ -2,45 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from typing import Final
 
 from carrel.errors import CarrelError, UpstreamError
 from carrel.http.services import DirectRelay
 from carrel.ids import RequestId
 from carrel.relay.answer import CallerGone
+from carrel.relay.collected import Collected
 from carrel.relay.dialects.embeddings import EmbeddingsFields
 from carrel.tenancy.handle import Snapshot, Tenant
-
-MOST_BYTES: Final = 64 << 20
-
-
-class _Collected:
-    """A caller that keeps what it is answered. It says that it knows no chunks, so the body comes as it is."""
-
-    modern = False
-    paused = False
-
-    def __init__(self) -> None:
-        self.keeps = False
-        self._data = bytearray()
-
-    def lines(self) -> str:
-        return ""
-
-    def put(self, data: bytes) -> None:
-        self._data += data
-        if len(self._data) > MOST_BYTES:
-            raise CallerGone
-
-    async def drained(self) -> None:
-        return
-
-    def abort(self) -> None:
-        self._data.clear()
-
-    @property
-    def body(self) -> bytes:
-        return bytes(self._data).partition(b"\r\n\r\n")[2]
 
 
 class Embedder:
@@ -55,7 +24,7 @@ class Embedder:
         if model not in snapshot.gateway.models:
             raise CarrelError(f"There is no model {model!r} to embed with.")
         body = json.dumps({"model": model, "input": list(texts), "encoding_format": "float"}).encode()
-        caller = _Collected()
+        caller = Collected()
         try:
             answer = await self._relay.pass_on(
                 caller, tenant, snapshot, request_id, body, fields=EmbeddingsFields.read(body)

@@ -73,6 +73,7 @@ from carrel.reconcile.quota_requests import QuotaRequests
 from carrel.reconcile.reconciler import Listener, Reconciler
 from carrel.reconcile.status import Applied
 from carrel.relay.relay import Relay
+from carrel.responses.service import Responses
 from carrel.sandbox.modes import containers
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.sandbox.snapshots import Snapshots
@@ -359,6 +360,7 @@ class _Talk:
     agents: ToldAgents
     sends: Sends
     keyed: Keyed
+    responses: Responses
     terminals: Terminals
 
 
@@ -398,6 +400,7 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     once = OnceStore()
     stack.push_async_callback(once.close)
     keyed = Keyed(store=once, clock=ground.clock, tasks=_tasks("keyed", stack))
+    responses = _build_responses(ground, stack)
     terminals = Terminals(
         state_dir=ground.state_dir, sandbox=sandbox, environments=ground.environments, egress=egress,
         directory=ground.directory, audit=ground.audit, hub=hub, clock=ground.clock,
@@ -405,8 +408,31 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     )  # fmt: skip
     stack.push_async_callback(terminals.close)
     return _Talk(
-        providers, relay, grants, access, snapshots, sessions, agent_files, skills, hub, agents, sends, keyed, terminals
+        providers,
+        relay,
+        grants,
+        access,
+        snapshots,
+        sessions,
+        agent_files,
+        skills,
+        hub,
+        agents,
+        sends,
+        keyed,
+        responses,
+        terminals,
     )
+
+
+def _build_responses(ground: _Ground, stack: AsyncExitStack) -> Responses:
+    """What runs in the background ends first, then what settles it, then where it is written down."""
+    runs, settling = Tasks("responses"), Tasks("settling")
+    responses = Responses(clock=ground.clock, tasks=runs, settling=settling)
+    stack.push_async_callback(responses.close)
+    stack.push_async_callback(settling.close, grace=3.0)
+    stack.push_async_callback(runs.close, grace=3.0)
+    return responses
 
 
 def _build(
@@ -441,7 +467,8 @@ def _build(
         audit=ground.audit, metrics=ground.metrics, clock=ground.clock, starter_uid=starter, version=__version__,
         house=house, sandboxes=Sandboxes(sandbox=sandbox, audit=ground.audit),
         secrets=SecretKeeping(vault=ground.vault, audit=ground.audit),
-        packages=packages, access=talk.access, hub=talk.hub, sends=talk.sends, keyed=talk.keyed, engines=engines,
+        packages=packages, access=talk.access, hub=talk.hub, sends=talk.sends, keyed=talk.keyed,
+        responses=talk.responses, engines=engines,
         snapshots=SnapshotKeeping(snapshots=talk.snapshots, sandbox=sandbox, audit=ground.audit),
         disk=DiskUse(sandbox=sandbox, snapshots=talk.snapshots), host_names=options.names,
         backups=_backups(options, ground, talk, stack),

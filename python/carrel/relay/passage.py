@@ -266,6 +266,8 @@ class Passage:
             counts, outcome=outcome, provider_request_id=self.provider_request_id or None,
             tool_calls=seen.tool_calls, estimated=estimated,
         )  # fmt: skip
+        if self.fields.written is not None and outcome == "ok":
+            await self.fields.written()
 
 
 def _status_error(target: Target, head: Head, body: bytes, *, now: datetime) -> UpstreamError:

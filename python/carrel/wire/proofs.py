@@ -61,9 +61,14 @@ def seal(thinking: Thinking) -> str | None:
     return _SEAL + base64.b64encode(json.dumps(value).encode()).decode()
 
 
+def is_sealed(content: str) -> bool:
+    """Whether ``content`` is what `seal` makes."""
+    return content.startswith(_SEAL)
+
+
 def unseal(text: str, content: object) -> Thinking:
     """Reasoning ``text`` with the proof in ``content``; what another made is no proof here."""
-    if isinstance(content, str) and content.startswith(_SEAL):
+    if isinstance(content, str) and is_sealed(content):
         try:
             value = json.loads(base64.b64decode(content.removeprefix(_SEAL), validate=True))
             return Thinking(text, str(value["signature"]), str(value["redacted"]))

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from carrel.errors import InvalidRequest
 from carrel.wire.conversation import Block, Image, Message, Text, Thinking, ToolCall, ToolResult
-from carrel.wire.proofs import seal, unseal
+from carrel.wire.proofs import is_sealed, seal, unseal
 
 Json = Mapping[str, Any]
 _DATA_URL: Final = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/]+={0,2})")
@@ -125,6 +125,40 @@ def _reasoning(item: Json) -> Thinking:
         if isinstance(part, Mapping) and isinstance(part.get("text"), str)
     ]
     return unseal("\n\n".join(texts), item.get("encrypted_content"))
+
+
+def listed(items: Sequence[Json], response_id: str) -> list[dict[str, Any]]:
+    """The items that a response was asked with as a list of them shows them: each with an id, in its long form."""
+    prefixes = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
+    out: list[dict[str, Any]] = []
+    for number, item in enumerate(items):
+        kind = str(item.get("type", "message"))
+        item_id = f"{prefixes.get(kind, 'item')}_{response_id.removeprefix('resp_')}_{number}"
+        shown: dict[str, Any] = {"type": kind, "id": item_id}
+        shown |= {name: value for name, value in item.items() if value is not None}
+        if kind == "message":
+            said = "output_text" if item.get("role") == "assistant" else "input_text"
+            content = item.get("content")
+            whole = content if isinstance(content, list) else [{"type": said, "text": content}]
+            shown |= {"content": whole, "status": item.get("status") or "completed"}
+        out.append(shown)
+    return out
+
+
+def sent_again(items: Sequence[Json]) -> list[dict[str, Any]]:
+    """Items of earlier responses for the vendor of the dialect, who has kept none of them.
+
+    Reasoning goes with the vendor's own sealed content or not at all, and ids of items that nobody kept are left out.
+    """
+    out: list[dict[str, Any]] = []
+    for item in items:
+        sealed = item.get("encrypted_content")
+        if item.get("type") == "reasoning":
+            if isinstance(sealed, str) and not is_sealed(sealed):
+                out.append(dict(item))
+            continue
+        out.append({name: value for name, value in item.items() if name not in ("id", "status")})
+    return out
 
 
 def item_of(block: Block, item_id: str) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class ResponsesAsked:
                 f"`{name}` is not taken with an agent: what it may do is declared with it. Call a model for that.",
                 param=name,
             )
-        system, messages = conversation(request.items)
+        system, messages = conversation((*self.earlier, *request.items))
         if any(isinstance(b, ToolResult) and b.images for m in messages for b in m.content):
             raise InvalidRequest("An agent takes no images in a tool's result.", param="input")
         told = "\n\n".join([*filter(None, [request.instructions]), *system])
@@ -149,7 +149,7 @@ class ResponsesAsked:
             "parallel_tool_calls": request.parallel_tool_calls is not False,
             "previous_response_id": request.previous_response_id,
             "reasoning": {"effort": None, "summary": None, **(request.reasoning or {})},
-            "store": False, "temperature": request.temperature,
+            "store": request.store is not False, "temperature": request.temperature,
             "text": {"format": {"type": "text"}, **(request.text or {})},
             "tool_choice": request.tool_choice or "auto", "tools": tools, "top_p": request.top_p,
             "truncation": request.truncation or "disabled", "usage": None, "user": request.user,
@@ -164,9 +164,6 @@ class ResponsesAsked:
         return stream.final or {}
 
     def _refuse(self, who: str) -> None:
-        for name in ("previous_response_id", "background"):
-            if getattr(self.request, name):
-                raise InvalidRequest(f"`{name}` cannot be honoured by {who}; leave it out.", param=name)
         extra = dict(self.request.model_extra or {}) | {"truncation": self.request.truncation}
         for name, value in extra.items():
             if value not in _NEUTRAL.get(name, ()):

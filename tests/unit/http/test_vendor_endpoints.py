@@ -126,7 +126,7 @@ async def test_what_would_be_shared_by_all_who_use_the_operators_key_has_no_rout
     edge: Edge, client: aiohttp.ClientSession
 ) -> None:
     headers = bearer(token_of("acme"))
-    for path in ("/v1/files", "/v1/batches", "/v1/assistants", "/v1/messages/batches", "/v1/responses/resp_1/cancel"):
+    for path in ("/v1/files", "/v1/batches", "/v1/assistants", "/v1/messages/batches", "/v1/responses/resp_1/compact"):
         async with client.post(edge.url + path, json={}, headers=headers) as reply:
             assert reply.status in (404, 405), path
     async with client.get(edge.url + "/v1/responses/resp_1", headers=headers) as reply:

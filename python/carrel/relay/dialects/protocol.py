@@ -5,7 +5,7 @@ class's own, so that whoever passes a call on needs nothing beside its fields.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self
 
@@ -66,6 +66,8 @@ class CallFields(ABC):
     own_key_only: OwnKeyOnly | None = None
     batch: bool = False
     """Whether the caller takes an answer when the vendor has room for it."""
+    written: Callable[[], Awaitable[None]] | None = None
+    """Awaited when the call's row is written, before the caller sees the answer's end."""
 
     @classmethod
     @abstractmethod

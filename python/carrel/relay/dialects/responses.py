@@ -3,7 +3,7 @@ good for another: a conversation is sent whole, as it is to chat completions."""
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, Self
 
 from carrel.errors import InvalidRequest
@@ -33,6 +33,8 @@ class ResponsesFields(CallFields):
 
     left_out: tuple[int, ...] = ()
     """Tools by number that the vendor gets with the tenant's own key alone."""
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    """The response, once it is whole."""
 
     @classmethod
     def read(cls, body: bytes) -> Self:
@@ -40,7 +42,7 @@ class ResponsesFields(CallFields):
         model = model_in(value)
         if value.get("background"):
             raise InvalidRequest(
-                "`background` is not served: the answer would be made when nobody meters it.", param="background"
+                "`background` is not passed on: the answer would be made when nobody meters it.", param="background"
             )
         left_out = _left_out(value)
         own = _own_key_only(value, left_out)
@@ -61,10 +63,12 @@ class ResponsesFields(CallFields):
         return Outgoing(body, body, hides_usage=False)
 
     def observer(self, *, hide_usage: bool) -> StreamObserver:
-        return ResponsesObserver()
+        return ResponsesObserver(self.answers)
 
     def seen_in(self, body: bytes) -> Seen:
-        return _seen(record_in(body))
+        record = record_in(body)
+        self.answers.append(record)
+        return _seen(record)
 
     def seen_in_ends(self, front: bytes, back: bytes) -> Seen:
         usage = usage_in_ends(front, back)
@@ -88,15 +92,18 @@ class ResponsesObserver(StreamObserver):
         (b'"type": "error"', None),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, answers: list[dict[str, Any]]) -> None:
         super().__init__()
         self._calls = 0
+        self._answers = answers
 
     def _record(self, record: dict[str, Any], event: bytes) -> bytes:
         kind = record.get("type")
         if kind in _ENDS:
             response = record.get("response")
             self.seen = _seen(response if isinstance(response, dict) else {})
+            if isinstance(response, dict):
+                self._answers.append(response)
             self.seen.tool_calls = max(self.seen.tool_calls, self._calls)
             return self._hold(event)
         if kind == "error" or (kind is None and record.get("error")):

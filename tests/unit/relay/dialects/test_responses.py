@@ -110,7 +110,7 @@ def test_a_stream_is_counted_by_its_last_event_which_is_held(size: int, finish: 
         calls=(FakeCall("a", "{}"), FakeCall("b", "{}")), usage={"prompt": 100, "cached": 60},
     )  # fmt: skip
     data = b"".join(frames(script))
-    observer, out = ResponsesObserver(), b""
+    observer, out = ResponsesObserver([]), b""
     for at in range(0, len(data), size):
         out += observer.feed(data[at : at + size])
     assert out + observer.held == data
@@ -120,7 +120,7 @@ def test_a_stream_is_counted_by_its_last_event_which_is_held(size: int, finish: 
 
 
 def test_a_stream_that_breaks_off_has_no_counts() -> None:
-    observer = ResponsesObserver()
+    observer = ResponsesObserver([])
     for frame in frames(Script(calls=(FakeCall("a", "{}"),)))[:-1]:
         observer.feed(frame)
     assert (observer.seen.counts, observer.seen.tool_calls, observer.done) == (None, 1, False)
@@ -130,7 +130,7 @@ def test_a_stream_that_breaks_off_has_no_counts() -> None:
 def test_errors_in_a_stream_are_seen_in_either_shape() -> None:
     said = FIELDS.error_event("upstream_error", "It broke.")
     for frame in (responses_side.error_frame(Script()), b'data: {"error": {"message": "x"}}\n\n', said):
-        observer = ResponsesObserver()
+        observer = ResponsesObserver([])
         assert observer.feed(frame) == frame
         assert observer.seen.error
 
