@@ -30,12 +30,14 @@ THEIRS = {
     "tenant": "bravo", "session": "bravos-session", "token": "bravos-token", "agent": "bravos-agent",
     "sandbox": "sb_bravos", "secret": "bravos-secret", "snapshot": "bravos-snapshot",
     "response": "resp_bravos",
+    "request": "bravos-request",
     "terminal": "term_b0b0b0b0b0b0b0b0b0b0b0b0",
 }  # fmt: skip
 NOBODYS = {
     "tenant": "xxxxx", "session": "xxxxxx-session", "token": "xxxxxx-token", "agent": "xxxxxx-agent",
     "sandbox": "sb_xxxxxx", "secret": "xxxxxx-secret", "snapshot": "xxxxxx-snapshot",
     "response": "resp_xxxxxx",
+    "request": "xxxxxx-request",
     "terminal": "term_f0f0f0f0f0f0f0f0f0f0f0f0",
 }  # fmt: skip
 BODIES: dict[str, Any] = {
@@ -55,6 +57,8 @@ BODIES: dict[str, Any] = {
     "ClaimOrder": {"requestId": "{token}", "secret": "{token}"},
     "RollbackOrder": {"revision": "HEAD"},
     "PullOrder": {},
+    "TenantResize": {"plan": "pro"},
+    "QuotaDecision": {"decision": "refuse"},
     "ChatOrder": {"message": "hello", "session": "{session}", "agent": "{agent}"},
 }
 PATH_IDS = {
@@ -65,6 +69,7 @@ PATH_IDS = {
     "secret": "secret",
     "snapshot": "snapshot",
     "response": "response",
+    "request": "request",
 }
 MODEL_PATHS = (
     "/v1/messages",
