@@ -34,7 +34,7 @@ docs: $(VENV)/.dev ## Write the generated reference pages anew.
 
 lock: ## Resolve the dependencies anew and write both lock files (needs uv).
 	cd python && uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra build pyproject.toml -o requirements.lock
-	cd python && uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	cd python && uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra build --extra dev --extra traces -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean: ## Remove what make made (not the state directory).
 	rm -rf $(VENV) .cache

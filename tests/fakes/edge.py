@@ -25,6 +25,7 @@ from carrel.declare.gateway import ModelConfig, ProviderConfig
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError, Conflict, NotFound
 from carrel.events.hub import Hub
+from carrel.http.changes import Changes
 from carrel.http.rpc.keyed import Keyed
 from carrel.http.server import Server
 from carrel.http.services import Limits, Services
@@ -44,6 +45,7 @@ from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.dialects.protocol import CallFields
 from carrel.relay.response import Relayed
 from carrel.responses.service import Responses
+from carrel.store.control_once import ControlOnceStore
 from carrel.store.once import OnceStore
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
@@ -411,6 +413,8 @@ async def running_edge(
         "keyed": Keyed(store=once, clock=SystemClock(), tasks=tasks), "metrics": Metrics(),
         "clock": SystemClock(), "version": "1.2.3", **overrides,
     }  # fmt: skip
+    keys = ControlOnceStore(state)
+    fields = {"changes": Changes(keys=keys, clock=SystemClock(), tasks=tasks), **fields}
     async with running_engines(
         state, directory, SystemClock(), hub=hub, sends=sends, tokens=tokens, audit=fields["audit"]
     ) as engines:
@@ -425,6 +429,7 @@ async def running_edge(
             await tasks.close()
             await once.close()
             await responses.close()
+            await keys.close()
     for tenant in chosen:
         tenant.root.close()
 

@@ -45,6 +45,8 @@ BODIES: dict[str, Any] = {
     "TokenIssue": {"name": "{token}"},
     "TokenRotate": {"name": "{token}"},
     "QuotaUpdate": {"tokens_per_day": 1},
+    "TenantResize": {"plan": "pro"},
+    "QuotaDecision": {"decision": "approve"},
     "SandboxExec": {"argv": ["true"]},
     "SecretPut": {"value": "x"},
     "BackupOrder": {"to": "s3://bucket/{tenant}"},
@@ -57,8 +59,6 @@ BODIES: dict[str, Any] = {
     "ClaimOrder": {"requestId": "{token}", "secret": "{token}"},
     "RollbackOrder": {"revision": "HEAD"},
     "PullOrder": {},
-    "TenantResize": {"plan": "pro"},
-    "QuotaDecision": {"decision": "refuse"},
     "ChatOrder": {"message": "hello", "session": "{session}", "agent": "{agent}"},
 }
 PATH_IDS = {

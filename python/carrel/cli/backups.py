@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from carrel.cli import screen
-from carrel.cli.client import Client, ask, request, understand
+from carrel.cli.client import Client, ask, request, understand, whole
 from carrel.cli.failures import DONE, FAILED, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import order, tenant_path
@@ -65,7 +65,7 @@ def backup(
 def backups(tenant: TenantArgument, /, *, place: Place = None, target: Target = HERE) -> int:
     """List a tenant's backups, newest first."""
     query = {"place": place} if place is not None else None
-    document = request(target, "GET", tenant_path(tenant, "backups"), query=query)
+    document = whole(target, tenant_path(tenant, "backups"), "backups", query)
     if target.json:
         screen.show_json(document)
         return DONE

@@ -1,6 +1,7 @@
 """`carrel billing`: what a tenant's calls cost."""
 
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
@@ -16,6 +17,7 @@ from carrel.errors import InvalidRequest
 from carrel.policy.periods import parse_period
 from carrel.wire import billing, control
 
+_CLASSES: Final = ("input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning")
 RECOUNT_SECONDS: Final = 3600.0
 PeriodOption = Annotated[
     str, Parameter(help="`today`, `yesterday`, `current-month`, `last-month`, a date or `A..B`, in UTC.")
@@ -83,6 +85,27 @@ def invoice(tenant: TenantArgument, /, *, period: PeriodOption = "current-month"
     screen.say()
     screen.say(f"Total: ${made.total_usd}")
     return DONE
+
+
+def rates(*, target: Target = HERE) -> int:
+    """Show the rate card in force: US dollars per 1,000,000 tokens, and what they are multiplied by."""
+    document = request(target, "GET", "/v1/rate-card")
+    if target.json:
+        screen.show_json(document)
+        return DONE
+    told = understand(billing.RateCardView, document)
+    card = told.rate_card
+    rows = [(name, *(_rate(rates, column) for column in _CLASSES)) for name, rates in sorted(card.models.items())]
+    if card.otherwise is not None:
+        rows.append(("(any other)", *(_rate(card.otherwise, column) for column in _CLASSES)))
+    screen.table(("MODEL", *(column.upper() for column in _CLASSES)), rows)
+    screen.say(f"times {card.markup}, with a tenant's own key times {card.byo_markup}; rate card {told.hash[:12]}")
+    return DONE
+
+
+def _rate(rates: Mapping[str, object], column: str) -> str | None:
+    value = rates.get(column)
+    return None if value is None else str(value)
 
 
 def verify(tenant: TenantArgument, /, *, target: Target = HERE) -> int:

@@ -61,20 +61,26 @@ def request_text(target: Target, path: str, query: Mapping[str, str] | None = No
     return ask(work())
 
 
-def listed(target: Target, path: str, model: type[M], of: str, query: Mapping[str, str] | None = None) -> list[Any]:
-    """All entries of the list at ``path``, page after page; ``of`` is the field of ``model`` that has them."""
+def whole(target: Target, path: str, of: str, query: Mapping[str, str] | None = None) -> Any:
+    """The list at ``path``, page after page, as one answer; ``of`` is the field that has the entries."""
 
-    async def work() -> list[Any]:
-        found: list[Any] = []
+    async def work() -> Any:
+        document: Any = None
         cursor: dict[str, str] = {}
         async with Client(target) as client, told_when_slow():
             while True:
-                page = understand(model, await client.get(path, {**(query or {}), "limit": MOST_AT_ONCE, **cursor}))
-                found += getattr(page, of)
-                after: str | None = getattr(page, "next", None)
+                page = await client.get(path, {**(query or {}), "limit": MOST_AT_ONCE, **cursor})
+                if not isinstance(page, dict) or not isinstance(page.get(of), list):
+                    return page
+                if document is None:
+                    document = page
+                else:
+                    document[of] += page[of]
+                after = page.pop("next", None)
+                document.pop("next", None)
                 if after is None:
-                    return found
-                cursor = {"cursor": after}
+                    return document
+                cursor = {"cursor": str(after)}
 
     return ask(work())
 

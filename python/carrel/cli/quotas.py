@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from cyclopts import Parameter
 
 from carrel.cli import screen
-from carrel.cli.client import listed, request, understand
+from carrel.cli.client import request, understand, whole
 from carrel.cli.failures import DONE, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import NONE, order, size, tenant_path
@@ -102,10 +102,11 @@ def requests(
 ) -> int:
     """List what tenants ask for beyond their quotas, the newest first."""
     path = "/v1/quota-requests" if tenant is None else tenant_path(tenant, "quota", "requests")
-    found = listed(target, path, quotas.QuotaRequestList, "requests")
+    document = whole(target, path, "requests")
     if target.json:
-        screen.show_json({"requests": [one.model_dump(mode="json") for one in found]})
+        screen.show_json(document)
         return DONE
+    found = understand(quotas.QuotaRequestList, document).requests
     if not found:
         screen.note("Nobody has asked for anything.")
         return DONE

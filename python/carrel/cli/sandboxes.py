@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from carrel.cli import screen
-from carrel.cli.client import path_of, request, understand
+from carrel.cli.client import path_of, request, understand, whole
 from carrel.cli.failures import DONE, FAILED, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import order, tenant_path
@@ -22,7 +22,7 @@ def list_(
     target: Target = HERE,
 ) -> int:
     """List the sandboxes that are kept and run now."""
-    document = request(target, "GET", path_of("sandboxes"), query={"tenant": tenant} if tenant is not None else None)
+    document = whole(target, path_of("sandboxes"), "sandboxes", {"tenant": tenant} if tenant is not None else None)
     if target.json:
         screen.show_json(document)
         return DONE

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from carrel.cli import screen
-from carrel.cli.client import request, understand
+from carrel.cli.client import request, understand, whole
 from carrel.cli.failures import DONE, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import order, tenant_path
@@ -25,7 +25,7 @@ FromFile = Annotated[
 
 def list_(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
     """List a tenant's secrets. Their values are shown nowhere."""
-    document = request(target, "GET", tenant_path(tenant, "secrets"))
+    document = whole(target, tenant_path(tenant, "secrets"), "secrets")
     if target.json:
         screen.show_json(document)
         return DONE

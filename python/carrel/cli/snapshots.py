@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from carrel.cli import screen
-from carrel.cli.client import request, understand
+from carrel.cli.client import request, understand, whole
 from carrel.cli.failures import DONE, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import order, tenant_path
@@ -55,7 +55,7 @@ def snapshots(
         else:
             screen.say(f"{remove} is no more.")
         return DONE
-    document = request(target, "GET", tenant_path(tenant, "snapshots"))
+    document = whole(target, tenant_path(tenant, "snapshots"), "snapshots")
     if target.json:
         screen.show_json(document)
         return DONE
@@ -86,7 +86,7 @@ def rollback(
     if sum(one is not None for one in (snapshot_id, session, member)) > 1:
         raise WrongUsage("Name a snapshot, a session or a member: one of them says which workspace it is.")
     if snapshot_id is None:
-        listed = understand(control.SnapshotList, request(target, "GET", tenant_path(tenant, "snapshots")))
+        listed = understand(control.SnapshotList, whole(target, tenant_path(tenant, "snapshots"), "snapshots"))
         place = f"sandbox.d/session-{session}" if session is not None else "sandbox"
         place = f"sandbox.d/member-{member}" if member is not None else place
         own = [one for one in listed.snapshots if one.workspace == place]

@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from carrel.cli import screen
-from carrel.cli.client import request, understand
+from carrel.cli.client import request, understand, whole
 from carrel.cli.failures import DONE, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import NONE, order, size, tenant_path
@@ -48,7 +48,7 @@ def _commit(made: control.TenantCreated | control.TenantRemoved) -> str:
 
 def list_(*, target: Target = HERE) -> int:
     """List the tenants."""
-    document = request(target, "GET", "/v1/tenants")
+    document = whole(target, "/v1/tenants", "tenants")
     if target.json:
         screen.show_json(document)
         return DONE

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from carrel.cli import screen
-from carrel.cli.client import request, understand
+from carrel.cli.client import request, understand, whole
 from carrel.cli.failures import DONE, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import order, tenant_path
@@ -22,7 +22,7 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 def show_prefixes(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
     """List a tenant's tokens by name and prefix. The tokens themselves are kept nowhere."""
-    document = request(target, "GET", tenant_path(tenant, "tokens"))
+    document = whole(target, tenant_path(tenant, "tokens"), "tokens")
     if target.json:
         screen.show_json(document)
         return DONE

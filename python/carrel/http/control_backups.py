@@ -7,6 +7,7 @@ from aiohttp import web
 from carrel.errors import NotFound
 from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
+from carrel.http.pages import PAGING, page
 from carrel.http.routes import Query, Route
 from carrel.http.services import BackupKeeping
 from carrel.wire import backups
@@ -22,7 +23,8 @@ async def back_up(exchange: Exchange) -> web.StreamResponse:
 async def list_backups(exchange: Exchange) -> web.StreamResponse:
     """A tenant's backups."""
     place = exchange.request.query.get("place")
-    return reply(await _keeping(exchange).list(exchange.subject(), place, local=exchange.control))
+    found = await _keeping(exchange).list(exchange.subject(), place, local=exchange.control)
+    return page(exchange, found, "backups", lambda one: (one.at.isoformat(), one.id), newest_first=True)
 
 
 async def running(exchange: Exchange) -> web.StreamResponse:
@@ -65,11 +67,13 @@ def _keeping(exchange: Exchange) -> BackupKeeping:
     return exchange.services.backups
 
 
+_PLACE: Final = Query("place", "Where they are; default: as declared.")
+
 ROUTES: Final = (
     Route("POST", "/v1/tenants/{id}/backups", back_up, "operator-write", "Back a tenant up now.",
           body=backups.BackupOrder, result=backups.BackupView, status=201),
     Route("GET", "/v1/tenants/{id}/backups", list_backups, "operator-read", "A tenant's backups, newest first.",
-          result=backups.BackupList, query=(Query("place", "Where they are; default: as declared."),)),
+          result=backups.BackupList, query=(_PLACE, *PAGING)),
     Route("GET", "/v1/tenants/{id}/backups/running", running, "operator-read", "How far a backup or a restore is.",
           result=backups.JobView),
     Route("POST", "/v1/tenants/{id}/backups/verify", verify, "operator-write", "Read a backup back, all of it.",

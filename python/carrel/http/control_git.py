@@ -7,24 +7,34 @@ from aiohttp import web
 from carrel.errors import InvalidRequest, NotFound
 from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
+from carrel.http.pages import PAGING, limit_in
 from carrel.http.routes import Query, Route
 from carrel.http.services import Git, History
 from carrel.http.slices import document
 from carrel.ids import parse_tenant_id
 from carrel.wire import revisions
 
-MAX_COMMITS: Final = 1000
+MAX_COMMITS: Final = 10_000
+"""So far back commits are listed."""
 MAX_HOOK_BYTES: Final = 1 << 20
 
 
 async def show_history(exchange: Exchange) -> web.StreamResponse:
     """The commits that made what is declared."""
     query = exchange.request.query
-    text, tenant = query.get("limit", "50"), query.get("tenant")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_COMMITS):
-        raise InvalidRequest(f"`limit` is 1 to {MAX_COMMITS}.", param="limit")
+    tenant, after, limit = query.get("tenant"), query.get("cursor"), limit_in(exchange)
     named = parse_tenant_id(tenant) if tenant is not None else None
-    return reply(await _history(exchange).list(named, limit=int(text)))
+    if after is None:
+        found = await _history(exchange).list(named, limit=limit + 1)
+        commits = found.commits
+    else:
+        found = await _history(exchange).list(named, limit=MAX_COMMITS)
+        names = [one.revision for one in found.commits]
+        if after not in names:
+            raise InvalidRequest("That cursor is none of ours: leave it out to begin anew.", param="cursor")
+        commits = found.commits[names.index(after) + 1 :]
+    more = commits[limit - 1].revision if len(commits) > limit else None
+    return reply(found.model_copy(update={"commits": commits[:limit], "next": more}))
 
 
 async def show_diff(exchange: Exchange) -> web.StreamResponse:
@@ -74,7 +84,7 @@ def _git(exchange: Exchange) -> Git:
 
 _LISTED: Final = (
     Query("tenant", "Commits that changed this tenant alone."),
-    Query("limit", f"1 to {MAX_COMMITS}; 50 by default.", r"^[0-9]{1,4}$"),
+    *PAGING,
 )
 _COMPARED: Final = (
     Query("old", "The revision to look from."),

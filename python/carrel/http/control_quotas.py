@@ -8,9 +8,8 @@ from aiohttp import web
 from carrel.errors import NotFound
 from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
-from carrel.http.pages import PAGING, page_of
+from carrel.http.pages import PAGING, page
 from carrel.http.routes import Route
-from carrel.http.rpc.paging import paged
 from carrel.http.rpc.tenants import disk_states, quota_line
 from carrel.http.services import QuotaRequests
 from carrel.wire import control, quotas
@@ -53,9 +52,8 @@ async def decide_request(exchange: Exchange) -> web.StreamResponse:
 
 
 def _page(exchange: Exchange, found: Sequence[quotas.QuotaRequestView]) -> web.Response:
-    place = page_of(exchange)
-    taken, after = paged(found, lambda one: (one.asked.isoformat(), one.id), place, newest_first=True)
-    return reply(quotas.QuotaRequestList(requests=tuple(taken), next=after))
+    whole = quotas.QuotaRequestList(requests=tuple(found))
+    return page(exchange, whole, "requests", lambda one: (one.asked.isoformat(), one.id), newest_first=True)
 
 
 def _kept(exchange: Exchange) -> QuotaRequests:
@@ -67,11 +65,11 @@ def _kept(exchange: Exchange) -> QuotaRequests:
 ROUTES: Final = (
     Route("GET", "/v1/tenants/{id}/quota", show_quota, "reader", "Quotas in use.", result=control.QuotaView),
     Route("PATCH", "/v1/tenants/{id}/quota", update_quota, "operator-write", "Set hard limits.",
-          body=control.QuotaUpdate, result=control.TenantView),
+          body=control.QuotaUpdate, result=control.TenantView, declares=True),
     Route("GET", "/v1/quota-requests", list_requests, "operator-read", "What tenants ask for.",
           result=quotas.QuotaRequestList, query=PAGING),
     Route("GET", "/v1/tenants/{id}/quota/requests", list_requests_of, "reader", "What a tenant asks for.",
           result=quotas.QuotaRequestList, query=PAGING),
     Route("POST", "/v1/tenants/{id}/quota/requests/{request}/decision", decide_request, "operator-write",
-          "Approve or reject.", body=quotas.QuotaDecision, result=quotas.QuotaRequestView),
+          "Approve or reject.", body=quotas.QuotaDecision, result=quotas.QuotaRequestView, declares=True),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from aiohttp import web
 from carrel.errors import NotFound
 from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
+from carrel.http.pages import PAGING, page
 from carrel.http.routes import Query, Route
 from carrel.http.services import Sandboxes
 from carrel.wire import control
@@ -15,7 +16,8 @@ from carrel.wire import control
 async def list_sandboxes(exchange: Exchange) -> web.StreamResponse:
     """Those that run, of one tenant or of all."""
     tenant = exchange.request.query.get("tenant")
-    return reply(_rooms(exchange).list(None if tenant is None else exchange.named(tenant).id))
+    found = _rooms(exchange).list(None if tenant is None else exchange.named(tenant).id)
+    return page(exchange, found, "sandboxes", lambda one: (one.started.isoformat(), one.id))
 
 
 async def show_log(exchange: Exchange) -> web.StreamResponse:
@@ -47,7 +49,7 @@ def _rooms(exchange: Exchange) -> Sandboxes:
     return exchange.services.sandboxes
 
 
-_OF_ONE: Final = (Query("tenant", "Those of this tenant alone."),)
+_OF_ONE: Final = (Query("tenant", "Those of this tenant alone."), *PAGING)
 
 ROUTES: Final = (
     Route("GET", "/v1/sandboxes", list_sandboxes, "operator-read", "Kept sandboxes.", result=control.SandboxList,

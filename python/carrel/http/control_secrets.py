@@ -7,6 +7,7 @@ from aiohttp import web
 from carrel.errors import NotFound
 from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
+from carrel.http.pages import PAGING, page
 from carrel.http.routes import Route
 from carrel.http.services import SecretKeeping
 from carrel.wire import control
@@ -14,7 +15,7 @@ from carrel.wire import control
 
 async def list_secrets(exchange: Exchange) -> web.StreamResponse:
     """A tenant's secrets, by name."""
-    return reply(await _keeping(exchange).list(exchange.subject()))
+    return page(exchange, await _keeping(exchange).list(exchange.subject()), "secrets", lambda one: (one.name,))
 
 
 async def put_secret(exchange: Exchange) -> web.StreamResponse:
@@ -49,7 +50,7 @@ def _keeping(exchange: Exchange) -> SecretKeeping:
 
 ROUTES: Final = (
     Route("GET", "/v1/tenants/{id}/secrets", list_secrets, "operator-read", "A tenant's secrets, by name.",
-          result=control.SecretList),
+          result=control.SecretList, query=PAGING),
     Route("PUT", "/v1/tenants/{id}/secrets/{secret}", put_secret, "operator-write", "Keep a secret's value.",
           body=control.SecretPut, result=control.SecretView),
     Route("DELETE", "/v1/tenants/{id}/secrets/{secret}", remove_secret, "operator-write", "Forget a secret.",

@@ -7,6 +7,7 @@ from aiohttp import web
 from carrel.errors import NotFound
 from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
+from carrel.http.pages import PAGING, page
 from carrel.http.routes import Route
 from carrel.http.services import SnapshotKeeping
 from carrel.wire import control
@@ -14,7 +15,8 @@ from carrel.wire import control
 
 async def list_snapshots(exchange: Exchange) -> web.StreamResponse:
     """A tenant's snapshots."""
-    return reply(await _keeping(exchange).list(exchange.subject()))
+    found = await _keeping(exchange).list(exchange.subject())
+    return page(exchange, found, "snapshots", lambda one: (one.made.isoformat(), one.id))
 
 
 async def make_snapshot(exchange: Exchange) -> web.StreamResponse:
@@ -49,7 +51,7 @@ def _keeping(exchange: Exchange) -> SnapshotKeeping:
 
 ROUTES: Final = (
     Route("GET", "/v1/tenants/{id}/snapshots", list_snapshots, "operator-read", "Snapshots of workspaces.",
-          result=control.SnapshotList),
+          result=control.SnapshotList, query=PAGING),
     Route("POST", "/v1/tenants/{id}/snapshots", make_snapshot, "operator-write", "Copy a workspace.",
           body=control.SnapshotOrder, result=control.SnapshotView, status=201),
     Route("POST", "/v1/tenants/{id}/snapshots/{snapshot}/rollback", roll_back, "operator-write",

@@ -7,20 +7,23 @@ from pydantic import BaseModel
 
 from carrel.errors import InvalidRequest
 from carrel.http.exchange import Exchange
+from carrel.http.pages import PAGING, page
 from carrel.http.routes import Query, Route
 from carrel.http.rpc_endpoint import answer
-from carrel.http.slices import document
 from carrel.wire import control
 
 
 def reply(model: BaseModel, *, status: int = 200) -> web.Response:
     """``model`` as JSON."""
-    return web.Response(text=model.model_dump_json(), content_type="application/json", status=status)
+    response = web.Response(text=model.model_dump_json(), content_type="application/json", status=status)
+    if isinstance(model, control.TenantView):
+        response.headers["ETag"] = f'"{model.revision}"'
+    return response
 
 
 async def list_tenants(exchange: Exchange) -> web.StreamResponse:
     """All tenants."""
-    return await document({"tenants": (await exchange.services.administration.list()).tenants})
+    return page(exchange, await exchange.services.administration.list(), "tenants", lambda one: (one.id,))
 
 
 async def show_tenant(exchange: Exchange) -> web.StreamResponse:
@@ -56,7 +59,8 @@ async def resume_tenant(exchange: Exchange) -> web.StreamResponse:
 
 async def list_tokens(exchange: Exchange) -> web.StreamResponse:
     """A tenant's tokens, by prefix."""
-    return reply(await exchange.services.administration.tokens(exchange.subject().id))
+    kept = await exchange.services.administration.tokens(exchange.subject().id)
+    return page(exchange, kept, "tokens", lambda one: (one.name, one.source))
 
 
 async def issue_token(exchange: Exchange) -> web.StreamResponse:
@@ -108,24 +112,25 @@ _PURGE: Final = Query("purge", "`true` deletes the data now, after a final backu
 _MEMBER: Final = Query("member", "The person of the tenant's `members` to act as.")
 
 ROUTES: Final = (
-    Route("GET", "/v1/tenants", list_tenants, "operator-read", "All tenants.", result=control.TenantList),
+    Route("GET", "/v1/tenants", list_tenants, "operator-read", "All tenants.", result=control.TenantList,
+          query=PAGING),
     Route("POST", "/v1/tenants", create_tenant, "operator-write", "Declare a tenant.",
-          body=control.TenantCreate, result=control.TenantCreated, status=201),
+          body=control.TenantCreate, result=control.TenantCreated, status=201, secret=True),
     Route("GET", "/v1/tenants/{id}", show_tenant, "operator-read", "One tenant.", result=control.TenantView),
     Route("DELETE", "/v1/tenants/{id}", remove_tenant, "operator-write", "Take a tenant's declaration away.",
-          result=control.TenantRemoved, query=(_PURGE,)),
+          result=control.TenantRemoved, query=(_PURGE,), declares=True),
     Route("POST", "/v1/tenants/{id}/suspend", suspend_tenant, "operator-write", "Suspend a tenant.",
-          result=control.TenantView),
+          result=control.TenantView, declares=True),
     Route("POST", "/v1/tenants/{id}/resume", resume_tenant, "operator-write", "Resume a tenant.",
-          result=control.TenantView),
+          result=control.TenantView, declares=True),
     Route("POST", "/v1/tenants/{id}/resize", resize_tenant, "operator-write", "Another plan, or another size.",
-          body=control.TenantResize, result=control.TenantView),
+          body=control.TenantResize, result=control.TenantView, declares=True),
     Route("GET", "/v1/tenants/{id}/tokens", list_tokens, "operator-read", "A tenant's tokens, by prefix.",
-          result=control.TokenList),
+          result=control.TokenList, query=PAGING),
     Route("POST", "/v1/tenants/{id}/tokens", issue_token, "operator-write", "Issue a token, shown once.",
-          body=control.TokenIssue, result=control.TokenIssued, status=201),
+          body=control.TokenIssue, result=control.TokenIssued, status=201, secret=True),
     Route("POST", "/v1/tenants/{id}/tokens/rotate", rotate_token, "operator-write", "Replace a token.",
-          body=control.TokenRotate, result=control.TokenIssued),
+          body=control.TokenRotate, result=control.TokenIssued, secret=True),
     Route("DELETE", "/v1/tenants/{id}/tokens/{name}", revoke_token, "operator-write", "Revoke a token.", status=204),
     Route("POST", "/v1/tenants/{id}/rpc", tenant_rpc, "operator-write", "JSON-RPC as that tenant.",
           dialect="jsonrpc", query=(_MEMBER,)),

@@ -49,6 +49,8 @@ STATUS: Final[Mapping[str, int]] = {
     "conflict": 409,
     "branch_moved": 409,
     "idempotency_key_reused": 409,
+    "precondition_failed": 412,
+    "outcome_unknown": 409,
     "document_unreadable": 503,
     "node_failed": 502,
     "node_timeout": 504,

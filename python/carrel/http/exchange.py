@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 
 from carrel.declare.problems import nearest
-from carrel.errors import CarrelError, NotFound, Unavailable
+from carrel.errors import CarrelError, NotFound, TooLarge, Unavailable
 from carrel.http.auth import (
     Authenticator,
     Caller,
@@ -52,6 +52,7 @@ class Exchange:
     caller: Caller | None = None
     tenant_id: TenantId | None = None
     _snapshot: Snapshot | None = None
+    _body: bytes | None = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -103,6 +104,10 @@ class Exchange:
         """The tenant that the path names; raises NotFound, the same for what is no id at all."""
         return self.named(self.request.match_info["id"])
 
+    def latest_subject(self) -> Tenant:
+        """The tenant that the path names as it is by now, whatever this request has seen before; raises NotFound."""
+        return self.services.directory.current.tenant(self.subject().id)
+
     def named(self, text: str) -> Tenant:
         """The tenant that is called ``text``, whom the request is about; raises NotFound."""
         try:
@@ -149,7 +154,11 @@ class Exchange:
     async def body(self, *, limit: int | None = None) -> bytes:
         """The body within ``limit`` bytes, the control plane's limit by default."""
         ceiling = self.limits.control_body_bytes if limit is None else limit
-        return await read_body(self.request, limit=ceiling, limits=self.limits)
+        if self._body is None:
+            self._body = await read_body(self.request, limit=ceiling, limits=self.limits)
+        elif len(self._body) > ceiling:
+            raise TooLarge(f"The body is larger than {ceiling} bytes.")
+        return self._body
 
     async def model(self, kind: type[M], *, limit: int | None = None) -> M:
         """The body as ``kind``."""

@@ -92,11 +92,29 @@ def _operation(row: Route, names: Any) -> dict[str, Any]:
     for query in row.query:
         shape = {"type": "string", **({"pattern": query.pattern} if query.pattern else {})}
         parameters.append({"name": query.name, "in": "query", "description": query.description, "schema": shape})
+    parameters += _conditions(row, answer)
     if parameters:
         operation["parameters"] = parameters
     if row.body is not None:
         operation["requestBody"] = {"content": {"application/json": {"schema": names[row.body, "validation"]}}}
     return operation
+
+
+def _conditions(row: Route, answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The headers of the control plane: ETags with what they condition, and idempotency keys."""
+    if not row.is_control:
+        return []
+    text = {"type": "string"}
+    if row.method == "GET":
+        answer["headers"] = {"ETag": {"description": "Names this state of it.", "schema": text}}
+        about = "Answer 304 where the ETag is still this one."
+        return [{"name": "If-None-Match", "in": "header", "description": about, "schema": text}]
+    about = "1 to 128 characters: repeated within a day, the change is not made again, and its answer is the same."
+    found = [{"name": "Idempotency-Key", "in": "header", "description": about, "schema": {**text, "maxLength": 128}}]
+    if "{id}" in row.path:
+        about = "The tenant's ETag, as GET /v1/tenants/{id} gave it: refuse with 412 where it is another by now."
+        found.append({"name": "If-Match", "in": "header", "description": about, "schema": text})
+    return found
 
 
 def _security(row: Route) -> list[dict[str, list[str]]]:

@@ -45,6 +45,14 @@ root, the gateway's own user or who started it calls. `GET /openapi.json` descri
 - **Errors**: RFC 9457 problems, but for the OpenAI endpoints (`{"error": {...}}`), `/v1/messages` (Anthropic's
   `{"type": "error", ...}`) and `/rpc` (a JSON-RPC error).
   `code` is what programs should act upon. Over a quota is 429 with `Retry-After` and `reset_at`.
+- **Lists** of the control plane come in pages: `limit` (1 to 1000, 100 by default), and `next` of the answer as
+  `cursor` of the next request. While a list changes nothing is left out or told twice.
+- **ETags**: each GET of the control plane has one, and answers 304 to an `If-None-Match` that names it. That of a
+  tenant is its revision: a change of the tenant with `If-Match` is refused with 412 where it is another by then.
+- **Idempotency-Key** (1 to 128 characters) on any change of the control plane: asked again within a day, it is not
+  made again and its answer is the same, with `Idempotent-Replayed: true`. One that shows a token answers 409 the
+  second time; one that a gateway died in the middle of, 409 `outcome_unknown`.
+- **Soft quotas** that the tenant has passed are named in `X-Quota-Warning` of each answer to it.
 - **Agents** (`agent:<name>` at `/v1/chat/completions`, `/v1/messages` and `/v1/responses`; also `openclaw`,
   `openclaw/default`, `openclaw/<name>`, `openclaw:<name>`): the session is the one in `X-Carrel-Session`, else one that
   belongs to the agent and `user` (`metadata.user_id` in messages), else new; it is named in the answer's

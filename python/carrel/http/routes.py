@@ -7,6 +7,7 @@ from typing import Final, Literal
 from aiohttp import web
 from pydantic import BaseModel
 
+from carrel.http.changes import with_etag
 from carrel.http.errors import Dialect
 from carrel.http.exchange import Exchange
 
@@ -46,6 +47,16 @@ class Route:
     status: int = 200
     media: str = "application/json"
     by_version: bool = False
+    secret: bool = False
+    """Its answer holds what is shown once: it is kept under no idempotency key."""
+    declares: bool = False
+    """It changes what is declared of the tenant in its path: one such change at a time."""
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is one of the control plane, with ETags and idempotency keys."""
+        plain = self.dialect == "problem" and self.media == "application/json"
+        return plain and self.access in ("operator-read", "operator-write", "reader")
 
     def dialect_for(self, headers: Mapping[str, str]) -> Dialect:
         """The dialect of an answer to a request with ``headers``."""
@@ -62,8 +73,16 @@ class Endpoint:
         exchange = request[EXCHANGE]
         exchange.route = self.route.path
         exchange.dialect = self.route.dialect_for(request.headers)
-        admit(exchange, self.route.access)
-        return await self.route.handler(exchange)
+        route = self.route
+        admit(exchange, route.access)
+        if not route.is_control:
+            return await route.handler(exchange)
+        if route.method == "GET":
+            return with_etag(exchange, await route.handler(exchange))
+        changes = exchange.services.changes
+        if changes is None:
+            return await route.handler(exchange)
+        return await changes.make(exchange, route.handler, secret=route.secret, declares=route.declares)
 
 
 def admit(exchange: Exchange, access: Access) -> None:

@@ -1,6 +1,6 @@
 """What the edges need of the house, as small protocols that the composition root satisfies."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -383,6 +383,16 @@ class Audit(Protocol):
         ...
 
 
+class Changes(Protocol):
+    """Makes changes of the control plane once for each idempotency key, and on condition."""
+
+    async def make(
+        self, exchange: Any, handler: Callable[[Any], Awaitable[web.StreamResponse]], *, secret: bool, declares: bool
+    ) -> web.StreamResponse:
+        """The answer; see `http.changes`."""
+        ...
+
+
 class Keyed(Protocol):
     """Does what a call asks for once for each idempotency key."""
 
@@ -450,6 +460,7 @@ class Services:
     disk: DiskUse | None = None
     keyed: Keyed | None = None
     responses: Responses | None = None
+    changes: Changes | None = None
     quota_requests: QuotaRequests | None = None
     engines: Engines | None = None
     history: History | None = None

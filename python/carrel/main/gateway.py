@@ -33,6 +33,7 @@ from carrel.errors import CarrelError, Conflict
 from carrel.events.hub import Hub
 from carrel.gitops.history import History
 from carrel.grants.service import Grants
+from carrel.http.changes import Changes
 from carrel.http.model_hosts import ModelHosts
 from carrel.http.rpc.keyed import Keyed
 from carrel.http.server import Server
@@ -79,6 +80,7 @@ from carrel.sandbox.runner import BwrapSandbox
 from carrel.sandbox.snapshots import Snapshots
 from carrel.secrets import SecretStore
 from carrel.skills.service import Skills
+from carrel.store.control_once import ControlOnceStore
 from carrel.store.once import OnceStore
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics, configure_logging
@@ -474,6 +476,7 @@ def _build(
         backups=_backups(options, ground, talk, stack),
         history=History(past=ground.declared.place, reconciler=ground.reconciler, audit=ground.audit),
         git=ground.declared.service,
+        changes=_changes(options, ground, stack),
         quota_requests=QuotaRequests(
             clock=ground.clock, audit=ground.audit, declares=administration, hub=talk.hub
         ),
@@ -481,6 +484,12 @@ def _build(
     server = Server(services)
     stack.push_async_callback(server.stop, options.drain_seconds)
     return _Rooms(server, administration, sandbox, house, talk.terminals)
+
+
+def _changes(options: GatewayOptions, ground: _Ground, stack: AsyncExitStack) -> Changes:
+    keys = ControlOnceStore(options.state_dir)
+    stack.push_async_callback(keys.close)
+    return Changes(keys=keys, clock=ground.clock, tasks=_tasks("changes", stack))
 
 
 def _backups(options: GatewayOptions, ground: _Ground, talk: _Talk, stack: AsyncExitStack) -> BackupKeeping:

@@ -8,7 +8,7 @@ one among them), ``tokens_cached`` is prompt tokens read from one, ``tokens_out`
 import csv
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Final
@@ -71,15 +71,15 @@ def rows_of(tenant: TenantId, sums: Mapping[tuple[date, str], Sums]) -> list[Rep
 
 def split_rows(tenant: TenantId, sums: Mapping[tuple[date, str, str], Sums]) -> list[ReportRow]:
     """The report's rows, by day, model and one thing more."""
-    return [replace(_row(tenant, day, model, total), key=key) for (day, model, key), total in sorted(sums.items())]
+    return [_row(tenant, day, model, total, key) for (day, model, key), total in sorted(sums.items())]
 
 
-def _row(tenant: TenantId, day: date, model: str, total: Sums) -> ReportRow:
+def _row(tenant: TenantId, day: date, model: str, total: Sums, key: str | None = None) -> ReportRow:
     return ReportRow(
         day, tenant, model,
         tokens_in=total.counts.input + total.counts.cache_write, tokens_out=total.counts.output,
         tokens_cached=total.counts.cache_read, reasoning_tokens=total.counts.reasoning,
-        tool_calls=total.tool_calls, cost_usd=total.cost,
+        tool_calls=total.tool_calls, cost_usd=total.cost, key=key,
     )  # fmt: skip
 
 

@@ -143,7 +143,13 @@ def by_day(connection: apsw.Connection, period: Period) -> dict[tuple[date, str]
 def by_split(connection: apsw.Connection, period: Period, split: Split) -> dict[tuple[date, str, str], Sums]:
     """The sums of each day, model and agent, session, member or kind of key of ``period``."""
     if split == "session":
-        return _grouped(connection, period, "session_id", "session_rollups")
+        # There is a row for each already: nothing has to be added up.
+        with translated():
+            found: list[Any] = connection.execute(
+                f"SELECT {SESSION_KEY}, {_SUMS} FROM session_rollups WHERE date BETWEEN ? AND ?",  # noqa: S608 - constants
+                _days(period),
+            ).fetchall()
+        return {(date.fromisoformat(day), model, of): read_sums(rest) for day, model, of, *rest in found}
     return _grouped(connection, period, _KEYS[split], "rollups")
 
 

@@ -34,39 +34,28 @@ class OnceStore:
     """The keys of all tenants."""
 
     def __init__(self) -> None:
-        self._databases = TenantDatabases(directory="usage", name="once.sqlite", schema=_upgrade)
+        self._databases = TenantDatabases(directory="usage", name="once.sqlite", schema=upgrade)
 
     async def begin(self, tenant: Tenant, key: str, digest: str, *, now: datetime) -> Once:
         """Note that the call ``digest`` begins under ``key``; raises KeyReused, RateLimited."""
-        whose = tenant.member or ""
-        return await self._databases.run(tenant, _begin(whose, key, digest, now))
+        return await self._databases.run(tenant, begun(tenant.member or "", key, digest, now))
 
     async def finish(self, tenant: Tenant, key: str, answer: str) -> None:
         """Keep the answer to the call that began under ``key``."""
-        row = (answer, tenant.member or "", key)
-
-        def work(connection: apsw.Connection) -> None:
-            with transaction(connection):
-                connection.execute("UPDATE once SET answer = ? WHERE member = ? AND key = ?", row)
-
-        await self._databases.run(tenant, work)
+        await self._databases.run(tenant, answered(tenant.member or "", key, answer))
 
     async def forget(self, tenant: Tenant, key: str) -> None:
         """Forget ``key``: the call was refused, and may be tried again."""
-        row = (tenant.member or "", key)
-
-        def work(connection: apsw.Connection) -> None:
-            with transaction(connection):
-                connection.execute("DELETE FROM once WHERE member = ? AND key = ?", row)
-
-        await self._databases.run(tenant, work)
+        await self._databases.run(tenant, forgotten(tenant.member or "", key))
 
     async def close(self) -> None:
         """Close the databases."""
         await self._databases.close()
 
 
-def _begin(whose: str, key: str, digest: str, now: datetime) -> Callable[[apsw.Connection], Once]:
+def begun(whose: str, key: str, digest: str, now: datetime) -> Callable[[apsw.Connection], Once]:
+    """What notes that a call begins, and says how its key stands."""
+
     def work(connection: apsw.Connection) -> Once:
         with transaction(connection):
             connection.execute("DELETE FROM once WHERE began < ?", (int((now - KEPT).timestamp()),))
@@ -87,7 +76,28 @@ def _begin(whose: str, key: str, digest: str, now: datetime) -> Callable[[apsw.C
     return work
 
 
-def _upgrade(connection: apsw.Connection) -> None:
+def answered(whose: str, key: str, answer: str) -> Callable[[apsw.Connection], None]:
+    """What keeps an answer."""
+
+    def work(connection: apsw.Connection) -> None:
+        with transaction(connection):
+            connection.execute("UPDATE once SET answer = ? WHERE member = ? AND key = ?", (answer, whose, key))
+
+    return work
+
+
+def forgotten(whose: str, key: str) -> Callable[[apsw.Connection], None]:
+    """What forgets a key."""
+
+    def work(connection: apsw.Connection) -> None:
+        with transaction(connection):
+            connection.execute("DELETE FROM once WHERE member = ? AND key = ?", (whose, key))
+
+    return work
+
+
+def upgrade(connection: apsw.Connection) -> None:
+    """Bring the table up to date."""
     connection.execute(
         "CREATE TABLE IF NOT EXISTS once (member TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, "
         "began INTEGER NOT NULL, answer TEXT, PRIMARY KEY (member, key)) WITHOUT ROWID"

@@ -43,6 +43,7 @@ class BackupList(Answer):
 
     tenant: str
     backups: tuple[BackupView, ...]
+    next: str | None = Field(None, description="The cursor of the next page; null at the end.")
     last: datetime | None = None
     failed: str | None = Field(None, description="Why the newest try did not succeed.")
     verified: datetime | None = Field(None, description="When the newest one was last read back whole.")

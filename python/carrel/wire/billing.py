@@ -1,6 +1,6 @@
 """The models of the bill: an invoice whose lines explain themselves, and the recount of what it rests on."""
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from carrel.wire.control import Answer
 
@@ -40,6 +40,22 @@ class Invoice(Answer):
     last: str
     lines: tuple[InvoiceLine, ...]
     total_usd: str
+
+
+class RatesView(Answer):
+    """The operator's prices."""
+
+    markup: str = "1"
+    byo_markup: str = "0"
+    otherwise: dict[str, JsonValue] | None = None
+    models: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+
+
+class RateCardView(Answer):
+    """The prices in force, and the SHA-256 that ledger rows name them by."""
+
+    hash: str
+    rate_card: RatesView
 
 
 class WrongDay(Answer):

@@ -51,6 +51,7 @@ class TenantList(Answer):
     """All tenants, by id."""
 
     tenants: tuple[TenantView, ...]
+    next: str | None = Field(None, description="The cursor of the next page; null at the end.")
 
 
 class TenantCreate(Order):
@@ -98,6 +99,7 @@ class TokenList(Answer):
 
     tenant: str
     tokens: tuple[TokenInfo, ...]
+    next: str | None = Field(None, description="The cursor of the next page; null at the end.")
 
 
 class TokenIssue(Order):
@@ -404,6 +406,24 @@ class StatusReport(Report):
     uncommitted: tuple[str, ...] = Field((), description="Declarations with changes that are in no commit.")
 
 
+class PlanView(Answer):
+    """A plan as it is declared."""
+
+    display_name: str | None = None
+    max_members: int | None = None
+    max_thinking: str | None = None
+    quotas: dict[str, JsonValue] = Field(default_factory=dict)
+    sandbox: dict[str, JsonValue] = Field(default_factory=dict)
+    billing: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class PlansView(Answer):
+    """The plans by name, and the SHA-256 of each that ledger rows name it by."""
+
+    plans: dict[str, PlanView] = Field(default_factory=dict)
+    hashes: dict[str, str] = Field(default_factory=dict)
+
+
 class SandboxView(Answer):
     """A sandbox that is kept between commands, and runs now."""
 
@@ -421,6 +441,7 @@ class SandboxList(Answer):
     """Those that run, the oldest first."""
 
     sandboxes: tuple[SandboxView, ...]
+    next: str | None = Field(None, description="The cursor of the next page; null at the end.")
 
 
 class SandboxLog(Answer):
@@ -478,6 +499,7 @@ class SecretList(Answer):
     """A tenant's secrets, by name."""
 
     secrets: tuple[SecretView, ...]
+    next: str | None = Field(None, description="The cursor of the next page; null at the end.")
 
 
 class SecretsResealed(Answer):
@@ -515,6 +537,7 @@ class SnapshotList(Answer):
     """Snapshots, oldest first."""
 
     snapshots: tuple[SnapshotView, ...]
+    next: str | None = Field(None, description="The cursor of the next page; null at the end.")
 
 
 class RolledBack(Answer):

@@ -22,6 +22,7 @@ class HistoryList(Answer):
     """Commits, newest first."""
 
     commits: tuple[HistoryCommit, ...]
+    next: str | None = Field(None, description="The cursor of the next page; null at the end.")
 
 
 class DeclaredDiff(Answer):

@@ -56,3 +56,11 @@ async def test_a_recount_that_finds_something_fails(carrel: CommandLine, edge: E
     assert (done.code, "2026-03-01  demo" in done.out) == (1, True)
     assert (await carrel("billing", "verify", "acme", "--json")).json()["calls"] == 7
     assert (await carrel("billing", "verify", "nobody")).code == 1
+
+
+async def test_the_rates_in_force(carrel: CommandLine, edge: Edge) -> None:
+    done = await carrel("billing", "rates")
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1].startswith("times 1.25, with a tenant's own key times 0; rate card")
+    assert "demo" in done.out
+    assert (await carrel("billing", "rates", "--json")).json()["rate_card"]["markup"] == "1.25"

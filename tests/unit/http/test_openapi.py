@@ -1,6 +1,7 @@
 """The OpenAPI document."""
 
 import aiohttp
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from carrel.http.app import all_routes
 from carrel.http.openapi import document
@@ -35,3 +36,21 @@ def test_references_resolve_and_operations_have_names_of_their_own() -> None:
     for path in body["paths"].values():
         for op in path.values():
             assert {name for row in op["security"] for name in row} <= schemes
+
+
+def test_the_document_is_valid_openapi_3_1() -> None:
+    body = document(all_routes(lambda: None), version="1")
+    assert [(error.message, list(error.absolute_path)) for error in OpenAPIV31SpecValidator(body).iter_errors()] == []
+
+
+def test_the_control_plane_says_its_conditions_and_keys() -> None:
+    paths = document(all_routes(lambda: None), version="1")["paths"]
+
+    def headers(path: str, method: str) -> set[str]:
+        return {one["name"] for one in paths[path][method]["parameters"] if one["in"] == "header"}
+
+    assert headers("/v1/tenants", "get") == {"If-None-Match"}
+    assert headers("/v1/tenants", "post") == {"Idempotency-Key"}
+    assert headers("/v1/tenants/{id}/quota", "patch") == {"Idempotency-Key", "If-Match"}
+    assert "ETag" in paths["/v1/tenants"]["get"]["responses"]["200"]["headers"]
+    assert "parameters" not in paths["/v1/chat/completions"]["post"]

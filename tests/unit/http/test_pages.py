@@ -1,8 +1,12 @@
 """The pages of the control plane's lists."""
 
+from typing import Any
+
 import aiohttp
 import pytest
 
+from carrel.http.app import all_routes
+from carrel.http.routes import Route
 from tests.fakes.edge import ADMIN_KEY, Edge, bearer
 
 
@@ -10,3 +14,23 @@ from tests.fakes.edge import ADMIN_KEY, Edge, bearer
 async def test_what_is_no_page_is_refused(edge: Edge, client: aiohttp.ClientSession, query: str) -> None:
     async with client.get(f"{edge.url}/v1/quota-requests?{query}", headers=bearer(ADMIN_KEY)) as reply:
         assert reply.status == 400
+
+
+async def test_every_list_goes_on_where_a_page_ended(edge: Edge, client: aiohttp.ClientSession) -> None:
+    async def page(query: str) -> Any:
+        async with client.get(f"{edge.url}/v1/tenants?{query}", headers=bearer(ADMIN_KEY)) as reply:
+            return await reply.json()
+
+    first = await page("limit=1")
+    second = await page(f"limit=1&cursor={first['next']}")
+    assert [one["id"] for one in (*first["tenants"], *second["tenants"])] == ["acme", "bravo"]
+    assert second["next"] is None
+    lists = [route for route in all_routes(lambda: None) if _lists(route)]
+    assert len(lists) >= 9
+    for route in lists:
+        assert {"cursor", "limit"} <= {query.name for query in route.query}, route.path
+
+
+def _lists(route: Route) -> bool:
+    """Whether its answer is a list that grows: one field with many of something, on the control plane."""
+    return route.is_control and route.method == "GET" and (route.result or object).__name__.endswith("List")
