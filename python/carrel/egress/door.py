@@ -74,7 +74,8 @@ class Gatekeeper(Protocol):
 
     dialler: Dialler
 
-    def admits(self, password: str) -> bool: ...
+    def seat(self, password: str) -> "Gatekeeper | None": ...
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse: ...
     def decide(self, asked: Asked) -> Decision: ...
     def bindings(self) -> tuple[Binding, ...]: ...
     async def secrets(self, names: Iterable[str]) -> Mapping[str, Secret]: ...
@@ -148,7 +149,7 @@ class Door:
         self._keeper = keeper
         self._loop = asyncio.get_running_loop()
         self._server = web.Server(
-            self._answer,
+            self.answer,
             request_factory=lambda message, payload, protocol, writer, task: DoorRequest(
                 message, payload, protocol, writer, task, self._loop
             ),
@@ -165,8 +166,13 @@ class Door:
         """End every connection."""
         await self._server.shutdown(1.0)
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer to one request, by whoever of this gate it has the password of."""
         connection = cast(Connection, request.protocol)
+        if connection.target is None:
+            seat = self._seat(request)
+            if seat is not None and seat is not self._keeper:
+                return await seat.answer(request)
         asked: Asked | None = None
         try:
             asked, path = self._asked(request, connection)
@@ -191,6 +197,9 @@ class Door:
                 inner = error.os_error.error
             return _refused(inner or Unreachable(f"The host could not be talked to: {_reason(error)}."), asked)
 
+    def _seat(self, request: web.BaseRequest) -> Gatekeeper | None:
+        return authorised(request.headers.get("Proxy-Authorization", "").encode("latin-1", "replace"), self._keeper)
+
     def _asked(self, request: web.BaseRequest, connection: Connection) -> tuple[Asked, str]:
         """What is asked for, and the path with its query as it was written; raises BadHost, Misdirected."""
         if request.method not in _METHODS:
@@ -198,9 +207,7 @@ class Door:
         hosts = request.headers.getall("Host", [])
         raw = request._message.path  # noqa: SLF001 - as it was written, before anything is made of it
         if connection.target is None:
-            if not authorised(
-                request.headers.get("Proxy-Authorization", "").encode("latin-1", "replace"), self._keeper
-            ):
+            if self._seat(request) is None:
                 raise ProxyAuth("This proxy is for its own sandbox: use the address in HTTP_PROXY.")
             if not raw.lower().startswith("http://"):
                 raise InvalidRequest("This is a proxy: ask it for a whole address, as http://host/path.")

@@ -6,7 +6,7 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, TypeVar, cast
 
 from carrel.declare.hosts import BadHost, Host, canonical, of_address
 from carrel.egress.hello import MOST_BYTES, NotTls, hello_in
@@ -27,21 +27,26 @@ _AUTHORITY: Final = re.compile(r"(\[[^\]]*\]|[^:]*):([0-9]{1,5})")
 _ALERT_UNRECOGNIZED_NAME: Final = b"\x15\x03\x01\x00\x02\x02\x70"
 _SOCKS: Final = 5
 Over = Callable[[], None]
+T_co = TypeVar("T_co", covariant=True)
 _SOCKS_DENIED, _SOCKS_UNREACHABLE, _SOCKS_NOT_SUPPORTED = 2, 4, 7
 
 
-class Admits(Protocol):
-    """Knows a gate's own password."""
+class Seats(Protocol[T_co]):
+    """Knows by their passwords for whom its gate is."""
 
-    def admits(self, password: str) -> bool:
-        """Whether ``password`` is this gate's own."""
+    def seat(self, password: str) -> T_co | None:
+        """What answers those who have ``password``; None where nobody here does."""
         ...
 
 
-class Way(Admits, Protocol):
+class Way(Protocol):
     """What a front asks of its gate."""
 
     dialler: Dialler
+
+    def seat(self, password: str) -> "Way | None":
+        """See `Seats.seat`."""
+        ...
 
     def decide(self, asked: Asked) -> Decision:
         """The judgement on ``asked``, noted where it refuses."""
@@ -151,9 +156,11 @@ class Front(asyncio.Protocol):
         if found is None or fields is None:
             self._refuse(400, "bad_request", "The request is not well-formed HTTP/1.1.")
             return
-        if not authorised(fields.get(b"proxy-authorization"), self._way):
+        seat = authorised(fields.get(b"proxy-authorization"), self._way)
+        if seat is None:
             self._refuse(407, "proxy_auth", "This proxy is for its own sandbox: use the address in HTTPS_PROXY.")
             return
+        self._way = seat
         try:
             asked = asked_of(found[1].decode("ascii"))
         except BadHost as error:
@@ -197,9 +204,11 @@ class Front(asyncio.Protocol):
         end = 3 + data[1] + data[2 + data[1]]
         password = data[3 + data[1] : end].decode("latin-1")
         self._buffer = data[end:]
-        if data[0] != 1 or not self._way.admits(password):
+        seat = self._way.seat(password)
+        if data[0] != 1 or seat is None:
             self._answer(b"\x01\x01", close=True)
             return
+        self._way = seat
         self._answer(b"\x01\x00")
         self._hear = self._socks_request
         if self._buffer:
@@ -334,16 +343,16 @@ class Front(asyncio.Protocol):
         self._answer(refusal(status, code, message, asked=asked, rule=rule), close=True)
 
 
-def authorised(value: bytes | None, way: Admits) -> bool:
-    """Whether ``value`` of a Proxy-Authorization field has this gate's own password."""
+def authorised(value: bytes | None, way: Seats[T_co]) -> T_co | None:
+    """Whose password ``value`` of a Proxy-Authorization field has, of those that the gate is for."""
     scheme, _, text = (value or b"").partition(b" ")
     if scheme.lower() != b"basic":
-        return False
+        return None
     try:
         user, _, password = base64.b64decode(text.strip(), validate=True).decode("latin-1").partition(":")
     except ValueError:
-        return False
-    return way.admits(password) and hmac.compare_digest(user.encode("latin-1"), USER.encode())
+        return None
+    return way.seat(password) if hmac.compare_digest(user.encode("latin-1"), USER.encode()) else None
 
 
 def asked_of(authority: str) -> Asked:

@@ -244,7 +244,11 @@ class Egress:
 
 
 class Gate:
-    """The way out of one sandbox; see `sandbox.protocol.EgressGate`."""
+    """The way out of one sandbox; see `sandbox.protocol.EgressGate`.
+
+    In a kept sandbox the gate of its start serves for all who come later. Each of them has a password of its own in its
+    environment, and what comes with that is theirs: noted, metered and judged for them, whoever came last.
+    """
 
     def __init__(self, egress: Egress, tenant: Tenant, visitor: Visitor) -> None:
         self._egress = egress
@@ -252,6 +256,8 @@ class Gate:
         self.visitor = visitor
         self._present = {visitor.place: visitor}
         self._password = randomness.token_urlsafe(24)
+        self._home = self
+        self._seats: OrderedDict[tuple[str, SessionId | None, str | None], Gate] = OrderedDict({visitor.place: self})
         self._open: set[Front] = set()
         self._door: Door | None = None
         self.dialler = egress.dialler
@@ -286,14 +292,22 @@ class Gate:
         return {CERTIFICATES: public_roots() + self._egress.authority(self.visitor.tenant_id).certificate}
 
     def follow(self, other: EgressGate, /, *, alone: bool) -> None:
-        """See `EgressGate.follow`. What is used and refused is noted for the last one."""
+        """See `EgressGate.follow`."""
         if not isinstance(other, Gate):
             return
-        self.visitor = other.visitor
+        place = other.visitor.place
         if alone:
             self._present.clear()
         if len(self._present) <= VISITORS:
-            self._present[other.visitor.place] = other.visitor
+            self._present[place] = other.visitor
+        known = self._seats.pop(place, None)
+        if known is not None and known is not other:
+            # What the place's earlier commands have left goes on with what they know.
+            other._password = known._password  # noqa: SLF001 - another one of these
+        other._home = self  # noqa: SLF001 - as above
+        self._seats[place] = other
+        while len(self._seats) > VISITORS:
+            self._seats.popitem(last=False)
 
     async def serve(self, listener: socket.socket) -> None:
         """See `EgressGate.serve`."""
@@ -306,14 +320,27 @@ class Gate:
             server.close()
             for front in list(self._open):
                 front.abort()
-            if self._door is not None:
-                await self._door.close()
+            for seat in {self, *self._seats.values()}:
+                await seat.leave()
+
+    async def leave(self) -> None:
+        """End what is answered for this one."""
+        if self._door is not None:
+            await self._door.close()
 
     # --- as its connections see it ---
 
-    def admits(self, password: str) -> bool:
-        """See `front.Admits`."""
-        return hmac.compare_digest(password.encode("utf-8", "replace"), self._password.encode())
+    def seat(self, password: str) -> "Gate | None":
+        """See `front.Seats`."""
+        said, found = password.encode("utf-8", "replace"), None
+        for one in self._home._seats.values():  # noqa: SLF001 - another one of these
+            if hmac.compare_digest(said, one._password.encode()):  # noqa: SLF001 - as above
+                found = one
+        return found
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """See `door.Gatekeeper`."""
+        return await self._http().answer(request)
 
     def decide(self, asked: Asked) -> Decision:
         """See `front.Way`."""
@@ -333,7 +360,7 @@ class Gate:
         if grants is None:
             return rules.decide(asked)
         # Whoever runs in a kept sandbox goes out by this gate: what one session was granted is no other's.
-        present = tuple(self._present.values())
+        present = tuple(self._home._present.values())  # noqa: SLF001 - another one of these
         decision = rules.decide(asked, granted=grants.rules(present, asked) if len(present) <= VISITORS else ())
         if not decision.allowed and len(present) > 1 and grants.opens(self.visitor, asked):
             return replace(decision, reason=f"{decision.reason}; {_NOT_ALONE}")
@@ -390,16 +417,17 @@ class Gate:
 
     def opened(self, connection: Front) -> bool:
         """See `front.Way`."""
-        if len(self._open) >= CONNECTIONS or not self._egress.count(self.visitor.tenant_id, 1):
+        present = self._home._open  # noqa: SLF001 - another one of these
+        if len(present) >= CONNECTIONS or not self._egress.count(self.visitor.tenant_id, 1):
             self.note("too_many")
             return False
-        self._open.add(connection)
+        present.add(connection)
         return True
 
     def closed(self, connection: Front) -> None:
         """See `front.Way`."""
-        if connection in self._open:
-            self._open.discard(connection)
+        if connection in self._home._open:  # noqa: SLF001 - another one of these
+            self._home._open.discard(connection)  # noqa: SLF001 - as above
             self._egress.count(self.visitor.tenant_id, -1)
 
     def note(self, outcome: str, sent: int = 0, received: int = 0) -> None:

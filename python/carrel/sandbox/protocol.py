@@ -46,7 +46,7 @@ class EgressGate(Protocol):
         ...
 
     def follow(self, other: "EgressGate", /, *, alone: bool) -> None:
-        """Be for whom ``other`` is too: a kept sandbox goes on with a command of theirs.
+        """Be for whom ``other`` is too: a kept sandbox goes on with a command of theirs, in its environment.
 
         ``alone``: nothing of anybody else's runs in it any more.
         """

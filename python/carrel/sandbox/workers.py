@@ -177,7 +177,9 @@ class Workers:
     async def _run_in(
         self, worker: Worker, job: Job, root: TenantRoot, stop: Stop, on_output: Callable[[bytes], None] | None
     ) -> Outcome:
-        order = entering(worker.tenant, job, gate=worker.job.gate)
+        # Each knows itself to the gate; a sandbox that was started without a way out has none, whoever comes.
+        gate = None if worker.job.gate is None else job.gate or worker.job.gate
+        order = entering(worker.tenant, job, gate=gate)
         command = Command(self._link, root.fd, job, on_output=on_output, stop=stop)
         number, log = worker.sandbox.number, worker.sandbox.log
         return await command.run(lambda handed: self._link.enter(number, handed), order, stays=log.take)

@@ -211,13 +211,13 @@ async def test_who_says_nothing_more_is_let_go(house: EgressHouse) -> None:
 
 def test_what_authorises_and_what_names() -> None:
     class Knows:
-        def admits(self, password: str) -> bool:
-            return password == "x"
+        def seat(self, password: str) -> str | None:
+            return "mine" if password == "x" else None
 
     def given(text: str) -> bytes:
         return b"Basic " + base64.b64encode(text.encode())
 
-    assert authorised(given("carrel:x"), Knows())
+    assert authorised(given("carrel:x"), Knows()) == "mine"
     for wrong in (None, b"", b"Basic", b"Basic !", given("carrel:y"), given("root:x"), b"Bearer x"):
-        assert not authorised(wrong, Knows())
+        assert authorised(wrong, Knows()) is None
     assert str(asked_of("[::1]:443")) == "[::1]:443"

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,7 +13,8 @@ from carrel.egress.visitor import Visitor
 from carrel.ids import SessionId
 from carrel.policy.egress.rules import Asked, Rule, rule_of
 from carrel.tenancy.handle import Tenant
-from tests.fakes.egress import EgressHouse, egress_house
+from tests.fakes.egress import EgressHouse, curl, egress_house
+from tests.fakes.patience import eventually
 from tests.unit.policy.egress.test_rules import asked
 
 
@@ -40,9 +42,9 @@ async def test_the_bundle_has_the_tenants_own_root_among_the_public_ones(house: 
 async def test_S4_06_each_gate_has_a_password_of_its_own(house: EgressHouse) -> None:
     one, two = house.gate(), house.gate()
     given = one.env["HTTPS_PROXY"].split(":")[2].split("@")[0]
-    assert one.admits(given)
-    assert not two.admits(given)
-    assert not one.admits("")
+    assert one.seat(given) is one
+    assert two.seat(given) is None
+    assert one.seat("") is None
 
 
 async def test_what_is_declared_now_is_in_force_for_gates_that_are_open(house: EgressHouse) -> None:
@@ -111,6 +113,30 @@ async def test_of_a_gate_that_several_sessions_share_nothing_is_open_that_one_wa
             gate.follow(other, alone=False)
         gate.follow(mine, alone=False)
         assert not gate.decide(host).allowed
+
+
+async def test_what_each_session_does_in_a_kept_sandbox_is_noted_for_it(house: EgressHouse) -> None:
+    """Whoever came last; what an earlier command has left in the background goes on as what it is."""
+    gates = {name: house.egress.gate(house.tenant, agent="main", session_id=SessionId(name)) for name in ("s_1", "s_2")}
+    first = gates["s_1"]
+    serving = urlsplit(await house.serve(first))
+    first.follow(first, alone=True)
+    first.follow(gates["s_2"], alone=False)
+    again = house.egress.gate(house.tenant, agent="main", session_id=SessionId("s_1"))
+    first.follow(again, alone=False)
+    assert again.env == first.env, "one session has one password, or its background would be cut off"
+    assert gates["s_2"].env["HTTPS_PROXY"] != first.env["HTTPS_PROXY"]
+    for number, (name, gate) in enumerate(gates.items()):
+        password = urlsplit(gate.env["HTTPS_PROXY"]).password
+        proxy = f"http://carrel:{password}@127.0.0.1:{serving.port}"
+        for way, url in enumerate(("http", "https", "https")):
+            asked_for = f"h{number}-{way}.test"
+            await curl(proxy, f"{url}://{asked_for}/", ca=house.public.certificate, socks=way == 2)
+        await eventually(lambda number=number: len(house.audit.lines) == 3 * (number + 1))  # type: ignore[misc]
+        said = {line["after"]["session_id"] for line in house.audit.lines[-3:]}  # type: ignore[index]
+        assert said == {name}, house.audit.lines
+    first.follow(gates["s_2"], alone=False)
+    assert first.seat("x" * 32) is None
 
 
 @pytest.mark.parametrize("wanted", ["a.com:443"])
