@@ -2,6 +2,7 @@ import pytest
 
 from carrel.errors import InvalidRequest
 from carrel.ids import (
+    RequestIds,
     new_request_id,
     new_session_id,
     parse_session_id,
@@ -39,3 +40,12 @@ def test_a_good_request_id_is_kept_and_a_bad_one_replaced() -> None:
     assert request_id_from("abc-1.2") == "abc-1.2"
     assert request_id_from(None).startswith("req_")
     assert request_id_from("a b\r\nX-Evil: 1").startswith("req_")
+
+
+def test_many_request_ids_at_once_differ_like_any() -> None:
+    ids = RequestIds()
+    made = [ids.of("") for _ in range(100)]
+    assert len(set(made)) == 100
+    assert all(request_id_from(one) == one and len(one) == 28 for one in made)
+    assert ids.of("abc-1.2") == "abc-1.2"
+    assert ids.of("a b").startswith("req_")

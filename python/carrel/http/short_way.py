@@ -23,7 +23,7 @@ from carrel.http.live import Live, LiveRequests
 from carrel.http.plain import PlainHead
 from carrel.http.request_log import RequestLog
 from carrel.http.services import Services
-from carrel.ids import RequestId, request_id_from
+from carrel.ids import RequestId, RequestIds
 from carrel.policy.models import allowed
 from carrel.policy.names import is_agent
 from carrel.relay.answer import Answer, CallerGone
@@ -116,6 +116,7 @@ class ShortChat:
         self._tasks = tasks
         self._log = log
         self._draining = draining
+        self._ids = RequestIds()
 
     def take(self, connection: EdgeProtocol, head: PlainHead, body: bytes) -> asyncio.Task[None] | None:
         """Begin to answer, where nothing speaks against it."""
@@ -150,7 +151,7 @@ class ShortChat:
         provider = snapshot.gateway.providers.get(model.provider)
         if provider is None or provider.kind != "openai" or model.fallbacks:
             return None
-        request_id = request_id_from(head.request_id)
+        request_id = self._ids.of(head.request_id)
         to = ShortCaller(connection, partial(self._services.meter.soft_passed, tenant.id))
         return _Taken(to, request_id, tenant, snapshot, tenant_caller, body, fields)
 

@@ -128,7 +128,7 @@ class StreamObserver(ABC):
         if payload.strip() == "[DONE]":
             return self._hold(event)
         try:
-            record = json.loads(payload)
+            record = _loaded(payload)
         except (ValueError, RecursionError):
             return self._plain(event)
         if not isinstance(record, dict):
@@ -149,10 +149,19 @@ class StreamObserver(ABC):
 def record_in(body: bytes) -> dict[str, Any]:
     """A whole answer as an object; empty where it is none."""
     try:
-        record = json.loads(body)
+        record = _loaded(body.decode("utf-8")) if body.startswith(b"{") else json.loads(body)
     except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def _loaded(text: str) -> Any:
+    """The JSON value in ``text``; an object with nothing around it is had without the steps of `json.loads`."""
+    if text.startswith("{"):
+        record, end = _DECODER.raw_decode(text)
+        if end == len(text):
+            return record
+    return json.loads(text)
 
 
 def usage_in_ends(front: bytes, back: bytes) -> dict[str, Any] | None:

@@ -51,7 +51,10 @@ class Passage:
         """Make the call. Raises CarrelError before the answer's first byte, never after it."""
         self.deadline = asyncio.get_running_loop().time() + self.target.config.timeout_seconds
         try:
-            connection, head = await self._open()
+            try:
+                connection, head = await self._attempt()
+            except UpstreamError as error:
+                connection, head = await self._again(error)
         except asyncio.CancelledError:
             await self._settle(Seen(), "cancelled", estimate=0)
             raise
@@ -77,15 +80,12 @@ class Passage:
 
     # --- opening ---
 
-    async def _open(self) -> tuple[Connection, Head]:
-        """A connection with a good answer's head on it; tried again where that may help."""
-        try:
-            return await self._attempt()
-        except UpstreamError as error:
-            retries = self.target.config.max_retries
-            if not retries or not may_retry(error):
-                raise
-            failed: list[UpstreamError] = [error]
+    async def _again(self, error: UpstreamError) -> tuple[Connection, Head]:
+        """What `_attempt` gives, tried again after ``error`` where that may help."""
+        retries = self.target.config.max_retries
+        if not retries or not may_retry(error):
+            raise error
+        failed = [error]
 
         async def again() -> tuple[Connection, Head]:
             if failed:
@@ -99,6 +99,7 @@ class Passage:
         )  # fmt: skip
 
     async def _attempt(self) -> tuple[Connection, Head]:
+        """A connection with a good answer's head on it."""
         pool = self.target.pool
         quiet = self.target.config.first_byte_seconds
         fresh = False

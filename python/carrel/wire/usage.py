@@ -1,6 +1,6 @@
 """What vendors say a call used, wherever they say it, as disjoint token counts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from carrel.declare.rate_card import TokenCounts
@@ -31,13 +31,6 @@ def _inner(usage: Json, *names: str) -> Json:
     return _NOTHING
 
 
-def _first(values: Iterable[object]) -> int:
-    for value in values:
-        if value is not None and (number := count(value)):
-            return number
-    return 0
-
-
 def usage_from_openai(usage: Json) -> TokenCounts:
     """Disjoint counts from an OpenAI-shaped ``usage``, with the ways other vendors fill it.
 
@@ -45,18 +38,18 @@ def usage_from_openai(usage: Json) -> TokenCounts:
     ``cached_tokens`` (Moonshot). They are inside ``prompt_tokens``. Reasoning is inside ``completion_tokens``, except
     where ``total_tokens`` shows that a vendor counts it beside them.
     """
-    prompt = _first((usage.get("prompt_tokens"), usage.get("input_tokens")))
-    completion = _first((usage.get("completion_tokens"), usage.get("output_tokens")))
+    prompt = count(usage.get("prompt_tokens")) or count(usage.get("input_tokens"))
+    completion = count(usage.get("completion_tokens")) or count(usage.get("output_tokens"))
     prompt_details = _inner(usage, "prompt_tokens_details", "input_tokens_details")
     completion_details = _inner(usage, "completion_tokens_details", "output_tokens_details")
     hit, miss = count(usage.get("prompt_cache_hit_tokens")), count(usage.get("prompt_cache_miss_tokens"))
     prompt = prompt or hit + miss
-    cache_read = min(_first((prompt_details.get("cached_tokens"), hit, usage.get("cached_tokens"))), prompt)
+    cache_read = min(count(prompt_details.get("cached_tokens")) or hit or count(usage.get("cached_tokens")), prompt)
     cache_write = min(
-        _first((prompt_details.get("cache_write_tokens"), prompt_details.get("cache_creation_tokens"))),
+        count(prompt_details.get("cache_write_tokens")) or count(prompt_details.get("cache_creation_tokens")),
         prompt - cache_read,
     )
-    reasoning = _first((completion_details.get("reasoning_tokens"), usage.get("reasoning_tokens")))
+    reasoning = count(completion_details.get("reasoning_tokens")) or count(usage.get("reasoning_tokens"))
     beside = reasoning > completion or (
         reasoning > 0 and count(usage.get("total_tokens")) == prompt + completion + reasoning
     )

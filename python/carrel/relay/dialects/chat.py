@@ -15,6 +15,11 @@ from carrel.wire.usage import find_openai_usage, usage_from_openai
 
 MAX_CHOICES: Final = 128
 _ASK_USAGE: Final = b'"stream_options":{"include_usage":true}'
+_LIMITING: Final = frozenset({
+    "max_tokens", "max_completion_tokens", "n", "stream_options", "service_tier", "web_search_options",
+})  # fmt: skip
+"""The members that matter here beside the model, the messages and whether it is a stream."""
+_STORED: Final = OwnKeyOnly("messages", "a stored file may be anybody's; put its bytes into `file_data`.")
 _PLAIN_PARTS: Final = frozenset({"text", "refusal", "input_audio"})
 
 
@@ -39,6 +44,9 @@ class ChatFields(CallFields):
         model = model_in(value)
         messages = messages_in(value)
         stream = stream_in(value)
+        images, stored = _parts_of(messages)
+        if _LIMITING.isdisjoint(value):
+            return cls(model=model, stream=stream, images=images, own_key_only=_STORED if stored else None)
         options = value.get("stream_options")
         if options is not None and not isinstance(options, dict):
             raise InvalidRequest("`stream_options` is an object.", param="stream_options")
@@ -47,7 +55,6 @@ class ChatFields(CallFields):
                 "`stream_options` is for streams: set `stream`, or leave it out.", param="stream_options"
             )
         limits = [count_in(value, name, MAX_COUNT) for name in ("max_tokens", "max_completion_tokens")]
-        images = _images(messages)
         if value.get("web_search_options") is not None:
             images = UNBOUNDED
         return cls(
@@ -58,7 +65,7 @@ class ChatFields(CallFields):
             max_output=max((limit for limit in limits if limit is not None), default=None),
             choices=count_in(value, "n", MAX_CHOICES) or 1,
             images=images,
-            own_key_only=_own_key_only(value, messages),
+            own_key_only=_own_key_only(value, stored=stored),
             adds_options="stream_options" not in value,
         )
 
@@ -95,9 +102,12 @@ class ChatFields(CallFields):
         return f"data: {json.dumps(error_body(code, message, None, 'server_error'))}\n\n".encode()
 
 
-def _images(messages: list[Any]) -> int:
-    """How many parts may be larger for a model than their bytes; any that we do not know may fill its window."""
-    count = 0
+def _parts_of(messages: list[Any]) -> tuple[int, bool]:
+    """How many parts may be larger for a model than their bytes, and whether one is a file that the vendor stores.
+
+    Any part that we do not know may fill the model's window.
+    """
+    count, stored = 0, False
     for number, message in enumerate(messages):
         if not isinstance(message, dict):
             raise InvalidRequest("A message is an object.", param=f"messages[{number}]")
@@ -105,23 +115,19 @@ def _images(messages: list[Any]) -> int:
         if isinstance(content, list):
             for part in content:
                 kind = part.get("type") if isinstance(part, dict) else None
+                file = part.get("file") if isinstance(part, dict) else None
+                stored = stored or (isinstance(file, dict) and file.get("file_id") is not None)
                 if kind == "image_url":
                     count += 1
                 elif kind not in _PLAIN_PARTS:
                     count += UNBOUNDED
-    return count
+    return count, stored
 
 
-def _own_key_only(value: dict[str, Any], messages: list[Any]) -> OwnKeyOnly | None:
+def _own_key_only(value: dict[str, Any], *, stored: bool) -> OwnKeyOnly | None:
     if value.get("web_search_options") is not None:
         return OwnKeyOnly("web_search_options", "a search has a fee that the model's rates do not have; leave it out.")
-    for message in messages:
-        content = message.get("content")
-        for part in content if isinstance(content, list) else ():
-            file = part.get("file") if isinstance(part, dict) else None
-            if isinstance(file, dict) and file.get("file_id") is not None:
-                return OwnKeyOnly("messages", "a stored file may be anybody's; put its bytes into `file_data`.")
-    return dearer_tier(value)
+    return _STORED if stored else dearer_tier(value)
 
 
 def take_usage(seen: Seen, record: dict[str, Any]) -> bool:
