@@ -12,6 +12,8 @@ _HEAD: Final = re.compile(
     rb"(?:[A-Za-z][A-Za-z0-9-]{0,63}: [!-~]+(?: +[!-~]+)*\r\n){1,64}"
 )
 """One space behind the colon, none at the end, visible ASCII between: no folded line, no bare line end, no NUL."""
+_FIELD: Final = re.compile(r"([^:\r\n]+): ([^\r\n]+)")
+"""Name and value out of a line that `_HEAD` has found plain."""
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,14}")
 _ODD: Final = frozenset({
     "transfer-encoding", "content-encoding", "expect", "upgrade", "http2-settings", "te", "trailer",
@@ -45,11 +47,12 @@ def plain_head(data: bytes) -> PlainHead | None:
     line = _HEAD.fullmatch(data, 0, end + 2)
     if line is None:
         return None
-    lines = data[line.end(2) + len(b" HTTP/1.1\r\n") : end].decode("ascii").split("\r\n")
-    fields = {name.lower(): value for name, _, value in [one.partition(": ") for one in lines]}
+    lines = _FIELD.findall(data[line.end(2) + len(b" HTTP/1.1\r\n") : end].decode("ascii"))
+    fields = {name.lower(): value for name, value in lines}
     if len(fields) != len(lines) or not _ODD.isdisjoint(fields) or "host" not in fields:
         return None
-    if fields.get("connection", "keep-alive").lower() != "keep-alive":
+    connection = fields.get("connection")
+    if connection is not None and connection.lower() != "keep-alive":
         return None
     length = fields.get("content-length", "0")
     if _LENGTH.fullmatch(length) is None:

@@ -133,8 +133,8 @@ class Account:
         """Count one request, or say why not; with the names of soft limits that it passes."""
         soft: list[str] = []
         self.over_requests = ()
-        for name, limit in self.limits.requests:
-            window = self._window(name)
+        limits = [(name, limit, self._window(name)) for name, limit in self.limits.requests]
+        for name, limit, window in limits:
             if limit.soft is None and window is not None and window.count(now) < (limit.hard or 0):
                 continue
             decision = self._judge_requests(name, limit, now, wall)
@@ -142,8 +142,7 @@ class Account:
                 return decision.refusal, []
             if decision.passed_soft:
                 soft.append(name)
-        for name, limit in self.limits.requests:
-            window = self._window(name)
+        for _, limit, window in limits:
             if window is None:
                 self.second.take(now, limit.hard if limit.hard is not None else limit.soft or 1)
             else:

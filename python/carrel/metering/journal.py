@@ -102,22 +102,27 @@ class Journal:
 
         The line outlives the process when this returns; the machine's end it outlives with the next commit.
         """
+        while not self.opens(key, line, tariff):
+            await self._make_room(framed(line) + framed(tariff.line()) + _CLAIM)
+
+    def opens(self, key: str, line: bytes, tariff: Tariff) -> bool:
+        """What `open` does, where the file at hand has the room; else False. Raises StorageFull."""
         if self._failed is not None:
             raise StorageFull(self._failed.message)
-        while True:
-            need = framed(line) + _CLAIM
-            current = self._current
-            if current is not None:
-                if tariff.number not in current.tariffs:
-                    need += framed(tariff.line())
-                if current.room >= need + len(self._open) * _CLAIM:
-                    break
-            await self._make_room(need)
+        current = self._current
+        if current is None:
+            return False
+        need = framed(line) + (len(self._open) + 1) * _CLAIM
+        if tariff.number not in current.tariffs:
+            need += framed(tariff.line())
+        if current.room < need:
+            return False
         self._name_tariff(current, tariff)
         current.append(line)
         self._open[key] = (tariff, line)
         if self._spare is None and self._making is None and current.room < current.size // 2:
             self._start_making(self._wanted(0))
+        return True
 
     def settle(self, key: str, line: bytes) -> tuple[int, asyncio.Future[None] | None]:
         """Write the line of a settled call: its sequence number, and a future that is done once it is on the disk.

@@ -148,7 +148,8 @@ class Metering:
         started = micros(wall)
         line = opened_line(row_id, tenant.id, started, call, tariff.number, member=tenant.member)
         try:
-            await self._journal.open(row_id, line, tariff)
+            if not self._journal.opens(row_id, line, tariff):
+                await self._journal.open(row_id, line, tariff)
         except BaseException:
             account.release(held)
             raise

@@ -67,19 +67,22 @@ class SlidingWindow:
 
     def count(self, now: float) -> int:
         """How many are in the window that ends at ``now``."""
-        oldest = self._slot(now) - SLOTS
-        while self._slots and self._slots[0][0] < oldest:
-            self._total -= self._slots.popleft()[1]
+        slots = self._slots
+        if slots:
+            oldest = floor(now * SLOTS / self.seconds) - SLOTS
+            while slots and slots[0][0] < oldest:
+                self._total -= slots.popleft()[1]
         return self._total
 
     def add(self, now: float) -> None:
         """Count one at ``now``."""
-        slot = self._slot(now)
-        if self._slots and self._slots[-1][0] >= slot:
-            last, count = self._slots.pop()
-            self._slots.append((last, count + 1))
+        slot = floor(now * SLOTS / self.seconds)
+        slots = self._slots
+        if slots and slots[-1][0] >= slot:
+            last, count = slots[-1]
+            slots[-1] = (last, count + 1)
         else:
-            self._slots.append((slot, 1))
+            slots.append((slot, 1))
         self._total += 1
 
     def wait(self, now: float, limit: int) -> float:
@@ -91,9 +94,6 @@ class SlidingWindow:
             if excess <= 0:
                 return max((slot + SLOTS + 1) * width - now, 0.0)
         return self.seconds
-
-    def _slot(self, now: float) -> int:
-        return floor(now * SLOTS / self.seconds)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ the answer's end is beyond doubt.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 MAX_HEAD: Final = 64 * 1024
@@ -13,6 +13,8 @@ MAX_CHUNK_LINE: Final = 1024
 MAX_TRAILERS: Final = 16 * 1024
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\r\n\0]*)?")
 _HEADERS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\0]*\r\n)*")
+_FIELD: Final = re.compile(r"([^:\r\n]+):[ \t]*((?:[^\r\n]*[^\r\n \t])?)")
+"""Name and value out of a line of a head that `_HEADERS` has found in order."""
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
 _CRLF: Final = b"\r\n"
 
@@ -116,12 +118,19 @@ def parse_head(text: bytes) -> Head:
         raise FramingError("the status line is malformed")
     if _HEADERS.fullmatch(rest + _CRLF if rest else rest) is None:
         raise FramingError("a header line is malformed")
-    headers: dict[str, str] = {}
-    for line in rest.decode("latin-1").split("\r\n") if rest else ():
-        name, _, value = line.partition(":")
-        name, value = name.lower(), value.strip(" \t")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    lines = _FIELD.findall(rest.decode("latin-1"))
+    headers = {name.lower(): value for name, value in lines}
+    if len(headers) != len(lines):
+        headers = _joined(lines)
     return _framed(int(status_line[2]), headers, old=status_line[1] == b"0")
+
+
+def _joined(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for given, value in lines:
+        name = given.lower()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 def _framed(status: int, headers: dict[str, str], *, old: bool) -> Head:
