@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help gateway test test-long bench lock docs clean userland system-packages
+.PHONY: help gateway test test-long bench vendor lock docs clean userland system-packages
 
 VENV := python/.venv
 PY := $(VENV)/bin/python
@@ -31,6 +31,9 @@ bench: $(VENV)/.dev system-packages ## Run the benchmarks, side by side with the
 
 docs: $(VENV)/.dev ## Write the generated reference pages anew.
 	cd python && PYTHONPATH=.. .venv/bin/python -m tests.house.generate_docs && PYTHONPATH=.. .venv/bin/python -m tests.nixos.options_page
+
+vendor: $(VENV)/.dev ## Fetch anew what pages load of others' (needs npm).
+	cd python && PYTHONPATH=.. .venv/bin/python -m tests.house.vendor_pages
 
 lock: ## Resolve the dependencies anew and write both lock files (needs uv).
 	cd python && uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra build pyproject.toml -o requirements.lock

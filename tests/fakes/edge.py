@@ -355,6 +355,13 @@ class Edge:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.port}"
 
+    def name_origins(self, *origins: str) -> None:
+        """Let pages of these origins speak to the gateway."""
+        current = self.directory.current
+        browser = current.gateway.browser.model_copy(update={"origins": origins})
+        gateway = current.gateway.model_copy(update={"browser": browser})
+        self.directory.publish(replace(current, gateway=gateway))
+
     def publish(self, *tenants: Tenant) -> None:
         """Replace tenants in the snapshot."""
         current = self.directory.current

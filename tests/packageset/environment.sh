@@ -10,6 +10,8 @@ for package in $packages; do
     [ ! -e "$program" ] || [ -e "$out/bin/$name" ] || ln -s "$program" "$out/bin/$name"
   done
   [ ! -e "$package/etc/ssl/certs/ca-bundle.crt" ] || echo "SSL_CERT_FILE=$package/etc/ssl/certs/ca-bundle.crt" >> "$out/nix-support/environment"
+  [ ! -d "$package/lib/locale" ] || echo "LOCPATH=$package/lib/locale" >> "$out/nix-support/environment"
+  [ ! -d "$package/lib/terminfo" ] || echo "TERMINFO_DIRS=$package/lib/terminfo" >> "$out/nix-support/environment"
   [ ! -d "$package/lib/git-core" ] || {
     echo "GIT_EXEC_PATH=$package/lib/git-core"
     echo "GIT_TEMPLATE_DIR=$package/share/git-core/templates"

@@ -70,6 +70,7 @@ PATH_IDS = {
     "snapshot": "snapshot",
     "response": "response",
     "request": "request",
+    "file": "snapshot",
 }
 MODEL_PATHS = (
     "/v1/messages",
@@ -161,6 +162,7 @@ def masked(answer: tuple[int, str], ids: dict[str, str]) -> tuple[int, str]:
     text = re.sub(r'"secret": ?"[0-9a-f]{32}"', '"secret": ""', text)
     text = re.sub(r"\b(pair|job|run|note|term)_[0-9a-f]{24}", r"\1_", text)
     text = re.sub(r"\bs_[0-9a-f]{24}", "<session>", text)
+    text = re.sub(r'nonce="[^"]+"', "", text)
     text = re.sub(r'"generatedAt": ?"[^"]*"', '"generatedAt": ""', text)
     return answer[0], text
 

@@ -109,6 +109,19 @@ class ReconcileConfig(Declared):
     )
 
 
+Origin = Annotated[str, Field(pattern=r"^https?://(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?$")]
+
+
+class BrowserConfig(Declared):
+    """Browsers that log in with a tenant's token."""
+
+    origins: tuple[Origin, ...] = Field(
+        (),
+        description="Origins of pages that may speak to the gateway beside its own, as `https://carrel.example.com`.",
+    )
+    session_seconds: Seconds = Field(43_200.0, description="How long a browser stays logged in.")
+
+
 class Gateway(Declared):
     """The operator's file."""
 
@@ -123,6 +136,7 @@ class Gateway(Declared):
     packages: PackagesConfig = Field(PackagesConfig(), description="Where sandboxes' packages come from.")
     reconcile: ReconcileConfig = Field(ReconcileConfig(), description="What removal and drift lead to.")
     backup: BackupConfig = Field(BackupConfig(), description="Backups of tenants.")
+    browser: BrowserConfig = Field(BrowserConfig(), description="Browsers that log in with a tenant's token.")
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = Field(
         32 * 1024 * 1024, description="The largest request body."
     )

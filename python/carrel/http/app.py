@@ -5,6 +5,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from carrel.http import (
+    browser,
     chat,
     control_backups,
     control_billing,
@@ -21,6 +22,7 @@ from carrel.http import (
     pairing,
     responses,
     rpc_endpoint,
+    site,
     tenant_chat,
     vendor_endpoints,
     ws,
@@ -42,6 +44,8 @@ def all_routes(readiness: Readiness) -> tuple[Route, ...]:
         *rpc_endpoint.ROUTES,
         *pairing.ROUTES,
         *ws.routes(ws.Sockets()),
+        *browser.ROUTES,
+        *site.routes(),
         *control_tenants.ROUTES,
         *control_billing.ROUTES,
         *control_quotas.ROUTES,

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 
 from carrel.declare.problems import nearest
-from carrel.errors import CarrelError, NotFound, TooLarge, Unavailable
+from carrel.errors import CarrelError, Forbidden, NotFound, RateLimited, TooLarge, Unauthorized, Unavailable
 from carrel.http.auth import (
     Authenticator,
     Caller,
@@ -20,10 +20,12 @@ from carrel.http.auth import (
     require_tenant,
 )
 from carrel.http.body import parse_model, read_body
+from carrel.http.browser_sessions import BrowserSessions
 from carrel.http.connection import EdgeRequest
 from carrel.http.control_socket import peer_uid
 from carrel.http.errors import Dialect
 from carrel.http.live import Live
+from carrel.http.origins import is_own
 from carrel.http.services import Limits, Services
 from carrel.ids import RequestId, TenantId, parse_tenant_id
 from carrel.tasks import Tasks
@@ -31,6 +33,9 @@ from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.wire.control import Actor
 
 T = TypeVar("T")
+COOKIE: Final = "__Host-carrel"
+TICKET: Final = "carrel.ticket."
+"""What the subprotocol that carries a ticket begins with."""
 _SEARCHED: Final = 1000
 M = TypeVar("M", bound=BaseModel)
 
@@ -46,6 +51,7 @@ class Exchange:
     authenticator: Authenticator
     tasks: Tasks
     live: Live
+    browsers: BrowserSessions
     control: bool = False
     route: str = "unmatched"
     dialect: Dialect = "problem"
@@ -75,6 +81,8 @@ class Exchange:
             if self.control and "Authorization" not in self.request.headers:
                 uid = peer_uid(self.request)
                 self.caller = OperatorCaller(f"uid:{uid}", ("read", "write"))
+            elif self.ticket is not None:
+                self.caller = self._by_ticket(self.ticket)
             else:
                 self.caller = self.authenticator.caller(
                     self.request.headers, self.snapshot, address=self.address,
@@ -85,6 +93,41 @@ class Exchange:
                 self.request.soft_passed = partial(self.services.meter.soft_passed, self.tenant_id)
             self.live.caller = self.caller
         return self.caller
+
+    @property
+    def ticket(self) -> str | None:
+        """The ticket that a page asks for a WebSocket with; None where there is none, or where a credential is."""
+        headers = self.request.headers
+        if self.route != "/ws" or "Authorization" in headers:
+            return None
+        offered = ",".join(headers.getall("Sec-WebSocket-Protocol", [])).split(",")
+        return next((word.strip()[len(TICKET) :] for word in offered if word.strip().startswith(TICKET)), None)
+
+    def require_own_page(self, *, needed: bool) -> None:
+        """Raise Forbidden for a request of a page that is not the gateway's own; ``needed``: or of no page at all."""
+        headers = self.request.headers
+        origins = headers.getall("Origin", [])
+        if not origins and not needed:
+            return
+        crosses = any(value not in ("same-origin", "none") for value in headers.getall("Sec-Fetch-Site", []))
+        named = self.snapshot.gateway.browser.origins
+        if crosses or not is_own(origins, headers.getall("Host", []), named):
+            raise Forbidden(
+                "A page of another origin may not do this. The gateway's own pages are served over https, or over http "
+                "on its own machine; the operator can name other origins (`browser.origins`)."
+            )
+
+    def _by_ticket(self, ticket: str) -> Caller:
+        session = self.browsers.redeem(ticket, self.request.cookies.get(COOKIE, ""))
+        known = self.authenticator.known(session.credential, self.snapshot) if session is not None else None
+        if session is None or known is None:
+            wait = self.authenticator.failed(self.address)
+            if wait is not None:
+                raise RateLimited("Too many failed attempts from this address.", retry_after=wait)
+            raise Unauthorized("This ticket is used up, too old, or not this browser's.")
+        browsers = self.browsers
+        self.live.is_over = lambda: browsers.is_over(session)
+        return known
 
     def tenant(self, scope: str) -> TenantCaller:
         """The calling tenant, with ``scope``."""

@@ -19,6 +19,7 @@ _log = structlog.get_logger(__name__)
 class Live:
     """A request in flight. ``ended`` says why the gateway cut it off itself; an ``endless`` one has no deadline.
 
+    ``is_over`` is asked beside the credential, where a browser's session is what let it in.
     ``refused`` is the status of a refusal that is being sent: whoever has it may go before the connection is closed.
     """
 
@@ -30,6 +31,7 @@ class Live:
     ended: str = ""
     refused: int = 0
     endless: bool = False
+    is_over: Callable[[], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -86,6 +88,8 @@ class LiveRequests:
                 continue
             if now - live.began > self.limits.request_seconds and not live.endless:
                 self._end(live, "deadline")
+            elif live.is_over is not None and live.is_over():
+                self._end(live, "revoked")
             elif live.caller is not None:
                 known = verdicts.get(live.caller.credential)
                 if known is None:

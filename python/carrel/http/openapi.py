@@ -18,7 +18,9 @@ _SECURITY: Final[dict[Access, list[dict[str, list[str]]]]] = {
     "scrape": [{}, {"adminKey": []}],
     "tenant-chat": [{"tenantToken": []}],
     "tenant-rpc": [{"tenantToken": []}],
-    "tenant-ws": [{"tenantToken": []}],
+    "tenant-ws": [{"tenantToken": []}, {"browserCookie": []}],
+    "browser": [{"browserCookie": []}],
+    "operator-ws": [{"adminKey": []}],
     "operator-read": [{"adminKey": []}],
     "operator-write": [{"adminKey": []}],
     "reader": [{"adminKey": []}, {"tenantToken": []}],
@@ -67,6 +69,12 @@ def document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
             "securitySchemes": {
                 "tenantToken": {"type": "http", "scheme": "bearer", "description": "`tk_<tenant>_<32 hex>`"},
                 "tenantKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "browserCookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "__Host-carrel",
+                    "description": "A change needs the header X-Carrel-CSRF too, and `/ws` a ticket.",
+                },
                 "adminKey": {"type": "http", "scheme": "bearer", "description": "`ak_<name>_<32 hex>`"},
             },
         },

@@ -14,9 +14,21 @@ from carrel.http.exchange import Exchange
 EXCHANGE: Final = web.RequestKey("exchange", Exchange)
 
 Access = Literal[
-    "public", "scrape", "tenant-chat", "tenant-rpc", "tenant-ws", "operator-read", "operator-write", "reader"
+    "public",
+    "scrape",
+    "tenant-chat",
+    "tenant-rpc",
+    "tenant-ws",
+    "operator-read",
+    "operator-write",
+    "operator-ws",
+    "reader",
+    "browser",
 ]
-"""``scrape``: loopback, the control socket or any admin key. ``reader``: an operator, or the tenant in the path."""
+"""``scrape``: loopback, the control socket or any admin key. ``reader``: an operator, or the tenant in the path.
+
+``browser``: a cookie, which the route itself asks about.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +100,7 @@ class Endpoint:
 def admit(exchange: Exchange, access: Access) -> None:
     """Raise unless the caller may enter by ``access``."""
     match access:
-        case "public":
+        case "public" | "browser":
             return
         case "scrape":
             if not (exchange.control or _is_loopback(exchange.address)):
@@ -98,9 +110,14 @@ def admit(exchange: Exchange, access: Access) -> None:
         case "tenant-rpc":
             exchange.tenant("rpc")
         case "tenant-ws":
+            # A page is told so before anything else is looked at, and cannot use up a ticket.
+            exchange.require_own_page(needed=exchange.ticket is not None)
             exchange.tenant_with("rpc", "node")
         case "operator-read":
             exchange.operator("read")
+        case "operator-ws":
+            exchange.require_own_page(needed=False)
+            exchange.operator("write")
         case "operator-write":
             exchange.operator("write")
         case "reader":

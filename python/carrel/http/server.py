@@ -16,6 +16,7 @@ from carrel.http.app import make_app
 from carrel.http.attempts import FailedAttempts
 from carrel.http.auth import Authenticator
 from carrel.http.body import answer_and_close
+from carrel.http.browser_sessions import BrowserSessions
 from carrel.http.chat import chat_completions
 from carrel.http.connection import EdgeProtocol, EdgeRequest, EdgeServer
 from carrel.http.control_socket import ControlSocket, peer_uid
@@ -53,6 +54,7 @@ class Server:
         self._authenticator = Authenticator(
             directory=services.directory, tokens=services.tokens, clock=services.clock, attempts=attempts
         )
+        self._browsers = BrowserSessions(services.clock)
         self._live = LiveRequests(services.clock, self._limits, self._authenticator.still_valid)
         self._tasks = Tasks("http")
         self._servers: list[EdgeServer] = []
@@ -198,8 +200,9 @@ class Server:
             protocol.fresh = False
         live = self._live.enter(request_id, task, protocol)
         exchange = Exchange(
-            request, request_id, self._services, self._limits, self._authenticator, self._tasks, live, control
-        )
+            request, request_id, self._services, self._limits, self._authenticator, self._tasks, live,
+            self._browsers, control,
+        )  # fmt: skip
         status = 0
         try:
             response = await self._answer(exchange, first=first)

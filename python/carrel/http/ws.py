@@ -8,17 +8,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from carrel.errors import Forbidden, InvalidRequest, RateLimited
+from carrel.errors import InvalidRequest, RateLimited
 from carrel.events.hub import Subscription
-from carrel.http.auth import TenantCaller
 from carrel.http.errors import UpgradeRequired
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Query, Route
-from carrel.http.ws_connection import Connection
+from carrel.http.rpc.registry import ALL_SCOPES
+from carrel.http.ws_connection import Connection, Speaker
 from carrel.ids import TenantId
 
 SUBPROTOCOL: Final = "carrel.v1"
@@ -53,23 +52,33 @@ def routes(sockets: Sockets) -> tuple[Route, ...]:
 
     async def connect(exchange: Exchange) -> web.StreamResponse:
         """A WebSocket of the calling tenant's."""
-        caller = exchange.tenant_with("rpc", "node")
-        _judge_upgrade(exchange)
+        return await connected(exchange, Speaker.of(exchange.tenant_with("rpc", "node")))
+
+    async def tenant_connect(exchange: Exchange) -> web.StreamResponse:
+        """A WebSocket as the tenant in the path, or as the member of it that is named."""
+        tenant = exchange.active_subject().as_member(exchange.request.query.get("member"))
+        return await connected(exchange, Speaker(exchange.operator("write"), tenant, ALL_SCOPES, None))
+
+    async def connected(exchange: Exchange, speaker: Speaker) -> web.StreamResponse:
+        if exchange.request.headers.get("Upgrade", "").lower() != "websocket":
+            raise UpgradeRequired("This path is a WebSocket: send `Upgrade: websocket`.")
         after = _after(exchange)
         kinds = tuple(kind for kind in exchange.request.query.get("events", "").split(",") if kind)
         if len(kinds) > MOST_KINDS:
             raise InvalidRequest(f"At most {MOST_KINDS} kinds of events can be named.", param="events")
-        with sockets.one_more(caller.tenant.id, exchange.limits.sockets_per_tenant):
-            return await _served(exchange, caller, kinds, after)
+        with sockets.one_more(speaker.tenant.id, exchange.limits.sockets_per_tenant):
+            return await _served(exchange, speaker, kinds, after)
 
     return (
         Route("GET", "/ws", connect, "tenant-ws", "JSON-RPC 2.0 over a WebSocket, with events.", query=QUERIES,
               status=101),
+        Route("GET", "/v1/tenants/{id}/ws", tenant_connect, "operator-ws", "The same as that tenant.",
+              query=(*QUERIES, MEMBER), status=101),
     )  # fmt: skip
 
 
 async def _served(
-    exchange: Exchange, caller: TenantCaller, kinds: tuple[str, ...], after: int | None
+    exchange: Exchange, speaker: Speaker, kinds: tuple[str, ...], after: int | None
 ) -> web.StreamResponse:
     limits = exchange.limits
     socket = web.WebSocketResponse(
@@ -78,10 +87,10 @@ async def _served(
     )  # fmt: skip
     await socket.prepare(exchange.request)
     exchange.live.endless = True
-    connection = Connection(exchange, caller, socket)
+    connection = Connection(exchange, speaker, socket)
     # A node's token is for what it is asked, not for what its tenant does.
-    listens = "rpc" in caller.record.scopes and kinds != ("none",)
-    subscription = Subscription(caller.tenant.own, kinds, connection.deliver)
+    listens = "rpc" in speaker.scopes and kinds != ("none",)
+    subscription = Subscription(speaker.tenant.own, kinds, connection.deliver)
     hub = exchange.services.hub
     try:
         if listens:
@@ -90,18 +99,8 @@ async def _served(
             connection.welcome(hub, None)
         await connection.serve()
     finally:
-        hub.leave(caller.tenant, subscription)
+        hub.leave(speaker.tenant, subscription)
     return socket
-
-
-def _judge_upgrade(exchange: Exchange) -> None:
-    """Refuse what is no WebSocket, and one that a page of another origin asks for."""
-    headers = exchange.request.headers
-    if headers.get("Upgrade", "").lower() != "websocket":
-        raise UpgradeRequired("This path is a WebSocket: send `Upgrade: websocket`.")
-    origin = headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != headers.get("Host", ""):
-        raise Forbidden("A page of another origin may not open this WebSocket.")
 
 
 def _after(exchange: Exchange) -> int | None:
@@ -113,6 +112,7 @@ def _after(exchange: Exchange) -> int | None:
     return int(text)
 
 
+MEMBER: Final = Query("member", "The person of the tenant's `members` to act as.")
 QUERIES: Final = (
     Query("events", "Kinds of events to have, as `session,cron`; `none` for none. Default: all.", "^[a-z.,]{0,500}$"),
     Query("epoch", "The `epoch` of the connection before, to go on where it ended.", "^[0-9a-f]{1,32}$"),

@@ -9,6 +9,7 @@ import contextlib
 import json
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -16,11 +17,12 @@ from aiohttp import WSMessage, WSMsgType, web
 
 from carrel.errors import CarrelError
 from carrel.events.hub import Event, Hub, Subscription
-from carrel.http.auth import TenantCaller
+from carrel.http.auth import Caller, TenantCaller
 from carrel.http.exchange import Exchange
 from carrel.http.rpc.registry import Context
 from carrel.http.rpc_endpoint import answered
 from carrel.ids import new_request_id
+from carrel.tenancy.handle import Tenant
 from carrel.wire import jsonrpc
 
 POLICY: Final = 1008
@@ -32,13 +34,46 @@ _REASONS: Final = {"revoked": POLICY, "shutdown": GOING_AWAY, "slow_reader": TRY
 _log = structlog.get_logger(__name__)
 
 
-class Connection:
-    """A connection of ``caller``'s over ``socket``, which is prepared. `serve` it to its end."""
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who speaks, and for which tenant. An operator has all scopes and no token's name."""
 
-    def __init__(self, exchange: Exchange, caller: TenantCaller, socket: web.WebSocketResponse) -> None:
+    caller: Caller
+    tenant: Tenant
+    scopes: frozenset[str]
+    token_name: str | None
+
+    @classmethod
+    def of(cls, caller: TenantCaller) -> "Speaker":
+        """A tenant that speaks for itself."""
+        return cls(caller, caller.tenant, frozenset(caller.record.scopes), caller.record.name)
+
+    def now(self, exchange: Exchange) -> "Speaker | None":
+        """The same, as what is declared and issued says it now; None where they may not speak any more."""
+        snapshot = exchange.services.directory.current
+        if exchange.live.is_over is not None and exchange.live.is_over():
+            return None
+        if isinstance(self.caller, TenantCaller):
+            known = exchange.authenticator.known(self.caller.credential, snapshot)
+            served = isinstance(known, TenantCaller) and not known.tenant.suspended
+            return Speaker.of(known) if served and isinstance(known, TenantCaller) else None
+        tenant = snapshot.tenants.get(self.tenant.id)
+        if tenant is None or tenant.suspended or not exchange.authenticator.still_valid(self.caller):
+            return None
+        return (
+            replace(self, tenant=tenant.as_member(self.tenant.member))
+            if tenant.has_member(self.tenant.member)
+            else None
+        )
+
+
+class Connection:
+    """A connection of ``speaker``'s over ``socket``, which is prepared. `serve` it to its end."""
+
+    def __init__(self, exchange: Exchange, speaker: Speaker, socket: web.WebSocketResponse) -> None:
         self.id = exchange.request_id
         self._exchange = exchange
-        self._caller = caller
+        self._speaker = speaker
         self._socket = socket
         self._waiting: deque[str] = deque()
         self._size = 0
@@ -63,7 +98,7 @@ class Connection:
         held, self._waiting = self._waiting, deque()
         seq, missed = 0, False
         if subscription is not None:
-            resumed = hub.subscribe(self._caller.tenant, subscription, epoch=epoch, after=after)
+            resumed = hub.subscribe(self._speaker.tenant, subscription, epoch=epoch, after=after)
             seq, missed = resumed.seq, resumed.missed
         replayed, self._waiting = self._waiting, held
         limits = self._exchange.limits
@@ -143,7 +178,7 @@ class Connection:
 
     async def _close(self) -> None:
         if self._reason:
-            _log.info("websocket ended by the gateway", tenant=self._caller.tenant.id, reason=self._reason)
+            _log.info("websocket ended by the gateway", tenant=self._speaker.tenant.id, reason=self._reason)
         if self._reason in ("revoked", "shutdown") and self._waiting:
             # The answer to `tenants.rotate` itself, say.
             with contextlib.suppress(TimeoutError, ConnectionError):
@@ -165,14 +200,12 @@ class Connection:
             if message.type is not WSMsgType.TEXT:
                 self._end("text_only")
                 return
-            known = self._exchange.authenticator.known(
-                self._caller.credential, self._exchange.services.directory.current
-            )
-            if not isinstance(known, TenantCaller) or known.tenant.suspended:
+            speaker = self._speaker.now(self._exchange)
+            if speaker is None:
                 self._end("revoked")
                 return
             await self._slots.acquire()
-            call = self._exchange.tasks.start(self._quietly(self._answer(known, message)), name=f"ws-call {self.id}")
+            call = self._exchange.tasks.start(self._quietly(self._answer(speaker, message)), name=f"ws-call {self.id}")
             self._calls.add(call)
             call.add_done_callback(self._over)
 
@@ -180,13 +213,13 @@ class Connection:
         self._calls.discard(call)
         self._slots.release()
 
-    async def _answer(self, caller: TenantCaller, message: WSMessage) -> None:
+    async def _answer(self, speaker: Speaker, message: WSMessage) -> None:
         exchange = self._exchange
         envelope = jsonrpc.parse(str(message.data).encode("utf-8", "surrogatepass"))
         context = Context(
-            exchange.services, caller.tenant, exchange.services.directory.current, new_request_id(), caller.label,
-            frozenset(caller.record.scopes), caller.record.name, peer=self,
-            allowed=lambda: exchange.authenticator.still_valid(caller),
+            exchange.services, speaker.tenant, exchange.services.directory.current, new_request_id(),
+            speaker.caller.label, speaker.scopes, speaker.token_name, peer=self,
+            allowed=lambda: exchange.authenticator.still_valid(speaker.caller),
         )  # fmt: skip
         answers = await answered(context, envelope, admitted=False)
         if answers:
@@ -199,7 +232,7 @@ class Connection:
         except ConnectionError:
             self._end("")
         except CarrelError as error:
-            _log.warning("websocket failed", tenant=self._caller.tenant.id, code=error.code)
+            _log.warning("websocket failed", tenant=self._speaker.tenant.id, code=error.code)
             self._end("")
 
 

@@ -13,6 +13,7 @@ from carrel.clock import SystemClock
 from carrel.errors import Forbidden, NotFound, Unauthorized, Unavailable
 from carrel.http.attempts import FailedAttempts
 from carrel.http.auth import Authenticator, OperatorCaller
+from carrel.http.browser_sessions import BrowserSessions
 from carrel.http.exchange import Exchange
 from carrel.http.services import Limits
 from carrel.ids import RequestId
@@ -44,7 +45,8 @@ class Maker:
         )  # fmt: skip
         services: Any = SimpleNamespace(directory=self.directory, meter=SimpleNamespace(soft_passed=lambda tenant: ()))
         live: Any = SimpleNamespace(caller=None)
-        return Exchange(request, RequestId("r"), services, Limits(), self.auth, self.tasks, live, control)
+        browsers = BrowserSessions(SystemClock())
+        return Exchange(request, RequestId("r"), services, Limits(), self.auth, self.tasks, live, browsers, control)
 
 
 @pytest.fixture

@@ -22,6 +22,11 @@ class Asked:
     def tenant_with(self, *scopes: str) -> None:
         self.asked.append(f"tenant {' or '.join(scopes)}")
 
+    ticket = None
+
+    def require_own_page(self, *, needed: bool) -> None:
+        self.asked.append("page" if needed else "page, if any")
+
     def operator(self, scope: str) -> None:
         self.asked.append(f"operator {scope}")
 
@@ -34,7 +39,8 @@ class Asked:
     [
         ("public", []), ("scrape", ["operator read"]), ("tenant-chat", ["tenant chat"]),
         ("tenant-rpc", ["tenant rpc"]),
-        ("tenant-ws", ["tenant rpc or node"]), ("operator-read", ["operator read"]),
+        ("tenant-ws", ["page, if any", "tenant rpc or node"]), ("browser", []),
+        ("operator-ws", ["page, if any", "operator write"]), ("operator-read", ["operator read"]),
         ("operator-write", ["operator write"]), ("reader", ["reader"]),
     ],
 )  # fmt: skip
@@ -45,7 +51,7 @@ def test_each_access_asks_for_its_caller(access: Access, asked: list[str]) -> No
 
 
 def test_all_accesses_are_covered_here() -> None:
-    assert len(get_args(Access)) == 8
+    assert len(get_args(Access)) == 10
 
 
 def test_metrics_need_no_key_on_loopback_and_on_the_control_socket() -> None:

@@ -1,0 +1,72 @@
+"""The pages that the gateway serves to browsers, and what they may load: nothing that is not in the package.
+
+Each answer has a nonce of its own in its policy; nothing in a page runs without it. What is not ours lies under
+``static/vendor`` with its licence and digests.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+from aiohttp import web
+
+from carrel.errors import NotFound
+from carrel.http.exchange import Exchange
+from carrel.http.routes import Route
+
+_FILES: Final = {
+    "terminal.css": "text/css", "terminal.mjs": "text/javascript", "link.mjs": "text/javascript",
+    "inert.mjs": "text/javascript", "vendor/xterm.css": "text/css", "vendor/xterm.mjs": "text/javascript",
+    "vendor/addon-fit.mjs": "text/javascript", "vendor/addon-unicode11.mjs": "text/javascript",
+}  # fmt: skip
+_NONCE: Final = "NONCE"
+_POLICY: Final = (
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final = {
+    "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY", "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin", "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    content: bytes
+    kind: str
+    tag: str
+
+
+def routes() -> tuple[Route, ...]:
+    """The pages and what they load, read once."""
+    static = resources.files("carrel.http") / "static"
+    page = (static / "terminal.html").read_text(encoding="utf-8")
+    files = {name: _file((static / name).read_bytes(), kind) for name, kind in _FILES.items()}
+
+    async def terminal(exchange: Exchange) -> web.StreamResponse:
+        """The web terminal."""
+        nonce = secrets.token_urlsafe(16)
+        policy = _POLICY.format(nonce=nonce)
+        headers = {**_HEADERS, "Content-Security-Policy": policy, "Cache-Control": "no-store"}
+        return web.Response(text=page.replace(_NONCE, nonce), content_type="text/html", headers=headers)
+
+    async def asset(exchange: Exchange) -> web.StreamResponse:
+        """A file that a page loads."""
+        found = files.get(exchange.request.match_info["file"])
+        if found is None:
+            raise NotFound("There is no such file.")
+        headers = {**_HEADERS, "ETag": found.tag, "Cache-Control": "no-cache"}
+        if exchange.request.headers.get("If-None-Match") == found.tag:
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=found.content, content_type=found.kind, charset="utf-8", headers=headers)
+
+    return (
+        Route("GET", "/terminal", terminal, "public", "The web terminal.", media="text/html"),
+        Route("GET", "/static/{file:.+}", asset, "public", "What pages load.", media="text/javascript"),
+    )
+
+
+def _file(content: bytes, kind: str) -> _File:
+    return _File(content, kind, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
