@@ -173,13 +173,20 @@ class Puller:
                 f"{fetched[:12]} does not hold {str(base)[:12]}, which was taken before: the branch was rewritten by a "
                 f"force-push. {accepts}"
             )
-        wrong = await self._remote.unsigned(base, fetched)
+        wrong = await self._remote.unsigned(await self._trusted(mark), fetched)
         if wrong:
             more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             return "Unsigned", f"{'; '.join(wrong[:5])}{more}. Nothing of {fetched[:12]} is taken."
         shape = (await read_commit(self._repository, fetched, self._settings)).shape
         if shape:
             return "Malformed", "; ".join(str(problem) for problem in shape[:5])
+        return None
+
+    async def _trusted(self, mark: str | None) -> str | None:
+        """The commit after which all must be signed; None, for all, also where a repository that is new has it not."""
+        for commit in (mark, self._settings.signed_since):
+            if commit is not None and await self._repository.has(commit):
+                return commit
         return None
 
     async def _holds(self, new: str, old: str) -> bool:

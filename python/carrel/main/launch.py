@@ -51,8 +51,20 @@ def places_of(options: GatewayOptions) -> Places:
     """The directories that a gateway of ``options`` works with."""
     if options.git is None:
         return Places(options.state_dir, options.tenants_dir, options.secrets_dir)
-    inside = options.git.is_relative_to(options.state_dir)
-    return Places(options.state_dir, None, options.secrets_dir, () if inside else (options.git,))
+    return Places(options.state_dir, None, options.secrets_dir, reads_of(options.git, options.state_dir))
+
+
+def reads_of(git: Path, state: Path) -> tuple[Path, ...]:
+    """What is read where declarations come by git: the file of its settings, and the files that they name."""
+    from carrel.vcs.settings import load_settings  # noqa: PLC0415 - few are told to follow a branch
+
+    try:
+        pull = load_settings(git).pull
+    except CarrelError:
+        # Whoever works by them says what is wrong.
+        pull = None
+    named = pull.reads if pull is not None else ()
+    return tuple(path for path in (git, *named) if not path.is_relative_to(state))
 
 
 def told(environ: MutableMapping[str, str]) -> GatewayOptions | None:

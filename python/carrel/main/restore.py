@@ -23,6 +23,7 @@ from carrel.errors import CarrelError, NotFound
 from carrel.ids import TenantId, parse_tenant_id
 from carrel.main.carry_over import carry_over
 from carrel.main.gitops import Declared
+from carrel.main.launch import reads_of
 from carrel.main.privilege import Places, drop_root
 from carrel.main.statedir import StateDir
 from carrel.objects.location import Location
@@ -85,7 +86,7 @@ def _bring_back(options: RestoreOptions) -> int:
 def _places(options: RestoreOptions) -> Places:
     """What is worked with; a directory of backups is where what is declared now says, where that can be seen yet."""
     if options.git is not None:
-        return Places(options.state_dir, None, options.secrets_dir, (options.git,))
+        return Places(options.state_dir, None, options.secrets_dir, reads_of(options.git, options.state_dir))
     operators, _ = _declared(options.tenants_dir)
     reads = _reads(location_of(operators.gateway.backup, options.place, anywhere=True))
     return Places(options.state_dir, options.tenants_dir, options.secrets_dir, reads)

@@ -117,6 +117,10 @@ class Bare:
                 return sha
         raise NotFound(f"There is no commit {revision[:80]!r}: `carrel history` lists those that there are.")
 
+    async def has(self, sha: str) -> bool:
+        """Whether the object is here."""
+        return (await program.run(self.path, "cat-file", "-e", sha)).returncode == 0
+
     async def kind(self, sha: str) -> str:
         """What kind of object it is."""
         return (await self._output("cat-file", "-t", sha)).decode().strip()

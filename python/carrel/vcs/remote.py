@@ -6,6 +6,7 @@ Credentials come from the secrets, and go to git by a file of ours or its enviro
 import asyncio
 import base64
 import os
+import pwd
 import resource
 import shlex
 import tempfile
@@ -47,12 +48,14 @@ class Remote:
     async def fetch(self) -> str:
         """The commit that the remote branch is at, with all that led to it brought here; raises Unreachable."""
         settings = self._settings
+        if settings.scheme == "ssh":
+            await asyncio.to_thread(_require_name)
         with self._credentials(await asyncio.to_thread(self._secret)) as env:
             try:
                 answer = await program.run(
                     self._repository.path,
                     "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head",
-                    "--no-auto-maintenance", "--end-of-options", settings.url,
+                    "--no-auto-maintenance", *self._there(), "--end-of-options", settings.url,
                     f"+refs/heads/{settings.branch}:{FETCHED}",
                     env=env, settings=self._switches(), seconds=settings.timeout_seconds,
                     limits={resource.RLIMIT_FSIZE: settings.max_transfer_bytes},
@@ -71,6 +74,7 @@ class Remote:
         signers = self._settings.allowed_signers
         if signers is None:
             return ()
+        await asyncio.to_thread(_require_name)
         if not await asyncio.to_thread(os.access, signers, os.R_OK):
             raise CarrelError(
                 f"The allowed signers' file {signers} cannot be read by the gateway (uid {os.geteuid()})."
@@ -91,6 +95,10 @@ class Remote:
             for sha, state, author, subject in rows
             if state != _GOOD
         )
+
+    def _there(self) -> tuple[str, ...]:
+        """A repository on this machine may be another user's: the operator names it, and nothing of it is run."""
+        return ("--upload-pack=git -c safe.directory=* upload-pack",) if self._settings.scheme == "file" else ()
 
     def _switches(self) -> tuple[str, ...]:
         return (
@@ -132,6 +140,18 @@ class Remote:
                     file.write(f"{secret}\n")
                 words += ["-i", str(key)]
             yield {"GIT_SSH_COMMAND": shlex.join(words), "GIT_SSH_VARIANT": "ssh"}
+
+
+def _require_name() -> None:
+    """Raises CarrelError where this uid has no name: ssh and ssh-keygen end at once then, and git with them."""
+    uid = os.geteuid()
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        raise CarrelError(
+            f"ssh and ssh-keygen, which git asks, work only for a user that has a name here, and uid {uid} has none: "
+            "add a system user `carrel`, as which the gateway then runs, or start it as another user."
+        ) from None
 
 
 _WRONG: Final = {

@@ -89,6 +89,12 @@ class PullSettings(Hosted):
             return "https"
         return "file" if self.url.startswith("file://") else "ssh"
 
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """The files on this machine that are read: signers, host keys, and the repository where it is here."""
+        here = self.url.removeprefix("file://") if self.scheme == "file" else None
+        return tuple(Path(path) for path in (self.allowed_signers, self.known_hosts, here) if path is not None)
+
     @model_validator(mode="after")
     def _whole(self) -> "PullSettings":
         if (self.allowed_signers is None) != self.unsigned:

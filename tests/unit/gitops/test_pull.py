@@ -122,6 +122,8 @@ async def test_the_mark_outlives_the_repository(house: House, tmp_path: Path) ->
     puller = await other.start()
     assert puller.state == "Diverged"
     assert await other.bare.tip() != old
+    assert (await puller.look(accept=old)).state == "Ready"
+    assert other.upstream.looked[-1] == (None, old), "of what it has not, it can trust nothing"
 
 
 async def test_nothing_unsigned_is_taken_and_it_is_not_looked_at_again(house: House) -> None:

@@ -78,6 +78,12 @@ async def test_what_names_no_commit_is_said_to(bare: Bare, text: str) -> None:
         await bare.commit_of(text)
 
 
+async def test_what_is_here_is_known(bare: Bare) -> None:
+    commit = await bare.commit_files(None, {"a.yaml": b"x"}, "begin\n", Author("a", "a@x"))
+    assert await bare.has(commit)
+    assert not await bare.has("0" * 39 + "1")
+
+
 async def test_a_short_name_and_a_step_back_are_understood(bare: Bare) -> None:
     first = await add(bare, b"a: 1\n")
     await add(bare, b"a: 2\n")

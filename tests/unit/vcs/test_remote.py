@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from carrel.errors import CarrelError
 from carrel.secrets import SecretMissing, SecretStore
 from carrel.vcs.bare import Bare
 from carrel.vcs.remote import FETCHED, Remote, Unreachable
@@ -161,3 +162,17 @@ async def test_over_ssh_with_a_key_from_the_secrets(tmp_path: Path, upstream: Up
     with pytest.raises(Unreachable, match="Permission denied"):
         await remote(tmp_path / "sshd" / "known_hosts").fetch()
     assert stat.S_IMODE((tmp_path / "git").stat().st_mode) & 0o077 in (0, 0o055)
+
+
+async def test_a_uid_without_a_name_is_told_what_it_needs(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = upstream.clone.commit({"a": "1"}, "signed", key=upstream.key)
+    assert await upstream.remote().fetch() == first
+
+    def nobody(uid: int) -> object:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("carrel.vcs.remote.pwd.getpwuid", nobody)
+    with pytest.raises(CarrelError, match="add a system user `carrel`"):
+        await upstream.remote().unsigned(None, first)
+    with pytest.raises(CarrelError, match="add a system user `carrel`"):
+        await upstream.remote(url="ssh://git@127.0.0.1/x.git", known_hosts="/dev/null").fetch()
