@@ -38,6 +38,7 @@ from carrel.cli.completion import completion_command
 from carrel.cli.failures import DONE, FAILED, INTERRUPTED, WRONG, Refused, exit_code
 from carrel.cli.gateway import gateway_command
 from carrel.cli.gateway_options import GatewayOptions
+from carrel.cli.manual import manual_command
 from carrel.cli.options import ENVIRONMENT, Target
 from carrel.cli.restore import restore_command
 from carrel.cli.restore_options import RestoreOptions
@@ -135,7 +136,8 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
 }
 """Every command by its words, but for those that are made for one command line."""
 ALL_WORDS: Final = (
-    *COMMANDS, *GROUPS, ("gateway",), ("restore",), ("node",), ("completion",), *(("git", word) for word in git.WORDS)
+    *COMMANDS, *GROUPS, ("gateway",), ("restore",), ("node",), ("completion",), ("man",),
+    *(("git", word) for word in git.WORDS),
 )  # fmt: skip
 
 
@@ -158,10 +160,17 @@ def build_app(
     app.command(node.node, name="node")
     app.command(restore_command(run_restore), name="restore")
     app.command(completion_command(app), name="completion")
+    app.command(manual_command(_page), name="man")
     made = {("git", word): command for word, command in git.GitCommands(become, program).by_word().items()}
     for words, command in (made | dict(COMMANDS)).items():
         groups[words[:-1]].command(command, name=words[-1])
     return app
+
+
+def _page() -> str:
+    from carrel.cli.reference import page  # noqa: PLC0415 - it is made of this very module
+
+    return page()
 
 
 def execute(app: App, words: Sequence[str] | None = None) -> int:

@@ -18,7 +18,8 @@ _HEAD: Final = """# The command line
 <!-- Made by `python -m carrel.cli.reference docs/reference`. Edit the commands, not this page. -->
 
 `carrel` asks a running gateway over its control socket, where the caller's uid decides, or over `--url` with an admin
-key. `carrel completion bash` (zsh, fish) prints a completion script.
+key. `carrel completion bash --install` (zsh, fish) installs a completion script, `carrel man --install` the manual
+page.
 
 | exit code | means |
 |---|---|
@@ -31,11 +32,11 @@ key. `carrel completion bash` (zsh, fish) prints a completion script.
 A failure is a sentence on standard error; with `--json` it is `{"error": {"code", "message"}}` there, with the `status`
 and `request_id` of a refusal where there was one.
 
-Every command that asks a gateway takes these too; `gateway` and `completion` take those that they list.
+Every command that asks a gateway takes these too; `gateway`, `completion` and `man` take those that they list.
 
 """
 _SHARED: Final = f"**{EVERYWHERE.name}**:"
-_OWN: Final = ("carrel gateway", "carrel completion")
+_OWN: Final = ("carrel gateway", "carrel completion", "carrel man")
 """Commands that take only some of what all others do."""
 
 

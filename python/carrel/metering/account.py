@@ -132,7 +132,6 @@ class Account:
     def admit(self, now: float, wall: datetime) -> tuple[Refusal | None, list[str]]:
         """Count one request, or say why not; with the names of soft limits that it passes."""
         soft: list[str] = []
-        self.over_requests = ()
         limits = [(name, limit, self._window(name)) for name, limit in self.limits.requests]
         for name, limit, window in limits:
             if limit.soft is None and window is not None and window.count(now) < (limit.hard or 0):

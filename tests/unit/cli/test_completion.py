@@ -1,6 +1,7 @@
 """The completion scripts are ones that their shells take."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +25,23 @@ async def test_a_script_in_json(carrel: CommandLine) -> None:
 
 async def test_another_shell_is_wrong_usage(carrel: CommandLine) -> None:
     assert (await carrel("completion", "csh")).code == 2
+
+
+@pytest.mark.parametrize(
+    ("shell", "place"),
+    [
+        ("bash", "data/bash-completion/completions/carrel"),
+        ("zsh", "data/zsh/site-functions/_carrel"),
+        ("fish", "config/fish/completions/carrel.fish"),
+    ],
+)
+async def test_a_script_is_put_where_its_shell_looks(
+    carrel: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str, place: str
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    done = await carrel("completion", shell, "--install")
+    assert (done.code, str(tmp_path / place) in done.out) == (0, True), done.err
+    assert (tmp_path / place).read_text() == (await carrel("completion", shell)).out
+    told = (await carrel("completion", shell, "--install", "--json")).json()
+    assert (told["path"], bool(told["next"])) == (str(tmp_path / place), True)
