@@ -156,11 +156,22 @@ class ShortChat:
         return _Taken(to, request_id, tenant, snapshot, tenant_caller, body, fields)
 
     async def _run(self, taken: _Taken) -> None:
+        """Answer, with what came or with what went wrong, and note the end."""
         status = 499
         keeps = False
+        to = taken.to
         try:
-            status = await self._answer(taken)
-            to = taken.to
+            try:
+                await self._services.meter.admit_request(taken.tenant)
+                answer = await self._services.relay.pass_on(
+                    to, taken.tenant, taken.snapshot, taken.request_id, taken.body, fields=taken.fields
+                )
+                status = answer.status
+            except CarrelError as error:
+                status = self._refuse(taken, error)
+            except Exception as error:  # noqa: BLE001 - the root of a request
+                _log.error("request failed", request_id=taken.request_id, route=COMPLETIONS, exc_info=error)
+                status = self._refuse(taken, unexpected(taken.request_id))
             if to.paused:
                 with contextlib.suppress(ConnectionError):
                     await to.drained()
@@ -171,21 +182,7 @@ class ShortChat:
                 self._log.write(
                     taken.live, tenant=taken.tenant.id, method="POST", route=COMPLETIONS, status=status
                 )  # fmt: skip
-            taken.to.connection.answered(keeps=keeps)
-
-    async def _answer(self, taken: _Taken) -> int:
-        """Answer, with what came or with what went wrong; the status."""
-        try:
-            await self._services.meter.admit_request(taken.tenant)
-            answer = await self._services.relay.pass_on(
-                taken.to, taken.tenant, taken.snapshot, taken.request_id, taken.body, fields=taken.fields
-            )
-        except CarrelError as error:
-            return self._refuse(taken, error)
-        except Exception as error:  # noqa: BLE001 - the root of a request
-            _log.error("request failed", request_id=taken.request_id, route=COMPLETIONS, exc_info=error)
-            return self._refuse(taken, unexpected(taken.request_id))
-        return answer.status
+            to.connection.answered(keeps=keeps)
 
     def _refuse(self, taken: _Taken, error: CarrelError) -> int:
         to = taken.to

@@ -41,7 +41,8 @@ from carrel.telemetry import Metrics
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
-GATHER_SECONDS: Final = 0.05
+GATHER_SECONDS: Final = 0.25
+"""How long rows are gathered: their journal has them, and who reads is given them too."""
 RETRY_SECONDS: Final = 1.0
 BATCH_ROWS: Final = 2000
 ORPHANS: Final = "orphans.jsonl"

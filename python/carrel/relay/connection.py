@@ -76,17 +76,21 @@ class Connection(asyncio.Protocol):
         while self._reader.head is None:
             if self._error is not None:
                 raise self._error
-            await self._wait()
+            await self._next()
         return self._reader.head
 
     async def read(self) -> bytes:
         """What has come of the body since, at least a byte; empty at its end. Raises UpstreamError, UpstreamTimeout."""
-        while not self._pieces:
+        while (found := self.taken()) is None:
+            await self._next()
+        return found
+
+    def taken(self) -> bytes | None:
+        """What `read` would give at once, None where it would wait."""
+        if not self._pieces:
             if self._error is not None:
                 raise self._error
-            if self._reader.complete:
-                return b""
-            await self._wait()
+            return b"" if self._reader.complete else None
         pieces, self._pieces, self._size = self._pieces, [], 0
         if self._paused and self._transport is not None:
             self._paused = False
@@ -107,16 +111,15 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def _next(self) -> asyncio.Future[None]:
+        """Done when there is something new to look at."""
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _fail(self, error: UpstreamError) -> None:
         if self._error is None:

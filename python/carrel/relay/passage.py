@@ -156,7 +156,13 @@ class Passage:
         pieces: list[bytes] = []
         size = 0
         try:
-            while piece := await connection.read():
+            while True:
+                # What is here already is taken without a wait: most answers are here whole by now.
+                piece = connection.taken()
+                if piece is None:
+                    piece = await connection.read()
+                if not piece:
+                    break
                 pieces.append(piece)
                 size += len(piece)
                 if size > WHOLE_BYTES:
