@@ -143,6 +143,9 @@ def runtimes(wanted: "Collection[Confinement]", told: Mapping[str, str | None]) 
         found = told[name] if name in told else asyncio.run(_check(uid, way))
         if found is None:
             yield Finding(f"runtime {name}", "ok", "A real container was started and holds.")
+        elif way not in wanted and uid is not None and "Permission denied" in found:
+            text = f"No mode names it, and it could not be tried as another user than root: {found}"
+            yield Finding(f"runtime {name}", "ok", text)
         elif way not in wanted:
             yield Finding(f"runtime {name}", "ok", f"No mode names it, and it would run nothing: {found}")
         elif uid is not None and "Permission denied" in found:
