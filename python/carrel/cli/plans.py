@@ -38,11 +38,12 @@ class PlanView(Answer):
     problems: tuple[str, ...] = ()
     confirm: str = ""
     drift: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    operators_broken: bool = False
 
     @property
     def broken(self) -> bool:
         """Whether something of what is declared could not come into force."""
-        return any(action.verb == "broken" for action in self.actions)
+        return self.operators_broken or any(action.verb == "broken" for action in self.actions)
 
 
 def show_plan(document: Any) -> None:
@@ -65,6 +66,9 @@ def show_plan(document: Any) -> None:
         screen.say(screen.one_line(problem))
     if plan.confirm:
         screen.say(f"what is held is done by `carrel reconcile --confirm {screen.one_line(plan.confirm)}`")
+    if plan.operators_broken:
+        screen.say("nothing changes: the operator's files are broken, and no tenant can be judged without them")
+        return
     screen.say(", ".join(_counts(plan)) or "nothing is declared")
 
 

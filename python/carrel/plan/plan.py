@@ -61,7 +61,7 @@ class Action:
 class Plan:
     """What a reconcile does. ``operator_changes`` are by file; ``problems`` are no one tenant's.
 
-    ``confirm`` is the word that confirms what is held; ``drift`` is by tenant.
+    ``operators_broken``: the operator's own files are, so that nothing changes whatever else they say. ``confirm`` is the word that confirms what is held; ``drift`` is by tenant.
     """
 
     operator_changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
@@ -69,6 +69,7 @@ class Plan:
     problems: tuple[str, ...] = ()
     confirm: str = ""
     drift: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    operators_broken: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -118,7 +119,7 @@ def compute_plan(desired: Tree, observed: Observed) -> Plan:
     """
     problems = tuple(str(p) for p in desired.problems if p.file.removesuffix(".yaml") not in desired.tenants)
     if desired.operators is None:
-        return Plan(problems=problems)
+        return Plan(problems=problems, operators_broken=True)
     now = desired.operators.document()
     operator_changes = {
         file: found for file in now if (found := tuple(changes(observed.operators.get(file, {}), now[file])))

@@ -403,7 +403,9 @@ class Reconciler:
         async with self._lock:
             tenants = await self._worker.run(lambda: self._outcome(plan, tenant))
         actions = plan.actions if tenant is None else tuple(a for a in plan.actions if a.tenant == tenant)
-        return Reconciled(plan.operator_changes, actions, plan.problems, plan.confirm, plan.drift, tenants)
+        return Reconciled(
+            plan.operator_changes, actions, plan.problems, plan.confirm, plan.drift, plan.operators_broken, tenants
+        )
 
     async def _confirm(self, word: str) -> Plan:
         async with self._lock:

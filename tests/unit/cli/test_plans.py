@@ -1,7 +1,7 @@
 import pytest
 
 from carrel.cli.failures import NotUnderstood
-from carrel.cli.plans import show_plan
+from carrel.cli.plans import PlanView, show_plan
 
 PLAN = {
     "operator_changes": {"_plans.yaml": [{"path": "starter", "old": "(default)", "new": "{}"}]},
@@ -28,6 +28,17 @@ def test_what_changes_is_shown_and_what_does_not_is_counted(capsys: pytest.Captu
         "stray.yml:1:1: the file is not read",
         "1 create, 1 update, 1 broken, 1 unchanged",
     ]
+
+
+def test_broken_files_of_the_operators_are_a_failure_of_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = {"problems": ["_gateway.yaml:1:1: the file is missing"], "operators_broken": True}
+    show_plan(broken)
+    assert capsys.readouterr().out.splitlines() == [
+        "_gateway.yaml:1:1: the file is missing",
+        "nothing changes: the operator's files are broken, and no tenant can be judged without them",
+    ]
+    assert PlanView.model_validate(broken).broken
+    assert not PlanView.model_validate({"problems": ["x.yaml:1:1: warning: odd"]}).broken
 
 
 def test_an_empty_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,6 +61,7 @@ def test_broken_operators_change_nothing(tmp_path: Path) -> None:
     (tmp_path / "_plans.yaml").write_text("nope: 1\n")
     plan = compute_plan(load_tree(tmp_path), observed(tree))
     assert plan.actions == ()
+    assert plan.operators_broken
     assert plan.problems[0].startswith("_plans.yaml:1:1: nope: unknown key")
 
 
