@@ -25,7 +25,7 @@ from tests.fakes.sandboxed import (
 
 MIB = 1 << 20
 TIME: Final[dict[str, Any]] = {"wall_seconds": 120.0}
-FILL = "python3 -c 'import time; x = bytearray({0} << 20); x[::4096] = bytes(len(x[::4096])); {1}'"
+FILL = "python3 -I -S -c 'import time; x = bytearray({0} << 20); x[::4096] = bytes(len(x[::4096])); {1}'"
 """Memory that is really touched, so many MiB of it, and what comes then."""
 
 
@@ -114,7 +114,7 @@ async def test_S3_06_what_is_written_to_tmp_and_shm_is_memory(ground: Ground) ->
 
 
 async def test_S3_06_processes_are_bounded_and_the_refusal_is_known(ground: Ground) -> None:
-    done = await ground.hostile_run(f"python3 -c '{FORKS}'", pids=40)
+    done = await ground.hostile_run(f"python3 -I -S -c '{FORKS}'", pids=40)
     assert (done.stdout, done.killed) == (b"refused\n", None), done
     assert done.refused_forks > 0
     crowd = "for i in 1 2 3 4 5 6 7 8; do sleep 0.1 & done; wait; echo all"
@@ -136,7 +136,7 @@ async def test_S10_03_the_sum_of_a_tenant_is_capped_and_it_dies_of_its_own(groun
 
 
 async def test_S10_03_a_machine_short_of_memory_ends_the_sandbox_and_says_so(ground: Ground) -> None:
-    flood = "python3 -c 'x = [bytes([1]) * (20 << 20) for _ in range(400)]'"
+    flood = "python3 -I -S -c 'x = [bytes([1]) * (20 << 20) for _ in range(400)]'"
     done = await ground.run(ground.hostile, flood, memory_bytes=8 << 30)
     assert done.killed == "machine_memory"
     assert (await ground.run(ground.quiet, "echo fine")).stdout == b"fine\n"

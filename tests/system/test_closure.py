@@ -90,7 +90,9 @@ def test_a_package_that_is_not_allowed_is_refused_where_it_is_declared(closure: 
 def test_the_source_of_packages_and_whether_a_closure_is_demanded_follow_the_operators_file(
     new_gateway: StartGateway,
 ) -> None:
-    gateway = new_gateway().start()
+    gateway = new_gateway()
+    one_package(gateway)
+    gateway.start()
     operator = gateway.tenants_dir / "_gateway.yaml"
     told = operator.read_text()
     assert "/usr/bin" in ask(gateway, "command -v env")
@@ -99,6 +101,15 @@ def test_the_source_of_packages_and_whether_a_closure_is_demanded_follow_the_ope
     operator.write_text(told.replace("source: none", "source: test-set") + "require_closure: true\n")
     assert "jq-" in answered(gateway, "jq --version", lambda answer: "/nix/store" in answer or "jq-" in answer)
     assert "/nix/store/" in ask(gateway, "command -v jq")
+
+
+def one_package(gateway: GatewayProcess) -> None:
+    """Have no more to build than such a test is about."""
+    for tenant, packages in (("demo", "[python3, ripgrep, jq, git]"), ("acme", "[python3, ripgrep, jq]")):
+        declared = gateway.tenants_dir / f"{tenant}.yaml"
+        told = declared.read_text()
+        assert packages in told
+        declared.write_text(told.replace(packages, "[jq]"))
 
 
 def answered(gateway: GatewayProcess, command: str, told: Callable[[str], bool]) -> str:
@@ -116,7 +127,9 @@ def answered(gateway: GatewayProcess, command: str, told: Callable[[str], bool])
 def test_an_interrupt_during_a_build_leaves_no_builder_behind_and_the_next_start_goes_on(
     tmp_path: Path,
 ) -> None:
-    gateway = GatewayProcess(home=tmp_path / "home", closure=True).prepare().start()
+    gateway = GatewayProcess(home=tmp_path / "home", closure=True).prepare()
+    one_package(gateway)
+    gateway.start()
     assert until(lambda: builders(gateway.state_dir))
     assert gateway.stop(sig=signal.SIGINT) == 0
     assert "Traceback" not in gateway.text
