@@ -140,6 +140,29 @@ async def test_a_clock_set_back_does_not_open_a_day_again(tmp_path: Path) -> Non
         assert days == {date(2026, 3, 2), date(2026, 3, 3), date(2026, 1, 22)}
 
 
+@pytest.mark.parametrize("seconds", [90, -90, 40 * 86_400, -40 * 86_400])
+async def test_a_clock_that_jumps_while_calls_are_in_flight_loses_and_doubles_no_row(
+    tmp_path: Path, seconds: float
+) -> None:
+    clock = FakeClock(datetime(2026, 3, 2, 0, 0, 30, tzinfo=UTC))
+    async with bench(tmp_path, clock=clock, crash=True) as b:
+        settled, _ = await b.hold(1), await b.hold(2)
+        clock.jump(seconds)
+        await settled.settle(USED, outcome="ok")
+        await b.call(3)
+    clock.jump(-2 * seconds)
+    async with bench(tmp_path, clock=clock) as b:
+        await b.call(4)
+        ever = "2025-12-01..2026-05-31"
+        rows = await b.rows(ever)
+        assert sorted((row.request_id, row.outcome) for row in rows) == [
+            ("req_1", "ok"), ("req_2", "interrupted"), ("req_3", "ok"), ("req_4", "ok")
+        ]  # fmt: skip
+        told = await b.meter.report(b.tenant, b.period(ever))
+        assert sum(day.cost_usd for day in told) == sum(row.cost_usd for row in rows)
+        assert {status.reserved for status in await b.meter.quota_status(b.tenant)} <= {0, Decimal(0)}
+
+
 async def test_sliding_windows_do_not_mind_the_wall_clock(tmp_path: Path) -> None:
     async with bench(tmp_path, quotas=Quotas(requests_per_minute=2, requests_per_hour=3)) as b:
         await b.meter.admit_request(b.tenant)
