@@ -61,7 +61,8 @@ class Action:
 class Plan:
     """What a reconcile does. ``operator_changes`` are by file; ``problems`` are no one tenant's.
 
-    ``operators_broken``: the operator's own files are, so that nothing changes whatever else they say. ``confirm`` is the word that confirms what is held; ``drift`` is by tenant.
+    ``operators_broken``: the operator's own files are, so that nothing changes whatever else they say. ``confirm``
+    is the word that confirms what is held; ``drift`` is by tenant.
     """
 
     operator_changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
