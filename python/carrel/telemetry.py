@@ -8,7 +8,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,7 +17,7 @@ from typing import Final, TextIO
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from carrel.ids import TenantId
@@ -240,6 +240,29 @@ def _bound(seconds: float) -> str:
     return "+Inf" if seconds == _BOUNDS[-1] else str(seconds)
 
 
+Gauges = Mapping[str, Mapping[tuple[str, ...], float]]
+
+
+class _Read(Collector):
+    """Gauges that somebody else keeps."""
+
+    def __init__(self, about: Mapping[str, tuple[str, tuple[str, ...]]], read: Callable[[], Gauges]) -> None:
+        self._about = about
+        self._read = read
+
+    def describe(self) -> Iterator[Metric]:
+        for name, (text, labels) in self._about.items():
+            yield GaugeMetricFamily(name, text, labels=labels)
+
+    def collect(self) -> Iterator[Metric]:
+        values = self._read()
+        for name, (text, labels) in self._about.items():
+            family = GaugeMetricFamily(name, text, labels=labels)
+            for label, value in values.get(name, {}).items():
+                family.add_metric(label, value)
+            yield family
+
+
 class Metrics:
     """Prometheus metrics of one gateway. One instance, made by the composition root."""
 
@@ -271,6 +294,10 @@ class Metrics:
             "carrel_reconcile_seconds", "Time that a pass over what is declared takes."
         )
         self._last_pass = self._gauge("carrel_reconcile_last_pass_timestamp_seconds", "When the last pass ended well.")
+
+    def read_from(self, about: Mapping[str, tuple[str, tuple[str, ...]]], read: Callable[[], Gauges]) -> None:
+        """Gauges that are read when they are asked for: for each its help and labels, and their values at once."""
+        self.registry.register(_Read(about, read))
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(name, about, labels, registry=self.registry)

@@ -12,7 +12,9 @@ import openai
 from carrel.clock import SystemClock
 from carrel.declare.base import SecretRef
 from carrel.declare.gateway import ModelConfig, ProviderConfig
+from carrel.providers.guard import Guard
 from carrel.providers.registry import Providers
+from carrel.relay.guarded import GuardedRelay
 from carrel.relay.relay import Relay
 from carrel.secrets import SecretStore
 from carrel.tasks import Tasks
@@ -70,12 +72,15 @@ async def vendor_edge(state: Path, **overrides: Any) -> AsyncIterator[VendorEdge
     """It all, closed at the end."""
     clock, meter, tasks, metrics = SystemClock(), FakeMeter(), Tasks("vendor edge"), Metrics()
     secrets = SecretStore(credentials_dir=None, secrets_dir=None, environ={"CARREL_SECRET_VENDOR": KEY})
-    providers = Providers(secrets=secrets, clock=clock)
+    guard = Guard(clock)
+    providers = Providers(secrets=secrets, clock=clock, guard=guard)
     relay = Relay(meter=meter, secrets=secrets, clock=clock, tasks=tasks, metrics=metrics)
     try:
         async with (
             FakeVendor() as vendor,
-            running_edge(state, providers=providers, relay=relay, meter=meter, **overrides) as edge,
+            running_edge(
+                state, providers=providers, relay=GuardedRelay(relay, guard), meter=meter, **overrides
+            ) as edge,
             openai.AsyncOpenAI(
                 base_url=f"{edge.url}/v1", api_key=token_of("acme"), max_retries=0, timeout=PATIENCE
             ) as gpt,

@@ -62,13 +62,7 @@ def show_status(document: Any) -> None:
     for name, value in (lines | dict(report.model_extra or {})).items():
         if name != "last_pass_seconds" and value not in (None, "", [], {}):
             _line(name.replace("_", " "), _inline(value))
-    for environment in report.environments:
-        reason = f": {environment.reason}" if environment.reason else ""
-        _line("environment", f"{' '.join(environment.packages) or 'the base set'}: {environment.state}{reason}")
-    for runtime in report.runtimes:
-        _line("runtime", f"{runtime.name}: {runtime.problem or 'works'}")
-    for text in _held(report.limits):
-        _line("limits", text)
+    _show_parts(report)
     _line("declared", report.state)
     for problem in report.problems:
         _line("problem", problem)
@@ -82,6 +76,20 @@ def show_status(document: Any) -> None:
         _line("deleted", f"{gone.tenant} at {gone.at:%Y-%m-%dT%H:%M:%SZ}, final backup {gone.backup}")
     screen.say()
     _show_tenants(report)
+
+
+def _show_parts(report: StatusReport) -> None:
+    for environment in report.environments:
+        reason = f": {environment.reason}" if environment.reason else ""
+        _line("environment", f"{' '.join(environment.packages) or 'the base set'}: {environment.state}{reason}")
+    for runtime in report.runtimes:
+        _line("runtime", f"{runtime.name}: {runtime.problem or 'works'}")
+    for provider in report.providers:
+        waits = f", {provider.waiting} wait" if provider.waiting else ""
+        failed = f", failed {provider.failures} times" if provider.failures else ""
+        _line("provider", f"{provider.name}: {provider.circuit}, {provider.running} calls{waits}{failed}")
+    for text in _held(report.limits):
+        _line("limits", text)
 
 
 def _show_tenants(report: StatusReport) -> None:

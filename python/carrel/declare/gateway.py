@@ -9,6 +9,19 @@ from carrel.declare.base import AdminKey, Declared, ModelName, Name, Seconds, Se
 from carrel.declare.tenant import TenantDefaults
 
 
+class CircuitConfig(Declared):
+    """When a provider that fails is not asked for a while.
+
+    What a caller did wrong is no failure, and neither is a limit of the vendor's (429).
+    """
+
+    failures: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        10, description="Failures within the window that open it, where they are half of the calls. `null`: never."
+    )
+    window_seconds: Seconds = Field(30.0, description="How long a failure counts.")
+    open_seconds: Seconds = Field(15.0, description="How long nobody asks; then one call tries for all.")
+
+
 class ProviderConfig(Declared):
     """One model provider. ``kind`` is the wire dialect it speaks; ``demo`` is built in, offline and free of keys."""
 
@@ -25,7 +38,10 @@ class ProviderConfig(Declared):
         2,
         description="Tries after the first on 408/409/429/5xx and connection loss, before the first byte only.",
     )
-    max_connections: Annotated[int, Field(ge=1, le=10_000)] = Field(256, description="Connections open at a time.")
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        256, description="Connections open at a time, shared out fairly: one tenant has three quarters of them at most."
+    )
+    circuit: CircuitConfig = Field(CircuitConfig(), description="What happens where it fails again and again.")
 
 
 class ModelConfig(Declared):

@@ -62,6 +62,7 @@ STATUS: Final[Mapping[str, int]] = {
     "rate_limited": 429,
     "upstream_error": 502,
     "upstream_timeout": 504,
+    "provider_unavailable": 503,
     "deadline_exceeded": 504,
     "request_timeout": 408,
     "unavailable": 503,

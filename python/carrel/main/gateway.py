@@ -65,6 +65,7 @@ from carrel.packages import sources
 from carrel.packages.environments import Environments
 from carrel.packages.known import KnownPackages
 from carrel.packages.logs import BuildLogs
+from carrel.providers.guard import GAUGES, Guard
 from carrel.providers.registry import Providers
 from carrel.reconcile.administration import Administration
 from carrel.reconcile.final_archive import FinalArchive
@@ -73,6 +74,7 @@ from carrel.reconcile.package_choice import PackageChoice
 from carrel.reconcile.quota_requests import QuotaRequests
 from carrel.reconcile.reconciler import Listener, Reconciler
 from carrel.reconcile.status import Applied
+from carrel.relay.guarded import GuardedRelay
 from carrel.relay.relay import Relay
 from carrel.responses.service import Responses
 from carrel.sandbox.modes import containers
@@ -351,7 +353,8 @@ class _Talk:
     """What speaks with models, and keeps what was said."""
 
     providers: Providers
-    relay: Relay
+    relay: GuardedRelay
+    guard: Guard
     grants: Grants
     access: Access
     snapshots: Snapshots
@@ -369,7 +372,9 @@ class _Talk:
 def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     """Build it; what is pushed last is closed first."""
     sandbox = ground.sandbox
-    providers = Providers(secrets=ground.secrets, clock=ground.clock, own=ground.own_secrets.of)
+    guard = Guard(ground.clock)
+    ground.metrics.read_from(GAUGES, guard.gauges)
+    providers = Providers(secrets=ground.secrets, clock=ground.clock, own=ground.own_secrets.of, guard=guard)
     stack.push_async_callback(providers.close)
     _tasks("sweep", stack).start(_sweep(providers), name="providers")
     relay = Relay(
@@ -377,12 +382,13 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
         metrics=ground.metrics, own=ground.own_secrets.of,
     )  # fmt: skip
     stack.push_async_callback(relay.close)
+    passing = GuardedRelay(relay, guard)
     grants = Grants(clock=ground.clock, tasks=_tasks("grants", stack), audit=ground.audit)
     access = Access(grants=grants, clock=ground.clock)
     egress = Egress(
         directory=ground.directory, clock=ground.clock, tasks=_tasks("egress", stack), metrics=ground.metrics,
         audit=ground.audit, secrets=ground.own_secrets, key=key,
-        models=ModelHosts(directory=ground.directory, relay=relay, meter=ground.meter), grants=grants,
+        models=ModelHosts(directory=ground.directory, relay=passing, meter=ground.meter), grants=grants,
     )  # fmt: skip
     stack.push_async_callback(egress.close)
     snapshots = Snapshots(clock=ground.clock, removes=remove_workspace)
@@ -411,7 +417,8 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     stack.push_async_callback(terminals.close)
     return _Talk(
         providers,
-        relay,
+        passing,
+        guard,
         grants,
         access,
         snapshots,
@@ -456,7 +463,7 @@ def _build(
     ground.meter.told = QuotaWarnings(
         directory=ground.directory, hub=talk.hub, audit=ground.audit, tasks=_tasks("quota-warnings", stack)
     )
-    house = House(ground.environments, sandbox, cgroup=ground.cgroup)
+    house = House(ground.environments, sandbox, cgroup=ground.cgroup, guard=talk.guard)
     engines = build_engines(
         stack, state_dir=options.state_dir, directory=ground.directory, clock=ground.clock, hub=talk.hub,
         settings=settings, agent_files=talk.agent_files, sessions=talk.sessions, sends=talk.sends,

@@ -1,10 +1,12 @@
 """What the gateway stands on, told to whoever asks how it stands."""
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict
 
 import structlog
 
 from carrel.packages.environments import Environments
+from carrel.providers.guard import Guard
 from carrel.sandbox import delegation
 from carrel.sandbox.protocol import Confinement, Sandbox
 
@@ -31,7 +33,10 @@ def launchers_cgroup(controllers: Collection[str] | None) -> str:
 class House:
     """Userland, environments, sandbox, runtimes, and what holds each limit. ``problem`` is what the check found."""
 
-    def __init__(self, environments: Environments, sandbox: Sandbox, *, cgroup: str = "") -> None:
+    def __init__(
+        self, environments: Environments, sandbox: Sandbox, *, cgroup: str = "", guard: Guard | None = None
+    ) -> None:
+        self._guard = guard
         self._environments = environments
         self._sandbox = sandbox
         self.cgroup = cgroup
@@ -63,6 +68,7 @@ class House:
             ],
             "sandbox": self.sandbox,
             "cgroup": self.cgroup,
+            "providers": [asdict(one) for one in self._guard.report()] if self._guard is not None else [],
             "runtimes": [{"name": name, "problem": problem} for name, problem in self._runtimes.items()],
             "limits": [
                 {"limit": held.limit, "by": held.by, "scope": held.scope} for held in self._sandbox.mechanisms()

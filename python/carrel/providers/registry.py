@@ -16,6 +16,7 @@ from carrel.declare.base import SecretRef
 from carrel.declare.gateway import ProviderConfig
 from carrel.errors import NotFound, Unavailable, UpstreamError
 from carrel.providers.demo import DemoProvider
+from carrel.providers.guard import Guard
 from carrel.secrets import Secret, SecretMissing, SecretStore
 from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.wire.conversation import ModelEvent, ModelRequest
@@ -78,7 +79,9 @@ class Providers:
         clock: Clock,
         max_idle_seconds: float = MAX_IDLE_SECONDS,
         own: Callable[[Tenant, str], Secret] | None = None,
+        guard: Guard | None = None,
     ) -> None:
+        self.guard = guard
         self._secrets = secrets
         self._own = own
         self._clock = clock
@@ -99,8 +102,8 @@ class Providers:
         own = tenant.config.providers.get(provider_name)
         slot = _Slot(tenant.id if own is not None else "", provider_name)
         if own is not None:
-            return LeasedProvider(self, _Wanted(slot, config, own.api_key, tenant))
-        return LeasedProvider(self, _Wanted(slot, config, config.api_key))
+            return LeasedProvider(self, _Wanted(slot, config, own.api_key, tenant), tenant)
+        return LeasedProvider(self, _Wanted(slot, config, config.api_key), tenant)
 
     @staticmethod
     def is_byo(tenant: Tenant, provider_name: str) -> bool:
@@ -188,9 +191,10 @@ class Providers:
 class LeasedProvider:
     """One provider as one tenant calls it: it looks its key and connections up anew at each call."""
 
-    def __init__(self, registry: Providers, wanted: _Wanted) -> None:
+    def __init__(self, registry: Providers, wanted: _Wanted, tenant: Tenant) -> None:
         self._registry = registry
         self._wanted = wanted
+        self._tenant = tenant
 
     @property
     def name(self) -> str:
@@ -202,10 +206,22 @@ class LeasedProvider:
         return bool(self._wanted.slot.owner)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
-        """The answer piece by piece; see `providers.protocol`."""
-        async with self._registry.lease(self._wanted) as adapter, aclosing(adapter.stream(request)) as events:
-            async for event in events:
-                yield event
+        """The answer piece by piece; see `providers.protocol`. What is no vendor has no places to share out."""
+        guard, config = self._registry.guard, self._wanted.config
+        ticket = None
+        if guard is not None and config.kind != "demo":
+            ticket = await guard.enter(self._tenant, self.name, config)
+        failure: BaseException | None = None
+        try:
+            async with self._registry.lease(self._wanted) as adapter, aclosing(adapter.stream(request)) as events:
+                async for event in events:
+                    yield event
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            if ticket is not None:
+                ticket.end(failure)
 
     async def close(self) -> None:
         """Nothing: connections belong to the registry."""

@@ -387,6 +387,17 @@ class Reconciled(Report):
     )
 
 
+class ProviderStatus(Answer):
+    """How a model provider stands that was called: its circuit with the operator's key, and the calls at it."""
+
+    name: str
+    circuit: str = Field("", description="`closed`: it is asked; `open`: it failed too often; `half_open`: one tries.")
+    running: int = Field(0, description="Calls under way.")
+    waiting: int = Field(0, description="Calls that wait for a connection.")
+    failures: int = Field(0, description="Since the gateway started.")
+    opened: int = Field(0, description="How often the circuit opened since then.")
+
+
 class StatusReport(Report):
     """What runs, and how what is declared took effect. Fields that are not named here may be added."""
 
@@ -397,6 +408,7 @@ class StatusReport(Report):
     cgroup: str | None = Field(None, description="The controllers of cgroup v2 that limit sandboxes, or why none do.")
     environments: tuple[EnvironmentStatus, ...] = ()
     runtimes: tuple[SandboxRuntime, ...] = ()
+    providers: tuple[ProviderStatus, ...] = Field((), description="Model providers that were called.")
     limits: tuple[HeldLimit, ...] = ()
     problems: tuple[str, ...] = Field((), description="Those that are no one tenant's.")
     conditions: tuple[Condition, ...] = Field((), description="Those of the gateway as a whole.")
