@@ -372,23 +372,13 @@ class _Talk:
 def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     """Build it; what is pushed last is closed first."""
     sandbox = ground.sandbox
-    guard = Guard(ground.clock)
-    ground.metrics.read_from(GAUGES, guard.gauges)
-    providers = Providers(secrets=ground.secrets, clock=ground.clock, own=ground.own_secrets.of, guard=guard)
-    stack.push_async_callback(providers.close)
-    _tasks("sweep", stack).start(_sweep(providers), name="providers")
-    relay = Relay(
-        meter=ground.meter, secrets=ground.secrets, clock=ground.clock, tasks=_tasks("relay", stack),
-        metrics=ground.metrics, own=ground.own_secrets.of,
-    )  # fmt: skip
-    stack.push_async_callback(relay.close)
-    passing = GuardedRelay(relay, guard)
+    guard, providers, relay = _build_ways(ground, stack)
     grants = Grants(clock=ground.clock, tasks=_tasks("grants", stack), audit=ground.audit)
     access = Access(grants=grants, clock=ground.clock)
     egress = Egress(
         directory=ground.directory, clock=ground.clock, tasks=_tasks("egress", stack), metrics=ground.metrics,
         audit=ground.audit, secrets=ground.own_secrets, key=key,
-        models=ModelHosts(directory=ground.directory, relay=passing, meter=ground.meter), grants=grants,
+        models=ModelHosts(directory=ground.directory, relay=relay, meter=ground.meter), grants=grants,
     )  # fmt: skip
     stack.push_async_callback(egress.close)
     snapshots = Snapshots(clock=ground.clock, removes=remove_workspace)
@@ -416,22 +406,24 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     )  # fmt: skip
     stack.push_async_callback(terminals.close)
     return _Talk(
-        providers,
-        passing,
-        guard,
-        grants,
-        access,
-        snapshots,
-        sessions,
-        agent_files,
-        skills,
-        hub,
-        agents,
-        sends,
-        keyed,
-        responses,
-        terminals,
-    )
+        providers, relay, guard, grants, access, snapshots, sessions, agent_files, skills, hub, agents, sends, keyed,
+        responses, terminals,
+    )  # fmt: skip
+
+
+def _build_ways(ground: _Ground, stack: AsyncExitStack) -> tuple[Guard, Providers, GuardedRelay]:
+    """Both ways to a vendor, and what stands before them."""
+    guard = Guard(ground.clock)
+    ground.metrics.read_from(GAUGES, guard.gauges)
+    providers = Providers(secrets=ground.secrets, clock=ground.clock, own=ground.own_secrets.of, guard=guard)
+    stack.push_async_callback(providers.close)
+    _tasks("sweep", stack).start(_sweep(providers), name="providers")
+    relay = Relay(
+        meter=ground.meter, secrets=ground.secrets, clock=ground.clock, tasks=_tasks("relay", stack),
+        metrics=ground.metrics, own=ground.own_secrets.of,
+    )  # fmt: skip
+    stack.push_async_callback(relay.close)
+    return guard, providers, GuardedRelay(relay, guard)
 
 
 def _build_responses(ground: _Ground, stack: AsyncExitStack) -> Responses:
