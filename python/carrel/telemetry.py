@@ -195,6 +195,29 @@ _BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.
 """Upper bounds of a histogram's buckets, in seconds."""
 
 
+MOST_TENANTS: Final = 2000
+"""So many tenants have time series of their own; those that come later share one, under a name that no tenant has."""
+OTHER_TENANTS: Final = "_other"
+
+
+@dataclass(slots=True)
+class _Labels:
+    """The labels of tenants: bounded, so that what is scraped is."""
+
+    most: int
+    _known: dict[TenantId, str] = field(default_factory=dict)
+
+    def of(self, tenant: TenantId) -> str:
+        """The tenant itself, or the name of all that are too many."""
+        known = self._known.get(tenant)
+        if known is not None:
+            return known
+        if len(self._known) >= self.most:
+            return OTHER_TENANTS
+        self._known[tenant] = tenant
+        return tenant
+
+
 @dataclass(slots=True)
 class _Times:
     """How long answers took: how many fell into each bucket alone, and all of them together, in seconds."""
@@ -211,11 +234,12 @@ class _Times:
 class _Answers(Collector):
     """Answered requests, counted in plain numbers by the event loop's thread, and made metrics of when asked for."""
 
-    counts: dict[tuple[TenantId | None, str, int], int] = field(default_factory=dict)
+    labels: _Labels
+    counts: dict[tuple[str, str, int], int] = field(default_factory=dict)
     times: dict[str, _Times] = field(default_factory=dict)
 
     def add(self, tenant: TenantId | None, route: str, status: int, seconds: float) -> None:
-        key = (tenant, route, status)
+        key = ("-" if tenant is None else self.labels.of(tenant), route, status)
         self.counts[key] = self.counts.get(key, 0) + 1
         times = self.times.get(route)
         if times is None:
@@ -227,7 +251,7 @@ class _Answers(Collector):
             "carrel_requests", "Requests by tenant, route and status.", labels=("tenant", "route", "status")
         )
         for (tenant, route, status), count in list(self.counts.items()):
-            counted.add_metric((tenant or "-", route, str(status)), count)
+            counted.add_metric((tenant, route, str(status)), count)
         yield counted
         timed = HistogramMetricFamily("carrel_request_seconds", "Time to answer, by route.", labels=("route",))
         for route, times in list(self.times.items()):
@@ -266,9 +290,10 @@ class _Read(Collector):
 class Metrics:
     """Prometheus metrics of one gateway. One instance, made by the composition root."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_tenants: int = MOST_TENANTS) -> None:
         self.registry = CollectorRegistry()
-        self._answers = _Answers()
+        self._labels = _Labels(most_tenants)
+        self._answers = _Answers(self._labels)
         self.registry.register(self._answers)
         self._tokens = self._counter("carrel_tokens", "Tokens by tenant, model and class.", "tenant", "model", "class")
         self._cost = self._counter("carrel_cost_usd", "Billed US dollars by tenant.", "tenant")
@@ -315,35 +340,35 @@ class Metrics:
     def tokens(self, tenant: TenantId, *, model: str, token_class: str, count: int) -> None:
         """Count tokens of one class."""
         if count:
-            self._tokens.labels(tenant, model, token_class).inc(count)
+            self._tokens.labels(self._labels.of(tenant), model, token_class).inc(count)
 
     def cost(self, tenant: TenantId, usd: float) -> None:
         """Count billed dollars; for graphs only, the ledger is what is exact."""
-        self._cost.labels(tenant).inc(usd)
+        self._cost.labels(self._labels.of(tenant)).inc(usd)
 
     def refused(self, tenant: TenantId, *, quota: str) -> None:
         """Count one refusal."""
-        self._refused.labels(tenant, quota).inc()
+        self._refused.labels(self._labels.of(tenant), quota).inc()
 
     def warned(self, tenant: TenantId, *, quota: str) -> None:
         """Count one soft quota that was passed."""
-        self._warned.labels(tenant, quota).inc()
+        self._warned.labels(self._labels.of(tenant), quota).inc()
 
     def sandbox(self, tenant: TenantId, *, ending: str) -> None:
         """Count one sandbox run by how it ended."""
-        self._sandbox.labels(tenant, ending).inc()
+        self._sandbox.labels(self._labels.of(tenant), ending).inc()
 
     def turn(self, tenant: TenantId, *, ending: str) -> None:
         """Count one turn of an agent by how it ended: ok, an error's code, or cancelled."""
-        self._turns.labels(tenant, ending).inc()
+        self._turns.labels(self._labels.of(tenant), ending).inc()
 
     def egress(self, tenant: TenantId, *, outcome: str, sent: int = 0, received: int = 0) -> None:
         """Count one connection or request out of a sandbox, and its bytes."""
-        self._egress.labels(tenant, outcome).inc()
+        self._egress.labels(self._labels.of(tenant), outcome).inc()
         if sent:
-            self._egress_bytes.labels(tenant, "out").inc(sent)
+            self._egress_bytes.labels(self._labels.of(tenant), "out").inc(sent)
         if received:
-            self._egress_bytes.labels(tenant, "in").inc(received)
+            self._egress_bytes.labels(self._labels.of(tenant), "in").inc(received)
 
     def tenants(self, state: str, count: int) -> None:
         """Set how many tenants are in a state."""

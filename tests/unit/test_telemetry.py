@@ -2,13 +2,16 @@ import asyncio
 import io
 import json
 import re
-from datetime import datetime
+import shutil
+import subprocess
+from datetime import UTC, datetime
 
 import pytest
 import structlog
+from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from carrel.ids import parse_tenant_id
+from carrel.ids import TenantId, parse_tenant_id
 from carrel.telemetry import LineLog, Metrics, configure_logging, escape_text, quoted
 
 
@@ -147,3 +150,54 @@ def test_metrics_carry_the_tenant() -> None:
     assert 'carrel_request_seconds_count{route="/rpc"} 1.0' in text
     assert 'carrel_request_seconds_sum{route="/rpc"} 0.01' in text
     assert 'carrel_tenants{state="Ready"} 3.0' in text
+
+
+def used_metrics(metrics: Metrics, tenant: TenantId) -> bytes:
+    """Everything that is counted, counted once."""
+    metrics.request(tenant, route="/v1/models", status=200, seconds=0.1)
+    metrics.request(None, route="/healthz", status=200, seconds=0.1)
+    metrics.tokens(tenant, model="m", token_class="input", count=3)
+    metrics.cost(tenant, 1.5)
+    metrics.refused(tenant, quota="tokens_per_day")
+    metrics.warned(tenant, quota="tokens_per_day")
+    metrics.sandbox(tenant, ending="ok")
+    metrics.turn(tenant, ending="ok")
+    metrics.egress(tenant, outcome="ok", sent=1, received=1)
+    metrics.tenants("active", 1)
+    metrics.reconciled(0.1, failed=False, at=datetime(2026, 3, 1, tzinfo=UTC))
+    metrics.conditions({("Ready", "True"): 1})
+    metrics.drift({"file": 1})
+    return metrics.render()
+
+
+def test_metrics_are_named_as_prometheus_wants_them() -> None:
+    text = used_metrics(Metrics(), TenantId("acme")).decode()
+    families = list(text_string_to_metric_families(text))
+    assert len(families) > 15
+    for family in families:
+        assert re.fullmatch(r"carrel_[a-z_]+", family.name), family.name
+        assert family.documentation.endswith("."), family.name
+        assert not re.search(r"(milliseconds|minutes|hours|kilobytes|_count|_sum|_bucket)$", family.name), family.name
+        for sample in family.samples:
+            assert set(sample.labels) <= {
+                "tenant", "route", "status", "model", "class", "quota", "ending", "outcome", "direction", "state",
+                "condition", "kind", "le",
+            }  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here")
+def test_promtool_finds_nothing() -> None:
+    text = used_metrics(Metrics(), TenantId("acme"))
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_tenants_that_are_too_many_share_a_label() -> None:
+    metrics = Metrics(most_tenants=2)
+    for number in range(5):
+        used_metrics(metrics, TenantId(f"t{number}"))
+    text = metrics.render().decode()
+    assert 'carrel_turns_total{ending="ok",tenant="t1"} 1.0' in text
+    assert 'carrel_turns_total{ending="ok",tenant="_other"} 3.0' in text
+    assert 'carrel_requests_total{route="/v1/models",status="200",tenant="_other"} 3.0' in text
+    assert 'tenant="t2"' not in text

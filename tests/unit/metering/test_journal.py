@@ -28,7 +28,7 @@ from tests.fakes.ledger_writer import TENANTS
 from tests.fakes.tenants import make_snapshot, make_tenant
 from tests.unit.metering.harness import USED, Bench, bench
 
-KILLS = 200 if os.environ.get("CARREL_TEST_LONG") else 10
+KILLS = 1000 if os.environ.get("CARREL_TEST_LONG") else 10
 RATES = make_snapshot().rate_card.models["demo"]
 TARIFF = Tariff(1, price_of(RATES, make_snapshot().rate_card.markup), "c" * 64)
 
