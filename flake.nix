@@ -17,7 +17,7 @@
       });
       devShells = each (pkgs: { default = import ./pkgs/shell.nix { inherit pkgs; }; });
       checks = each (pkgs: import ./pkgs/checks.nix { inherit pkgs self nixpkgs; });
-      formatter = each (pkgs: pkgs.nixfmt-rfc-style);
+      formatter = each (pkgs: import ./pkgs/format.nix { inherit pkgs; });
       nixosModules = { default = { imports = [ module ]; }; carrel = { imports = [ module ]; }; };
       nixosConfigurations = import ./hosts { inherit self nixpkgs; };
     };

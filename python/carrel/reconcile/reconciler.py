@@ -6,11 +6,11 @@ of what it was) is looked at twice before it counts; see docs/adr/0032.
 """
 
 import asyncio
-import gc
 import math
 import resource
 import threading
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from carrel.declare.load import load_tree
 from carrel.errors import CarrelError, NotFound, Unavailable
 from carrel.ids import TenantId
 from carrel.plan.plan import Action, Observed, Plan, compute_plan
+from carrel.reconcile.collecting import many_come_in
 from carrel.reconcile.final_archive import FinalArchive
 from carrel.reconcile.halfway import Halfway
 from carrel.reconcile.outlook import Environment
@@ -43,6 +44,7 @@ from carrel.wire.control import Actor
 
 _LISTENER_SECONDS = 10.0
 _LOOKED_AT: Final = 64
+_MANY: Final = 100
 _ROUND_PASSES: Final = 30
 """All tenants' state is looked at closely once in so many passes, and at least so many tenants in one."""
 _log = structlog.get_logger(__name__)
@@ -157,14 +159,8 @@ class Reconciler:
         self._record = Record.open(self._state_dir, self._clock)
         self._world = World(self._tenants_dir, self._state_dir, self._record, clock=self._clock, here=self._here)
         self._world.patrol.tokens = self._tokens
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
+        with many_come_in():
             return self._world.start()
-        finally:
-            gc.freeze()
-            if collecting:
-                gc.enable()
 
     @property
     def world(self) -> World:
@@ -322,7 +318,8 @@ class Reconciler:
         if not changed and names is not None and not world.attempts.due():
             self._retry_seconds = world.attempts.wait()
             return None
-        snapshot, plan = world.refresh(changed)
+        with many_come_in() if len(changed) > _MANY else nullcontext():
+            snapshot, plan = world.refresh(changed)
         renewed = False
         if names is None:
             looked = world.inspect(

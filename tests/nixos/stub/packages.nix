@@ -47,7 +47,7 @@ let
     closureInfo = arguments: made "closure-info" { inherit (arguments) rootPaths; };
   } // lib.genAttrs [
     "bubblewrap" "git" "nix" "openssh" "coreutils" "uv" "gnumake" "libseccomp" "gcc" "nginx" "wrk" "acl" "makeWrapper"
-    "nixfmt-rfc-style" "linux" "bashInteractive" "findutils" "gnugrep" "gnused" "gawk" "gnutar" "gzip" "cacert" "jq"
+    "linux" "bashInteractive" "findutils" "gnugrep" "gnused" "gawk" "gnutar" "gzip" "cacert" "jq"
     "ripgrep" "curl" "ruff" "gitMinimal" "minio-client"
   ] (name: fake name { });
 in
