@@ -205,10 +205,10 @@ def main() -> None:
     if options.json:
         print(json.dumps([asdict(result) for result in results], indent=2))  # noqa: T201 - the report
         return
-    print(
+    print(  # noqa: T201 - the report
         "tenants  cold s  cached s  no change ms  edit p50 ms  edit p99 ms  peak MB  push s  stall ms  idle ms"
         "  CPU: cold s  cached s  no change ms"
-    )  # noqa: T201 - the report
+    )
     for r in results:
         print(  # noqa: T201 - the report
             f"{r.tenants:7}  {r.cold:6.2f}  {r.cold_with_cache:8.2f}  {r.no_change * 1000:12.1f}"
