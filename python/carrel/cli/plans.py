@@ -69,7 +69,7 @@ def show_plan(document: Any) -> None:
     if plan.operators_broken:
         screen.say("nothing changes: the operator's files are broken, and no tenant can be judged without them")
         return
-    screen.say(", ".join(_counts(plan)) or "nothing is declared")
+    screen.say(", ".join(_counts(plan)) or "nothing changes")
 
 
 def _show_changes(changes: tuple[ChangeLine, ...]) -> None:

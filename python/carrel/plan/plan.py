@@ -95,7 +95,7 @@ class Plan:
         if self.confirm:
             lines.append(f"what is held is done by `carrel reconcile --confirm {self.confirm}`")
         counts = [f"{n} {verb}" for verb in _MARKS if (n := self.count(verb))]
-        return "\n".join([*lines, ", ".join(counts) or "nothing declared"])
+        return "\n".join([*lines, ", ".join(counts) or "nothing changes"])
 
 
 _IDLE: Collection[Verb] = ("unchanged", "broken", "hold", "refuse")

@@ -43,7 +43,7 @@ def test_broken_files_of_the_operators_are_a_failure_of_the_plan(capsys: pytest.
 
 def test_an_empty_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     show_plan({"actions": []})
-    assert capsys.readouterr().out == "nothing is declared\n"
+    assert capsys.readouterr().out == "nothing changes\n"
 
 
 def test_what_is_no_plan_is_not_shown() -> None:
