@@ -3,22 +3,24 @@
 The text that is signed is ``carrel audit head 1``, the day (``YYYY-MM-DD``), the number of that day's last line and its
 hash, each on a line of its own that ends with a newline, as ASCII. The signature is Ed25519 (RFC 8032). A key's id is
 the first 16 hex digits of the SHA-256 of its 32 public bytes.
+
+`cryptography` is loaded when the first end is signed or judged: a gateway that nobody asks anything does without it.
 """
 
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from carrel.audit.chain import Head
 
-Trusted = Mapping[str, Ed25519PublicKey]
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+Trusted = Mapping[str, "Ed25519PublicKey"]
 """Public keys by their ids."""
 _NOBODY: Final = ""
 
@@ -59,6 +61,8 @@ class SignedHead:
 
     def problem(self, trusted: Trusted) -> str | None:
         """Why it says nothing, None where one of ``trusted`` signed it."""
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - see the module's docstring
+
         key = trusted.get(self.key)
         if key is None:
             return f"it is signed by the key {self.key[:16] or 'of nobody'}, which is none of those trusted here"
@@ -70,12 +74,24 @@ class SignedHead:
 
 
 class Signer:
-    """Signs with one key."""
+    """Signs with one key, which ``load`` gives at the first use."""
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
-        self._key = key
-        self.public = key.public_key()
-        self.id = key_id(self.public)
+    def __init__(self, load: Callable[[], "Ed25519PrivateKey"]) -> None:
+        self._load = load
+
+    @cached_property
+    def _key(self) -> "Ed25519PrivateKey":
+        return self._load()
+
+    @cached_property
+    def public(self) -> "Ed25519PublicKey":
+        """What others judge by."""
+        return self._key.public_key()
+
+    @cached_property
+    def id(self) -> str:
+        """How the key is called."""
+        return key_id(self.public)
 
     def sign(self, day: str, head: Head) -> SignedHead:
         """``head`` as the end of ``day``, signed."""
@@ -85,11 +101,13 @@ class Signer:
         )  # fmt: skip
 
 
-def key_id(key: Ed25519PublicKey) -> str:
+def key_id(key: "Ed25519PublicKey") -> str:
     """How a key is called."""
-    return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
-def public_pem(key: Ed25519PublicKey) -> str:
+def public_pem(key: "Ed25519PublicKey") -> str:
     """A public key as PEM, which openssl reads."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - as above
+
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

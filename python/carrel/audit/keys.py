@@ -1,30 +1,30 @@
 """The key that signs the record's ends: a systemd credential, or a file of the state directory's that the first start
 makes. Beside the record and not in it, so that a copy of the record does not hold it.
+
+A key in the form that openssl writes is known without `cryptography`, which is loaded when it first signs.
 """
 
+import base64
+import binascii
 import os
 import stat
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Final
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
+from typing import TYPE_CHECKING, Final
 
 from carrel.audit.files import replace_synced, sync_directory
 from carrel.audit.heads import Signer, Trusted, key_id, public_pem
 from carrel.errors import CarrelError
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
 NAME: Final = "audit-signing-key"
 PUBLIC: Final = "audit-signing-key.pub"
 _MOST: Final = 16 << 10
+_PKCS8: Final = bytes.fromhex("302e020100300506032b657004220420")
+"""What comes before the 32 bytes of an Ed25519 key in PKCS #8 (RFC 8410, section 7)."""
 
 
 class SigningKeyUnusable(CarrelError):
@@ -34,39 +34,48 @@ class SigningKeyUnusable(CarrelError):
 
 
 def open_signer(state_dir: Path, credentials_dir: Path | None) -> tuple[Signer, bool]:
-    """The key, and whether it was made now. Its public half is written beside it. Blocking."""
+    """The key, and whether it was made now; raises SigningKeyUnusable. Blocking."""
     if credentials_dir is not None and (credentials_dir / NAME).exists():
-        signer, made = Signer(_read(credentials_dir / NAME, ours=False)), False
-    else:
-        signer, made = _own(state_dir / NAME)
+        return _signer(credentials_dir / NAME, ours=False), False
+    try:
+        return _signer(state_dir / NAME, ours=True), False
+    except FileNotFoundError:
+        return _made(state_dir / NAME), True
+
+
+def publish(state_dir: Path, signer: Signer) -> None:
+    """The public half, in the state directory for whoever judges the record. Blocking."""
     pem = public_pem(signer.public).encode()
     public = state_dir / PUBLIC
     if not public.is_file() or public.read_bytes() != pem:
         replace_synced({public: pem})
-    return signer, made
 
 
 def trusted_keys(files: Iterable[Path]) -> Trusted:
     """The public keys in ``files``, by their ids; raises SigningKeyUnusable. Blocking."""
-    found: dict[str, Ed25519PublicKey] = {}
-    for path in files:
-        try:
-            key = load_pem_public_key(path.read_bytes()[:_MOST])
-        except OSError as error:
-            raise SigningKeyUnusable(f"{path} cannot be read: {error.strerror}.") from error
-        except (ValueError, UnsupportedAlgorithm):
-            raise SigningKeyUnusable(f"{path} is no public key in PEM.") from None
-        if not isinstance(key, Ed25519PublicKey):
-            raise SigningKeyUnusable(f"{path} is a public key, and not one of Ed25519.")
-        found[key_id(key)] = key
-    return found
+    return {key_id(key): key for key in map(_public, files)}
 
 
-def _own(path: Path) -> tuple[Signer, bool]:
+def _public(path: Path) -> "Ed25519PublicKey":
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - see the module's docstring
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
+
     try:
-        return Signer(_read(path, ours=True)), False
-    except FileNotFoundError:
-        pass
+        key = load_pem_public_key(path.read_bytes()[:_MOST])
+    except OSError as error:
+        raise SigningKeyUnusable(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, UnsupportedAlgorithm):
+        raise SigningKeyUnusable(f"{path} is no public key in PEM.") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise SigningKeyUnusable(f"{path} is a public key, and not one of Ed25519.")
+    return key
+
+
+def _made(path: Path) -> Signer:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat  # noqa: PLC0415
+
     key = Ed25519PrivateKey.generate()
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -77,10 +86,20 @@ def _own(path: Path) -> tuple[Signer, bool]:
         sync_directory(path.parent)
     except OSError as error:
         raise SigningKeyUnusable(f"{path} cannot be made: {error.strerror}.") from error
-    return Signer(key), True
+    return Signer(lambda: key)
 
 
-def _read(path: Path, *, ours: bool) -> Ed25519PrivateKey:
+def _signer(path: Path, *, ours: bool) -> Signer:
+    """Raises FileNotFoundError, SigningKeyUnusable."""
+    data = _read(path, ours=ours)
+    seed = _seed(data)
+    if seed is not None:
+        return Signer(partial(_of_seed, seed))
+    key = _parsed(path, data)
+    return Signer(lambda: key)
+
+
+def _read(path: Path, *, ours: bool) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if ours else 0))
     except FileNotFoundError:
@@ -93,7 +112,32 @@ def _read(path: Path, *, ours: bool) -> Ed25519PrivateKey:
             raise SigningKeyUnusable(f"{path} is no file.")
         if found.st_mode & (0o077 if ours else 0o027):
             raise SigningKeyUnusable(f"{path} is open to others (mode {found.st_mode & 0o777:04o}): `chmod 600` it.")
-        data = file.read(_MOST)
+        return file.read(_MOST)
+
+
+def _seed(data: bytes) -> bytes | None:
+    """The 32 bytes of a key in the plainest form, None for any other, which is not to say that it is none."""
+    lines = data.split()
+    if len(lines) != 7 or lines[:3] + lines[4:] != b"-----BEGIN PRIVATE KEY----- -----END PRIVATE KEY-----".split():
+        return None
+    try:
+        der = base64.b64decode(lines[3], validate=True)
+    except binascii.Error:
+        return None
+    return der[len(_PKCS8) :] if len(der) == len(_PKCS8) + 32 and der.startswith(_PKCS8) else None
+
+
+def _of_seed(seed: bytes) -> "Ed25519PrivateKey":
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+def _parsed(path: Path, data: bytes) -> "Ed25519PrivateKey":
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
     try:
         key = load_pem_private_key(data, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -20,7 +20,7 @@ import structlog
 from carrel.audit.chain import GENESIS, Finding, Head, sealed
 from carrel.audit.files import append_synced, cut, days, replace_synced
 from carrel.audit.heads import SignedHead, Signer, public_pem
-from carrel.audit.keys import open_signer
+from carrel.audit.keys import open_signer, publish
 from carrel.audit.reading import page
 from carrel.audit.verify import END, HEADS, TOGETHER, verify_directory
 from carrel.clock import Clock
@@ -58,6 +58,7 @@ class Audit:
         self._last_day = ""
         self._lock = asyncio.Lock()
         self._signer: Signer | None = None
+        self._published = False
         self._waiting: list[_Waiting] = []
 
     async def start(self) -> None:
@@ -116,14 +117,20 @@ class Audit:
     async def verify(self) -> list[Finding]:
         """Walk the whole chain; an empty list is a record with nothing edited, removed, moved or cut."""
         async with self._lock:
-            trusted = {self._key.id: self._key.public}
-            return await asyncio.to_thread(verify_directory, self._path, trusted, self._marks)
+            return await asyncio.to_thread(self._verify)
 
     @property
     def _key(self) -> Signer:
+        """Blocks at its first use."""
         if self._signer is None:
             raise CarrelError("The record was not opened yet: the gateway is still starting.")
+        if not self._published:
+            publish(self._state, self._signer)
+            self._published = True
         return self._signer
+
+    def _verify(self) -> list[Finding]:
+        return verify_directory(self._path, {self._key.id: self._key.public}, self._marks)
 
     def _ends(self) -> AuditEnds:
         try:
@@ -188,7 +195,7 @@ class Audit:
         elif kept.head.number < self._head.number:
             notes.append((f"lines {kept.head.number + 1} to {self._head.number}", "they came after the signed end"))
         if made:
-            notes.append((self._signer.id, "a key to sign with was made"))
+            notes.append((self._key.id, "a key to sign with was made"))
         return notes
 
     def _take_up(self) -> None:

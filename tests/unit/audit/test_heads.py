@@ -16,7 +16,7 @@ SEED = bytes(range(32))
 
 
 def signer() -> Signer:
-    return Signer(Ed25519PrivateKey.from_private_bytes(SEED))
+    return Signer(lambda: Ed25519PrivateKey.from_private_bytes(SEED))
 
 
 def test_what_was_signed_is_believed_and_nothing_else() -> None:

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from carrel.audit.keys import NAME, PUBLIC, SigningKeyUnusable, open_signer, trusted_keys
+from carrel.audit.keys import NAME, PUBLIC, SigningKeyUnusable, open_signer, publish, trusted_keys
 
 
 def test_it_is_made_once_and_is_the_gateways_alone(tmp_path: Path) -> None:
@@ -14,6 +14,7 @@ def test_it_is_made_once_and_is_the_gateways_alone(tmp_path: Path) -> None:
     again, anew = open_signer(tmp_path, None)
     assert (made, anew, first.id) == (True, False, again.id)
     assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
+    publish(tmp_path, again)
     assert list(trusted_keys([tmp_path / PUBLIC])) == [first.id]
 
 
@@ -24,8 +25,17 @@ def test_a_credential_comes_first_and_nothing_is_made(tmp_path: Path) -> None:
     theirs, _ = open_signer(given, None)
     (given / NAME).chmod(0o440)
     signer, made = open_signer(state, given)
+    publish(state, signer)
     assert (signer.id, made) == (theirs.id, False)
     assert sorted(path.name for path in state.iterdir()) == [PUBLIC]
+
+
+def test_a_key_in_another_form_signs_as_well(tmp_path: Path) -> None:
+    first, _ = open_signer(tmp_path, None)
+    written = (tmp_path / NAME).read_text()
+    (tmp_path / NAME).write_text("Of the record of house one\n" + written)
+    again, _ = open_signer(tmp_path, None)
+    assert again.id == first.id
 
 
 def test_one_that_others_may_read_is_refused(tmp_path: Path) -> None:
