@@ -230,3 +230,29 @@ def test_what_is_no_credential_is_empty(headers: list[tuple[str, str]]) -> None:
 
 def test_the_scheme_has_no_case() -> None:
     assert credential_in(proxy(("authorization", "bEARER  abc "))) == "abc"
+
+
+def test_what_a_token_is_worth_is_found_anew_with_its_record_and_with_each_revision(house: House) -> None:
+    header = ("Authorization", f"Bearer {token_of('acme')}")
+    first = house.caller(header)
+    again = house.caller(header)
+    assert isinstance(first, TenantCaller)
+    assert isinstance(again, TenantCaller)
+    assert first == again
+    house.tokens.add(token_of("acme"), "acme", scopes=("rpc",))
+    changed = house.caller(header)
+    assert isinstance(changed, TenantCaller)
+    assert changed.record.scopes == ("rpc",)
+    suspended = replace(house.tenant, suspended=True)
+    house.directory.publish(edge_snapshot(suspended))
+    later = house.caller(header)
+    assert isinstance(later, TenantCaller)
+    assert later.tenant is suspended
+    house.directory.publish(edge_snapshot())
+    with pytest.raises(Unauthorized):
+        house.caller(header)
+    house.directory.publish(edge_snapshot(house.tenant))
+    assert isinstance(house.caller(header), TenantCaller)
+    house.tokens.end(token_of("acme"))
+    with pytest.raises(Unauthorized):
+        house.caller(header)

@@ -47,3 +47,21 @@ def test_patterns() -> None:
     assert not matches(["ab"], "abc")
     assert not matches(["*c"], "abc")
     assert not matches([], "abc")
+
+
+def test_what_was_allowed_is_judged_anew_for_another_revision_and_another_declaration(tmp_path: Path) -> None:
+    tenant = make_tenant(tmp_path)
+    snapshot = replace(
+        make_snapshot(tenant, models={"gpt-4o": ModelConfig(provider="demo")}), allowlists=Allowlists(models=("*",))
+    )
+    for _ in range(2):
+        allowed(snapshot, tenant, "gpt-4o")
+    stricter = replace(snapshot, allowlists=Allowlists(models=()))
+    own = replace(tenant, config=tenant.config.model_copy(update={"models": ()}))
+    for revision, one in ((stricter, tenant), (snapshot, own)):
+        with pytest.raises(ModelNotAllowed):
+            allowed(revision, one, "gpt-4o")
+    allowed(snapshot, tenant, "gpt-4o")
+    with pytest.raises(ModelNotFound):
+        allowed(make_snapshot(tenant), tenant, "gpt-4o")
+    tenant.root.close()
