@@ -404,7 +404,7 @@ async def running_edge(
     sessions = SessionBook()
     meter, disk, agents, relay = FakeMeter(), FakeDisk(), FakeAgents(sessions), FakeRelay()
     hub, once, tasks = Hub(clock=SystemClock()), OnceStore(), Tasks("edge")
-    responses = Responses(clock=SystemClock(), tasks=Tasks("responses"), settling=tasks)
+    responses = Responses(clock=SystemClock(), directory=directory, tasks=Tasks("responses"), settling=tasks)
     told = ToldAgents(overrides.pop("agents", agents), hub)
     sends = Sends(told, tasks=tasks)
     administration, audit = FakeAdministration(directory), FakeAudit()

@@ -201,3 +201,14 @@ def test_tenants_that_are_too_many_share_a_label() -> None:
     assert 'carrel_turns_total{ending="ok",tenant="_other"} 3.0' in text
     assert 'carrel_requests_total{route="/v1/models",status="200",tenant="_other"} 3.0' in text
     assert 'tenant="t2"' not in text
+
+
+def test_gauges_that_others_keep_are_read_when_they_are_asked_for() -> None:
+    metrics = Metrics()
+    values: dict[tuple[str, ...], float] = {("a", "running"): 1.0}
+    metrics.read_from({"carrel_provider_calls": ("Calls.", ("provider", "state"))},
+                      lambda: {"carrel_provider_calls": values})  # fmt: skip
+    values["a", "running"] = 2.0
+    text = metrics.render().decode()
+    assert "# HELP carrel_provider_calls Calls." in text
+    assert 'carrel_provider_calls{provider="a",state="running"} 2.0' in text

@@ -429,7 +429,7 @@ def _build_ways(ground: _Ground, stack: AsyncExitStack) -> tuple[Guard, Provider
 def _build_responses(ground: _Ground, stack: AsyncExitStack) -> Responses:
     """What runs in the background ends first, then what settles it, then where it is written down."""
     runs, settling = Tasks("responses"), Tasks("settling")
-    responses = Responses(clock=ground.clock, tasks=runs, settling=settling)
+    responses = Responses(clock=ground.clock, directory=ground.directory, tasks=runs, settling=settling)
     stack.push_async_callback(responses.close)
     stack.push_async_callback(settling.close, grace=3.0)
     stack.push_async_callback(runs.close, grace=3.0)

@@ -19,8 +19,9 @@ from carrel.responses import book
 from carrel.responses.book import ENDED, Json, Kept
 from carrel.store.tenants import TenantDatabases
 from carrel.tasks import Tasks
-from carrel.tenancy.handle import Tenant
+from carrel.tenancy.handle import Directory, Tenant
 
+LOOK_SECONDS: Final = 1.0
 RUNNING: Final = 16
 """Responses that are made in the background for one tenant at a time."""
 _INTERRUPTED: Final = "The gateway stopped while this response was made; ask again."
@@ -72,8 +73,9 @@ Work = Callable[[Run], Coroutine[Any, Any, Json]]
 class Responses:
     """One instance, made by the composition root. ``settling`` are tasks that end what ``tasks`` are stopped in."""
 
-    def __init__(self, *, clock: Clock, tasks: Tasks, settling: Tasks) -> None:
+    def __init__(self, *, clock: Clock, directory: Directory, tasks: Tasks, settling: Tasks) -> None:
         self._clock = clock
+        self._directory = directory
         self.settling = settling
         self._tasks = tasks
         self._databases = TenantDatabases(directory="responses", name="responses.sqlite", schema=book.upgrade)
@@ -145,20 +147,24 @@ class Responses:
             raise InvalidRequest("Only a response that is made in the background can be cancelled.")
         return kept
 
-    async def stop_tenant(self, tenant_id: TenantId) -> None:
-        """End all that is made for a tenant."""
-        for key, run in list(self._runs.items()):
-            if key[0] == tenant_id:
-                await self._end(run)
-
     @staticmethod
     async def _end(run: Run) -> None:
         if run.task is not None and not run.task.done():
             run.task.cancel()
             await asyncio.wait([run.task])
 
+    async def _watch(self, tenant_id: TenantId, run: Run) -> None:
+        """End ``run`` where its tenant is suspended or gone: nobody else would."""
+        while True:
+            await self._clock.sleep(LOOK_SECONDS)
+            tenant = self._directory.current.tenants.get(tenant_id)
+            if (tenant is None or tenant.suspended) and run.task is not None:
+                run.task.cancel()
+                return
+
     async def _make(self, tenant: Tenant, run: Run, work: Work) -> None:
         body: Json = run.kept.body | {"status": "cancelled"}
+        watch = self.settling.start(self._watch(tenant.id, run), name=f"watch {run.kept.id}")
         try:
             body = await work(run)
         except asyncio.CancelledError:
@@ -170,6 +176,7 @@ class Responses:
             _log.exception("a background response failed", tenant=tenant.id, response=run.kept.id)
             body = _failed(run.kept.body, "server_error", "The gateway failed; its operator finds it in the log.")
         finally:
+            watch.cancel()
             kept = run.kept.ended(body)
             streamed = tuple(run.events)
             if streamed and kept.status in ("failed", "cancelled"):

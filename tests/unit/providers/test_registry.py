@@ -11,6 +11,7 @@ from carrel.declare.base import SecretRef
 from carrel.declare.gateway import ProviderConfig
 from carrel.declare.tenant import TenantProvider
 from carrel.errors import NotFound, Unavailable, UpstreamError
+from carrel.providers.guard import Guard
 from carrel.providers.registry import Providers
 from carrel.secrets import SecretStore
 from carrel.tenancy.handle import Snapshot, Tenant
@@ -152,3 +153,19 @@ async def test_a_tenants_id_is_never_sent_to_a_vendor(world: World) -> None:
     everything = repr(received.headers) + received.raw.decode() + received.path
     assert "zebra" not in everything.lower()
     assert "fake-ok" in everything
+
+
+async def test_a_call_has_a_place_at_its_provider_and_tells_how_it_went(world: World) -> None:
+    world.providers.guard = guard = Guard(world.clock)
+    snapshot = world.snapshot(max_retries=0)
+    await world.ask(world.tenant(), snapshot)
+    [told] = guard.report()
+    assert (told.name, told.running, told.failures) == ("openai", 0, 0)
+    world.vendor.script("fake-ok", Script(status=503, error="Unavailable."))
+    with pytest.raises(UpstreamError):
+        await world.ask(world.tenant(), snapshot)
+    [told] = guard.report()
+    assert (told.running, told.failures) == (0, 1)
+    async for _ in world.providers.get(snapshot, world.tenant(), "demo").stream(ASK):
+        continue
+    assert len(guard.report()) == 1, "what is no vendor has no places"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import pytest
 from carrel.errors import InvalidRequest, NotFound, RateLimited, UpstreamError
 from carrel.responses import service
 from carrel.responses.book import Json, Kept
-from carrel.responses.service import Responses, Run
+from carrel.responses.service import LOOK_SECONDS, Responses, Run
 from carrel.tasks import Tasks
-from carrel.tenancy.handle import Tenant
+from carrel.tenancy.handle import Directory, Tenant
 from tests.fakes.clock import FakeClock
-from tests.fakes.tenants import make_tenant
+from tests.fakes.patience import eventually
+from tests.fakes.tenants import make_snapshot, make_tenant
 
-CLOCK = FakeClock()
+CLOCK, DIRECTORY = FakeClock(), Directory()
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def tenant(tmp_path: Path) -> Tenant:
 @asynccontextmanager
 async def running() -> AsyncIterator[Responses]:
     tasks, settling = Tasks("responses"), Tasks("settling")
-    responses = Responses(clock=CLOCK, tasks=tasks, settling=settling)
+    responses = Responses(clock=CLOCK, directory=DIRECTORY, tasks=tasks, settling=settling)
     try:
         yield responses
     finally:
@@ -96,9 +98,20 @@ async def test_it_is_cancelled_or_removed_while_it_is_made(tenant: Tenant) -> No
         await responses.remove(tenant, "b")
         with pytest.raises(NotFound):
             await responses.get(tenant, "b")
-        await responses.start(tenant, kept("c"), held)
-        await responses.stop_tenant(tenant.id)
-        assert (await responses.get(tenant, "c")).status == "cancelled"
+
+
+async def test_it_ends_where_its_tenant_is_suspended(tenant: Tenant) -> None:
+    async with running() as responses:
+        DIRECTORY.publish(make_snapshot(tenant))
+        run = await responses.start(tenant, kept("r"), held)
+        await asyncio.sleep(0)
+        CLOCK.advance(LOOK_SECONDS)
+        await asyncio.sleep(0)
+        assert not run.over
+        DIRECTORY.publish(make_snapshot(replace(tenant, suspended=True)))
+        CLOCK.advance(LOOK_SECONDS)
+        await eventually(lambda: run.over)
+        assert (await responses.get(tenant, "r")).status == "cancelled"
 
 
 async def test_what_was_made_by_a_gateway_that_died_failed(tenant: Tenant) -> None:

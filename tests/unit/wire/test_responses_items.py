@@ -7,7 +7,8 @@ from hypothesis import given
 
 from carrel.errors import InvalidRequest
 from carrel.wire.conversation import Image, Message, Text, Thinking, ToolCall, ToolResult
-from carrel.wire.responses_items import conversation, item_of
+from carrel.wire.proofs import seal
+from carrel.wire.responses_items import conversation, item_of, listed, sent_again
 from tests.unit.wire.rounds import conversations
 
 
@@ -52,6 +53,24 @@ def test_short_forms_and_instructions_among_them() -> None:
         Message("assistant", (Text("no"), Thinking("hm"), ToolCall("c", "f", "{}"))),
         Message("user", (ToolResult("c", "done"),)),
     )
+
+
+def test_items_are_listed_in_their_long_form_each_with_an_id() -> None:
+    call = {"type": "function_call", "id": "fc_own", "call_id": "c", "name": "f", "arguments": "{}"}
+    shown = listed([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}, call], "resp_1")
+    assert [item["id"] for item in shown] == ["msg_1_0", "msg_1_1", "fc_own"]
+    assert [item["content"][0]["type"] for item in shown[:2]] == ["input_text", "output_text"]
+
+
+def test_what_is_sent_again_has_no_ids_that_nobody_kept_and_its_own_vendors_reasoning_alone() -> None:
+    ours = seal(Thinking("hm", "proof"))
+    items: list[dict[str, Any]] = [
+        {"type": "reasoning", "id": "rs_1", "summary": []},
+        {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": ours},
+        {"type": "reasoning", "id": "rs_3", "summary": [], "encrypted_content": "the vendor's"},
+        {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": []},
+    ]
+    assert sent_again(items) == [items[2], {"type": "message", "role": "assistant", "content": []}]
 
 
 @pytest.mark.parametrize(
