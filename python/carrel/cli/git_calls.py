@@ -112,11 +112,7 @@ def judge(state: Path, updates: Sequence[tuple[str, ...]]) -> int:
     # It ends when it has judged: looking for garbage among ten thousand configurations would take longer than they do.
     gc.disable()
     cache = ParsedBefore.open(state)
-    try:
-        why, verdict = asyncio.run(judge_push(home.bare(settings), asked, settings.hosted, cache))
-    finally:
-        if cache is not None:
-            cache.close()
+    why, verdict = asyncio.run(judge_push(home.bare(settings), asked, settings.hosted, cache))
     for text in why:
         screen.note(f"refused: {text}")
     if why or verdict is None:
