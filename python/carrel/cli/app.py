@@ -31,6 +31,7 @@ from carrel.cli import (
     secrets,
     snapshots,
     tenants,
+    terminal,
     tokens,
     versions,
 )
@@ -100,6 +101,7 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
     ("tenants", "quota", "requests"): quotas.requests,
     ("tenants", "quota", "decide"): quotas.decide,
     ("chat",): chat.chat,
+    ("terminal",): terminal.terminal,
     ("rpc",): rpc.rpc,
     ("billing", "report"): billing.report,
     ("billing", "invoice"): billing.invoice,

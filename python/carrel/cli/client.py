@@ -161,6 +161,26 @@ class Client:
                 yield event
 
     @asynccontextmanager
+    async def socket(
+        self, path: str, query: Mapping[str, str] | None = None
+    ) -> AsyncIterator["aiohttp.ClientWebSocketResponse"]:
+        """A WebSocket at ``path``."""
+        import aiohttp  # noqa: PLC0415 - imported already, when this was entered
+
+        if self._session is None:
+            raise CarrelError("The client was not entered.")
+        try:
+            async with self._session.ws_connect(path, params=query, heartbeat=30.0, max_msg_size=0) as socket:
+                yield socket
+        except aiohttp.WSServerHandshakeError as error:
+            raise Refused(
+                f"The gateway at {self.place} does not open a WebSocket (status {error.status}).", code="refused",
+                status=error.status,
+            ) from error  # fmt: skip
+        except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
+            raise GatewayUnreachable(self._unreachable(error)) from error
+
+    @asynccontextmanager
     async def _request(
         self,
         method: str,

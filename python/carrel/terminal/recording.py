@@ -58,10 +58,18 @@ class Recording:
         """A new one, in the tenant's directory; the oldest go where there are too many. Raises StorageFull."""
         config = tenant.config.terminal
         fd = await asyncio.to_thread(_opened, tenant.root, terminal_id, config.recordings)
-        made = cls(fd, most=config.record_bytes, now=now)
+        title = f"{tenant.id} {terminal_id}"
+        return cls.into(fd, size, title=title, moment=moment, now=now, most=config.record_bytes)
+
+    @classmethod
+    def into(
+        cls, fd: int, size: Size, *, title: str, moment: datetime, now: Callable[[], float], most: int
+    ) -> "Recording":
+        """A new one, written to ``fd``, which is this object's from here on."""
+        made = cls(fd, most=most, now=now)
         head = {
             "version": 2, "width": size.columns, "height": size.rows, "timestamp": int(moment.timestamp()),
-            "title": f"{tenant.id} {terminal_id}", "env": {"TERM": "xterm-256color", "SHELL": "/bin/sh"},
+            "title": title, "env": {"TERM": "xterm-256color", "SHELL": "/bin/sh"},
         }  # fmt: skip
         made._waiting.append(json.dumps(head).encode() + b"\n")
         return made

@@ -27,6 +27,9 @@ BURST: Final = 64 << 10
 SMALL: Final = 1 << 10
 """Up to so many bytes are what a person's keystroke brings: the next are read at once."""
 PAUSE_SECONDS: Final = 0.004
+LONGEST_PAUSE_SECONDS: Final = 0.1
+LATE_RESTS: Final = 8
+"""How many times as long a flood rests as the loop was late."""
 UNSEEN_PAUSE_SECONDS: Final = 0.05
 STALL_SECONDS: Final = 30.0
 MOST_PENDING: Final = 1 << 20
@@ -98,6 +101,8 @@ class Screen:
     _writing: bool = False
     _reading: bool = False
     _pause: asyncio.TimerHandle | None = None
+    _pace: float = PAUSE_SECONDS
+    _due: float = 0.0
     _reason: Reason | None = None
     _last: bool = False
     _pid: int | None = None
@@ -326,8 +331,10 @@ class Screen:
             for viewer in list(self._viewers):
                 self._show(viewer)
         if len(data) > SMALL:
-            seconds = PAUSE_SECONDS if self._viewers else UNSEEN_PAUSE_SECONDS
-            self._pause = asyncio.get_running_loop().call_later(seconds, self._paused)
+            seconds = self._pace if self._viewers else max(self._pace, UNSEEN_PAUSE_SECONDS)
+            loop = asyncio.get_running_loop()
+            self._due = loop.time() + seconds
+            self._pause = loop.call_later(seconds, self._paused)
         self._go_on()
 
     def _burst(self) -> bytes:
@@ -348,7 +355,10 @@ class Screen:
         return taken
 
     def _paused(self) -> None:
+        """Go on, and where the loop was late for this, rest longer the next time: others wait for it too."""
         self._pause = None
+        late = asyncio.get_running_loop().time() - self._due
+        self._pace = min(max(PAUSE_SECONDS, late * LATE_RESTS), LONGEST_PAUSE_SECONDS)
         self._go_on()
 
     def _let_go(self) -> None:

@@ -14,7 +14,17 @@ from carrel.clock import SystemClock
 from carrel.declare.tenant import SandboxConfig
 from carrel.errors import InvalidRequest, RateLimited
 from carrel.sandbox.protocol import Job, Size
-from carrel.terminal.screen import BURST, MOST_PENDING, MOST_VIEWERS, STALL_SECONDS, WINDOW, End, Screen
+from carrel.terminal.screen import (
+    BURST,
+    LONGEST_PAUSE_SECONDS,
+    MOST_PENDING,
+    MOST_VIEWERS,
+    PAUSE_SECONDS,
+    STALL_SECONDS,
+    WINDOW,
+    End,
+    Screen,
+)
 from tests.fakes.clock import FakeClock
 from tests.fakes.patience import eventually, soon
 from tests.fakes.sandbox import HOST, FakeSandbox
@@ -162,6 +172,15 @@ async def test_reading_waits_for_something(tmp_path: Path) -> None:
         screen.write(b"\n")
         assert (await soon(waiting))[0] == 2
         assert await screen.read(10_000, most=100, wait=0.01) == (10_000, b"")
+
+
+async def test_a_flood_rests_the_longer_the_later_the_loop_is(tmp_path: Path) -> None:
+    async with a_screen(tmp_path, "sleep 60") as (screen, _):
+        for late, pace in ((0.0, PAUSE_SECONDS), (0.005, 0.04), (5.0, LONGEST_PAUSE_SECONDS), (0.0, PAUSE_SECONDS)):
+            screen._due = asyncio.get_running_loop().time() - late
+            screen._paused()
+            assert screen._pace >= pace
+            assert screen._pace <= LONGEST_PAUSE_SECONDS
 
 
 async def test_no_more_look_than_may(tmp_path: Path) -> None:
