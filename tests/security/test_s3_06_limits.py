@@ -182,3 +182,15 @@ async def test_S10_03_who_is_over_its_number_is_told_and_another_is_not(
 def close(*tenants: Tenant) -> None:
     for tenant in tenants:
         tenant.root.close()
+
+
+async def test_S3_06_what_a_kept_sandbox_holds_in_files_is_its_memory_and_the_next_one_is_whole(
+    runner: BwrapSandbox, state: Path
+) -> None:
+    hostile = workspace_tenant(state, "hostile")
+    limits: dict[str, Any] = {"memory_bytes": 40 * MIB, "wall_seconds": 600}
+    over = await runner.run(hostile, replace(shell(FILES.format(200_000), **limits), keep="main"))
+    assert over.killed == "memory", over
+    within = await runner.run(hostile, replace(shell(f"ls /tmp | wc -l; {FILES.format(1000)}", **limits), keep="main"))
+    assert (within.stdout, within.killed) == (b"0\n", None), within
+    close(hostile)
