@@ -234,5 +234,6 @@ def test_a_state_directory_holds_no_leftovers_of_a_start(served: GatewayProcess)
     names = {path.name for path in Path(served.state_dir).iterdir()}
     assert names <= {
         "tenants", "audit", "envs", "run", "metering", "reconcile", "cache", ".gitconfig", "nix", "nix-home",
-        "last-good", "parse-cache", "declared", "placeholder.key", "status.json",
+        "last-good", "parse-cache", "declared", "placeholder.key", "status.json", "audit-mark.json",
+        "audit-signing-key", "audit-signing-key.pub",
     }  # fmt: skip
