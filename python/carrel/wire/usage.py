@@ -7,6 +7,8 @@ from carrel.declare.rate_card import TokenCounts
 
 Json = Mapping[str, Any]
 _NOTHING: Final[Json] = {}
+_TOTALS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens"})
+"""What the usage of a vendor that tells no classes apart consists of."""
 
 
 def count(value: object) -> int:
@@ -40,6 +42,8 @@ def usage_from_openai(usage: Json) -> TokenCounts:
     """
     prompt = count(usage.get("prompt_tokens")) or count(usage.get("input_tokens"))
     completion = count(usage.get("completion_tokens")) or count(usage.get("output_tokens"))
+    if usage.keys() <= _TOTALS:
+        return TokenCounts(input=prompt, output=completion)
     prompt_details = _inner(usage, "prompt_tokens_details", "input_tokens_details")
     completion_details = _inner(usage, "completion_tokens_details", "output_tokens_details")
     hit, miss = count(usage.get("prompt_cache_hit_tokens")), count(usage.get("prompt_cache_miss_tokens"))
