@@ -1,7 +1,9 @@
 """The vendors' own SDKs at every endpoint, with models of the other vendor: what is said comes through, both ways."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +255,26 @@ async def test_a_caller_that_goes_away_ends_the_call_upstream_in_every_dialect(r
         async with await rig.claude.messages.create(model=model, max_tokens=99, messages=ASK, stream=True) as message:
             await anext(aiter(message))
         await gone(rig)
+
+
+async def test_a_caller_that_goes_away_from_a_whole_answer_ends_it_too(rig: VendorEdge) -> None:
+    rig.vendor.script("endless", Script(text="word " * 10_000, delay=0.02))
+    gpt, claude = rig.model("gpt-endless"), rig.model("claude-endless")
+    for whole in (
+        partial(rig.gpt.chat.completions.create, model=claude, messages=ASK),
+        partial(rig.gpt.responses.create, model=claude, input="x"),
+        partial(rig.claude.messages.create, model=gpt, max_tokens=99, messages=ASK),
+    ):
+        before = len(rig.vendor.received)
+        task = asyncio.ensure_future(whole())
+        await eventually(partial(asked, rig, before + 1))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await gone(rig)
+
+
+def asked(rig: VendorEdge, calls: int) -> bool:
+    return len(rig.vendor.received) >= calls
 
 
 async def gone(rig: VendorEdge) -> None:

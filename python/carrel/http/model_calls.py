@@ -16,7 +16,7 @@ from carrel.http.agent_answer import agent_answer
 from carrel.http.exchange import Exchange
 from carrel.http.saying import say
 from carrel.http.translated import translated_events
-from carrel.policy.ways import Endpoint, Through, ToAgent, Way, fallbacks_of, way_of
+from carrel.policy.ways import Endpoint, Through, ToAgent, Translated, Way, fallbacks_of, way_of
 from carrel.relay.body import parse_body
 from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.dialects.embeddings import EmbeddingsFields
@@ -40,6 +40,7 @@ PARSE: Final[Mapping[Endpoint, Callable[[bytes], Asked]]] = {
     "messages": anthropic_request.parse,
 }
 _LEADING_MODEL: Final = re.compile(rb'\s*\{\s*"model"\s*:\s*"([A-Za-z0-9._:/@+-]{1,128})"')
+MODEL_HEADER: Final = "X-Carrel-Model"
 _CALLERS_FAULT: Final = frozenset({400, 413, 422})
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -83,7 +84,12 @@ async def _go(exchange: Exchange, tenant: Tenant, endpoint: Endpoint, way: Way, 
     if isinstance(way, ToAgent):
         return await agent_answer(exchange, tenant, way.name, asked, id=exchange.request_id)
     events = translated_events(exchange, tenant, way, asked, size=len(body))
-    return await say(exchange, asked, events, id=exchange.request_id, headers={})
+    return await say(exchange, asked, events, id=exchange.request_id, headers=in_place_of(asked, way))
+
+
+def in_place_of(asked: Asked, way: Translated) -> Mapping[str, str]:
+    """Who answers, where that is another than who was asked: the answer is written as the caller's model's."""
+    return {} if way.model == asked.model else {MODEL_HEADER: way.model}
 
 
 async def pass_through(

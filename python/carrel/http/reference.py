@@ -66,7 +66,8 @@ root, the gateway's own user or who started it calls. `GET /openapi.json` descri
   carried is refused by name. Embeddings are not translated, and the count of a message's tokens is an estimate where
   the vendor of the dialect is not asked (`X-Carrel-Estimated`).
 - **Fallbacks**: where a model of `_gateway.yaml` has `fallbacks`, they are asked in order when its provider fails
-  before the answer began, whatever their dialect. The ledger's row names the model that answered.
+  before the answer began, whatever their dialect. The ledger's row names the model that answered, and
+  `X-Carrel-Model` does where its answer is translated.
 - With the operator's key nothing is stored with the vendor, and what needs that (files by id) or costs more than
   tokens (tools that the vendor runs) is refused by name. `x-api-key` is taken too; `GET /v1/models` with
   `anthropic-version` lists in Anthropic's form and pages.

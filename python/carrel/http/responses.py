@@ -16,7 +16,7 @@ from carrel.errors import InvalidRequest, UpstreamError
 from carrel.http.agent_answer import agent_answer, session_of, turn_events
 from carrel.http.background import passed_through, played
 from carrel.http.exchange import Exchange
-from carrel.http.model_calls import model_in, naming, with_fallbacks
+from carrel.http.model_calls import in_place_of, model_in, naming, with_fallbacks
 from carrel.http.routes import Query, Route
 from carrel.http.saying import Kept as Keeps
 from carrel.http.saying import say
@@ -146,7 +146,8 @@ async def _now(making: _Making, way: Way) -> web.StreamResponse:
         )
     if isinstance(way, Translated):
         events = translated_events(exchange, tenant, way, asked, size=len(making.body))
-        return await say(exchange, asked, events, id=making.key, headers={}, kept=making.keeper())
+        headers = in_place_of(asked, way)
+        return await say(exchange, asked, events, id=making.key, headers=headers, kept=making.keeper())
     body = _for_vendor(making, way)
     fields = ResponsesFields.read(body)
     keep = making.keeper()

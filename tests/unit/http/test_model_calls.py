@@ -77,6 +77,7 @@ async def test_a_models_fallbacks_are_asked_in_order_whatever_their_dialect(
             edge.url + PATH, data=chat_body("hi", model="claude-large", stream=True), headers=ACME
         ) as reply:
             assert reply.status == 200
+            assert reply.headers["X-Carrel-Model"] == "demo"
             assert "demo provider" in "".join(
                 json.loads(line[6:])["choices"][0]["delta"].get("content") or ""
                 for line in (await reply.text()).splitlines()
