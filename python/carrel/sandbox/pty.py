@@ -27,6 +27,7 @@ from carrel.sandbox.protocol import Job, KillReason, Outcome, Size
 from carrel.tenancy.paths import TenantRoot
 
 _TIOCGSID: Final = 0x5429
+_LOOK_SECONDS: Final = 0.003
 
 
 class OpenPty:
@@ -95,7 +96,9 @@ async def opened(
         finally:
             os.close(slave)
         disk.start()
-        yield OpenPty(link, job, sandbox, number=number, ending=ending, master=master, stop=stop, note=note)
+        made = OpenPty(link, job, sandbox, number=number, ending=ending, master=master, stop=stop, note=note)
+        await _begun(made, ending)
+        yield made
     finally:
         stop.on_call = None
         disk.stop()
@@ -103,6 +106,18 @@ async def opened(
         link.kill(sandbox.number)
         await asyncio.shield(asyncio.wait([sandbox.ending], timeout=START_SECONDS))
         sandbox.close()
+
+
+async def _begun(made: OpenPty, ending: "asyncio.Future[Ending]") -> None:
+    """Wait until the command has its terminal; raises SandboxUnavailable where it could not be sent in."""
+    until = asyncio.get_running_loop().time() + START_SECONDS
+    while asyncio.get_running_loop().time() < until:
+        if ending.done():
+            ending.result()
+            return
+        if await asyncio.to_thread(made.pid) is not None:
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _entered(

@@ -10,6 +10,8 @@ from typing import Literal
 import pytest
 
 from carrel.declare.tenant import SandboxConfig
+from carrel.errors import SandboxUnavailable
+from carrel.sandbox.link import Ending
 from carrel.sandbox.protocol import Confinement, Job, Outcome, Pty, Size
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
@@ -121,3 +123,17 @@ async def test_it_is_as_confined_as_any_command(
     assert command == terminal
     assert b"NoNewPrivs:\t1" in terminal
     assert b"CapEff:\t0000000000000000" in terminal
+
+
+async def test_where_no_command_can_be_sent_in_it_is_refused_at_once(runner: BwrapSandbox, tenant: Tenant) -> None:
+    """As under a runtime that keeps nothing: there the launcher answers so."""
+
+    async def refused(inside: int, descriptors: object) -> tuple[int, "asyncio.Future[Ending]"]:
+        ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        ending.set_exception(SandboxUnavailable("no command can be sent in"))
+        return inside, ending
+
+    runner._link.enter = refused  # type: ignore[method-assign] # a launcher that sends nobody in
+    with pytest.raises(SandboxUnavailable, match="sent in"):
+        async with runner.pty(tenant, shell("true"), SIZE):
+            pytest.fail("it was begun")
