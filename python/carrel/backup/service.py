@@ -3,17 +3,19 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from carrel import __version__
 from carrel.backup import swap
 from carrel.backup.catalogue import BackupInfo, Origin
+from carrel.backup.metrics import BackupMetrics
 from carrel.backup.note import Note, read_note, write_note
 from carrel.backup.progress import Progress
 from carrel.backup.reader import verify
@@ -102,7 +104,9 @@ class Backups:
         secrets: Secrets,
         house: House,
         patience: Patience | None = None,
+        metrics: BackupMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or BackupMetrics(CollectorRegistry(), clock)
         self._home = state_dir / "tenants"
         self._scratch = state_dir / "run" / SCRATCH
         self._directory = directory
@@ -126,7 +130,13 @@ class Backups:
 
     async def note(self, tenant: Tenant) -> Note:
         """When it was backed up last."""
-        return await asyncio.to_thread(read_note, tenant.root)
+        note = await asyncio.to_thread(read_note, tenant.root)
+        self._metrics.known(tenant.id, note)
+        return note
+
+    def forget(self, tenant: TenantId) -> None:
+        """The tenant is gone: no monitor need wait for its next backup."""
+        self._metrics.forget(tenant)
 
     # --- backing up ---
 
@@ -145,14 +155,16 @@ class Backups:
                 declared=self._directory.current.revision, commit=await self._house.commit(),
             )  # fmt: skip
             await self._house.flush(tenant)
-            now = self._clock.now()
+            now, began = self._clock.now(), self._clock.monotonic()
             try:
                 info, collected = await self._in_thread(
                     job, location, lambda means: self._backed_up(tenant, origin, means, job.progress, keep)
                 )
             except CarrelError as error:
+                self._metrics.failed(tenant.id, "backup", error.code)
                 await asyncio.to_thread(_noted, tenant, tried=now, failed=error.message)
                 raise
+            self._metrics.made(tenant.id, info, seconds=self._clock.monotonic() - began)
             await asyncio.to_thread(
                 _noted, tenant, last=now, id=info.id, to=str(location), tried=now, failed=None
             )  # fmt: skip
@@ -207,9 +219,13 @@ class Backups:
                 repository = Repository.at(means.store, source.tenant or tenant.id, means.keys)
                 return verify(repository, chosen(repository, source.backup).id, job.progress)
 
-            problems = await self._in_thread(job, location, work)
+            with self._counted(tenant.id, "verify"):
+                problems = await self._in_thread(job, location, work)
             if not problems and source.backup is None and source.tenant in (None, tenant.id):
+                self._metrics.verified(tenant.id)
                 await asyncio.to_thread(_noted, tenant, verified=self._clock.now())
+        if problems:
+            self._metrics.failed(tenant.id, "verify", "damaged")
         for problem in problems:
             _log.error("a backup does not read back", tenant=tenant.id, problem=problem)
         return problems
@@ -253,7 +269,8 @@ class Backups:
                 repository = Repository.at(means.store, whose, means.keys)
                 return prepare(repository, self._home, tenant.id, source.backup, means=means, progress=job.progress)
 
-            done = await self._in_thread(job, location, work)
+            with self._counted(tenant.id, "restore"):
+                done = await self._in_thread(job, location, work)
             if ready is not None:
                 await ready(done)
             job.progress.phase = "swapping"
@@ -312,6 +329,14 @@ class Backups:
     @property
     def _declared(self) -> BackupConfig:
         return self._directory.current.gateway.backup
+
+    @contextlib.contextmanager
+    def _counted(self, tenant: TenantId, what: str) -> Iterator[None]:
+        try:
+            yield
+        except CarrelError as error:
+            self._metrics.failed(tenant, what, error.code)
+            raise
 
     @asynccontextmanager
     async def _job(self, tenant: TenantId) -> AsyncIterator[_Job]:

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from carrel.backup.catalogue import BackupInfo
 from carrel.errors import Unavailable
+from carrel.ids import TenantId
 from carrel.reconcile.remover import FinalBackup
 from carrel.tenancy.handle import Directory, Tenant
 
@@ -15,6 +16,10 @@ class LastOnes(Protocol):
         """It, in the store, read back and whole; raises CarrelError."""
         ...
 
+    def forget(self, tenant: TenantId) -> None:
+        """The tenant is gone."""
+        ...
+
 
 class FinalBackups:
     """See `reconcile.remover.FinalBackup`. ``service`` is set once there is one."""
@@ -23,6 +28,11 @@ class FinalBackups:
         self.service: LastOnes | None = None
         self._archive = archive
         self._directory = directory
+
+    def forget(self, tenant: TenantId) -> None:
+        """The tenant is gone, and has no next backup."""
+        if self.service is not None:
+            self.service.forget(tenant)
 
     async def make(self, tenant: Tenant) -> str:
         """Where it is. A declared place for backups that cannot be had is an error: nothing is deleted."""

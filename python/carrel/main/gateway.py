@@ -24,6 +24,7 @@ from carrel.agents.sessions import Sessions
 from carrel.agents.told import ToldAgents
 from carrel.agents.workspace import remove_workspace
 from carrel.audit.log import Audit
+from carrel.backup.metrics import BackupMetrics
 from carrel.backup.service import Backups, clear_left
 from carrel.cli.gateway_options import GatewayOptions
 from carrel.clock import Clock, SystemClock
@@ -252,6 +253,7 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
         for action in applied.plan.actions:
             if action.verb == "delete":
                 await asyncio.to_thread(tokens.forget, TenantId(action.tenant))
+                final.forget(TenantId(action.tenant))
         if applied.plan.operator_changes:
             environments.refresh()
         running = {one.tenant for one in sandbox.kept()}
@@ -500,7 +502,7 @@ def _backups(options: GatewayOptions, ground: _Ground, talk: _Talk, stack: Async
     )  # fmt: skip
     service = Backups(
         state_dir=options.state_dir, directory=ground.directory, clock=ground.clock, keys=ground.ring,
-        secrets=ground.secrets, house=house,
+        secrets=ground.secrets, house=house, metrics=BackupMetrics(ground.metrics.registry, ground.clock),
     )  # fmt: skip
     stack.callback(service.close)
     ground.final.service = service

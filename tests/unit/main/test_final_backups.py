@@ -6,6 +6,7 @@ import pytest
 from carrel.backup.catalogue import BackupInfo
 from carrel.declare.backup import BackupConfig
 from carrel.errors import CarrelError, StorageFull, Unavailable
+from carrel.ids import TenantId
 from carrel.main.final_backups import FinalBackups
 from carrel.tenancy.handle import Directory, Tenant
 from tests.fakes.tenants import make_snapshot, make_tenant
@@ -19,6 +20,10 @@ class Archive:
 class Service:
     def __init__(self) -> None:
         self.error: CarrelError | None = None
+        self.forgotten: list[TenantId] = []
+
+    def forget(self, tenant: TenantId) -> None:
+        self.forgotten.append(tenant)
 
     async def final(self, tenant: Tenant) -> BackupInfo:
         if self.error is not None:
@@ -36,6 +41,8 @@ async def test_it_goes_where_backups_go_and_nowhere_else(tmp_path: Path) -> None
     assert await made.make(tenant) == "archive of acme"
     directory.publish(make_snapshot(tenant, backup=BackupConfig(to="file:///srv/backups")))
     assert await made.make(tenant) == "file:///srv/backups: acme 20260301T120000Z-0011aabb"
+    made.forget(tenant.id)
+    assert service.forgotten == [tenant.id]
     made.service = None
     with pytest.raises(Unavailable):
         await made.make(tenant)
