@@ -3,7 +3,9 @@
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -118,6 +120,7 @@ class FakeBackups:
         self.done: list[str] = []
         self.error: CarrelError | None = None
         self.problems: tuple[str, ...] = ()
+        self.archive = b"archive" * 400_000
         self.view = wire.BackupView(
             id="20260301T120000Z-00000001", tenant="acme", at=datetime(2026, 3, 1, 12, tzinfo=UTC), host="host-a",
             files=3, bytes=5 << 20, sent=900, left_out=1,
@@ -161,6 +164,23 @@ class FakeBackups:
 
     async def decide(self, tenant: Tenant, order: wire.RestoreDecision, *, by: control.Actor) -> None:
         self.done.append(order.decision)
+
+    @asynccontextmanager
+    async def spool(self) -> AsyncIterator[Path]:
+        with tempfile.TemporaryDirectory() as place:
+            yield Path(place) / "archive"
+
+    async def export(self, tenant: Tenant, file: Path, *, by: control.Actor) -> None:
+        self.done.append(f"export {tenant.id}")
+        file.write_bytes(self.archive)
+
+    async def take_in(self, tenant: Tenant, file: Path, *, replaces: bool, by: control.Actor) -> wire.ImportView:
+        self._fail()
+        self.archive = file.read_bytes()
+        self.done.append(f"take in {tenant.id} {replaces}")
+        return wire.ImportView(
+            tenant=tenant.id, source="carrel", source_tenant="acme", files=2, bytes=3, sessions=1, kept_before=replaces
+        )
 
     async def back_up_own(self, tenant: Tenant, *, by: control.Actor) -> wire.BackupView:
         return await self.back_up(tenant, wire.BackupOrder(), by=by, local=False)

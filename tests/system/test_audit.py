@@ -6,6 +6,7 @@ be named with the reason why it has no line.
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import re
@@ -13,11 +14,13 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import pytest
 
+from carrel.backup.archive import Header, Writer
 from carrel.http.app import all_routes
 from carrel.http.rpc.methods import REGISTRY
 from tests.fakes.gateway_process import GatewayProcess
@@ -53,7 +56,7 @@ class Talk:
         """The answer, the audit lines of this very request, and its status."""
         self.number += 1
         request_id = f"audited-{self.number}"
-        sent = json.dumps(body).encode() if body is not None else None
+        sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         async with self.session.request(
             method, f"http://carrel{path}", data=sent, headers={"X-Request-Id": request_id}
         ) as reply:
@@ -118,7 +121,19 @@ METHODS: list[tuple[str, Params, str | None]] = [
     ("tenants.restore", lambda known: {"key": known["tenants.backup"]}, None),
     ("tenants.rotate", {}, "token"),
 ]
-ROUTES: list[tuple[str, str, Params | None, str | None]] = [
+
+
+def archive() -> bytes:
+    """A tenant in a file."""
+    out = io.BytesIO()
+    writer = Writer(out, Header(tenant="newco", at=datetime(2026, 3, 1, tzinfo=UTC), carrel="1"))
+    writer.data("config.yaml", f"display_name: {CANARY}\n".encode())
+    writer.close()
+    return out.getvalue()
+
+
+Body = dict[str, Any] | Callable[[], bytes] | None
+ROUTES: list[tuple[str, str, Body, str | None]] = [
     ("POST /v1/tenants", "/v1/tenants", {"id": "newco"}, None),
     ("PATCH /v1/tenants/{id}/quota", "/v1/tenants/newco/quota", {"tokens_per_day": 9}, None),
     ("POST /v1/tenants/{id}/tokens", "/v1/tenants/newco/tokens", {"name": "second"}, None),
@@ -140,6 +155,7 @@ ROUTES: list[tuple[str, str, Params | None, str | None]] = [
     ("POST /v1/tenants/{id}/backups/collect", "/v1/tenants/newco/backups/collect", {}, None),
     ("POST /v1/tenants/{id}/restore", "/v1/tenants/newco/restore", {}, None),
     ("POST /v1/tenants/{id}/restore/decision", "/v1/tenants/newco/restore/decision", {"decision": "confirm"}, None),
+    ("POST /v1/tenants/{id}/import", "/v1/tenants/newco/import?replace=true", archive, None),
     ("POST /v1/tenants/{id}/suspend", "/v1/tenants/newco/suspend", None, None),
     ("POST /v1/tenants/{id}/resume", "/v1/tenants/newco/resume", None, None),
     ("POST /v1/reconcile", "/v1/reconcile", None, None),
@@ -245,7 +261,9 @@ async def routes(talk: Talk, secrets: set[str]) -> None:
         if "{sandbox}/exec" in name:
             await in_sandbox(talk)
         filled = re.sub(r"\{([A-Z]+ [^ ]*snapshots|sandbox)\}", lambda found: talk.known[found[1]], path)
-        answer, lines, status = await talk.ask(name.partition(" ")[0], filled, body)
+        answer, lines, status = await talk.ask(
+            name.partition(" ")[0], filled, body() if callable(body) else body
+        )  # fmt: skip
         assert status < 300, (name, status, answer)
         actions = [one["action"] for one in lines]
         assert len(actions) == len(MANY.get(name, ["one"])), (name, lines)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,8 +15,11 @@ from prometheus_client import CollectorRegistry
 
 from carrel import __version__
 from carrel.backup import swap
+from carrel.backup.adoption import adopt
 from carrel.backup.catalogue import BackupInfo, Origin
+from carrel.backup.intake import TakenIn
 from carrel.backup.metrics import BackupMetrics
+from carrel.backup.moving import Exported, came_from, export, has_made_anything, mark, unpacked
 from carrel.backup.note import Note, read_note, write_note
 from carrel.backup.progress import Progress
 from carrel.backup.reader import verify
@@ -23,7 +27,7 @@ from carrel.backup.repository import Keys, NoRepository, Repository
 from carrel.backup.restore import Restored, chosen, fetch_one, look, prepare
 from carrel.backup.retention import Collected, collect
 from carrel.backup.run import Means, Subject, back_up, clear_scratch
-from carrel.backup.staging import remove_tree
+from carrel.backup.staging import remove_tree, told
 from carrel.backup.target import Secrets, keep_of, location_of, options_of
 from carrel.clock import Clock
 from carrel.declare.backup import BackupConfig, KeepBackups
@@ -89,6 +93,20 @@ NEWEST: Final = From()
 class _Job:
     progress: Progress
     pace: Pace
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What was taken in. ``secrets`` did not open here, ``tokens`` are another id's, and so they did not come along.
+
+    ``kept``: what was there before is, until it is decided on. ``unchanged``: it was this very archive already.
+    """
+
+    taken: TakenIn
+    secrets: tuple[str, ...] = ()
+    tokens: bool = False
+    kept: bool = False
+    unchanged: bool = False
 
 
 class Backups:
@@ -323,6 +341,71 @@ class Backups:
             async with self._house.at_rest(tenant):
                 await self._house.carry_over(tenant, kept, own=True)
                 await asyncio.to_thread(swap.undo, self._home, tenant.id)
+
+    # --- carrying out and taking in ---
+
+    @asynccontextmanager
+    async def spool(self) -> AsyncIterator[Path]:
+        """A file of its own for an archive, gone when the block ends."""
+        path = self._scratch / f"archive-{os.urandom(8).hex()}"
+        await asyncio.to_thread(self._scratch.mkdir, mode=0o700, parents=True, exist_ok=True)
+        try:
+            yield path
+        finally:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def export(self, tenant: Tenant, file: Path) -> Exported:
+        """Write the tenant's archive to ``file``. Raises StorageFull."""
+
+        def work() -> Exported:
+            now = self._clock.now()
+            with told(), file.open("xb") as out:
+                return export(
+                    tenant.id, tenant.root, out, at=now, temporary=self._scratch, going=job.pace.check
+                )  # fmt: skip
+
+        async with self._job(tenant.id) as job:
+            await self._house.flush(tenant)
+            return await _to_its_end(asyncio.ensure_future(asyncio.to_thread(work)), job.pace)
+
+    async def take_in(self, tenant: Tenant, file: Path, *, replaces: bool) -> Moved:
+        """Make the archive in ``file`` the tenant's directory; the same one again changes nothing.
+
+        Raises UnsafePath, InvalidRequest, TooLarge, and Conflict where the tenant has made something of its own and it
+        is not to be replaced. What is replaced is kept until `confirm`.
+        """
+        live, place = self._home / tenant.id, swap.staged(self._home, tenant.id)
+
+        def work() -> TakenIn:
+            swap.require_none_waiting(self._home, tenant.id)
+            with file.open("rb") as stream:
+                return unpacked(stream, self._home, tenant.id, going=job.pace.check)
+
+        async with self._job(tenant.id) as job:
+            job.progress.phase = "reading"
+            try:
+                with self._counted(tenant.id, "import"):
+                    done = await _to_its_end(asyncio.ensure_future(asyncio.to_thread(work)), job.pace)
+                if await asyncio.to_thread(came_from, live) == mark(done):
+                    return Moved(done, unchanged=True)
+                made = await asyncio.to_thread(has_made_anything, live)
+                if made and not replaces:
+                    raise Conflict(
+                        f"{tenant.id} has sessions, files or settings already: take the archive in as another tenant, "
+                        "or say that it replaces what there is (`--replace`)."
+                    )
+                source = TenantId(done.header.tenant)
+                adopted = await asyncio.to_thread(adopt, place, source, tenant.id, self._keys)
+                job.progress.phase = "swapping"
+                async with self._house.at_rest(tenant):
+                    await self._house.carry_over(tenant, place, own=source == tenant.id)
+                    had = await asyncio.to_thread(swap.swap_in, self._home, tenant.id)
+                if had and not made:
+                    await asyncio.to_thread(swap.confirm, self._home, tenant.id)
+            finally:
+                await asyncio.to_thread(remove_tree, place)
+        _log.info("taken in", tenant=tenant.id, source=done.header.source, files=done.files, bytes=done.bytes)
+        return Moved(done, secrets=adopted.secrets, tokens=adopted.tokens, kept=had and made)
 
     # --- the work ---
 

@@ -4,7 +4,8 @@ import ctypes
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -64,12 +65,8 @@ def stage(
     progress.phase, progress.total, progress.done = "reading", manifest.bytes, 0
     try:
         target.mkdir(mode=0o700)
-        fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
+        with synced(target) as fd:
             _lay_out(repository, manifest, fd, progress, going)
-            _sync(fd)
-        finally:
-            os.close(fd)
     except BaseException as error:
         remove_tree(target)
         if isinstance(error, OSError):
@@ -137,6 +134,27 @@ def _file(parent: int, name: str, entry: Entry, content: Iterable[bytes]) -> Non
         os.close(fd)
 
 
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn the system's errors into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise _public(error) from error
+
+
+@contextmanager
+def synced(place: Path) -> Iterator[int]:
+    """A descriptor of the directory ``place``; all beneath it is on the disk when the block ends."""
+    with told():
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            yield fd
+            _sync(fd)
+        finally:
+            os.close(fd)
+
+
 def _require_room(place: Path, manifest: Manifest) -> None:
     found = os.statvfs(place)
     free = found.f_bavail * found.f_frsize - RESERVE_BYTES
@@ -156,5 +174,5 @@ def _sync(fd: int) -> None:
 
 def _public(error: OSError) -> CarrelError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull("The disk became full: nothing was restored, and what was there is as it was.")
-    return CarrelError(f"The backup could not be laid out: {os.strerror(error.errno or 0)}.")
+        return StorageFull("The disk became full: nothing was changed, and what was there is as it was.")
+    return CarrelError(f"It could not be written: {os.strerror(error.errno or 0)}.")

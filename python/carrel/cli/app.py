@@ -36,10 +36,12 @@ from carrel.cli import (
     versions,
 )
 from carrel.cli.completion import completion_command
+from carrel.cli.conversion import Converts, Reverses
 from carrel.cli.failures import DONE, FAILED, INTERRUPTED, WRONG, Refused, exit_code
 from carrel.cli.gateway import gateway_command
 from carrel.cli.gateway_options import GatewayOptions
 from carrel.cli.manual import manual_command
+from carrel.cli.moving import MovingCommands
 from carrel.cli.options import ENVIRONMENT, Target
 from carrel.cli.restore import restore_command
 from carrel.cli.restore_options import RestoreOptions
@@ -140,6 +142,7 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
 ALL_WORDS: Final = (
     *COMMANDS, *GROUPS, ("gateway",), ("restore",), ("node",), ("completion",), ("man",),
     *(("git", word) for word in git.WORDS),
+    ("tenants", "export"), ("tenants", "import"),
 )  # fmt: skip
 
 
@@ -148,10 +151,14 @@ def build_app(
     become: Callable[..., None] = lambda *_: None,
     program: Callable[[], str] = lambda: sys.argv[0],
     run_restore: Callable[[RestoreOptions], int] = lambda _: FAILED,
+    *,
+    converts: Converts = lambda *_: (),
+    reverses: Reverses = lambda *_: {},
 ) -> App:
     """The command line; `carrel gateway` calls ``run_gateway`` and ends with what it gives. Run it by `execute`.
 
-    ``become`` and ``program`` are what `carrel git` works with: see `GitCommands`. ``run_restore`` is `carrel restore`.
+    ``become`` and ``program`` are what `carrel git` works with: see `GitCommands`. ``run_restore`` is `carrel restore`;
+    ``converts`` and ``reverses`` are what `carrel tenants import` and `export` know of other systems.
     """
     app = App(name="carrel", help=ABOUT, version=f"carrel {__version__}", help_format="plaintext")
     groups: dict[tuple[str, ...], App] = {(): app}
@@ -164,6 +171,8 @@ def build_app(
     app.command(completion_command(app), name="completion")
     app.command(manual_command(_page), name="man")
     made = {("git", word): command for word, command in git.GitCommands(become, program).by_word().items()}
+    moving = MovingCommands(converts, reverses).by_word()
+    made |= {("tenants", word): command for word, command in moving.items()}
     for words, command in (made | dict(COMMANDS)).items():
         groups[words[:-1]].command(command, name=words[-1])
     return app

@@ -8,7 +8,7 @@ import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ValidationError
@@ -28,6 +28,7 @@ M = TypeVar("M", bound=BaseModel)
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 120.0
 STREAM_STALL_SECONDS: Final = 180.0
+LONGEST_SECONDS: Final = 24 * 3600.0
 MOST_AT_ONCE: Final = "1000"
 _MAX_KEY_BYTES: Final = 4096
 _MAX_SHOWN: Final = 500
@@ -142,6 +143,17 @@ class Client:
         except ValueError as error:
             raise NotUnderstood(f"What answers {self.place} is no Carrel gateway: its answer is not JSON.") from error
 
+    async def upload(self, path: str, file: BinaryIO, query: Mapping[str, str] | None = None) -> Any:
+        """The JSON that a POST of all of ``file`` to ``path`` answers with, however long that takes."""
+        async with self._request("POST", path, file, query, stall=LONGEST_SECONDS) as response:
+            return json.loads(await response.text())
+
+    async def download(self, path: str, file: BinaryIO) -> None:
+        """Write what is at ``path`` to ``file``."""
+        async with self._request("GET", path, None, None, stall=LONGEST_SECONDS) as response:
+            async for chunk in response.content.iter_any():
+                file.write(chunk)
+
     async def text(
         self, method: str, path: str, body: BaseModel | bytes | None = None, query: Mapping[str, str] | None = None,
         *, patience: float | None = None,
@@ -185,7 +197,7 @@ class Client:
         self,
         method: str,
         path: str,
-        body: BaseModel | bytes | None,
+        body: BaseModel | bytes | BinaryIO | None,
         query: Mapping[str, str] | None,
         *,
         stall: float | None,
@@ -201,7 +213,7 @@ class Client:
         try:
             async with self._session.request(
                 method, path, data=data, params=query, timeout=limits, allow_redirects=False,
-                headers={"Content-Type": "application/json"} if data is not None else None,
+                headers={"Content-Type": "application/json"} if isinstance(data, bytes) else None,
             ) as response:  # fmt: skip
                 if response.status >= 300:
                     raise await self._refusal(response)

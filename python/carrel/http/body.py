@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import errno
+from pathlib import Path
 from typing import Final, TypeVar
 
 from aiohttp import StreamReader, web
 from pydantic import BaseModel, ValidationError
 
-from carrel.errors import InvalidRequest, TooLarge
+from carrel.errors import CarrelError, InvalidRequest, StorageFull, TooLarge
 from carrel.http.errors import RequestTimeout, UnsupportedEncoding
 from carrel.http.services import Limits
 from carrel.wire.wording import wording
@@ -60,6 +62,31 @@ async def _arriving(content: StreamReader, limit: int, limits: Limits) -> bytes:
     except web.RequestPayloadError:
         raise _misframed() from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def spool_body(request: web.BaseRequest, path: Path, *, limits: Limits) -> None:
+    """Write the body to the new file ``path``; raises RequestTimeout where nothing more comes, StorageFull."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedEncoding("Send the body without Content-Encoding.")
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    try:
+        with path.open("xb") as file:
+            while True:
+                async with asyncio.timeout(limits.body_stall_seconds):
+                    chunk = await request.content.readany()
+                if not chunk:
+                    break
+                await asyncio.to_thread(file.write, chunk)
+    except TimeoutError:
+        raise RequestTimeout("The body came too slowly; the connection is closed.") from None
+    except web.RequestPayloadError:
+        raise _misframed() from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull("The disk is full: the body could not be kept, and nothing was done.") from error
+        raise CarrelError(f"The body could not be kept: {error.strerror}.") from error
 
 
 def _misframed() -> InvalidRequest:

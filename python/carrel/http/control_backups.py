@@ -1,5 +1,6 @@
 """The control plane of backups. Work goes on to its end where the caller goes away, unless the gateway stops."""
 
+import asyncio
 from typing import Final
 
 from aiohttp import web
@@ -11,6 +12,8 @@ from carrel.http.pages import PAGING, page
 from carrel.http.routes import Query, Route
 from carrel.http.services import BackupKeeping
 from carrel.wire import backups
+
+ARCHIVE: Final = "application/gzip"
 
 
 async def back_up(exchange: Exchange) -> web.StreamResponse:
@@ -53,6 +56,33 @@ async def restore(exchange: Exchange) -> web.StreamResponse:
     return reply(await exchange.finish(work, name="restore"))
 
 
+async def export(exchange: Exchange) -> web.StreamResponse:
+    """A tenant as one file."""
+    keeping, tenant = _keeping(exchange), exchange.subject()
+    async with keeping.spool() as file:
+        await exchange.finish(keeping.export(tenant, file, by=exchange.actor), name="export")
+        answer = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="{tenant.id}.tar.gz"'})
+        answer.content_type = ARCHIVE
+        answer.content_length = file.stat().st_size
+        await answer.prepare(exchange.request)
+        with file.open("rb") as content:
+            while block := await asyncio.to_thread(content.read, 1 << 20):
+                await answer.write(block)
+        await answer.write_eof()
+    return answer
+
+
+async def take_in(exchange: Exchange) -> web.StreamResponse:
+    """Make an archive the tenant's."""
+    keeping, tenant = _keeping(exchange), exchange.subject()
+    async with keeping.spool() as file:
+        await exchange.spool(file)
+        work = keeping.take_in(
+            tenant, file, replaces=exchange.request.query.get("replace") == "true", by=exchange.actor
+        )  # fmt: skip
+        return reply(await exchange.finish(work, name="import"))
+
+
 async def decide(exchange: Exchange) -> web.StreamResponse:
     """Let go of what was there before the last restore, or bring it back."""
     order = await exchange.model(backups.RestoreDecision)
@@ -69,6 +99,7 @@ def _keeping(exchange: Exchange) -> BackupKeeping:
 
 _PLACE: Final = Query("place", "Where they are; default: as declared.")
 
+_REPLACE: Final = (Query("replace", "`true`: what the tenant has is kept beside, until it is decided on.", "^true$"),)
 ROUTES: Final = (
     Route("POST", "/v1/tenants/{id}/backups", back_up, "operator-write", "Back a tenant up now.",
           body=backups.BackupOrder, result=backups.BackupView, status=201),
@@ -83,6 +114,10 @@ ROUTES: Final = (
           result=backups.CollectedView),
     Route("POST", "/v1/tenants/{id}/restore", restore, "operator-write", "Bring a tenant or one session back.",
           body=backups.RestoreOrder, result=backups.RestoreView),
+    Route("GET", "/v1/tenants/{id}/export", export, "operator-write", "A tenant as one file, to carry elsewhere.",
+          media=ARCHIVE),
+    Route("POST", "/v1/tenants/{id}/import", take_in, "operator-write",
+          "Make an archive the tenant's. The body is what an export gave.", result=backups.ImportView, query=_REPLACE),
     Route("POST", "/v1/tenants/{id}/restore/decision", decide, "operator-write",
           "Let go of what was there before the last restore, or bring it back.", body=backups.RestoreDecision,
           status=204),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
@@ -19,8 +20,8 @@ from carrel.http.auth import (
     require_served,
     require_tenant,
 )
-from carrel.http.body import parse_model, read_body
 from carrel.http.browser_sessions import BrowserSessions
+from carrel.http.body import parse_model, read_body, spool_body
 from carrel.http.connection import EdgeRequest
 from carrel.http.control_socket import peer_uid
 from carrel.http.errors import Dialect
@@ -202,6 +203,10 @@ class Exchange:
         elif len(self._body) > ceiling:
             raise TooLarge(f"The body is larger than {ceiling} bytes.")
         return self._body
+
+    async def spool(self, path: Path) -> None:
+        """The body into the new file ``path``, however long it is and takes, as long as it goes on coming."""
+        await spool_body(self.request, path, limits=self.limits)
 
     async def model(self, kind: type[M], *, limit: int | None = None) -> M:
         """The body as ``kind``."""

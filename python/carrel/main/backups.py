@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -223,6 +223,27 @@ class BackupKeeping:
             self._service.confirm if order.decision == "confirm" else self._service.undo
         )
         await self._noted(f"tenants.restore.{order.decision}", tenant, tenant.id, by, lambda: action(tenant))
+
+    def spool(self) -> AbstractAsyncContextManager[Path]:
+        """A file of its own for an archive."""
+        return self._service.spool()
+
+    async def export(self, tenant: Tenant, file: Path, *, by: control.Actor) -> None:
+        """Write the tenant's archive to ``file``."""
+        await self._noted("tenants.export", tenant, tenant.id, by, lambda: self._service.export(tenant, file))
+
+    async def take_in(self, tenant: Tenant, file: Path, *, replaces: bool, by: control.Actor) -> backups.ImportView:
+        """Make the archive in ``file`` the tenant's."""
+        moved = await self._noted(
+            "tenants.import", tenant, tenant.id, by,
+            lambda: self._service.take_in(tenant, file, replaces=replaces),
+        )  # fmt: skip
+        done = moved.taken
+        return backups.ImportView(
+            tenant=tenant.id, source=done.header.source, source_tenant=done.header.tenant, files=done.files,
+            bytes=done.bytes, sessions=done.sessions, left_out=done.left_out, secrets_lost=moved.secrets,
+            tokens_left_out=moved.tokens, kept_before=moved.kept, unchanged=moved.unchanged,
+        )  # fmt: skip
 
     async def _noted(
         self, action: str, tenant: Tenant, target: str, by: control.Actor, work: Callable[[], Awaitable[T]]

@@ -2,7 +2,10 @@
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from carrel.cli.conversion import Conversion
 from carrel.cli.failures import INTERRUPTED
 from carrel.cli.restore_options import RestoreOptions
 from carrel.main.launch import become_keeper, program, start_gateway, told
@@ -17,6 +20,18 @@ def _restore(options: RestoreOptions) -> int:
     return run_restore(options)
 
 
+def _convert(source: Path, work: Path, tenant: str | None) -> Sequence[Conversion]:
+    from carrel.main.imports import convert  # noqa: PLC0415 - as above
+
+    return convert(source, work, tenant)
+
+
+def _reverse(archive: Path, out: Path) -> Mapping[str, object]:
+    from carrel.main.exports import reverse  # noqa: PLC0415 - as above
+
+    return reverse(archive, out)
+
+
 def run() -> None:
     """The entry point of ``carrel``."""
     options = told(os.environ)
@@ -29,7 +44,9 @@ def run() -> None:
     if options is None:
         from carrel.cli.app import build_app, execute  # noqa: PLC0415 - the gateway runs without the command line
 
-        sys.exit(execute(build_app(start_gateway, become_keeper, program, _restore)))
+        sys.exit(
+            execute(build_app(start_gateway, become_keeper, program, _restore, converts=_convert, reverses=_reverse))
+        )
     # The library of logs imports this one wherever it is, for tracebacks in colour that a log here never holds.
     sys.modules["rich"] = None  # type: ignore[assignment] # which is how an import is told that there is none
     try:

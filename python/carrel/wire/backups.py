@@ -125,3 +125,19 @@ class RestoreDecision(Order):
     """What becomes of what was there before the last restore."""
 
     decision: Literal["confirm", "undo"]
+
+
+class ImportView(Answer):
+    """What was taken in of an archive."""
+
+    tenant: str
+    source: str = Field(description="What made the archive: `carrel`, or what it was imported from.")
+    source_tenant: str
+    files: int
+    bytes: int
+    sessions: int
+    left_out: int = Field(0, description="Names that are not in the archive.")
+    secrets_lost: tuple[str, ...] = Field((), description="Secrets that this host's master key does not open.")
+    tokens_left_out: bool = Field(False, description="Tokens name the tenant that they were issued for.")
+    kept_before: bool = Field(False, description="What was there is kept until it is confirmed or undone.")
+    unchanged: bool = Field(False, description="It is what the tenant came from already: nothing was done.")

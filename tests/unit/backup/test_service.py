@@ -19,7 +19,7 @@ from carrel.secrets import SecretStore
 from carrel.tenancy.handle import Directory, Tenant
 from tests.fakes.backups import KEYS, full_tenant
 from tests.fakes.patience import eventually, soon
-from tests.fakes.tenants import make_snapshot
+from tests.fakes.tenants import make_snapshot, make_tenant
 
 
 class House:
@@ -185,3 +185,47 @@ def test_what_a_killed_gateway_left_goes(tmp_path: Path) -> None:
     clear_left(tmp_path)
     assert not (tmp_path / "run/backup").exists()
     assert list((tmp_path / "tenants").iterdir()) == []
+
+
+async def test_carried_out_and_taken_in_once(rig: Rig) -> None:
+    async with rig.service.spool() as file:
+        await rig.service.export(rig.tenant, file)
+        kept = file.read_bytes()
+        with pytest.raises(Conflict, match="--replace"):
+            await rig.service.take_in(rig.tenant, file, replaces=False)
+        (rig.place / "tenants/acme/sandbox/main.py").write_text("later")
+        done = await rig.service.take_in(rig.tenant, file, replaces=True)
+        assert (done.kept, done.unchanged, done.tokens) == (True, False, False)
+        assert rig.house.asked[-3:] == ["rest", "carry over, own: True", "wake"]
+        assert (rig.place / "tenants/acme/sandbox/main.py").read_text() == "print('hello')\n" * 10
+        with pytest.raises(Conflict, match="still kept"):
+            await rig.service.take_in(rig.tenant, file, replaces=True)
+        await rig.service.confirm(rig.tenant)
+        asked = len(rig.house.asked)
+        assert (await rig.service.take_in(rig.tenant, file, replaces=False)).unchanged
+        assert len(rig.house.asked) == asked
+    assert not file.exists()
+    assert sorted(path.name for path in (rig.place / "tenants").iterdir()) == ["acme"]
+    assert len(kept) > 1000
+
+
+async def test_what_is_taken_in_where_nothing_was_made_keeps_nothing_to_decide_on(rig: Rig) -> None:
+    other = make_tenant(rig.place, "zeta")
+    (rig.place / "tenants/zeta/credentials").mkdir()
+    (rig.place / "tenants/zeta/credentials/tokens.json").write_text("{}")
+    async with rig.service.spool() as file:
+        await rig.service.export(rig.tenant, file)
+        done = await rig.service.take_in(other, file, replaces=False)
+        assert (done.kept, done.tokens) == (False, True)
+        assert "carry over, own: False" in rig.house.asked
+    assert not list((rig.place / "tenants").glob(".*"))
+    other.root.close()
+
+
+async def test_an_archive_that_is_none_changes_nothing(rig: Rig) -> None:
+    async with rig.service.spool() as file:
+        file.write_bytes(b"nothing")
+        with pytest.raises(InvalidRequest):
+            await rig.service.take_in(rig.tenant, file, replaces=True)
+    assert not list((rig.place / "tenants").glob(".*"))
+    assert rig.house.asked == []

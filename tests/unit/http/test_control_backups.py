@@ -38,3 +38,25 @@ async def test_what_is_not_allowed_or_no_order(edge: Edge, client: aiohttp.Clien
     assert (await ask(edge, client, "POST", RESTORE, body={"source": "../x"}))[0] == 400
     assert (await ask(edge, client, "POST", f"{RESTORE}/decision", body={"decision": "maybe"}))[0] == 400
     assert (await ask(edge, client, "POST", ALL, body={"endpoint": "http://169.254.169.254"}))[0] == 400
+
+
+async def test_an_archive_goes_out_and_comes_in_as_it_is(edge: Edge, client: aiohttp.ClientSession) -> None:
+    backups: Any = edge.services.backups
+    headers = bearer(ADMIN_KEY)
+    async with client.get(f"{edge.url}/v1/tenants/acme/export", headers=headers) as reply:
+        assert (reply.status, reply.content_type) == (200, "application/gzip")
+        assert reply.headers["Content-Disposition"] == 'attachment; filename="acme.tar.gz"'
+        archive = await reply.read()
+    assert archive == b"archive" * 400_000
+    sent = b"sent" * 1_000_000
+    async with client.post(f"{edge.url}/v1/tenants/acme/import?replace=true", headers=headers, data=sent) as reply:
+        assert (reply.status, (await reply.json())["kept_before"]) == (200, True)
+    assert backups.archive == sent
+    assert backups.done == ["export acme", "take in acme True"]
+    for method, path in (("GET", "export"), ("POST", "import")):
+        async with client.request(method, f"{edge.url}/v1/tenants/acme/{path}", headers=bearer(READER_KEY)) as reply:
+            assert reply.status == 403
+    async with client.post(
+        f"{edge.url}/v1/tenants/acme/import", headers={**headers, "Content-Encoding": "gzip"}, data=b"x"
+    ) as reply:
+        assert reply.status == 415

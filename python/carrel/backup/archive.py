@@ -1,0 +1,118 @@
+"""A tenant as one file, to be carried elsewhere: gzip of a tar, with what it is at its begin and its hashes at its end.
+
+``carrel-export.json`` comes first, then ``tenant/…`` in the order of paths, and ``carrel-manifest.jsonl`` last: a JSON
+document for each name. Links of workspaces are in the manifest alone: the tar itself has files and directories.
+"""
+
+import gzip
+import hashlib
+import io
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, BinaryIO, Final, Literal
+
+from pydantic import Field
+
+from carrel.backup.catalogue import Count, LeftOut, Stored
+from carrel.ids import TENANT_ID_PATTERN
+
+HEADER: Final = "carrel-export.json"
+MANIFEST: Final = "carrel-manifest.jsonl"
+BELOW: Final = "tenant/"
+_IN_MEMORY: Final = 4 << 20
+
+
+class Header(Stored):
+    """What an archive is. ``digest`` is the source's own, by which a second import of the same knows that it is."""
+
+    format: Literal[1] = 1
+    tenant: Annotated[str, Field(pattern=TENANT_ID_PATTERN)]
+    at: datetime
+    carrel: Annotated[str, Field(max_length=100)]
+    source: Annotated[str, Field(max_length=100)] = "carrel"
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+class Listed(Stored):
+    """One name of the manifest."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    kind: Literal["file", "directory", "link", "left_out"]
+    mode: Annotated[int, Field(ge=0, le=0o777)] = 0o600
+    size: Count = 0
+    sha256: str = ""
+    target: Annotated[str, Field(max_length=4096)] = ""
+    why: Annotated[str, Field(max_length=4096)] = ""
+
+
+class Writer:
+    """Writes an archive to ``out``. Names come in order, a directory before what is in it; `close` ends it."""
+
+    def __init__(self, out: BinaryIO, header: Header, *, temporary: Path | None = None) -> None:
+        self._temporary = temporary
+        self._zip = gzip.GzipFile(fileobj=out, mode="wb", compresslevel=3, mtime=0)
+        self._tar = tarfile.open(fileobj=self._zip, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - see close
+        self._listed: list[Listed] = []
+        self.files = 0
+        self.bytes = 0
+        self._plain(HEADER, header.model_dump_json(exclude_none=True).encode())
+
+    def directory(self, path: str, *, mode: int = 0o700, mtime: int = 0) -> None:
+        """Add a directory. ``mtime`` is in seconds."""
+        info = _info(BELOW + path, 0, mode, mtime)
+        info.type = tarfile.DIRTYPE
+        self._tar.addfile(info)
+        self._listed.append(Listed(path=path, kind="directory", mode=mode))
+
+    def link(self, path: str, target: str) -> None:
+        """Name a link."""
+        self._listed.append(Listed(path=path, kind="link", mode=0o777, target=target))
+
+    def file(
+        self, path: str, content: Callable[[Callable[[], None]], Iterable[bytes]], *, mode: int = 0o600, mtime: int = 0
+    ) -> None:
+        """Add a file. ``content`` is given what to call where it begins anew, and gives its blocks."""
+        with tempfile.SpooledTemporaryFile(
+            max_size=_IN_MEMORY, dir=str(self._temporary) if self._temporary else None
+        ) as spool:
+            digest = hashlib.sha256()
+
+            def restart() -> None:
+                nonlocal digest
+                digest = hashlib.sha256()
+                spool.seek(0)
+                spool.truncate()
+
+            for block in content(restart):
+                digest.update(block)
+                spool.write(block)
+            size = spool.tell()
+            spool.seek(0)
+            self._tar.addfile(_info(BELOW + path, size, mode, mtime), spool)
+        self.files += 1
+        self.bytes += size
+        self._listed.append(Listed(path=path, kind="file", mode=mode, size=size, sha256=digest.hexdigest()))
+
+    def data(self, path: str, data: bytes, *, mode: int = 0o600, mtime: int = 0) -> None:
+        """Add a small file."""
+        self.file(path, lambda _: (data,), mode=mode, mtime=mtime)
+
+    def close(self, left_out: Iterable[LeftOut] = ()) -> None:
+        """End the archive; ``left_out`` are names that are not in it, and why."""
+        listed = [*self._listed, *(Listed(path=one.path, kind="left_out", why=one.why[:4096]) for one in left_out)]
+        lines = [one.model_dump_json(exclude_defaults=True) for one in listed]
+        self._plain(MANIFEST, "".join(f"{line}\n" for line in lines).encode())
+        self._tar.close()
+        self._zip.close()
+
+    def _plain(self, name: str, data: bytes) -> None:
+        self._tar.addfile(_info(name, len(data), 0o600, 0), io.BytesIO(data))
+
+
+def _info(name: str, size: int, mode: int, mtime: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = size, mode, max(0, mtime)
+    return info

@@ -1,0 +1,201 @@
+"""An archive that somebody brought, laid out beside a tenant's directory. Nothing in it is believed; it blocks.
+
+Every name is judged before it is made, every file's hash compared with the manifest at the end, and what is not in the
+manifest, or is there twice, ends it. What was laid out until then is taken away again.
+"""
+
+import gzip
+import hashlib
+import os
+import unicodedata
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from pydantic import ValidationError
+
+from carrel.backup.archive import BELOW, HEADER, MANIFEST, Header, Listed
+from carrel.backup.names import is_workspace, require_link, require_path
+from carrel.backup.staging import RESERVE_BYTES, remove_tree, synced
+from carrel.backup.tarball import Member, members
+from carrel.errors import CarrelError, InvalidRequest, TooLarge, UnsafePath
+from carrel.tenancy.paths import open_beneath
+
+MOST_ENTRIES: Final = 1_000_000
+_MOST_PADDING: Final = 64 << 10
+_MOST_HEADER: Final = 64 << 10
+_MOST_MANIFEST: Final = 256 << 20
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class TakenIn:
+    """What was laid out. ``digest`` is of all names and contents."""
+
+    header: Header
+    files: int = 0
+    bytes: int = 0
+    sessions: int = 0
+    left_out: int = 0
+    digest: str = ""
+    seen: dict[str, tuple[str, int, str]] = field(default_factory=dict)
+    modes: list[tuple[str, int]] = field(default_factory=list)
+
+
+def take_in(stream: BinaryIO, place: Path, *, going: Callable[[], None]) -> TakenIn:
+    """Lay the archive in ``stream`` out in ``place``, which must not be there; where it fails nothing is left of it.
+
+    Raises UnsafePath, InvalidRequest, TooLarge, StorageFull.
+    """
+    room = _room(place.parent)
+    try:
+        place.mkdir(mode=0o700)
+        with synced(place) as top:
+            return _lay_out(stream, top, room, going)
+    except BaseException:
+        remove_tree(place)
+        raise
+
+
+def _lay_out(stream: BinaryIO, top: int, room: int, going: Callable[[], None]) -> TakenIn:
+    try:
+        return _unpacked(stream, top, room, going)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InvalidRequest(f"It is no whole archive of a tenant: {error}.") from error
+
+
+def _unpacked(stream: BinaryIO, top: int, room: int, going: Callable[[], None]) -> TakenIn:
+    with gzip.GzipFile(fileobj=stream) as unpacked:
+        found = members(unpacked)  # type: ignore[arg-type] # it reads, which is all that is asked of it
+        first = next(found, None)
+        if first is None or first.path != HEADER:
+            raise InvalidRequest("It is no archive of a tenant: its first name is not as an export's is.")
+        done = TakenIn(_header(first))
+        for member in found:
+            going()
+            if member.path == MANIFEST:
+                manifest = _small(member, _MOST_MANIFEST)
+                # To the very end: what was cut off or flipped behind it is told by gzip's own sum.
+                if next(found, None) is not None or unpacked.read(_MOST_PADDING).strip(b"\0") or unpacked.read(1):
+                    raise UnsafePath("Something follows the archive's manifest.")
+                _compare(done, top, manifest)
+                return done
+            if not member.path.startswith(BELOW):
+                raise UnsafePath(f"{member.path[:200]!r} is not where a tenant's files are in an archive.")
+            done.bytes += member.size
+            if done.bytes > room:
+                raise TooLarge("The archive holds more than the disk of the state directory has to spare.")
+            _one(done, top, member)
+    raise InvalidRequest("The archive ends without its manifest: it was cut short.")
+
+
+def _one(done: TakenIn, top: int, member: Member) -> None:
+    path = require_path(member.path[len(BELOW) :])
+    key = path if is_workspace(path) else unicodedata.normalize("NFC", path).casefold()
+    if key in done.seen:
+        raise UnsafePath(f"{path[:200]!r} is there twice, or only spelt another way.")
+    if len(done.seen) >= MOST_ENTRIES:
+        raise TooLarge(f"The archive has over {MOST_ENTRIES} names.")
+    above, _, name = path.rpartition("/")
+    try:
+        parent = open_beneath(top, above or ".", os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        raise UnsafePath(f"{path[:200]!r} comes before its directory.") from None
+    try:
+        if member.directory:
+            os.mkdir(name, 0o700, dir_fd=parent)
+            done.modes.append((path, member.mode))
+            done.seen[key] = "directory", member.mode, ""
+            return
+        digest = hashlib.sha256()
+        fd = os.open(name, _NEW, 0o600, dir_fd=parent)
+        with os.fdopen(fd, "wb") as file:
+            for block in member.content:
+                digest.update(block)
+                file.write(block)
+            file.flush()
+            os.fchmod(fd, member.mode)
+            os.utime(fd, (member.mtime, member.mtime))
+    finally:
+        os.close(parent)
+    done.files += 1
+    done.sessions += path.startswith(("sessions/", "sessions.d/")) and path.endswith(".jsonl")
+    done.seen[key] = path, member.size, digest.hexdigest()
+
+
+def _compare(done: TakenIn, top: int, manifest: bytes) -> None:
+    """What the manifest says is what came, no more and no less; links are made now, when nothing goes through them."""
+    missing = set(done.seen)
+    whole = hashlib.sha256()
+    for line in manifest.splitlines():
+        listed = _listed(line)
+        if listed.kind == "left_out":
+            done.left_out += 1
+            continue
+        path = require_path(listed.path)
+        whole.update(listed.model_dump_json().encode() + b"\n")
+        if listed.kind == "link":
+            _link(top, path, require_link(path, listed.target))
+            continue
+        key = path if is_workspace(path) else unicodedata.normalize("NFC", path).casefold()
+        came = done.seen.get(key)
+        expected = ("directory", listed.mode, "") if listed.kind == "directory" else (path, listed.size, listed.sha256)
+        if came != expected or key not in missing:
+            raise UnsafePath(f"{path[:200]!r} is not as the archive's manifest has it: it was changed on its way.")
+        missing.discard(key)
+    if missing:
+        raise UnsafePath(f"{min(missing)[:200]!r} is not in the archive's manifest.")
+    for path, mode in reversed(done.modes):
+        fd = open_beneath(top, path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fchmod(fd, mode | 0o700)
+        finally:
+            os.close(fd)
+    done.digest = whole.hexdigest()
+
+
+def _link(top: int, path: str, target: str) -> None:
+    above, _, name = path.rpartition("/")
+    try:
+        parent = open_beneath(top, above or ".", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        raise UnsafePath(f"{path[:200]!r} is a link in no directory of the archive.") from None
+    try:
+        os.symlink(target, name, dir_fd=parent)
+    except FileExistsError:
+        raise UnsafePath(f"{path[:200]!r} is there twice.") from None
+    finally:
+        os.close(parent)
+
+
+def _header(member: Member) -> Header:
+    try:
+        return Header.model_validate_json(_small(member, _MOST_HEADER))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidRequest(
+            f"The archive's {HEADER} is not as it should be: {first['loc']}: {first['msg']}. A newer Carrel made it?"
+        ) from None
+
+
+def _listed(line: bytes) -> Listed:
+    try:
+        return Listed.model_validate_json(line)
+    except ValidationError:
+        raise InvalidRequest(f"A line of the archive's {MANIFEST} is not as it should be.") from None
+
+
+def _small(member: Member, limit: int) -> bytes:
+    if member.size > limit:
+        raise TooLarge(f"{member.path} of the archive has {member.size} bytes; {limit} are the most.")
+    return b"".join(member.content)
+
+
+def _room(place: Path) -> int:
+    found = os.statvfs(place)
+    free = found.f_bavail * found.f_frsize - RESERVE_BYTES
+    if free <= 0:
+        raise CarrelError("The disk of the state directory has nothing to spare.")
+    return free

@@ -1,0 +1,101 @@
+"""A tenant carried out as one file, and one taken in: what goes in, and what becomes of what was there. It blocks."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from carrel import __version__
+from carrel.backup.archive import Header, Writer
+from carrel.backup.catalogue import LeftOut
+from carrel.backup.gather import Found, Gathering, read
+from carrel.backup.intake import TakenIn, take_in
+from carrel.backup.swap import staged
+from carrel.errors import UnsafePath
+from carrel.ids import TenantId
+from carrel.tenancy.paths import TenantRoot
+
+NOTE: Final = "imported.json"
+"""In a tenant's directory: which archive it came from, so that the same one again changes nothing."""
+_MADE: Final = ("sessions", "sandbox", "sandbox.d", "agents", "plugins")
+"""Where a tenant that ever did anything has something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What went into an archive."""
+
+    files: int
+    bytes: int
+    left_out: int
+
+
+def export(
+    tenant: TenantId, root: TenantRoot, out: BinaryIO, *, at: datetime, temporary: Path, going: Callable[[], None],
+) -> Exported:  # fmt: skip
+    """Write a tenant's archive to ``out``, consistent as a backup is, while the tenant works."""
+    left_out: list[LeftOut] = []
+    header = Header(tenant=tenant, at=at, carrel=__version__)
+    writer = Writer(out, header, temporary=temporary)
+
+    def left(path: str, why: str) -> None:
+        left_out.append(LeftOut(path=path[:4096], why=why))
+
+    for found in Gathering(root.fd, owner=root.owner, left_out=left, going=going):
+        if found.path == NOTE:
+            continue
+        _add(writer, found, temporary, left)
+    writer.close(left_out)
+    return Exported(writer.files, writer.bytes, len(left_out))
+
+
+def _add(writer: Writer, found: Found, temporary: Path, left: Callable[[str, str], None]) -> None:
+    seconds = found.mtime // 1_000_000_000
+    match found.kind:
+        case "directory":
+            writer.directory(found.path, mode=found.mode, mtime=seconds)
+        case "link":
+            writer.link(found.path, found.target)
+        case _:
+
+            def content(restart: Callable[[], None]) -> Iterator[bytes]:
+                return read(found, temporary=temporary, restart=restart)
+
+            try:
+                writer.file(found.path, content, mode=found.mode, mtime=seconds)
+            except FileNotFoundError:
+                return
+            except UnsafePath as error:
+                left(found.path, error.message)
+
+
+def unpacked(stream: BinaryIO, home: Path, target: TenantId, *, going: Callable[[], None]) -> TakenIn:
+    """Lay an archive out beside ``target``'s directory, with a note of which it is."""
+    place = staged(home, target)
+    done = take_in(stream, place, going=going)
+    note = {"source": done.header.source, "tenant": done.header.tenant, "digest": mark(done)}
+    (place / NOTE).write_text(json.dumps(note) + "\n", encoding="utf-8")
+    return done
+
+
+def mark(done: TakenIn) -> str:
+    """What tells one archive from another: its source's digest, or that of all that is in it."""
+    return done.header.digest or done.digest
+
+
+def came_from(live: Path) -> str | None:
+    """The mark of the archive that a tenant's directory came from, None where it came from none."""
+    try:
+        return str(json.loads((live / NOTE).read_text(encoding="utf-8"))["digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def has_made_anything(live: Path) -> bool:
+    """Whether the tenant has sessions, files, agents, skills or settings of its own; tokens and bills do not count."""
+    return (live / "config.yaml").is_file() or any(
+        (live / name).is_dir() and any(path.is_file() or path.is_symlink() for path in (live / name).rglob("*"))
+        for name in _MADE
+    )

@@ -1,0 +1,274 @@
+"""`carrel tenants export` and `import`: a tenant as one file, and tenants of other systems."""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final
+
+from cyclopts import Parameter
+
+from carrel.cli import screen
+from carrel.cli.client import Client, ask, request, understand
+from carrel.cli.conversion import Conversion, Converts, Reverses
+from carrel.cli.failures import DONE, FAILED, Refused, WrongUsage
+from carrel.cli.options import HERE, Target
+from carrel.cli.orders import tenant_path
+from carrel.cli.tenants import TenantArgument
+from carrel.errors import CarrelError
+from carrel.wire import backups as wire
+from carrel.wire import control
+
+_SHOWN: Final = 40
+_ORDER: Final = ("refused", "left", "changed", "taken")
+
+
+class MovingCommands:
+    """The commands; ``converts`` and ``reverses`` know the other system's layout."""
+
+    def __init__(self, converts: Converts, reverses: Reverses) -> None:
+        self._converts = converts
+        self._reverses = reverses
+
+    def by_word(self) -> Mapping[str, Callable[..., int]]:
+        """Each by its word after `tenants`."""
+        return {"export": self.export, "import": self.import_}
+
+    def export(
+        self,
+        tenant: TenantArgument,
+        /,
+        *,
+        to: Annotated[Path | None, Parameter(help="The file, new: ID.tar.gz by default.")] = None,
+        as_openclaw: Annotated[
+            Path | None, Parameter(help="A new directory instead, laid out as OpenClaw's state directory is.")
+        ] = None,
+        target: Target = HERE,
+    ) -> int:
+        """Write all that a tenant has into one file, while it works. Its secrets stay sealed by the master key."""
+        path = tenant_path(tenant, "export")
+        if as_openclaw is not None:
+            if to is not None:
+                raise WrongUsage("--to and --as-openclaw are two forms: say one of them.")
+            with tempfile.TemporaryDirectory(prefix="carrel-export-") as place:
+                archive = Path(place) / "archive.tar.gz"
+                _download(target, path, archive)
+                report = self._reverses(archive, as_openclaw)
+            _show_report(target, tenant, report, f"{tenant} is in {as_openclaw}.")
+            return DONE
+        file = to or Path(f"{tenant}.tar.gz")
+        _download(target, path, file)
+        if target.json:
+            screen.show_json({"tenant": tenant, "file": str(file), "bytes": file.stat().st_size})
+        else:
+            screen.say(f"{tenant} is in {file}, {file.stat().st_size} bytes.")
+            screen.note("Keep the master key with it: its secrets open with that alone.")
+        return DONE
+
+    def import_(
+        self,
+        file: Annotated[Path | None, Parameter(name="FILE", help="What `carrel tenants export` wrote.")] = None,
+        /,
+        *,
+        from_openclaw: Annotated[
+            Path | None,
+            Parameter(
+                help="The state directory of OpenClaw instead, or of its multi-tenant fork with all its tenants."
+            ),
+        ] = None,
+        as_id: Annotated[
+            str | None, Parameter(name="--as", help="The tenant's id here; declared where it is not yet.")
+        ] = None,
+        replace: Annotated[
+            bool, Parameter(negative=(), show_default=False, help="Replace what the tenant has; that is kept beside.")
+        ] = False,
+        dry_run: Annotated[
+            bool, Parameter(negative=(), show_default=False, help="Only say what would be taken, changed and left.")
+        ] = False,
+        target: Target = HERE,
+    ) -> int:
+        """Take a tenant in, whole or not at all. The same again changes nothing."""
+        if (file is None) == (from_openclaw is None):
+            raise WrongUsage("Name a file that an export wrote, or --from-openclaw with a directory.")
+        if file is not None:
+            if as_id is None:
+                raise WrongUsage("--as names the tenant that it becomes.")
+            if dry_run:
+                raise WrongUsage("--dry-run goes with --from-openclaw: a file is taken whole, or not at all.")
+            return _show_taken(target, _take_in(target, as_id, file, replace=replace))
+        assert from_openclaw is not None  # noqa: S101 - one of the two, see above
+        with tempfile.TemporaryDirectory(prefix="carrel-import-") as place:
+            found = self._converts(from_openclaw, Path(place), as_id)
+            if dry_run:
+                for one in found:
+                    _show_report(target, one.tenant, one.report, f"{one.tenant} would be made of {from_openclaw}.")
+                return DONE
+            failed = 0
+            for one in found:
+                try:
+                    _import(target, one, replace=replace)
+                except CarrelError as error:
+                    if len(found) == 1:
+                        raise
+                    failed += 1
+                    screen.complain(f"{one.tenant}: {error.message}")
+            return FAILED if failed else DONE
+
+
+def _import(target: Target, one: Conversion, *, replace: bool) -> None:
+    _declare(target, one)
+    done = _take_in(target, one.tenant, one.archive, replace=replace)
+    told = [*_settle(target, one), *_seal(target, one)]
+    if target.json:
+        screen.show_json({**done.model_dump(mode="json"), "settings": told, "report": one.report})
+        return
+    text = f"{one.tenant} is as it was imported: nothing was changed." if done.unchanged else (
+        f"{one.tenant} is here: {done.files} files, {done.sessions} sessions."
+    )  # fmt: skip
+    _show_report(target, one.tenant, one.report, text)
+    for line in told:
+        screen.note(line)
+    _show_kept(done)
+
+
+def _declare(target: Target, one: Conversion) -> None:
+    listed = understand(control.TenantList, request(target, "GET", "/v1/tenants"))
+    if one.tenant not in {tenant.id for tenant in listed.tenants}:
+        order = control.TenantCreate.model_validate(
+            {"id": one.tenant, "display_name": one.display_name, "issue_token": False}
+        )
+        request(target, "POST", "/v1/tenants", order)
+
+
+def _settle(target: Target, one: Conversion) -> list[str]:
+    """Put the agents into the tenant's overlay, each by itself: one that is not allowed here keeps no other out."""
+    before = _rpc(target, one.tenant, "config.get", {}).get("overlay", {}).get("agents", {})
+    told = []
+    for agent in one.agents:
+        skills = {"skills": list(agent.skills)} if agent.skills else {}
+        tries: list[dict[str, Any]] = [{**skills, "model": name} for name in _names_of(agent.model)]
+        had = before.get(agent.id)
+        if had is not None and any(had == one_try for one_try in [*tries, skills]):
+            continue
+        why = ""
+        for settings in [*tries, skills]:
+            try:
+                _rpc(target, one.tenant, "config.patch", {"patch": {"agents": {agent.id: settings}}})
+            except CarrelError as error:
+                why = error.message
+                continue
+            if agent.model is not None and "model" not in settings:
+                told.append(f"{agent.id} is on the default model, for {agent.model} is not to be had here.")
+            break
+        else:
+            told.append(f"{agent.id} could not be set up: {why}")
+    return told
+
+
+def _names_of(model: str | None) -> Sequence[str]:
+    """How a model may be called here: as there, and without its provider."""
+    return () if model is None else tuple(dict.fromkeys((model.partition("/")[2] or model, model)))
+
+
+def _seal(target: Target, one: Conversion) -> list[str]:
+    """Put the secrets into the vault; those of a name that is there already stay as they are."""
+    if not one.secrets:
+        return []
+    listed = understand(control.SecretList, request(target, "GET", tenant_path(one.tenant, "secrets")))
+    there = {secret.name for secret in listed.secrets}
+    told = []
+    for name, value in one.secrets.items():
+        if name in there:
+            continue
+        try:
+            order = control.SecretPut.model_validate({"value": value})
+            body = json.dumps({"value": order.value.get_secret_value()}).encode()
+            request(target, "PUT", tenant_path(one.tenant, "secrets", name), body)
+        except CarrelError as error:
+            told.append(f"The secret {name} is not kept: {error.message}")
+        except ValueError:
+            told.append(f"The secret {name} is not kept: it is too long, or none.")
+    return told
+
+
+def _rpc(target: Target, tenant: str, method: str, params: Mapping[str, Any]) -> Any:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    answer = request(target, "POST", tenant_path(tenant, "rpc"), body)
+    if "error" in answer:
+        raise Refused(str(answer["error"]["message"]), code=str(answer["error"].get("data", {}).get("code", "refused")))
+    return answer["result"]
+
+
+def _take_in(target: Target, tenant: str, file: Path, *, replace: bool) -> wire.ImportView:
+    query = {"replace": "true"} if replace else None
+
+    async def work(opened: BinaryIO) -> Any:
+        async with Client(target) as client:
+            return await client.upload(tenant_path(tenant, "import"), opened, query)
+
+    try:
+        with file.open("rb") as opened:
+            return understand(wire.ImportView, ask(work(opened)))
+    except OSError as error:
+        raise Refused(f"{file} cannot be read: {error.strerror}.", code="unreadable") from error
+
+
+def _download(target: Target, path: str, file: Path) -> None:
+    """Write what is at ``path`` into the new ``file``; where it breaks off nothing is left."""
+
+    async def work(opened: BinaryIO) -> None:
+        async with Client(target) as client:
+            await client.download(path, opened)
+
+    try:
+        with file.open("xb") as opened:
+            try:
+                file.chmod(0o600)
+                ask(work(opened))
+            except BaseException:
+                file.unlink()
+                raise
+    except OSError as error:
+        raise Refused(f"{file} cannot be written: {error.strerror}.", code="unwritable") from error
+
+
+def _show_taken(target: Target, done: wire.ImportView) -> int:
+    if target.json:
+        screen.show_json(done.model_dump(mode="json"))
+        return DONE
+    if done.unchanged:
+        screen.say(f"{done.tenant} came from this very file: nothing was changed.")
+        return DONE
+    screen.say(f"{done.tenant} is here: {done.files} files, {done.sessions} sessions, of {done.source_tenant}.")
+    if done.secrets_lost:
+        names = ", ".join(map(screen.one_line, done.secrets_lost))
+        screen.note(f"Not without the master key that sealed them: {names}. Set them anew with `carrel secrets set`.")
+    if done.tokens_left_out:
+        screen.note(f"Tokens are of another id: issue new ones with `carrel tenants token issue {done.tenant}`.")
+    _show_kept(done)
+    return DONE
+
+
+def _show_kept(done: wire.ImportView) -> None:
+    if done.kept_before:
+        screen.note(
+            f"What was there is kept: `carrel tenants restore {done.tenant} --confirm` lets it go, `--undo` brings it "
+            "back."
+        )
+
+
+def _show_report(target: Target, tenant: str, report: Mapping[str, Any], text: str) -> None:
+    if target.json:
+        screen.show_json({"tenant": tenant, "report": report})
+        return
+    screen.say(text)
+    counts = report["counts"]
+    rows = [(kind, *(str(counts[kind].get(word, "")) for word in reversed(_ORDER))) for kind in sorted(counts)]
+    screen.table(("WHAT", *(word.upper() for word in reversed(_ORDER))), rows)
+    told = sorted(
+        (item for item in report["items"] if item.get("detail")), key=lambda item: _ORDER.index(item["outcome"])
+    )
+    for item in told[:_SHOWN]:
+        screen.note(f"{item['outcome']}: {item['kind']} {item['name']}: {item['detail']}")
+    if len(told) + report["more"] > _SHOWN:
+        screen.note(f"{len(told) + report['more'] - _SHOWN} more: --json tells all of them.")

@@ -1,0 +1,64 @@
+"""A tenant goes out as one file and comes in as it was."""
+
+import io
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from carrel.backup.moving import NOTE, came_from, export, has_made_anything, mark, unpacked
+from carrel.backup.swap import staged
+from carrel.ids import TenantId
+from tests.fakes.backups import full_tenant, rows_of, tree
+from tests.fakes.tenants import make_tenant
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+ACME = TenantId("acme")
+
+
+def nothing() -> None:
+    pass
+
+
+def test_what_goes_out_comes_in(tmp_path: Path) -> None:
+    tenant, out = full_tenant(tmp_path), io.BytesIO()
+    (tmp_path / "scratch").mkdir()
+    done = export(ACME, tenant.root, out, at=AT, temporary=tmp_path / "scratch", going=nothing)
+    assert done.left_out == 3, "a pipe and two links that lead out"
+    out.seek(0)
+    (tmp_path / "other").mkdir()
+    taken = unpacked(out, tmp_path / "other", TenantId("zeta"), going=nothing)
+    assert (taken.files, taken.left_out, taken.sessions) == (done.files, 3, 2)
+    place = staged(tmp_path / "other", TenantId("zeta"))
+    assert came_from(place) == mark(taken)
+    came, went = tree(place), tree(tmp_path / "tenants/acme")
+    for path in ("sandbox/main.py", "sandbox/data.bin", "sandbox/deep/er/file.txt", "sandbox/link", "sandbox/inside"):
+        assert came[path] == went[path]
+    assert (place / "sessions/s_1.jsonl").read_bytes() == b'{"a":1}\n{"b":2}\n'
+    assert rows_of(place / "usage/ledger.sqlite") == rows_of(tmp_path / "tenants/acme/usage/ledger.sqlite")
+    assert not {name for name in came if name.startswith("snapshots") or name in ("backups.json", "sandbox/out")}
+    tenant.root.close()
+
+
+def test_what_a_tenant_made_counts_and_what_the_house_made_does_not(tmp_path: Path) -> None:
+    tenant = make_tenant(tmp_path)
+    top = tmp_path / "tenants/acme"
+    for name in ("sessions", "sandbox", "usage", "credentials", "cron"):
+        (top / name).mkdir(exist_ok=True)
+    (top / "credentials/tokens.json").write_text("{}")
+    (top / "cron/cron.sqlite").write_text("")
+    assert not has_made_anything(top)
+    for path in ("sessions/s.jsonl", "sandbox/a", "config.yaml", "plugins/skills.json"):
+        (top / path).parent.mkdir(exist_ok=True)
+        (top / path).write_text("x")
+        assert has_made_anything(top), path
+        (top / path).unlink()
+    shutil.rmtree(top / "sandbox")
+    assert not has_made_anything(top)
+    tenant.root.close()
+
+
+def test_a_note_that_is_none_is_of_no_archive(tmp_path: Path) -> None:
+    assert came_from(tmp_path) is None
+    for text in ("", "[]", "{}"):
+        (tmp_path / NOTE).write_text(text)
+        assert came_from(tmp_path) is None

@@ -1,0 +1,137 @@
+"""`carrel tenants export` and `import` against an edge: what is asked of whom, and what people read."""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carrel.cli.app import build_app, execute
+from carrel.cli.conversion import AgentSettings, Conversion
+from carrel.errors import Conflict, InvalidRequest
+from tests.fakes.edge import Edge
+from tests.unit.cli.conftest import CommandLine, Done, started_edge
+
+REPORT: Mapping[str, Any] = {
+    "counts": {"session": {"taken": 2, "refused": 1}, "secret": {"left": 1}},
+    "items": [
+        {"kind": "session", "name": "a", "outcome": "taken"},
+        {"kind": "secret", "name": "b", "outcome": "left", "detail": "it is elsewhere"},
+        {"kind": "session", "name": "c", "outcome": "refused", "detail": "it is a link"},
+    ],
+    "more": 0,
+}  # fmt: skip
+
+
+@pytest.fixture
+async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
+    async with started_edge(tmp_path) as running:
+        yield running
+
+
+class Moving(CommandLine):
+    """The command line with a conversion handed down."""
+
+    def run(self, *words: str) -> Done:
+        self.capture.readouterr()
+        app = build_app(lambda _: 0, converts=self.converts, reverses=self.reverses)
+        code = execute(app, words)
+        wrote = self.capture.readouterr()
+        return Done(code, wrote.out, wrote.err)
+
+    def converts(self, source: Path, work: Path, tenant: str | None) -> Sequence[Conversion]:
+        if not source.is_dir():
+            raise InvalidRequest("It is no directory.")
+        archive = work / "one.tar.gz"
+        archive.write_bytes(b"converted")
+        agents = (AgentSettings("main", "demo/demo", ("rhyme",)),)
+        return [Conversion(tenant or "acme", archive, REPORT, {"KEY": "hidden-value"}, agents, "Name")]
+
+    def reverses(self, archive: Path, out: Path) -> Mapping[str, Any]:
+        out.mkdir()
+        (out / "archive").write_bytes(archive.read_bytes())
+        return REPORT
+
+
+@pytest.fixture
+def moving(carrel: CommandLine) -> Moving:
+    return Moving(carrel.state, carrel.capture)
+
+
+async def test_an_export_is_a_file_and_its_import_a_tenant(moving: Moving, edge: Edge, tmp_path: Path) -> None:
+    file = tmp_path / "acme.tar.gz"
+    done = await moving("tenants", "export", "acme", "--to", str(file))
+    assert done.code == 0, done.err
+    assert file.read_bytes() == b"archive" * 400_000
+    assert (file.stat().st_mode & 0o777, "master key" in done.err) == (0o600, True)
+    again = await moving("tenants", "export", "acme", "--to", str(file))
+    assert (again.code, "File exists" in again.err) == (1, True)
+    done = await moving("tenants", "import", str(file), "--as", "bravo", "--replace")
+    assert (done.code, "bravo is here: 2 files" in done.out, "--undo" in done.err) == (0, True, True)
+    backups: Any = edge.services.backups
+    assert backups.done == ["export acme", "take in bravo True"]
+
+
+async def test_one_that_breaks_off_leaves_no_file(moving: Moving, edge: Edge, tmp_path: Path) -> None:
+    done = await moving("tenants", "export", "nobody", "--to", str(tmp_path / "x.tar.gz"))
+    assert done.code == 1
+    assert not (tmp_path / "x.tar.gz").exists()
+
+
+async def test_a_dry_run_tells_and_asks_nobody(moving: Moving, edge: Edge, tmp_path: Path) -> None:
+    done = await moving("tenants", "import", "--from-openclaw", str(tmp_path), "--as", "acme", "--dry-run")
+    assert done.code == 0, done.err
+    assert done.err.splitlines()[0] == "refused: session c: it is a link"
+    assert [line.split() for line in done.out.splitlines()[1:]] == [
+        ["WHAT", "TAKEN", "CHANGED", "LEFT", "REFUSED"], ["secret", "1"], ["session", "2", "1"],
+    ]  # fmt: skip
+    backups: Any = edge.services.backups
+    assert backups.done == []
+    words = ("tenants", "import", "--from-openclaw", str(tmp_path), "--as", "a", "--dry-run", "--json")
+    shown = (await moving(*words)).json()
+    assert shown["report"]["counts"] == REPORT["counts"]
+
+
+async def test_an_import_takes_in_sets_up_and_seals(moving: Moving, edge: Edge, tmp_path: Path) -> None:
+    words = ("tenants", "import", "--from-openclaw", str(tmp_path), "--as", "acme")
+    done = await moving(*words)
+    assert done.code == 0, done.err
+    backups: Any = edge.services.backups
+    assert (backups.done, backups.archive) == (["take in acme False"], b"converted")
+    secrets: Any = edge.services.secrets
+    assert secrets.values["acme", "KEY"] == "hidden-value"
+    assert "hidden-value" not in done.out + done.err
+    secrets.values["acme", "KEY"] = "set since"
+    assert (await moving(*words)).code == 0
+    assert secrets.values["acme", "KEY"] == "set since"
+    backups.error = Conflict("acme has sessions already")
+    refused = await moving(*words)
+    assert (refused.code, "acme has sessions already" in refused.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (), ("file",), ("file", "--from-openclaw", "x", "--as", "a"), ("file", "--as", "a", "--dry-run"),
+    ],
+)  # fmt: skip
+async def test_words_that_do_not_go_together(moving: Moving, words: tuple[str, ...]) -> None:
+    assert (await moving("tenants", "import", *words)).code == 2
+
+
+async def test_what_is_not_there_is_told(moving: Moving, edge: Edge, tmp_path: Path) -> None:
+    gone = await moving("tenants", "import", str(tmp_path / "none"), "--as", "acme")
+    assert (gone.code, "cannot be read" in gone.err) == (1, True)
+    gone = await moving("tenants", "import", "--from-openclaw", str(tmp_path / "none"), "--as", "acme")
+    assert (gone.code, "no directory" in gone.err) == (1, True)
+
+
+async def test_an_export_in_the_other_layout(moving: Moving, edge: Edge, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = await moving("tenants", "export", "acme", "--as-openclaw", str(out), "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["report"]["counts"] == REPORT["counts"]
+    assert (out / "archive").read_bytes() == b"archive" * 400_000
+    both = await moving("tenants", "export", "acme", "--as-openclaw", str(out), "--to", "x")
+    assert both.code == 2

@@ -1,0 +1,84 @@
+"""A state directory looked through: everything in it is told of, by name."""
+
+from pathlib import Path
+
+import pytest
+
+from carrel.errors import InvalidRequest
+from carrel.imports.openclaw import State, tenants_of
+from carrel.imports.source import Source
+from tests.fakes.openclaw import API_KEY, databases, many, put, single
+
+
+def test_all_of_it_is_told(tmp_path: Path) -> None:
+    with Source(single(tmp_path / "top")) as source:
+        state = State(source)
+        state.look()
+        files = {file.path: file for file in state.files()}
+    assert set(files) >= {
+        "agents/main/AGENTS.md", "agents/main/SOUL.md", "sandbox/HEARTBEAT.md", "sandbox/notes.txt", "sandbox/link",
+        "sandbox/skills/rhyme/words.txt", "sandbox/memory/2026-01-01.md", "agents/work_bot/AGENTS.md",
+        "sandbox/work_bot/plan.md",
+    }  # fmt: skip
+    assert files["sandbox/link"].link == "notes.txt"
+    assert [job["name"] for job in state.jobs] == ["Morning", "Water", "Old spelling"]
+    assert [note.text for note in state.notes] == ["The user likes marmalade.\n"]
+    assert state.settings.secrets["ANTHROPIC_API_KEY"] == API_KEY
+    assert state.settings.secrets["CREDENTIALS_WHATSAPP_DEFAULT_CREDS"].startswith('{"noiseKey"')
+    assert "OPENAI_CODEX_OAUTH" in state.settings.secrets
+    assert state.settings.channels["access"]["telegram-allowFrom"]["allowFrom"] == ["42"]
+    assert state.wake == ("molty",)
+    told = {item.name: item.outcome for item in state.report.items}
+    for name in ("devices/paired.json", "memory", "logs", "cron/runs", "messages"):
+        assert told[name] == "left", name
+    assert told["cron/jobs.json#3"] == told["cron/jobs.json#4"] == "refused"
+
+
+def test_the_later_generation(tmp_path: Path) -> None:
+    with Source(databases(tmp_path / "top")) as source:
+        state = State(source)
+        state.look()
+        assert [job["name"] for job in state.jobs] == ["Morning"]
+        assert state.settings.secrets["ANTHROPIC_API_KEY"] == API_KEY
+        assert [file.path for file in state.files()] == ["agents/main/USER.md"]
+
+
+def test_S9_01_hostile_names_are_told_and_nothing_is_read_from_outside(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    put(top, {
+        "openclaw.json": '{agents: {list: [{id: "main", workspace: "/etc"}, {id: "../../x"}]}}',
+        "workspace/big": b"", "credentials/bad.json": b"\xff", "cron/jobs.json": "[[[",
+        "devices/paired.json": "nonsense", "settings/voicewake.json": "{}",
+    })  # fmt: skip
+    with (top / "workspace/big").open("wb") as file:
+        file.truncate(5 << 30)
+    (top / "credentials/evil.json").symlink_to("/etc/passwd")
+    (top / "workspace/memory").symlink_to("/etc")
+    with Source(top) as source:
+        state = State(source)
+        state.look()
+        files = [file.path for file in state.files()]
+    told = {item.name: item.outcome for item in state.report.items}
+    for name in ("workspace/big", "credentials/bad.json", "credentials/evil.json", "cron/jobs.json", "../../x",
+                 "devices/paired.json"):  # fmt: skip
+        assert told[name] in ("refused", "changed"), name
+    assert state.settings.secrets == {}
+    assert state.notes == []
+    assert files == ["sandbox/memory"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\ufffe", "{a: 1, a: 2}"])
+def test_settings_that_are_none_end_it_with_their_place(tmp_path: Path, text: str) -> None:
+    put(tmp_path, {"openclaw.json": text})
+    with Source(tmp_path) as source, pytest.raises(InvalidRequest, match=r"openclaw\.json"):
+        State(source).look()
+
+
+def test_tenants_of_the_fork(tmp_path: Path) -> None:
+    with Source(many(tmp_path / "many")) as source:
+        assert list(tenants_of(source) or ()) == ["alpha", "beta"]
+    with Source(single(tmp_path / "one")) as source:
+        assert tenants_of(source) is None
+    put(tmp_path, {"tenants.json": '{"tenants": []}'})
+    with Source(tmp_path) as source, pytest.raises(InvalidRequest):
+        tenants_of(source)
