@@ -5,16 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.openclaw import API_KEY, BOT_TOKEN, MAIN, OLD, many, single
 from tests.system.conftest import StartGateway
-
-
-@pytest.fixture
-def gateway(new_gateway: StartGateway) -> GatewayProcess:
-    return new_gateway(args=("--trial",)).start()
 
 
 def told(gateway: GatewayProcess, *words: str, fails: bool = False) -> Any:
@@ -105,7 +98,8 @@ def test_all_tenants_of_the_fork_move_in_at_once(gateway: GatewayProcess, tmp_pa
     assert [one["sessionId"] for one in rpc(gateway, "beta", "sessions.list")["sessions"]] == ["beta-1"]
 
 
-def test_one_that_is_killed_half_way_starts_over(gateway: GatewayProcess, tmp_path: Path) -> None:
+def test_one_that_is_killed_half_way_starts_over(new_gateway: StartGateway, tmp_path: Path) -> None:
+    gateway = new_gateway(args=("--trial",)).start()
     source = single(tmp_path / "openclaw")
     told(gateway, "tenants", "create", "default")
     left = gateway.state_dir / "tenants" / ".default.restore"
