@@ -39,7 +39,20 @@ WITHOUT_A_LINE = {
     "POST /rpc": "Its methods have their lines.", "POST /v1/tenants/{id}/rpc": "Its methods have their lines.",
     "POST /v1/git/take": "Who moved the branch has the line, `git.push` or `git.pull`.",
     "POST /v1/git/pull": "As above.", "POST /v1/git/nudge": "As above.",
+    "POST /v1/responses/input_tokens": "It changes nothing.", "POST /v1/responses/{response}/cancel": CALLS,
+    "DELETE /v1/responses/{response}": CALLS,
+    "POST /v1/browser/session": "A browser's session is in memory alone, and holds what the token does.",
+    "DELETE /v1/browser/session": "As above.", "POST /v1/browser/tickets": "As above.",
+    **dict.fromkeys(
+        ("terminal.ack", "terminal.attach", "terminal.detach", "terminal.read", "terminal.recording",
+         "terminal.recordings", "terminal.resize", "terminal.write"), "It is what is seen and typed in a terminal.",
+    ),
+    **dict.fromkeys(
+        ("terminal.spawn", "terminal.close"), "A terminal has a line for its start and its end: test_terminal.py.",
+    ),
 }  # fmt: skip
+SAID = {"tenants.rotate": "tokens.rotate", "tenants.quota.request": "quota.ask"}
+"""What is called otherwise in its line, as a command does the same."""
 MANY = {"POST /v1/tenants": ["tenants.create", "tokens.rotate"]}
 """What is two changes at once, and has a line for each."""
 
@@ -117,6 +130,7 @@ METHODS: list[tuple[str, Params, str | None]] = [
     ("node.invoke", lambda known: {"nodeId": known["node.pair.approve"], "command": "system.run"}, None),
     ("node.pair.reject", lambda known: {"requestId": known["node.pair.request"]}, None),
     ("grants.decide", lambda known: {"grant": known["grant"], "decision": "deny"}, None),
+    ("tenants.quota.request", {"quota": "requests_per_hour", "limit": "99", "reason": "more"}, "id"),
     ("tenants.backup", {}, "key"),
     ("tenants.restore", lambda known: {"key": known["tenants.backup"]}, None),
     ("tenants.rotate", {}, "token"),
@@ -136,6 +150,9 @@ Body = dict[str, Any] | Callable[[], bytes] | None
 ROUTES: list[tuple[str, str, Body, str | None]] = [
     ("POST /v1/tenants", "/v1/tenants", {"id": "newco"}, None),
     ("PATCH /v1/tenants/{id}/quota", "/v1/tenants/newco/quota", {"tokens_per_day": 9}, None),
+    ("POST /v1/tenants/{id}/resize", "/v1/tenants/newco/resize", {"pids": 64}, None),
+    ("POST /v1/tenants/{id}/quota/requests/{request}/decision",
+     "/v1/tenants/demo/quota/requests/{tenants.quota.request}/decision", {"decision": "reject"}, None),
     ("POST /v1/tenants/{id}/tokens", "/v1/tenants/newco/tokens", {"name": "second"}, None),
     ("POST /v1/tenants/{id}/tokens/rotate", "/v1/tenants/newco/tokens/rotate", {"name": "second"}, None),
     ("DELETE /v1/tenants/{id}/tokens/{name}", "/v1/tenants/newco/tokens/second", None, None),
@@ -221,7 +238,7 @@ async def methods(talk: Talk, secrets: set[str], asking: "asyncio.Task[Any]") ->
         await before(talk, name, secrets)
         given = params(talk.known) if callable(params) else params
         result, lines = await talk.call(name, given)
-        expected = [("tokens.rotate" if name == "tenants.rotate" else name, "uid:" + str(os.getuid()), "ok")]
+        expected = [(SAID.get(name, name), "uid:" + str(os.getuid()), "ok")]
         if name == "node.invoke":
             expected.append((name, expected[0][1], "failed: unavailable"))
         assert [(one["action"], one["actor"], one["outcome"]) for one in lines] == expected, (name, lines)
@@ -278,7 +295,7 @@ async def routes(talk: Talk, secrets: set[str]) -> None:
     for name, path, body, kept in ROUTES:
         if "{sandbox}/exec" in name:
             await in_sandbox(talk)
-        filled = re.sub(r"\{([A-Z]+ [^ ]*snapshots|sandbox)\}", lambda found: talk.known[found[1]], path)
+        filled = re.sub(r"\{([A-Z]+ [^ ]*snapshots|sandbox|tenants[a-z.]+)\}", lambda found: talk.known[found[1]], path)
         answer, lines, status = await talk.ask(
             name.partition(" ")[0], filled, body() if callable(body) else body
         )  # fmt: skip

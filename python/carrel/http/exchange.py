@@ -20,8 +20,8 @@ from carrel.http.auth import (
     require_served,
     require_tenant,
 )
-from carrel.http.browser_sessions import BrowserSessions
 from carrel.http.body import parse_model, read_body, spool_body
+from carrel.http.browser_sessions import BrowserSessions
 from carrel.http.connection import EdgeRequest
 from carrel.http.control_socket import peer_uid
 from carrel.http.errors import Dialect

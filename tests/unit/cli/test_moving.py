@@ -84,7 +84,8 @@ async def test_a_dry_run_tells_and_asks_nobody(moving: Moving, edge: Edge, tmp_p
     assert done.code == 0, done.err
     assert done.err.splitlines()[0] == "refused: session c: it is a link"
     assert [line.split() for line in done.out.splitlines()[1:]] == [
-        ["WHAT", "TAKEN", "CHANGED", "LEFT", "REFUSED"], ["secret", "1"], ["session", "2", "1"],
+        ["WHAT", "TAKEN", "CHANGED", "LEFT", "REFUSED"], ["secret", "-", "-", "1", "-"],
+        ["session", "2", "-", "-", "1"],
     ]  # fmt: skip
     backups: Any = edge.services.backups
     assert backups.done == []

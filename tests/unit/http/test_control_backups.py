@@ -1,5 +1,6 @@
 """The control plane of backups."""
 
+import io
 from typing import Any
 
 import aiohttp
@@ -49,7 +50,9 @@ async def test_an_archive_goes_out_and_comes_in_as_it_is(edge: Edge, client: aio
         archive = await reply.read()
     assert archive == b"archive" * 400_000
     sent = b"sent" * 1_000_000
-    async with client.post(f"{edge.url}/v1/tenants/acme/import?replace=true", headers=headers, data=sent) as reply:
+    async with client.post(
+        f"{edge.url}/v1/tenants/acme/import?replace=true", headers=headers, data=io.BytesIO(sent)
+    ) as reply:
         assert (reply.status, (await reply.json())["kept_before"]) == (200, True)
     assert backups.archive == sent
     assert backups.done == ["export acme", "take in acme True"]
