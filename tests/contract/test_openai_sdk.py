@@ -84,7 +84,7 @@ async def test_a_translated_model_answers_streams_and_calls_the_callers_tools(cl
 
 
 async def test_models(client: AsyncOpenAI) -> None:
-    assert [m.id async for m in client.models.list()] == ["agent:main", "demo", "vendor-large"]
+    assert [m.id async for m in client.models.list()] == ["agent:main", "demo", "vendor-large", "claude-large"]
     assert (await client.models.retrieve("agent:main")).id == "agent:main"
     with pytest.raises(openai.NotFoundError):
         await client.models.retrieve("gpt-nope")
