@@ -37,6 +37,7 @@ STATUS: Final[Mapping[str, int]] = {
     "unreachable": 502,
     "no_roots": 503,
     "vault_unavailable": 503,
+    "signing_key_unusable": 503,
     "grants_unreadable": 503,
     "object_store_unavailable": 503,
     "object_store_refused": 502,
