@@ -23,15 +23,15 @@ _TEXT: Final = "utf8"
 
 
 def register(registry: Registry) -> None:
-    """Add these methods to ``registry``. What a keystroke causes is not counted as a request."""
+    """Add these methods to ``registry``. What a page does by itself is not counted as a request."""
     registry.method("terminal.spawn", changes=True)(spawn)
-    registry.method("terminal.attach")(attach)
+    registry.method("terminal.attach", counted=False)(attach)
     registry.method("terminal.detach", counted=False)(detach)
     registry.method("terminal.ack", counted=False)(ack)
     registry.method("terminal.write", counted=False)(write)
     registry.method("terminal.resize", counted=False)(resize)
-    registry.method("terminal.close")(close)
-    registry.method("terminal.list")(list_)
+    registry.method("terminal.close", counted=False)(close)
+    registry.method("terminal.list", counted=False)(list_)
     registry.method("terminal.read")(read)
     registry.method("terminal.recordings")(recordings)
     registry.method("terminal.recording")(recording)

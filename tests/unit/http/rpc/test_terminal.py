@@ -109,6 +109,8 @@ async def test_keystrokes_are_no_requests_that_quotas_count(edge: Edge) -> None:
             await socket.call("terminal.write", {"terminalId": terminal, "data": "x"})
         assert edge.meter.admitted == before
         await socket.call("terminal.list")
+        assert edge.meter.admitted == before
+        await socket.call("health")
         assert edge.meter.admitted == before + 1
 
 
