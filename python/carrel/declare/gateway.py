@@ -1,8 +1,9 @@
 """``_gateway.yaml``: providers, models, the default model, admin keys, and what every tenant starts from."""
 
+from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from carrel.declare.backup import BackupConfig
 from carrel.declare.base import AdminKey, Declared, ModelName, Name, Seconds, SecretRef
@@ -138,6 +139,26 @@ class BrowserConfig(Declared):
     session_seconds: Seconds = Field(43_200.0, description="How long a browser stays logged in.")
 
 
+def _share(value: object) -> object:
+    """The loader gives every fraction as an exact Decimal, and a whole number as it is."""
+    return float(value) if isinstance(value, Decimal | int) and not isinstance(value, bool) else value
+
+
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_share)]
+"""A part of a whole."""
+
+
+class TracesConfig(Declared):
+    """Traces by OpenTelemetry, of requests, the model calls and the sandbox commands beneath them."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s@]+$", max_length=2000)] | None = Field(
+        None,
+        description="Where they are sent by OTLP over HTTP, as `http://127.0.0.1:4318/v1/traces`. Default: nowhere. "
+        "Needs the extra `carrel[traces]`.",
+    )
+    sample: Share = Field(1.0, description="The share of requests that are traced.")
+
+
 class Gateway(Declared):
     """The operator's file."""
 
@@ -153,6 +174,7 @@ class Gateway(Declared):
     reconcile: ReconcileConfig = Field(ReconcileConfig(), description="What removal and drift lead to.")
     backup: BackupConfig = Field(BackupConfig(), description="Backups of tenants.")
     browser: BrowserConfig = Field(BrowserConfig(), description="Browsers that log in with a tenant's token.")
+    traces: TracesConfig = Field(TracesConfig(), description="Where traces are sent.")
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = Field(
         32 * 1024 * 1024, description="The largest request body."
     )

@@ -205,8 +205,10 @@ class Server:
         )  # fmt: skip
         status = 0
         try:
-            response = await self._answer(exchange, first=first)
-            status = response.status
+            with self._services.traces.request("request", method=request.method, request_id=request_id) as span:
+                response = await self._answer(exchange, first=first)
+                status = response.status
+                span.set(route=exchange.route, status=status, tenant=exchange.tenant_id or "-")
             return response
         finally:
             self._live.leave(live)

@@ -32,6 +32,7 @@ from carrel.relay.dialects.protocol import CallFields
 from carrel.responses.service import Responses
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
+from carrel.tracing import Traces
 from carrel.wire import backups, control, quotas, revisions, rpc
 from carrel.wire.conversation import Message
 
@@ -466,6 +467,7 @@ class Services:
     keyed: Keyed | None = None
     responses: Responses | None = None
     changes: Changes | None = None
+    traces: Traces = field(default_factory=Traces)
     quota_requests: QuotaRequests | None = None
     engines: Engines | None = None
     history: History | None = None

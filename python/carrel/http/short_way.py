@@ -91,6 +91,7 @@ class _Taken:
     body: bytes
     fields: ChatFields
     live: Live | None = None
+    status: int = 499
 
 
 class ShortChat:
@@ -126,7 +127,7 @@ class ShortChat:
             return None
         if taken is None:
             return None
-        task = self._tasks.start(self._run(taken), name="completion")
+        task = self._tasks.start((self._traced if self._services.traces.on else self._run)(taken), name="completion")
         connection.fresh = False
         taken.live = self._live.enter(taken.request_id, task, connection)
         taken.live.caller = taken.caller
@@ -155,6 +156,13 @@ class ShortChat:
         to = ShortCaller(connection, partial(self._services.meter.soft_passed, tenant.id))
         return _Taken(to, request_id, tenant, snapshot, tenant_caller, body, fields)
 
+    async def _traced(self, taken: _Taken) -> None:
+        """`_run` within a span."""
+        about = {"method": "POST", "route": COMPLETIONS, "tenant": taken.tenant.id}
+        with self._services.traces.request("request", request_id=taken.request_id, **about) as span:
+            await self._run(taken)
+            span.set(status=taken.status)
+
     async def _run(self, taken: _Taken) -> None:
         """Answer, with what came or with what went wrong, and note the end."""
         status = 499
@@ -177,6 +185,7 @@ class ShortChat:
                     await to.drained()
             keeps = to.keeps
         finally:
+            taken.status = status
             if taken.live is not None:
                 self._live.leave(taken.live)
                 self._log.write(

@@ -61,6 +61,7 @@ from carrel.main.secrets import SecretKeeping, TenantSecrets
 from carrel.main.snapshots import SnapshotKeeping
 from carrel.main.statedir import StateDir
 from carrel.main.systemd import Notifier, inherited
+from carrel.main.traced import TracedMetering, TracedSandbox
 from carrel.metering.service import Metering
 from carrel.packages import sources
 from carrel.packages.environments import Environments
@@ -91,6 +92,7 @@ from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.tenancy.paths import require_openat2
 from carrel.tenancy.tokens import TokenStore
 from carrel.terminal.service import Terminals
+from carrel.tracing import Traces
 from carrel.vault.keys import MasterKeyUnusable
 from carrel.vault.ring import KeyRing
 from carrel.vault.vault import Vault
@@ -161,6 +163,7 @@ class _Ground:
     ring: KeyRing
     declared: Declared
     final: FinalBackups
+    traces: Traces
     state_dir: Path
 
 
@@ -229,7 +232,11 @@ async def _lean_until(stop: asyncio.Event) -> None:
 async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground:
     """Start what keeps state and follows what is declared; what is pushed last is closed first."""
     clock, metrics, directory = SystemClock(), Metrics(), Directory()
-    meter = Metering(state_dir=options.state_dir, clock=clock, tasks=_tasks("metering", stack), metrics=metrics)
+    traces = Traces()
+    stack.push_async_callback(asyncio.to_thread, traces.close)
+    meter = TracedMetering(
+        traces=traces, state_dir=options.state_dir, clock=clock, tasks=_tasks("metering", stack), metrics=metrics
+    )
     await meter.start()
     stack.push_async_callback(meter.close)
     audit = await _record(options, clock)
@@ -242,11 +249,15 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     environments = _environments(options, directory, source, clock, building)
 
     groups, cgroup = (None, "") if options.launcher is not None else await asyncio.to_thread(own_cgroup)
-    sandbox = BwrapSandbox(metrics=metrics, clock=clock, groups=groups, service=options.launcher)
+    sandbox = TracedSandbox(traces=traces, metrics=metrics, clock=clock, groups=groups, service=options.launcher)
     stack.push_async_callback(sandbox.close)
 
     async def take_in(applied: Applied) -> None:
         await asyncio.to_thread(tokens.declare, applied.snapshot)
+        declared_traces = applied.snapshot.gateway.traces
+        await asyncio.to_thread(
+            traces.follow, declared_traces.endpoint, sample=declared_traces.sample, version=__version__
+        )
         suspended = sum(tenant.suspended for tenant in applied.snapshot.tenants.values())
         metrics.tenants("suspended", suspended)
         metrics.tenants("active", len(applied.snapshot.tenants) - suspended)
@@ -284,7 +295,7 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     return _Ground(
         clock, metrics, secrets, directory, meter, audit, tokens, environments,
         KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault, own, ring,
-        declared, final, options.state_dir,
+        declared, final, traces, options.state_dir,
     )  # fmt: skip
 
 
@@ -477,7 +488,7 @@ def _build(
         backups=_backups(options, ground, talk, stack),
         history=History(past=ground.declared.place, reconciler=ground.reconciler, audit=ground.audit),
         git=ground.declared.service,
-        changes=_changes(options, ground, stack),
+        changes=_changes(options, ground, stack), traces=ground.traces,
         quota_requests=QuotaRequests(
             clock=ground.clock, audit=ground.audit, declares=administration, hub=talk.hub
         ),

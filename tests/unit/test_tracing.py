@@ -1,0 +1,59 @@
+import subprocess
+import sys
+
+import pytest
+from structlog.testing import capture_logs
+
+from carrel.tracing import Traces
+from tests.fakes.otlp import attributes, receiving
+
+
+def test_without_an_endpoint_nothing_is_recorded_or_imported() -> None:
+    code = (
+        "import sys; from carrel.tracing import Traces; t = Traces(); t.follow(None)\n"
+        "with t.request('request') as span: span.set(a=1)\n"
+        "t.begin('x').end(error='no'); t.close(); assert not t.on\n"
+        "assert not [name for name in sys.modules if name.startswith('opentelemetry')]"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_spans_go_to_the_endpoint_as_a_tree() -> None:
+    traces = Traces()
+    with receiving() as receiver:
+        traces.follow(receiver.endpoint, version="1.2")
+        assert traces.on
+        with traces.request("request", route="/rpc") as whole:
+            below = traces.begin("model.call", model="demo")
+            below.end(error="cut", input_tokens=5)
+            whole.set(status=200)
+        traces.close()
+        spans = {span.name: span for span in receiver.spans()}
+    request, call = spans["request"], spans["model.call"]
+    assert (call.parent_span_id, call.trace_id) == (request.span_id, request.trace_id)
+    assert attributes(request) == {"carrel.route": "/rpc", "carrel.status": 200}
+    assert attributes(call) == {"carrel.model": "demo", "carrel.input_tokens": 5}
+    assert (call.status.code, call.status.message) == (2, "cut")
+
+
+def test_none_are_sent_of_a_share_of_nothing_and_another_endpoint_is_followed() -> None:
+    traces = Traces()
+    with receiving() as first, receiving() as second:
+        traces.follow(first.endpoint, sample=0.0)
+        with traces.request("request"):
+            traces.begin("model.call").end()
+        traces.follow(second.endpoint)
+        traces.follow(second.endpoint)
+        with traces.request("request"):
+            pass
+        traces.follow(None)
+        assert (first.spans(), len(second.spans())) == ([], 1)
+
+
+def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    traces = Traces()
+    with capture_logs() as lines:
+        traces.follow("http://127.0.0.1:9/v1/traces")
+    assert "carrel[traces]" in lines[0]["event"]
+    assert not traces.on
