@@ -4,7 +4,6 @@ import asyncio
 import gc
 import os
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +51,7 @@ from carrel.main.final_backups import FinalBackups
 from carrel.main.footprint import give_back
 from carrel.main.gitops import Declared
 from carrel.main.house import House, launchers_cgroup, own_cgroup
-from carrel.main.launch import CannotStart, places_of
+from carrel.main.launch import CannotStart, free_port, places_of
 from carrel.main.precaution import Precautions
 from carrel.main.privilege import drop_root
 from carrel.main.quota_warnings import QuotaWarnings
@@ -185,7 +184,7 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     notifier, handed = Notifier(os.environ), inherited(os.environ)
-    port = handed[0].getsockname()[1] if handed else _free_port(options)
+    port = handed[0].getsockname()[1] if handed else free_port(options)
     async with AsyncExitStack() as stack:
         # Ended last: a gateway that drains for longer than the watchdog waits is alive all the while.
         pulse = _tasks("systemd", stack)
@@ -588,18 +587,3 @@ def _announcement(
         token_tenant=DEMO if demo is not None and not demo.suspended else None,
         state_named=options.state_named,
     )
-
-
-def _free_port(options: GatewayOptions) -> int:
-    """The port to listen on, seen to be free before anything is begun; 0 asks for any."""
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((options.host, options.port))
-            return int(probe.getsockname()[1])
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise CannotStart(
-            f"{options.host}:{options.port} cannot be listened on: {reason}. Choose another with --listen."
-        ) from error

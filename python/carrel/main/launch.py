@@ -6,6 +6,7 @@ what it was told. Here is what both sides of that need, and nothing that either 
 """
 
 import os
+import socket
 import sys
 from collections.abc import MutableMapping
 from dataclasses import replace
@@ -104,3 +105,18 @@ def become_keeper(state: Path, *reads: Path) -> None:
     """Go on as the uid whose state it is, executed anew, where root called; else only return."""
     if os.getuid() == 0:
         drop_root(Places(state, None, reads=reads))
+
+
+def free_port(options: GatewayOptions) -> int:
+    """The port to listen on, seen to be free before anything is begun; 0 asks for any."""
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((options.host, options.port))
+            return int(probe.getsockname()[1])
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CannotStart(
+            f"{options.host}:{options.port} cannot be listened on: {reason}. Choose another with --listen."
+        ) from error
