@@ -9,7 +9,7 @@ import pytest
 
 from carrel.cli.gateway_options import GatewayOptions
 from carrel.main import gateway
-from carrel.main.launch import CannotStart
+from carrel.main.launch import CannotStart, free_port
 from tests.fakes.gateway_process import carrel
 
 
@@ -47,16 +47,16 @@ def test_a_taken_port_is_refused_before_a_token_is_issued(options: GatewayOption
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CannotStart, match=str(port)):
-            gateway._free_port(replace(options, port=port))
+            free_port(replace(options, port=port))
 
 
 def test_port_0_is_any_free_one(options: GatewayOptions) -> None:
-    assert gateway._free_port(options) > 0
+    assert free_port(options) > 0
 
 
 def test_a_host_that_is_none_is_named(options: GatewayOptions) -> None:
     with pytest.raises(CannotStart, match=r"nowhere\.invalid"):
-        gateway._free_port(replace(options, host="nowhere.invalid"))
+        free_port(replace(options, host="nowhere.invalid"))
 
 
 async def test_what_the_start_used_is_given_back_at_once_and_when_it_has_settled(
