@@ -60,7 +60,7 @@ from carrel.main.secrets import SecretKeeping, TenantSecrets
 from carrel.main.snapshots import SnapshotKeeping
 from carrel.main.statedir import StateDir
 from carrel.main.systemd import Notifier, inherited
-from carrel.main.traced import TracedMetering, TracedSandbox
+from carrel.main.traced import TracedMetering, TracedSandbox, traced
 from carrel.metering.service import Metering
 from carrel.packages import sources
 from carrel.packages.environments import Environments
@@ -253,10 +253,6 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
 
     async def take_in(applied: Applied) -> None:
         await asyncio.to_thread(tokens.declare, applied.snapshot)
-        declared_traces = applied.snapshot.gateway.traces
-        await asyncio.to_thread(
-            traces.follow, declared_traces.endpoint, sample=declared_traces.sample, version=__version__
-        )
         suspended = sum(tenant.suspended for tenant in applied.snapshot.tenants.values())
         metrics.tenants("suspended", suspended)
         metrics.tenants("active", len(applied.snapshot.tenants) - suspended)
@@ -266,18 +262,14 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
                 final.forget(TenantId(action.tenant))
         if applied.plan.operator_changes:
             environments.refresh()
-        running = {one.tenant for one in sandbox.kept()}
-        for tenant_id in running:
-            tenant = applied.snapshot.tenants.get(tenant_id)
-            if tenant is None or tenant.suspended:
-                await sandbox.stop_tenant(tenant_id)
+        await _stop_the_suspended(sandbox, applied.snapshot)
 
     final = FinalBackups(FinalArchive(options.state_dir, clock), directory=directory)
 
     secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
     declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock)
     reconciling = _tasks("reconcile", stack)
-    listeners: list[Listener] = [take_in, *by_hand(declared.place, audit)]
+    listeners: list[Listener] = [take_in, traced(traces), *by_hand(declared.place, audit)]
     reconciler = Reconciler(
         tenants_dir=declared.directory, state_dir=options.state_dir, directory=directory, clock=clock,
         tasks=reconciling, on_change=listeners, environments=environments, states=environments.states,
@@ -296,6 +288,13 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
         KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault, own, ring,
         declared, final, traces, options.state_dir,
     )  # fmt: skip
+
+
+async def _stop_the_suspended(sandbox: BwrapSandbox, snapshot: Snapshot) -> None:
+    for tenant_id in {one.tenant for one in sandbox.kept()}:
+        tenant = snapshot.tenants.get(tenant_id)
+        if tenant is None or tenant.suspended:
+            await sandbox.stop_tenant(tenant_id)
 
 
 async def _record(options: GatewayOptions, clock: Clock) -> Audit:

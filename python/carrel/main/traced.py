@@ -1,17 +1,30 @@
 """The rooms whose work is traced: each call of a model from its hold to its row, each command in a sandbox."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from carrel import __version__
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError
 from carrel.metering.protocol import Call, Outcome
 from carrel.metering.service import HeldCall, Metering
+from carrel.reconcile.status import Applied
 from carrel.sandbox.protocol import Job
 from carrel.sandbox.protocol import Outcome as Ending
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.tracing import Span, Traces
+
+
+def traced(traces: Traces) -> Callable[[Applied], Awaitable[None]]:
+    """What has ``traces`` follow what is declared."""
+
+    async def follow(applied: Applied) -> None:
+        declared = applied.snapshot.gateway.traces
+        await asyncio.to_thread(traces.follow, declared.endpoint, sample=declared.sample, version=__version__)
+
+    return follow
 
 
 class TracedMetering(Metering):
