@@ -1,7 +1,7 @@
 """The rooms whose work is traced: each call of a model from its hold to its row, each command in a sandbox."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from carrel import __version__
@@ -17,7 +17,7 @@ from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.tracing import Span, Traces
 
 
-def traced(traces: Traces) -> Callable[[Applied], Awaitable[None]]:
+def traced(traces: Traces) -> Callable[[Applied], Coroutine[Any, Any, None]]:
     """What has ``traces`` follow what is declared."""
 
     async def follow(applied: Applied) -> None:
