@@ -1,7 +1,7 @@
 """The rooms whose work is traced: each call of a model from its hold to its row, each command in a sandbox."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from carrel import __version__
@@ -9,6 +9,7 @@ from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError
 from carrel.metering.protocol import Call, Outcome
 from carrel.metering.service import HeldCall, Metering
+from carrel.reconcile.reconciler import Listener
 from carrel.reconcile.status import Applied
 from carrel.sandbox.protocol import Job
 from carrel.sandbox.protocol import Outcome as Ending
@@ -17,7 +18,7 @@ from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.tracing import Span, Traces
 
 
-def traced(traces: Traces) -> Callable[[Applied], Coroutine[Any, Any, None]]:
+def traced(traces: Traces) -> Listener:
     """What has ``traces`` follow what is declared."""
 
     async def follow(applied: Applied) -> None:
