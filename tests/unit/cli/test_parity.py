@@ -18,11 +18,22 @@ from carrel.http.routes import Access
 from tests.fakes.edge import Edge
 from tests.unit.cli.conftest import CommandLine
 
-LOCAL: Final = {("check",), ("schema",), ("audit", "export"), ("audit", "verify"), ("tenants", "rollback")}
-"""Commands that ask nothing by themselves, or what others ask too: `export` and `verify` read as `tail` does."""
+LOCAL: Final = {
+    ("check",),
+    ("schema",),
+    ("audit", "export"),
+    ("audit", "verify"),
+    ("tenants", "rollback"),
+    ("terminal",),
+}
+"""Commands that ask nothing by themselves, or what others ask too: `export` and `verify` read as `tail` does.
+
+A terminal is spoken to over a WebSocket, as the tenant."""
 BY_OTHERS: Final = {
     ("GET", "/v1/tenants/{id}/backups/running"): "a backup that takes long looks at it",
     ("POST", "/v1/git/take"): "the hook of a push",
+    ("GET", "/v1/tenants/{id}/export"): "`tenants export`, which writes a file of a real tenant's",
+    ("POST", "/v1/tenants/{id}/import"): "`tenants import`, which reads one",
 }
 WORDS: Final[Mapping[tuple[str, ...], str]] = {
     ("plan",): "{tenants}", ("status",): "acme", ("reconcile",): "", ("suspend",): "acme", ("resume",): "acme",
