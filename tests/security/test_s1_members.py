@@ -21,8 +21,14 @@ MEMBERS = """members: [{name: ada, role: admin}, {name: bob, role: owner}, {name
 sandbox: {scope: member, keep: true}
 quotas: {requests_per_minute: 100000, requests_per_second: 10000}
 """
-BOBS = {"tenant": "demo", "session": "bobs-session", "token": "bob", "agent": "main"}
-NOBODYS = {"tenant": "demo", "session": "none-session", "token": "nob", "agent": "main"}
+BOBS = {"tenant": "demo", "session": "bobs-session", "token": "bob", "agent": "main", "terminal": "term_" + "b0" * 12}
+NOBODYS = {
+    "tenant": "demo",
+    "session": "none-session",
+    "token": "nob",
+    "agent": "main",
+    "terminal": "term_" + "f0" * 12,
+}
 EVERY = {**BOBS, **{f"no {kind}": name for kind, name in NOBODYS.items()}}
 ALL = ("chat", "rpc", "admin")
 _COUNTS = (
@@ -39,9 +45,9 @@ class People:
         self.tokens = {name: self.issue(name, "--member", name) for name in ("ada", "bob")}
         self.tokens["all"] = self.issue("all")
 
-    def issue(self, name: str, *more: str) -> str:
-        scopes = [word for scope in ALL for word in ("--scope", scope)]
-        done = self.gateway.cli("tenants", "token", "issue", "demo", "--name", name, *scopes, *more)
+    def issue(self, name: str, *more: str, scopes: tuple[str, ...] = ALL) -> str:
+        words = [word for scope in scopes for word in ("--scope", scope)]
+        done = self.gateway.cli("tenants", "token", "issue", "demo", "--name", name, *words, *more)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -62,7 +68,7 @@ class People:
 def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
     gateway = GatewayProcess(home=tmp_path_factory.mktemp("members") / "home").prepare()
     file = gateway.tenants_dir / "demo.yaml"
-    file.write_text(file.read_text() + MEMBERS)
+    file.write_text(file.read_text().replace("plan: starter", "plan: pro") + MEMBERS)
     made = People(gateway.start())
     made.say("bob", "run: echo bobs-words > secret; touch /tmp/bobs; sleep 8231 &", "bobs-session")
     # What packages there are is found out behind the first who asks: two who ask after that are told the same.
@@ -106,6 +112,20 @@ def test_S1_02_a_token_of_nobody_in_particular_sees_no_members_sessions(people: 
     assert "another-of-bobs" not in listed
 
 
+def test_S1_02_a_member_comes_to_no_terminal_of_anothers(people: People) -> None:
+    people.tokens["narrow"] = people.issue("narrow", "--member", "ada", scopes=("chat", "rpc"))
+    made = people.rpc("bob", "terminal.spawn", {"sessionId": "bobs-session"})["terminalId"]
+    for name in ("terminal.attach", "terminal.close", "terminal.read"):
+        answers = [people.rpc("narrow", name, {"terminalId": one}) for one in (made, NOBODYS["terminal"])]
+        told = [masked((200, json.dumps(answer).replace(made, NOBODYS["terminal"])), EVERY) for answer in answers]
+        assert told[0] == told[1]
+        assert '"code"' in told[0][1], "both are refused"
+    assert made not in str(people.rpc("narrow", "terminal.list"))
+    assert made in str(people.rpc("bob", "terminal.list"))
+    assert made in str(people.rpc("ada", "terminal.list")), "who has the scope `admin` sees all members'"
+    assert people.rpc("bob", "terminal.close", {"terminalId": made})["ok"] is True
+
+
 @pytest.mark.parametrize("method", list(REGISTRY), ids=lambda m: m.name)
 def test_S1_05_every_rpc_method_with_the_ids_of_another_member(people: People, method: Method) -> None:
     names = list(wanted_params(method, BOBS))
@@ -120,6 +140,8 @@ def test_S1_05_every_rpc_method_with_the_ids_of_another_member(people: People, m
             if "token" in answer:
                 # Without a name it is their own that is rotated.
                 people.tokens["ada"] = answer.pop("token")
+            if method.name == "terminal.spawn" and "terminalId" in answer:
+                people.rpc("ada", "terminal.close", {"terminalId": answer["terminalId"]})
             answers.append(masked((200, json.dumps(answer)), EVERY))
         told = [_without_counts(text) for _, text in answers]
         assert told[0] == told[1], subset

@@ -97,8 +97,8 @@ def hook(name: str, state: Path, become: Become) -> int:
 def judge(state: Path, updates: Sequence[tuple[str, ...]]) -> int:
     """Judge a push in its quarantine, and say each thing that is wrong with it."""
     import asyncio  # noqa: PLC0415 - see the module's docstring
-    import gc  # noqa: PLC0415 - see the module's docstring
 
+    from carrel.reconcile.collecting import many_come_in  # noqa: PLC0415 - see the module's docstring
     from carrel.reconcile.parsed import ParsedBefore  # noqa: PLC0415 - see the module's docstring
     from carrel.vcs.home import GitHome  # noqa: PLC0415 - see the module's docstring
     from carrel.vcs.judge import Update, judge_push  # noqa: PLC0415 - see the module's docstring
@@ -109,10 +109,9 @@ def judge(state: Path, updates: Sequence[tuple[str, ...]]) -> int:
         screen.note(f"refused: what is declared is pulled from {settings.pull.url}, so push there")
         return FAILED
     asked = [Update(*update) for update in updates]
-    # It ends when it has judged: looking for garbage among ten thousand configurations would take longer than they do.
-    gc.disable()
     cache = ParsedBefore.open(state)
-    why, verdict = asyncio.run(judge_push(home.bare(settings), asked, settings.hosted, cache))
+    with many_come_in():
+        why, verdict = asyncio.run(judge_push(home.bare(settings), asked, settings.hosted, cache))
     for text in why:
         screen.note(f"refused: {text}")
     if why or verdict is None:

@@ -7,7 +7,7 @@ Each answer has a nonce of its own in its policy; nothing in a page runs without
 import hashlib
 import secrets
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from carrel.errors import NotFound
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Route
 
+_STATIC: Final = Path(__file__).with_name("static")
 _FILES: Final = {
     "terminal.css": "text/css", "terminal.mjs": "text/javascript", "link.mjs": "text/javascript",
     "inert.mjs": "text/javascript", "vendor/xterm.css": "text/css", "vendor/xterm.mjs": "text/javascript",
@@ -41,9 +42,8 @@ class _File:
 
 def routes() -> tuple[Route, ...]:
     """The pages and what they load, read once."""
-    static = resources.files("carrel.http") / "static"
-    page = (static / "terminal.html").read_text(encoding="utf-8")
-    files = {name: _file((static / name).read_bytes(), kind) for name, kind in _FILES.items()}
+    page = (_STATIC / "terminal.html").read_text(encoding="utf-8")
+    files = {name: _file((_STATIC / name).read_bytes(), kind) for name, kind in _FILES.items()}
 
     async def terminal(exchange: Exchange) -> web.StreamResponse:
         """The web terminal."""

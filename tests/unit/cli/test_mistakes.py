@@ -11,7 +11,11 @@ from tests.unit.cli.conftest import CommandLine
         ("statsu", "There is no command `carrel statsu`; did you mean `carrel status`? `carrel --help` says more."),
         ("tenants crate x", "There is no command `carrel tenants crate`; did you mean `carrel tenants create`?"),
         ("--state-dir /x status", "There is no option --state-dir of `carrel` itself: options come after the command"),
-        ("audit zzz", "There is no command `carrel audit zzz`; there are tail, verify. `carrel audit --help`"),
+        (
+            "audit zzz",
+            "There is no command `carrel audit zzz`; there are export, key, mark, search, tail, verify. "
+            "`carrel audit --help`",
+        ),
         (
             "tenants create",
             "`carrel tenants create` needs ID: 1 to 32 of a-z, 0-9, `_` and `-`. `carrel tenants create",

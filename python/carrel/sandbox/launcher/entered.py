@@ -6,6 +6,7 @@ nobody inside can have put there: so nothing of the host's can be reached throug
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -202,7 +203,7 @@ def _go_in(ways: tuple[int, int, int], spec: dict[str, Any], descriptors: list[i
             kernel.enter(inside)
             pid = os.fork()
         except OSError as error:
-            os.write(told, json.dumps({"problem": f"the sandbox could not be entered ({error.strerror})"}).encode())
+            os.write(told, json.dumps({"problem": _why_not(error)}).encode())
             os._exit(1)
         if pid:
             os.write(told, json.dumps({"pid": pid}).encode())
@@ -215,6 +216,12 @@ def _go_in(ways: tuple[int, int, int], spec: dict[str, Any], descriptors: list[i
         with contextlib.suppress(OSError):
             os.write(2, f"{error}\n".encode())
     os._exit(126)
+
+
+def _why_not(error: OSError) -> str:
+    if error.errno == errno.EAGAIN:
+        return "it holds as many processes and threads as it may (sandbox.pids): end some of them, or stop it"
+    return f"the sandbox could not be entered ({error.strerror})"
 
 
 def _become(spec: dict[str, Any], filters: list[bytes]) -> NoReturn:
