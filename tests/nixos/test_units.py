@@ -55,7 +55,7 @@ def units(host: dict[str, Any]) -> dict[str, str]:
 def seen(host: dict[str, Any], units: dict[str, str]) -> dict[str, Any]:
     """What was seen on a machine that ran them."""
     told = appliance.boot(units, host["settings"], Path(__file__).with_name("inside.py"), KEYS)
-    assert "failed" not in told, (told["failed"], told["log"])
+    assert "failed" not in told, f"{told['failed']}\n{told['log']}"
     assert told["service"]["ActiveState"] == "active", told
     return told
 
