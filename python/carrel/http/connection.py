@@ -102,7 +102,10 @@ class EdgeProtocol(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._short is not None:
+        if not data:
+            # So aiohttp asks itself to go on with what its parser held back, a body's end among it.
+            super().data_received(data)
+        elif self._short is not None:
             self._hold(data)
         elif self._owed == _LOST or self._force_close or self._close:
             super().data_received(data)

@@ -1,11 +1,14 @@
-"""What the parser refuses."""
+"""What the parser refuses, and bodies that come faster than they are read."""
 
 import asyncio
 
+import pytest
+from aiohttp import web
 from structlog.testing import capture_logs
 
+from carrel.http.connection import EdgeProtocol, EdgeServer
 from tests.fakes.edge import Edge
-from tests.fakes.patience import soon
+from tests.fakes.patience import eventually, soon
 
 
 async def test_the_parsers_refusal_is_ours_and_the_connection_closes(edge: Edge) -> None:
@@ -29,3 +32,35 @@ async def test_a_well_formed_request_on_the_next_connection_is_served(edge: Edge
     answer = await soon(reader.read())
     assert answer.startswith(b"HTTP/1.1 200 ")
     writer.close()
+
+
+class NoWay:
+    """A short way of which no request is."""
+
+    path = "/elsewhere"
+
+    def take(self, connection: EdgeProtocol, head: object, body: bytes) -> None:
+        raise AssertionError(head)
+
+
+@pytest.mark.parametrize("size", [1, 300_000, 600_000, 2_000_000])
+async def test_a_body_is_read_to_its_end_also_after_its_parser_was_held(size: int) -> None:
+    async def slow(request: web.BaseRequest) -> web.StreamResponse:
+        # The edge of aiohttp's buffer is at 512 KiB: above it nothing is taken until somebody reads.
+        protocol = request.protocol
+        if size > 1 << 19:
+            await eventually(lambda: protocol._reading_paused)
+        return web.Response(text=str(len(await request.content.read())))
+
+    server = EdgeServer(slow, limit=4, short_way=NoWay())
+    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+    for _ in range(2):
+        writer.write(b"POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+        head = await soon(reader.readuntil(b"\r\n\r\n"))
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert await soon(reader.readexactly(len(str(size)))) == str(size).encode()
+    writer.close()
+    await writer.wait_closed()
+    listening.close()
+    await server.shutdown()
