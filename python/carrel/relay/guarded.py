@@ -1,60 +1,19 @@
 """The relay behind the guard of its providers: each call has a place, and its outcome is what a circuit goes by."""
 
-from typing import Protocol
-
-from aiohttp import web
-
 from carrel.ids import RequestId
 from carrel.providers.guard import Guard
 from carrel.relay.answer import Answer, Caller
-from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.dialects.protocol import CallFields
-from carrel.relay.response import Relayed
+from carrel.relay.response import PassesOn
 from carrel.tenancy.handle import Snapshot, Tenant
 
 
-class PassesOn(Protocol):
-    """See `relay.Relay.pass_on`."""
-
-    async def pass_on(
-        self,
-        caller: Caller,
-        tenant: Tenant,
-        snapshot: Snapshot,
-        request_id: RequestId,
-        body: bytes,
-        *,
-        fields: CallFields,
-        more: bytes = b"",
-    ) -> Answer: ...
-
-
-class GuardedRelay:
+class GuardedRelay(PassesOn):
     """A relay like any other."""
 
     def __init__(self, relay: PassesOn, guard: Guard) -> None:
         self._relay = relay
         self._guard = guard
-
-    async def handle(
-        self,
-        request: web.BaseRequest,
-        tenant: Tenant,
-        snapshot: Snapshot,
-        request_id: RequestId,
-        body: bytes,
-        *,
-        dialect: type[CallFields] = ChatFields,
-    ) -> web.StreamResponse:
-        """See `relay.Relay.handle`."""
-        relayed = Relayed(request)
-        await relayed.introduce()
-        answer = await self.pass_on(
-            relayed, tenant, snapshot, request_id, body, fields=dialect.read(body),
-            more=dialect.forwarded(request.headers),
-        )  # fmt: skip
-        relayed.set_status(answer.status)
-        return relayed
 
     async def pass_on(
         self,

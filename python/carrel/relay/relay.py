@@ -5,8 +5,6 @@ Its bytes are passed on as they are. What is read of them is what the meter need
 
 from collections.abc import Callable
 
-from aiohttp import web
-
 from carrel.clock import Clock
 from carrel.declare.rate_card import TokenCounts
 from carrel.ids import RequestId
@@ -14,10 +12,9 @@ from carrel.policy.calls import Call, Meter, Outcome, Reservation
 from carrel.policy.estimate import worst_input, worst_output
 from carrel.policy.models import allowed
 from carrel.relay.answer import STALL_SECONDS, Answer, Caller
-from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.dialects.protocol import CallFields
 from carrel.relay.passage import Passage
-from carrel.relay.response import Relayed
+from carrel.relay.response import PassesOn
 from carrel.relay.targets import Targets
 from carrel.secrets import Secret, SecretStore
 from carrel.tasks import Tasks
@@ -25,7 +22,7 @@ from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Snapshot, Tenant
 
 
-class Relay:
+class Relay(PassesOn):
     """The relay of one gateway."""
 
     def __init__(
@@ -45,29 +42,6 @@ class Relay:
         self._metrics = metrics
         self._stall_seconds = stall_seconds
         self._targets = Targets(secrets=secrets, clock=clock, own=own)
-
-    async def handle(
-        self,
-        request: web.BaseRequest,
-        tenant: Tenant,
-        snapshot: Snapshot,
-        request_id: RequestId,
-        body: bytes,
-        *,
-        dialect: type[CallFields] = ChatFields,
-    ) -> web.StreamResponse:
-        """Pass ``body`` on and its answer back, metered. The request was admitted before.
-
-        Raises CarrelError before the answer's first byte; after it, an answer that fails is cut.
-        """
-        relayed = Relayed(request)
-        await relayed.introduce()
-        answer = await self.pass_on(
-            relayed, tenant, snapshot, request_id, body, fields=dialect.read(body),
-            more=dialect.forwarded(request.headers),
-        )  # fmt: skip
-        relayed.set_status(answer.status)
-        return relayed
 
     async def pass_on(
         self,

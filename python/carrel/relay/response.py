@@ -1,9 +1,15 @@
 """A request of aiohttp's as the relay's caller: the answer goes straight to its connection, past aiohttp's writer."""
 
+from typing import Protocol
+
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from carrel.relay.answer import CallerGone
+from carrel.ids import RequestId
+from carrel.relay.answer import Answer, Caller, CallerGone
+from carrel.relay.dialects.chat import ChatFields
+from carrel.relay.dialects.protocol import CallFields
+from carrel.tenancy.handle import Snapshot, Tenant
 
 
 class Relayed(web.StreamResponse):
@@ -69,3 +75,43 @@ class Relayed(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         if self._to.protocol.writing_paused:
             await self._to.writer.drain()
+
+
+class PassesOn(Protocol):
+    """A way to pass calls on; a class that inherits it can also answer a request of aiohttp's with one."""
+
+    async def pass_on(
+        self,
+        caller: Caller,
+        tenant: Tenant,
+        snapshot: Snapshot,
+        request_id: RequestId,
+        body: bytes,
+        *,
+        fields: CallFields,
+        more: bytes = b"",
+    ) -> Answer:
+        """See `relay.Relay.pass_on`."""
+
+    async def handle(
+        self,
+        request: web.BaseRequest,
+        tenant: Tenant,
+        snapshot: Snapshot,
+        request_id: RequestId,
+        body: bytes,
+        *,
+        dialect: type[CallFields] = ChatFields,
+    ) -> web.StreamResponse:
+        """Pass ``body`` on and its answer back, metered. The request was admitted before.
+
+        Raises CarrelError before the answer's first byte; after it, an answer that fails is cut.
+        """
+        relayed = Relayed(request)
+        await relayed.introduce()
+        answer = await self.pass_on(
+            relayed, tenant, snapshot, request_id, body, fields=dialect.read(body),
+            more=dialect.forwarded(request.headers),
+        )  # fmt: skip
+        relayed.set_status(answer.status)
+        return relayed

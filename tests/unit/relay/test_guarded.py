@@ -12,12 +12,13 @@ from carrel.providers.guard import CircuitOpen, Guard
 from carrel.relay.answer import Answer
 from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.guarded import GuardedRelay
+from carrel.relay.response import PassesOn
 from tests.fakes.clock import FakeClock
 from tests.fakes.edge import chat_body, edge_snapshot
 from tests.fakes.tenants import make_tenant
 
 
-class Relay:
+class Relay(PassesOn):
     """Does as told."""
 
     def __init__(self) -> None:
