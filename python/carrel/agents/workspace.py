@@ -6,8 +6,6 @@ another's. The names begin with what they are for, so that a member and a sessio
 
 import os
 import re
-import stat
-from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
@@ -17,6 +15,7 @@ from carrel.errors import CarrelError, InvalidRequest, NotFound, UnsafePath
 from carrel.ids import SessionId
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.paths import TenantRoot, open_beneath
+from carrel.tenancy.removal import empty
 
 _log = structlog.get_logger(__name__)
 TENANT_WORKSPACE: Final = "sandbox"
@@ -81,7 +80,7 @@ def remove_workspace(root: TenantRoot, workspace: str) -> None:
         fd = open_beneath(above.fd, trash, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.rename(name, "0", src_dir_fd=above.fd, dst_dir_fd=fd)
-            _empty(fd)
+            empty(fd)
         except FileNotFoundError:
             pass
         finally:
@@ -91,44 +90,3 @@ def remove_workspace(root: TenantRoot, workspace: str) -> None:
         _log.warning("a workspace could not be removed whole", error=type(error).__name__)
     finally:
         above.close()
-
-
-def _empty(top: int) -> None:
-    """Remove everything in the directory ``top``."""
-    count = 0
-    while names := os.listdir(top):
-        for name in names:
-            if not _is_directory(top, name):
-                os.unlink(name, dir_fd=top)
-                continue
-            inner = _openable(top, name)
-            try:
-                for below in os.listdir(inner):
-                    if _is_directory(inner, below):
-                        count += 1
-                        _openable_close(inner, below)
-                        os.rename(below, f"d{count}", src_dir_fd=inner, dst_dir_fd=top)
-                    else:
-                        os.unlink(below, dir_fd=inner)
-            finally:
-                os.close(inner)
-            os.rmdir(name, dir_fd=top)
-
-
-def _is_directory(directory: int, name: str) -> bool:
-    return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
-
-
-def _openable(directory: int, name: str) -> int:
-    """A descriptor of the subdirectory ``name``, whatever its permissions were."""
-    handle = open_beneath(directory, name, os.O_PATH | os.O_DIRECTORY)
-    try:
-        Path(f"/proc/self/fd/{handle}").chmod(0o700)
-    finally:
-        os.close(handle)
-    return open_beneath(directory, name, os.O_RDONLY | os.O_DIRECTORY)
-
-
-def _openable_close(directory: int, name: str) -> None:
-    """Make the subdirectory movable: renaming a directory into another one needs write permission in it."""
-    os.close(_openable(directory, name))

@@ -13,10 +13,10 @@ from carrel.backup.progress import Progress
 from carrel.backup.repository import NoRepository, Repository
 from carrel.backup.restore import look, prepare
 from carrel.backup.run import Means
-from carrel.backup.staging import remove_tree
 from carrel.backup.swap import is_empty, staged, swap_in
 from carrel.errors import CarrelError
 from carrel.ids import TenantId
+from carrel.tenancy.removal import remove_tree
 
 AT_A_TIME: Final = 4
 When = Literal["empty", "always"]

@@ -18,10 +18,11 @@ from pydantic import ValidationError
 
 from carrel.backup.archive import BELOW, HEADER, MANIFEST, Header, Listed
 from carrel.backup.names import is_workspace, require_link, require_path
-from carrel.backup.staging import RESERVE_BYTES, remove_tree, synced
+from carrel.backup.staging import RESERVE_BYTES, synced
 from carrel.backup.tarball import Member, members
 from carrel.errors import CarrelError, InvalidRequest, TooLarge, UnsafePath
 from carrel.tenancy.paths import open_beneath
+from carrel.tenancy.removal import remove_tree
 
 MOST_ENTRIES: Final = 1_000_000
 _MOST_PADDING: Final = 64 << 10

@@ -14,10 +14,11 @@ from carrel.backup.progress import Progress
 from carrel.backup.reader import counted, reading
 from carrel.backup.repository import NoRepository, Repository
 from carrel.backup.run import Means
-from carrel.backup.staging import Plan, plan, remove_tree, stage
+from carrel.backup.staging import Plan, plan, stage
 from carrel.backup.swap import require_none_waiting, staged
 from carrel.errors import InvalidRequest
 from carrel.ids import TenantId
+from carrel.tenancy.removal import remove_tree
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from carrel.backup.repository import Keys, NoRepository, Repository
 from carrel.backup.restore import Restored, chosen, fetch_one, look, prepare
 from carrel.backup.retention import Collected, collect
 from carrel.backup.run import Means, Subject, back_up, clear_scratch
-from carrel.backup.staging import remove_tree, told
+from carrel.backup.staging import told
 from carrel.backup.target import Secrets, keep_of, location_of, options_of
 from carrel.clock import Clock
 from carrel.declare.backup import BackupConfig, KeepBackups
@@ -38,6 +38,7 @@ from carrel.objects.open import open_store
 from carrel.objects.pace import Pace
 from carrel.objects.retry import Patience
 from carrel.tenancy.handle import Directory, Tenant
+from carrel.tenancy.removal import remove_tree
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")

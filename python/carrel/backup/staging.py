@@ -3,7 +3,6 @@
 import ctypes
 import errno
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from carrel.backup.reader import counted, reading
 from carrel.backup.repository import Repository
 from carrel.errors import CarrelError, StorageFull, TooLarge
 from carrel.tenancy.paths import open_beneath
+from carrel.tenancy.removal import remove_tree
 
 _libc = ctypes.CDLL(None, use_errno=True)
 RESERVE_BYTES: Final = 64 << 20
@@ -72,24 +72,6 @@ def stage(
         if isinstance(error, OSError):
             raise _public(error) from error
         raise
-
-
-def remove_tree(path: Path) -> None:
-    """Take a tree away, also where its directories were closed to their owner."""
-
-    def opened(function: Callable[..., object], name: str, error: object) -> None:
-        if isinstance(error, tuple) and isinstance(error[1], PermissionError):
-            Path(name).parent.chmod(0o700)
-            if Path(name).is_dir() and not Path(name).is_symlink():
-                Path(name).chmod(0o700)
-                shutil.rmtree(name, ignore_errors=True)
-            else:
-                function(name)
-
-    try:
-        shutil.rmtree(path, onerror=opened)
-    except FileNotFoundError:
-        return
 
 
 def _lay_out(

@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import Final
 
-from carrel.backup.staging import remove_tree
 from carrel.errors import CarrelError, Conflict, NotFound
 from carrel.ids import TenantId, parse_tenant_id
+from carrel.tenancy.removal import remove_tree
 
 _RENAME_NOREPLACE: Final = 1
 _RENAME_EXCHANGE: Final = 2

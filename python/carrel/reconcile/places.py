@@ -12,7 +12,7 @@ from uuid import uuid4
 from carrel.errors import CarrelError, Conflict
 from carrel.ids import TenantId
 from carrel.plan.drift import MODE, Drift, Seen
-from carrel.tenancy.paths import TENANT_DIRECTORIES, make_tenant_directory, open_beneath
+from carrel.tenancy.paths import TENANT_DIRECTORIES, make_tenant_directory
 
 _GOING: Final = ".deleting-"
 _ACLS: Final = ("system.posix_acl_access", "system.posix_acl_default")
@@ -117,61 +117,6 @@ class Places:
                     yield entry.name, entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-
-
-def remove_tree(path: Path) -> None:
-    """Remove the directory ``path`` with all that hostile programs may have left in it; nothing is followed.
-
-    Directories are moved up beside each other one by one, so that no depth of nesting matters. Raises CarrelError.
-    """
-    try:
-        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            _empty(top)
-        finally:
-            os.close(top)
-        path.rmdir()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise CarrelError(
-                f"{path.name} holds files that only another user may remove: {error.strerror}."
-            ) from error
-        raise CarrelError(f"{path.name} cannot be removed: {error.strerror}.") from error
-
-
-def _empty(top: int) -> None:
-    while names := os.listdir(top):
-        for name in names:
-            if not _is_directory(top, name):
-                os.unlink(name, dir_fd=top)
-                continue
-            inner = _opened(top, name)
-            try:
-                for below in os.listdir(inner):
-                    if _is_directory(inner, below):
-                        os.close(_opened(inner, below))
-                        os.rename(below, f"d{uuid4().hex}", src_dir_fd=inner, dst_dir_fd=top)
-                    else:
-                        os.unlink(below, dir_fd=inner)
-            finally:
-                os.close(inner)
-            os.rmdir(name, dir_fd=top)
-
-
-def _is_directory(directory: int, name: str) -> bool:
-    return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
-
-
-def _opened(directory: int, name: str) -> int:
-    """A descriptor of the subdirectory ``name``, whatever its permissions were."""
-    handle = open_beneath(directory, name, os.O_PATH | os.O_DIRECTORY)
-    try:
-        Path(f"/proc/self/fd/{handle}").chmod(MODE)
-    finally:
-        os.close(handle)
-    return open_beneath(directory, name, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _has(path: str, attribute: str) -> bool:

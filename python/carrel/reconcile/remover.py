@@ -12,10 +12,10 @@ import structlog
 
 from carrel.errors import CarrelError, InternalError
 from carrel.ids import TenantId, new_request_id
-from carrel.reconcile.places import remove_tree
 from carrel.reconcile.world import World
 from carrel.store.sqlite import Worker
 from carrel.tenancy.handle import Tenant
+from carrel.tenancy.removal import remove_tree
 
 _log = structlog.get_logger(__name__)
 

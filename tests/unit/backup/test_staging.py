@@ -10,11 +10,12 @@ from carrel.backup.catalogue import BackupInfo, Entry, Manifest
 from carrel.backup.progress import Progress
 from carrel.backup.repository import Repository
 from carrel.backup.run import back_up
-from carrel.backup.staging import plan, remove_tree, stage
+from carrel.backup.staging import plan, stage
 from carrel.errors import CarrelError, TooLarge
 from carrel.objects.directory import DirectoryStore
 from carrel.objects.pace import Cancelled, Pace
 from carrel.objects.protocol import ObjectDamaged
+from carrel.tenancy.removal import remove_tree
 from tests.fakes.backups import KEYS, full_tenant, means, subject, tree
 
 Made = tuple[Repository, BackupInfo]

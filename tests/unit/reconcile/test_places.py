@@ -7,8 +7,9 @@ import pytest
 from carrel.errors import Conflict
 from carrel.ids import TenantId
 from carrel.plan.drift import drift_of
-from carrel.reconcile.places import Places, remove_tree
+from carrel.reconcile.places import Places
 from carrel.tenancy.paths import open_tenant_directory
+from carrel.tenancy.removal import remove_tree
 
 ACME = TenantId("acme")
 
