@@ -1,11 +1,9 @@
 """OpenAI, and every server that speaks its chat completions: Llama, Mistral, Kimi, Ollama, vLLM and others.
 
-The SDK is imported and its client made at the first call, in a thread: neither a start nor the loop pays for it. The
-SDK makes the request and reports its errors; the answer's bytes are read by our own reader, which has limits and knows
-the ways in which compatible servers differ.
+The SDK makes the request and reports its errors; the answer's bytes are read by our own reader, which has limits and
+knows the ways in which compatible servers differ.
 """
 
-import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -16,9 +14,9 @@ from urllib.parse import urlsplit
 from carrel.clock import Clock
 from carrel.declare.gateway import ProviderConfig
 from carrel.errors import UpstreamError
-from carrel.providers.call import Answer, Limits, StreamCall
-from carrel.providers.connections import client_options, transport_errors
-from carrel.providers.failures import connection_error, status_error
+from carrel.providers.call import Answer
+from carrel.providers.connections import client_options
+from carrel.providers.sdk import NO_KEY, SdkProvider
 from carrel.secrets import Secret
 from carrel.wire.conversation import ModelEvent, ModelRequest
 from carrel.wire.openai_upstream import ChunkReader, Dialect, request_body
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     import openai
 
 PUBLIC_BASE_URL: Final = "https://api.openai.com/v1"
-_NO_KEY: Final = "none"
 _MAX_ADAPTATIONS: Final = 2
 _RENAMED_LIMIT_HOSTS: Final = ("api.openai.com", ".openai.azure.com")
 
@@ -39,61 +36,28 @@ def dialect_of(base_url: str) -> Dialect:
     return Dialect(limit_field="max_completion_tokens" if renamed else "max_tokens")
 
 
-class OpenAIProvider:
+class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
     """One OpenAI-compatible server with one key."""
 
     def __init__(
         self, name: str, config: ProviderConfig, *, key: Secret | None, clock: Clock, tls: ssl.SSLContext | None = None
     ) -> None:
-        self._name = name
-        self._config = config
-        self._key = key
-        self._clock = clock
-        self._tls = tls
+        super().__init__(name, config, key=key, clock=clock, tls=tls)
         self._base_url = config.base_url or PUBLIC_BASE_URL
         self._dialect = dialect_of(self._base_url)
-        self._client: openai.AsyncOpenAI | None = None
-        self._making = asyncio.Lock()
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    async def close(self) -> None:
-        """Give connections back. Calls under way end with an error."""
-        if self._client is not None:
-            await self._client.close()
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """The answer piece by piece; see `providers.protocol`."""
-        call = StreamCall(
-            provider=self._name,
-            opener=lambda: self._open(request),
-            make_reader=ChunkReader,
-            limits=Limits(self._config.timeout_seconds, self._config.first_byte_seconds, self._config.max_retries),
-            clock=self._clock,
-            secret=self._secret,
-        )
-        async with aclosing(call.events()) as events:
+        async with aclosing(self._events(lambda: self._open(request), ChunkReader)) as events:
             async for event in events:
                 yield event
 
-    @property
-    def _secret(self) -> str:
-        return self._key.reveal() if self._key is not None else ""
-
-    async def _ready(self) -> "openai.AsyncOpenAI":
-        async with self._making:
-            if self._client is None:
-                self._client = await asyncio.to_thread(self._make_client)
-            return self._client
-
     def _make_client(self) -> "openai.AsyncOpenAI":
-        import openai  # noqa: PLC0415 - imported at the first call: see the module's docstring
+        import openai  # noqa: PLC0415 - imported at the first call: see `providers.sdk`
 
         options = client_options(self._config, self._tls)
         client = openai.AsyncOpenAI(
-            api_key=self._secret or _NO_KEY,
+            api_key=self._secret or NO_KEY,
             base_url=self._base_url,
             max_retries=0,
             timeout=options.timeout,
@@ -127,25 +91,12 @@ class OpenAIProvider:
         import openai  # noqa: PLC0415 - loaded by now
 
         model, messages = body.pop("model"), body.pop("messages")
-        try:
+        with self._failures(openai):
             async with client.chat.completions.with_streaming_response.create(
                 model=model, messages=messages, stream=True, extra_body=body
             ) as response:
                 whole = response.headers.get("content-type", "").startswith("application/json")
                 yield Answer(response.iter_bytes(), response.headers.get("x-request-id"), whole=whole)
-        except openai.APIStatusError as error:
-            raise status_error(
-                self._name,
-                status=error.status_code,
-                body=error.body,
-                headers=error.response.headers,
-                secret=self._secret,
-                now=self._clock.now(),
-            ) from None
-        except openai.APIConnectionError as error:
-            raise connection_error(self._name, reason=type(error.__cause__ or error).__name__) from None
-        except transport_errors() as error:
-            raise connection_error(self._name, reason=type(error).__name__) from None
 
 
 def _adapt(dialect: Dialect, complaint: str) -> Dialect | None:

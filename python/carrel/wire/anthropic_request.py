@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from carrel.errors import InvalidRequest
 from carrel.wire.anthropic_messages import THINKING_BUDGETS
 from carrel.wire.anthropic_stream import MessageStream, message_body
+from carrel.wire.body import read_body
 from carrel.wire.conversation import (
     AgentRequest,
     Block,
@@ -29,8 +30,6 @@ from carrel.wire.conversation import (
     ToolResult,
     ToolSpec,
 )
-from carrel.wire.places import place_of
-from carrel.wire.wording import wording
 
 Json = Mapping[str, Any]
 Level = Literal["off", "low", "medium", "high"]
@@ -92,14 +91,7 @@ class MessagesRequest(_Part):
 
 def parse(body: bytes, *, counts: bool = False) -> "MessagesAsked":
     """The request in ``body``; raises InvalidRequest that names the field. ``counts``: its tokens are to be counted."""
-    try:
-        request = MessagesRequest.model_validate_json(body)
-    except ValidationError as error:
-        problem = max(error.errors(include_url=False), key=lambda e: len(e["loc"]))
-        if problem["type"] == "json_invalid":
-            raise InvalidRequest(f"The body is not JSON: {problem['msg']}.") from None
-        param = place_of(problem["loc"])
-        raise InvalidRequest(f"`{param or 'body'}`: {wording(problem)}.", param=param) from None
+    request = read_body(MessagesRequest, body)
     if request.max_tokens is None and not counts:
         raise InvalidRequest("`max_tokens` is missing: the most tokens of the answer.", param="max_tokens")
     return MessagesAsked(request)

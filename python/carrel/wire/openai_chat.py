@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from carrel.errors import InvalidRequest
+from carrel.wire.body import read_body
 from carrel.wire.conversation import (
     AgentRequest,
     Block,
@@ -28,9 +29,7 @@ from carrel.wire.conversation import (
     ToolSpec,
 )
 from carrel.wire.openai_answer import ChatStream, completion
-from carrel.wire.places import place_of
 from carrel.wire.proofs import from_details
-from carrel.wire.wording import wording
 
 _NAME: Final = r"^[A-Za-z0-9_-]{1,64}$"
 _DATA_URL: Final = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/]+={0,2})")
@@ -194,14 +193,7 @@ class ChatAsked:
 
 def parse(body: bytes) -> ChatRequest:
     """The request in ``body``; raises InvalidRequest that names the field as OpenAI does (`messages[0].role`)."""
-    try:
-        return ChatRequest.model_validate_json(body)
-    except ValidationError as error:
-        problem = max(error.errors(include_url=False), key=lambda e: len(e["loc"]))
-        if problem["type"] == "json_invalid":
-            raise InvalidRequest(f"The body is not JSON: {problem['msg']}.") from None
-        param = place_of(problem["loc"])
-        raise InvalidRequest(f"`{param or 'body'}`: {wording(problem)}.", param=param) from None
+    return read_body(ChatRequest, body)
 
 
 def to_model_request(request: ChatRequest, *, model: str, max_output: int) -> ModelRequest:

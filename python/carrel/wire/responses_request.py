@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from carrel.errors import InvalidRequest
+from carrel.wire.body import read_body
 from carrel.wire.conversation import AgentRequest, Finished, ModelRequest, OutputSchema, ToolResult, ToolSpec
-from carrel.wire.places import place_of
 from carrel.wire.responses_answer import ResponseStream
 from carrel.wire.responses_items import conversation, refuse_inside
-from carrel.wire.wording import wording
 
 Json = Mapping[str, Any]
 Level = Literal["off", "low", "medium", "high"]
@@ -69,14 +68,7 @@ class ResponsesRequest(BaseModel):
 
 def parse(body: bytes) -> "ResponsesAsked":
     """The request in ``body``; raises InvalidRequest that names the field."""
-    try:
-        return ResponsesAsked(ResponsesRequest.model_validate_json(body))
-    except ValidationError as error:
-        problem = max(error.errors(include_url=False), key=lambda e: len(e["loc"]))
-        if problem["type"] == "json_invalid":
-            raise InvalidRequest(f"The body is not JSON: {problem['msg']}.") from None
-        param = place_of(problem["loc"])
-        raise InvalidRequest(f"`{param or 'body'}`: {wording(problem)}.", param=param) from None
+    return ResponsesAsked(read_body(ResponsesRequest, body))
 
 
 @dataclass(frozen=True, slots=True)
