@@ -81,3 +81,24 @@ def test_check_and_plan_say_what_is_wrong_and_what_would_change(new_gateway: Sta
     assert planned.returncode == 0, planned.stderr
     assert "extra" in planned.stdout
     assert "tokens_per_day" in planned.stdout
+
+
+def test_a_declared_job_runs_and_goes_with_its_lines(new_gateway: StartGateway) -> None:
+    gateway = new_gateway().start()
+
+    def told(*words: str) -> dict[str, list[dict[str, object]]]:
+        shown: dict[str, list[dict[str, object]]] = json.loads(
+            gateway.cli("cron", *words, "--tenant", "demo", "--json").stdout
+        )
+        return shown
+
+    path = gateway.tenants_dir / "demo.yaml"
+    before = path.read_text()
+    path.write_text(f"{before}\ncron:\n  hello:\n    message: hello there\n    every_seconds: 10\n")
+    eventually(lambda: any(run["status"] == "ok" for run in told("runs")["runs"]))
+    (job,) = told("list")["jobs"]
+    assert (job["jobId"], job["declared"]) == ("declared-hello", True)
+    refused = gateway.cli("cron", "remove", "declared-hello", "--tenant", "demo")
+    assert (refused.returncode, "demo.yaml" in refused.stderr) == (1, True)
+    path.write_text(before)
+    eventually(lambda: told("list")["jobs"] == [])

@@ -27,10 +27,17 @@ def list_(*, tenant: TenantOption, target: Target = HERE) -> int:
         screen.note(f"{tenant} has no job.")
         return DONE
     rows = [
-        (job.job_id, job.name, _when(job.schedule), _moment(job.next_run_at), "yes" if job.running else None)
+        (
+            job.job_id,
+            job.name,
+            _when(job.schedule),
+            _moment(job.next_run_at),
+            "yes" if job.running else None,
+            "yes" if job.declared else None,
+        )
         for job in jobs
     ]
-    screen.table(("JOB", "NAME", "WHEN", "NEXT", "RUNNING"), rows)
+    screen.table(("JOB", "NAME", "WHEN", "NEXT", "RUNNING", "DECLARED"), rows)
     return DONE
 
 

@@ -104,10 +104,23 @@ def _findings(operators: Operators, config: Tenant) -> Iterator[Finding]:
     most = operators.plans.plans[config.plan].max_members if config.plan is not None else None
     if most is not None and len(people) > most:
         yield Finding(("members",), f"the plan {config.plan} is for {most} people at most", f"{len(people)} people")
+    yield from _job_findings(config, people)
     for index, token in enumerate(config.tokens):
         if token.member is not None and token.member not in people:
             close = nearest(token.member, people)
             yield Finding(("tokens", index, "member"), "no such member", shown(token.member), people, close)
+
+
+def _job_findings(config: Tenant, people: tuple[str, ...]) -> Iterator[Finding]:
+    """Jobs of agents and of people that there are not."""
+    agents = tuple(config.agents)
+    for name, job in config.cron.items():
+        if job.agent is not None and job.agent not in agents:
+            close = nearest(job.agent, agents)
+            yield Finding(("cron", name, "agent"), "no such agent", shown(job.agent), agents, close)
+        if job.member is not None and job.member not in people:
+            close = nearest(job.member, people)
+            yield Finding(("cron", name, "member"), "no such member", shown(job.member), people, close)
 
 
 def _agent_findings(operators: Operators, permitted: frozenset[str], name: str, agent: Agent) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from carrel.declare.base import (
 )
 from carrel.declare.billing import PlanBilling
 from carrel.declare.egress import Egress
+from carrel.declare.jobs import MOST_DECLARED, DeclaredJob
 from carrel.declare.quotas import Quotas
 from carrel.declare.roles import Role
 
@@ -281,13 +282,15 @@ class Tenant(Declared):
     )
     channels: Kept = Field(None, description="Kept for a later version; not acted upon.")
     mcp_servers: Kept = Field(None, description="Kept for a later version; not acted upon.")
-    cron: Kept = Field(None, description="Kept for a later version; not acted upon.")
+    cron: Annotated[dict[Name, DeclaredJob], Field(max_length=MOST_DECLARED)] = Field(
+        default_factory=dict, description="Jobs by name, which are run when their time comes."
+    )
     memory: Memory = Field(Memory(), description="How what agents should remember is searched.")
     voice: Kept = Field(None, description="Kept for a later version; not acted upon.")
     backup: TenantBackup = Field(TenantBackup(), description="What is different about its backups.")
 
 
-NOT_ACTED_UPON: Final = ("channels", "mcp_servers", "cron", "voice")
+NOT_ACTED_UPON: Final = ("channels", "mcp_servers", "voice")
 """Keys that are accepted and warned about: what they declare comes with a later version."""
 
 OVERLAY_KEYS: Final = ("display_name", "packages", "cron", "memory", "voice", "egress")

@@ -472,6 +472,7 @@ def _build(
         settings=settings, agent_files=talk.agent_files, sessions=talk.sessions, sends=talk.sends,
         embeds=Embedder(talk.relay), tokens=ground.tokens, skills=talk.skills, terminals=talk.terminals,
     )  # fmt: skip
+    ground.reconciler.listen(engines.schedule.follow)
     services = Services(
         directory=ground.directory, tokens=ground.tokens, agents=talk.agents, sessions=talk.sessions,
         meter=ground.meter, relay=talk.relay, providers=talk.providers, administration=administration,

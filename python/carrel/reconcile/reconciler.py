@@ -198,6 +198,10 @@ class Reconciler:
     async def _tell(listener: Listener, applied: Applied) -> None:
         await listener(applied)
 
+    def listen(self, listener: Listener) -> None:
+        """Tell ``listener`` of changes too, from now on."""
+        self._on_change = (*self._on_change, listener)
+
     def _request_environments(self, snapshot: Snapshot, plan: Plan) -> None:
         if self._environments is None:
             return

@@ -17,6 +17,8 @@ from carrel.store.sqlite import transaction
 
 MOST_JOBS: Final = 200
 KEPT_RUNS: Final = 200
+DECLARED: Final = "declared-"
+"""What ids of declared jobs begin with: their names follow."""
 LATE: Final = timedelta(seconds=60)
 """A time that is past longer than this was missed."""
 
@@ -27,7 +29,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Job(BaseModel):
     """One job. ``session`` is kept from run to run where it is named, else each run has a new one.
 
-    ``catch_up``: what becomes of times that were missed, one run for all of them or none.
+    ``catch_up``: what becomes of times that were missed, one run for all of them or none. ``declared``: it is in the
+    tenant's YAML, and changes with it alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +46,7 @@ class Job(BaseModel):
     catch_up: Literal["once", "skip"] = "once"
     delete_after_run: bool = False
     timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 3600
+    declared: bool = False
     created: datetime
     updated: datetime
 
@@ -109,11 +113,36 @@ def put(connection: apsw.Connection, job: Job, *, now: datetime, new: bool) -> K
     return Kept(job=job, due=due)
 
 
+def declare(connection: apsw.Connection, wanted: Sequence[Job], *, now: datetime) -> Sequence[tuple[str, Job]]:
+    """Let the declared jobs be ``wanted``; which were `added`, `updated` and `removed`.
+
+    One whose times are as they were keeps when it is due, and one that was missed meanwhile stays missed.
+    """
+    there = {kept.job.id: kept for kept in jobs(connection) if kept.job.declared}
+    done: list[tuple[str, Job]] = []
+    with transaction(connection):
+        for one in wanted:
+            before = there.pop(one.id, None)
+            if before is not None and _same(before.job, one):
+                continue
+            timed = before is not None and (before.job.schedule, before.job.enabled) == (one.schedule, one.enabled)
+            due = before.due if before is not None and timed else next_after(one.schedule, now)
+            created = one if before is None else one.model_copy(update={"created": before.job.created})
+            connection.execute(
+                "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)",
+                (one.id, created.model_dump_json(), _micros(due if one.enabled else None)),
+            )
+            done.append(("added" if before is None else "updated", created))
+        for gone in there.values():
+            _delete(connection, gone.job.id)
+            done.append(("removed", gone.job))
+    return done
+
+
 def remove(connection: apsw.Connection, job_id: str) -> None:
     """Remove a job with its runs."""
     with transaction(connection):
-        connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
-        connection.execute("DELETE FROM runs WHERE job = ?", (job_id,))
+        _delete(connection, job_id)
 
 
 def next_due(connection: apsw.Connection) -> datetime | None:
@@ -198,8 +227,19 @@ def _write(connection: apsw.Connection, run: Run) -> bool:
     return connection.changes() == 1
 
 
+def _delete(connection: apsw.Connection, job_id: str) -> None:
+    connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+    connection.execute("DELETE FROM runs WHERE job = ?", (job_id,))
+
+
+def _same(one: Job, other: Job) -> bool:
+    return one == other.model_copy(update={"created": one.created, "updated": one.updated})
+
+
 def _count(connection: apsw.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM jobs").fetchall()[0][0] or 0)
+    """How many there are beside the declared ones."""
+    rows = connection.execute("SELECT count(*) FROM jobs WHERE id NOT GLOB ?", (f"{DECLARED}*",)).fetchall()
+    return int(rows[0][0] or 0)
 
 
 def _micros(moment: datetime | None) -> int | None:

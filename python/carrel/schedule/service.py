@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -11,14 +11,17 @@ import apsw
 import structlog
 
 from carrel.clock import Clock
+from carrel.declare.jobs import DeclaredJob
 from carrel.errors import CarrelError, Conflict, NotFound
 from carrel.events.hub import Hub
 from carrel.ids import TenantId
 from carrel.schedule import book
 from carrel.schedule.book import Job, Kept, Run
+from carrel.schedule.declared import declared_job
 from carrel.store.tenants import TenantDatabases
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
+from carrel.tenancy.paths import TenantRoot
 
 LOOK_SECONDS: Final = 30.0
 """How often new tenants, and a wall clock that jumped, are looked for."""
@@ -52,6 +55,8 @@ class Schedule:
         self._speak = speak
         self._databases = TenantDatabases(directory="cron", name="cron.sqlite", schema=book.upgrade)
         self._due: dict[TenantId, datetime | None] = {}
+        self._seen: dict[TenantId, tuple[TenantRoot, Mapping[str, DeclaredJob]]] = {}
+        self._looked = float("-inf")
         self._running: dict[str, tuple[TenantId, str, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
 
@@ -59,18 +64,21 @@ class Schedule:
 
     async def list(self, tenant: Tenant) -> Sequence[Kept]:
         """The tenant's jobs; a member's own where members have what is theirs."""
+        await self._known(tenant)
         found = await self._databases.run(tenant, book.jobs)
         return [one for one in found if _sees(tenant, one.job)]
 
     async def get(self, tenant: Tenant, job_id: str) -> Kept:
         """One job; raises NotFound."""
+        await self._known(tenant)
         found = await self._databases.run(tenant, lambda c: book.job(c, job_id))
         if not _sees(tenant, found.job):
             raise NotFound("There is no such job; cron.list tells what there is.")
         return found
 
     async def put(self, tenant: Tenant, job: Job, *, new: bool) -> Kept:
-        """Keep a job, in force at once."""
+        """Keep a job, in force at once. Raises Conflict where it is a declared one."""
+        _require_own(tenant, job)
         await self._known(tenant)
         now = self._clock.now()
         kept = await self._databases.run(tenant, lambda c: book.put(c, job, now=now, new=new))
@@ -79,8 +87,9 @@ class Schedule:
         return kept
 
     async def remove(self, tenant: Tenant, job_id: str) -> None:
-        """Remove a job with its history; a run of it that goes on is not stopped. Raises NotFound."""
+        """Remove a job with its history; a run of it that goes on is not stopped. Raises NotFound, Conflict."""
         kept = await self.get(tenant, job_id)
+        _require_own(tenant, kept.job)
         await self._databases.run(tenant, lambda c: book.remove(c, job_id))
         await self._changed(tenant)
         self._tell(tenant, kept.job, "removed", {})
@@ -98,7 +107,6 @@ class Schedule:
         known = self._running.get(run_id)
         if known is None and job_id in self.busy(tenant):
             raise Conflict("The job runs already; cron.runs tells how it goes.")
-        await self._known(tenant)
         run, new = await self._databases.run(tenant, lambda c: book.begin(c, kept.job, now=now, run_id=run_id))
         if new:
             self._start(tenant, kept.job, run)
@@ -114,26 +122,33 @@ class Schedule:
 
     async def run(self) -> None:
         """Follow the clock until cancelled."""
-        looked = float("-inf")
         while True:
-            if self._clock.monotonic() - looked >= LOOK_SECONDS:
+            if self._clock.monotonic() - self._looked >= LOOK_SECONDS:
+                self._looked = self._clock.monotonic()
                 await self._look()
-                looked = self._clock.monotonic()
             for tenant_id in self._due_now():
                 await self._guarded(tenant_id, self._claim)
             await self._rest()
+
+    async def follow(self, applied: object) -> None:
+        """Something else is declared, or a tenant was restored: ``run`` looks at once."""
+        self._looked = float("-inf")
+        self._wake.set()
 
     async def close(self) -> None:
         """Close the databases; stop ``run`` first."""
         await self._databases.close()
 
     async def _look(self) -> None:
-        """Find tenants that have jobs and were not seen before; what a dead gateway had begun there is told."""
+        """Find tenants with jobs that were not seen before, or are not as they were: restored, or declared anew."""
         tenants = self._directory.current.tenants
-        for gone in self._due.keys() - tenants.keys():
-            del self._due[gone]
-        unknown = [name for name in tenants if name not in self._due]
-        for tenant_id in await asyncio.to_thread(_having_jobs, self._state_dir, unknown):
+        for gone in self._seen.keys() - tenants.keys():
+            del self._seen[gone]
+            self._due.pop(gone, None)
+        changed = [tenant for tenant in tenants.values() if not self._is_known(tenant)]
+        declaring = {tenant.id for tenant in changed if tenant.config.cron}
+        others = [tenant.id for tenant in changed if tenant.id not in declaring]
+        for tenant_id in [*sorted(declaring), *await asyncio.to_thread(_having_jobs, self._state_dir, others)]:
             await self._guarded(tenant_id, self._recover)
 
     def _due_now(self) -> Sequence[TenantId]:
@@ -166,14 +181,29 @@ class Schedule:
             _log.error("a tenant's jobs cannot be run", tenant=tenant_id, reason=error.message)
 
     async def _known(self, tenant: Tenant) -> None:
-        """What is begun from here on is told apart from what a dead gateway had begun."""
-        if tenant.id not in self._due:
-            await self._recover(tenant)
+        """What is begun from here on is told apart from what a dead gateway had begun; what is declared is there."""
+        # Who asks may hold an older declaration than the one that is in force.
+        newest = self._directory.current.tenants.get(tenant.id, tenant)
+        if not self._is_known(newest):
+            await self._recover(newest)
+
+    def _is_known(self, tenant: Tenant) -> bool:
+        known = self._seen.get(tenant.id)
+        return known is not None and known[0] is tenant.root and known[1] == tenant.config.cron
 
     async def _recover(self, tenant: Tenant) -> None:
         alive, now = frozenset(self._running), self._clock.now()
-        for run in await self._databases.run(tenant, lambda c: book.interrupt(c, alive, now=now)):
+        wanted = [declared_job(tenant.id, name, job, now) for name, job in tenant.config.cron.items()]
+
+        def work(connection: apsw.Connection) -> tuple[Sequence[Run], Sequence[tuple[str, Job]]]:
+            return book.interrupt(connection, alive, now=now), book.declare(connection, wanted, now=now)
+
+        interrupted, declared = await self._databases.run(tenant, work)
+        self._seen[tenant.id] = tenant.root, tenant.config.cron
+        for run in interrupted:
             _log.warning("a job was interrupted", tenant=tenant.id, job=run.job, run=run.id)
+        for what, job in declared:
+            self._tell(tenant, job, what, {})
         await self._changed(tenant)
 
     async def _claim(self, tenant: Tenant) -> None:
@@ -232,6 +262,13 @@ class Schedule:
 
 def _sees(tenant: Tenant, job: Job) -> bool:
     return tenant.own is None or job.member == tenant.own
+
+
+def _require_own(tenant: Tenant, job: Job) -> None:
+    if job.declared:
+        raise Conflict(
+            f"This job is declared, in `cron` of {tenant.id}.yaml or of the tenant's settings: change it there."
+        )
 
 
 def _having_jobs(state_dir: Path, tenants: Sequence[TenantId]) -> Sequence[TenantId]:

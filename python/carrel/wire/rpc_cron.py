@@ -6,7 +6,7 @@ from pydantic import Field
 
 from carrel.wire.rpc import AgentName, Page, Params, Result, SessionIdText
 
-JobId = Annotated[str, Field(min_length=1, max_length=64)]
+JobId = Annotated[str, Field(min_length=1, max_length=80)]
 Message = Annotated[str, Field(min_length=1, max_length=100_000)]
 JobName = Annotated[str, Field(min_length=1, max_length=200)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
@@ -87,7 +87,7 @@ class CronRunsParams(Page):
 
 
 class CronJob(Result):
-    """A job. ``nextRunAt`` is when it is due next."""
+    """A job. ``nextRunAt`` is when it is due next; a ``declared`` one is changed where it is declared alone."""
 
     job_id: str
     name: str
@@ -100,6 +100,7 @@ class CronJob(Result):
     catch_up: str
     delete_after_run: bool
     timeout_seconds: int
+    declared: bool = False
     created_at: int
     updated_at: int
     next_run_at: int | None = None

@@ -25,10 +25,10 @@ def test_a_file_becomes_what_it_sets() -> None:
 
 
 def test_what_is_not_acted_upon_is_warned_about_in_its_place() -> None:
-    parsed = parse("acme.yaml", "d", b"display_name: x\ncron: []\n", Tenant)
+    parsed = parse("acme.yaml", "d", b"display_name: x\nvoice: []\n", Tenant)
     assert not parsed.broken
     assert [str(p) for p in parsed.problems] == [
-        "acme.yaml:2:1: warning: cron: kept, and not acted upon by this version"
+        "acme.yaml:2:1: warning: voice: kept, and not acted upon by this version"
     ]
 
 
@@ -64,7 +64,7 @@ def test_a_secret_is_an_error_that_does_not_show_it() -> None:
 
 
 def test_the_cache_gives_what_reading_gave() -> None:
-    cache, text = MemoryCache(), b"cron: [1.5]\nquotas: {cost_per_day_usd: 0.10}\n"
+    cache, text = MemoryCache(), b"voice: [1.5]\nquotas: {cost_per_day_usd: 0.10}\n"
     first = parse("acme.yaml", "d", text, Tenant, cache=cache)
     assert cache.entries
     second = parse("acme.yaml", "d", text, Tenant, cache=cache)

@@ -40,6 +40,12 @@ def test_equal_meaning_is_an_equal_revision() -> None:
         ({"agents": {"main": {"model": "dem"}}}, ("agents", "main", "model"), "demo"),
         ({"agents": {"main": {"fallbacks": ["x"]}}}, ("agents", "main", "fallbacks", 0), None),
         ({"providers": {"dem": {"api_key": {"secret": "X"}}}}, ("providers", "dem"), "demo"),
+        ({"cron": {"a": {"message": "x", "every_seconds": 60, "agent": "mian"}}}, ("cron", "a", "agent"), "main"),
+        (
+            {"members": [{"name": "ada"}], "cron": {"a": {"message": "x", "every_seconds": 60, "member": "adaa"}}},
+            ("cron", "a", "member"),
+            "ada",
+        ),
         ({"models": ["gpt-*"]}, ("agents", "main", "model"), None),
         (
             {"members": [{"name": "ada"}], "tokens": [{"name": "a", "sha256": "0" * 64, "member": "adaa"}]},

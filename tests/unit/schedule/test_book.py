@@ -106,3 +106,30 @@ def test_jobs_of_a_tenant_are_bounded(database: apsw.Connection) -> None:
     with pytest.raises(Conflict):
         book.put(database, job("one-more"), now=NOW, new=True)
     assert len(book.jobs(database)) == book.MOST_JOBS
+
+
+def test_declared_jobs_follow_what_is_declared(database: apsw.Connection) -> None:
+    hourly, other = declared("hourly"), declared("other")
+    assert [what for what, _ in book.declare(database, [hourly, other], now=NOW)] == ["added", "added"]
+    due = book.job(database, hourly.id).due
+    later = NOW + timedelta(hours=5)
+    assert book.declare(database, [declared("hourly", later), other], now=later) == []
+    said = declared("hourly", later).model_copy(update={"message": "something else"})
+    assert [what for what, _ in book.declare(database, [said], now=later)] == ["updated", "removed"]
+    # Its times are as they were: what was missed is still missed.
+    kept = book.job(database, hourly.id)
+    assert (kept.due, kept.job.message, kept.job.created) == (due, "something else", NOW)
+    moved = said.model_copy(update={"schedule": Every(seconds=7200, anchor=NOW)})
+    book.declare(database, [moved], now=later)
+    assert book.job(database, hourly.id).due == NOW + timedelta(hours=6)
+    book.declare(database, [moved.model_copy(update={"enabled": False})], now=later)
+    assert book.job(database, hourly.id).due is None
+    book.declare(database, [], now=later)
+    assert book.jobs(database) == []
+
+
+def declared(name: str, at: datetime = NOW) -> Job:
+    return Job(
+        id=f"{book.DECLARED}{name}", name=name, schedule=Every(seconds=3600, anchor=NOW), message="x", declared=True,
+        created=at, updated=at,
+    )  # fmt: skip

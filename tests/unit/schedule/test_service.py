@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from carrel.agents.sends import TurnCancelled
+from carrel.declare.jobs import DeclaredJob
 from carrel.declare.tenant import Member, SandboxConfig
 from carrel.errors import Conflict, NotFound
 from carrel.events.hub import Event, Hub, Subscription
@@ -186,3 +187,56 @@ async def test_members_have_jobs_of_their_own(rig: Rig) -> None:
     await schedule.run_now(ann, "job", run_id="run_1", wait=True)
     assert rig.said == ["job ann"]
     assert rig.told == []
+
+
+def declaring(rig: Rig, **jobs: DeclaredJob) -> None:
+    rig.tenant = replace(rig.tenant, config=rig.tenant.config.model_copy(update={"cron": jobs}))
+    rig.directory.publish(make_snapshot(rig.tenant))
+
+
+async def test_declared_jobs_are_run_follow_the_declaration_and_are_not_changed_here(rig: Rig) -> None:
+    declaring(rig, digest=DeclaredJob(message="sum up", every_seconds=60))
+    schedule = rig.live()
+    await rig.until(lambda: "cron.finished" in rig.told, step=10)
+    assert rig.said[0] == "declared-digest None"
+    (kept,) = await schedule.list(rig.tenant)
+    assert (kept.job.name, kept.job.declared) == ("digest", True)
+    with pytest.raises(Conflict, match=r"acme\.yaml"):
+        await schedule.remove(rig.tenant, kept.job.id)
+    with pytest.raises(Conflict, match=r"acme\.yaml"):
+        await schedule.put(rig.tenant, kept.job, new=False)
+    assert (await schedule.run_now(rig.tenant, kept.job.id, run_id="run_1", wait=True)).status == "ok"
+
+    declaring(rig, other=DeclaredJob(message="other", every_seconds=60))
+    rig.told.clear()
+    await schedule.follow(None)
+    await rig.until(lambda: {"cron.added", "cron.removed"} <= set(rig.told))
+    assert [one.job.name for one in await schedule.list(rig.tenant)] == ["other"]
+    declaring(rig)
+    assert await schedule.list(rig.tenant) == []
+
+
+async def test_what_was_missed_of_a_declared_job_is_made_up_for_and_not_run_twice(rig: Rig) -> None:
+    declaring(rig, digest=DeclaredJob(message="sum up", every_seconds=600))
+    rig.live()
+    await rig.until(lambda: "cron.finished" in rig.told, step=60)
+    await rig.die()
+    rig.clock.advance(6000)
+    count = len(rig.said)
+    rig.live()
+    await rig.until(lambda: len(rig.said) == count + 1)
+
+
+async def test_a_tenant_that_was_restored_has_the_jobs_of_its_new_directory(rig: Rig) -> None:
+    schedule = rig.live()
+    await schedule.put(rig.tenant, rig.job(), new=True)
+    place = rig.state / "tenants" / rig.tenant.id
+    place.rename(place.with_name("before"))
+    rig.tenant = make_tenant(rig.state, rig.tenant.id)
+    rig.directory.publish(make_snapshot(rig.tenant))
+    rig.hub.subscribe(rig.tenant, Subscription(None, (), rig._hear))
+    await schedule.put(rig.tenant, rig.job("other", message="other"), new=True)
+    rig.told.clear()
+    await rig.until(lambda: "cron.finished" in rig.told, step=10)
+    assert [one.job.id for one in await schedule.list(rig.tenant)] == ["other"]
+    assert "job None" not in rig.said

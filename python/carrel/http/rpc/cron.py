@@ -142,8 +142,9 @@ def _job(context: Context, kept: Kept) -> wire.CronJob:
     return wire.CronJob(
         job_id=job.id, name=job.name, schedule=_shown(job.schedule), message=job.message, agent_id=job.agent,
         session_id=job.session, member=job.member, enabled=job.enabled, catch_up=job.catch_up,
-        delete_after_run=job.delete_after_run, timeout_seconds=job.timeout_seconds, created_at=_millis(job.created),
-        updated_at=_millis(job.updated), next_run_at=None if kept.due is None else _millis(kept.due),
+        delete_after_run=job.delete_after_run, timeout_seconds=job.timeout_seconds, declared=job.declared,
+        created_at=_millis(job.created), updated_at=_millis(job.updated),
+        next_run_at=None if kept.due is None else _millis(kept.due),
         running=job.id in _schedule(context).busy(context.tenant),
     )  # fmt: skip
 
