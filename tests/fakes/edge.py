@@ -20,7 +20,8 @@ from carrel.agents.events import AgentEvent, AnswerDelta, ToolFinished, ToolStar
 from carrel.agents.sends import Sends
 from carrel.agents.told import ToldAgents
 from carrel.clock import SystemClock
-from carrel.declare.base import AdminKey, Scope
+from carrel.declare.admin_keys import AdminKey
+from carrel.declare.base import Scope
 from carrel.declare.gateway import ModelConfig, ProviderConfig
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError, Conflict, NotFound

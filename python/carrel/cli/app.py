@@ -10,6 +10,7 @@ from cyclopts.exceptions import CycloptsError
 
 from carrel import __version__
 from carrel.cli import (
+    admin_key,
     audit,
     backup_all,
     backups,
@@ -140,7 +141,7 @@ COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
 }
 """Every command by its words, but for those that are made for one command line."""
 ALL_WORDS: Final = (
-    *COMMANDS, *GROUPS, ("gateway",), ("restore",), ("node",), ("completion",), ("man",),
+    *COMMANDS, *GROUPS, ("gateway",), ("restore",), ("node",), ("admin-key",), ("completion",), ("man",),
     *(("git", word) for word in git.WORDS),
     ("tenants", "export"), ("tenants", "import"),
 )  # fmt: skip
@@ -168,6 +169,7 @@ def build_app(
     app.command(gateway_command(run_gateway), name="gateway")
     app.command(node.node, name="node")
     app.command(restore_command(run_restore), name="restore")
+    app.command(admin_key.admin_key, name="admin-key")
     app.command(completion_command(app), name="completion")
     app.command(manual_command(_page), name="man")
     made = {("git", word): command for word, command in git.GitCommands(become, program).by_word().items()}

@@ -32,11 +32,12 @@ page.
 A failure is a sentence on standard error; with `--json` it is `{"error": {"code", "message"}}` there, with the `status`
 and `request_id` of a refusal where there was one.
 
-Every command that asks a gateway takes these too; `gateway`, `completion` and `man` take those that they list.
+Every command that asks a gateway takes these too; `admin-key`, `gateway`, `completion` and `man` take those that they
+list.
 
 """
 _SHARED: Final = f"**{EVERYWHERE.name}**:"
-_OWN: Final = ("carrel gateway", "carrel completion", "carrel man")
+_OWN: Final = ("carrel gateway", "carrel admin-key", "carrel completion", "carrel man")
 """Commands that take only some of what all others do."""
 
 

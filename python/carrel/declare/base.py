@@ -102,14 +102,3 @@ class DeclaredToken(Declared):
     member: Name | None = Field(
         None, description="The person of `members` whose it is; with `sandbox.scope: member` it sees only theirs."
     )
-
-
-class AdminKey(Declared):
-    """A key of the control plane, ``ak_<name>_<32 hex>``, declared by its digest."""
-
-    name: Name = Field(description="What the key is called in the audit log.")
-    sha256: Digest = Field(description="The SHA-256 of the key's text, in lower-case hex; never the key itself.")
-    scopes: tuple[Literal["read", "write"], ...] = Field(
-        ("read", "write"), description="`read`: look at everything; `write`: change it."
-    )
-    expires: Moment | None = Field(None, description="When it stops working, with its offset: `2027-01-31T00:00:00Z`.")

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from carrel.declare.admin_keys import AdminKey
 from carrel.declare.backup import BackupConfig
-from carrel.declare.base import AdminKey, Declared, ModelName, Name, Seconds, SecretRef
+from carrel.declare.base import Declared, ModelName, Name, Seconds, SecretRef
 from carrel.declare.tenant import TenantDefaults
 
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from multidict import CIMultiDictProxy
 
 from carrel.clock import Clock
-from carrel.declare.base import AdminKey
+from carrel.declare.admin_keys import EVERY, AdminKey, AdminScope, is_for, scopes_of
 from carrel.errors import Forbidden, RateLimited, TenantNotReady, TenantSuspended, Unauthorized
 from carrel.http.attempts import FailedAttempts
 from carrel.http.services import TokenRecord, Tokens
@@ -52,19 +52,41 @@ class TenantCaller(NamedTuple):
         """What logs may say of the credential."""
         return self.record.prefix
 
+    @property
+    def rights(self) -> object:
+        """What it came with and what that allowed: two that are the same are judged the same."""
+        return self.credential, self.record.scopes
+
 
 @dataclass(frozen=True, slots=True)
 class OperatorCaller:
-    """An operator. ``credential`` is empty for a peer of the control socket."""
+    """An operator. ``credential`` is empty for a peer of the control socket.
+
+    ``tenants`` are the patterns of the only tenants that it is for, None where it is for all.
+    """
 
     name: str
-    scopes: tuple[str, ...]
+    scopes: frozenset[AdminScope] = EVERY
     credential: str = ""
+    tenants: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str:
         """What logs may say of the credential."""
         return f"ak_{self.name}" if self.credential else self.name
+
+    @property
+    def rights(self) -> object:
+        """As a tenant's."""
+        return self.credential, self.scopes, self.tenants
+
+    def sees(self, tenant: TenantId) -> bool:
+        """Whether ``tenant`` exists for it."""
+        return is_for(self.tenants, tenant)
+
+    def covers(self, other: "OperatorCaller") -> bool:
+        """Whether it may do all that ``other`` may."""
+        return other.scopes <= self.scopes and self.tenants in (None, other.tenants)
 
 
 Caller = TenantCaller | OperatorCaller
@@ -119,7 +141,8 @@ class Authenticator:
         if isinstance(now, TenantCaller) and isinstance(caller, TenantCaller):
             # A role that allows less now ends what began when it allowed more.
             return not now.tenant.suspended and set(caller.record.scopes) <= set(now.record.scopes)
-        return True
+        # So does a key that is declared with less.
+        return not (isinstance(now, OperatorCaller) and isinstance(caller, OperatorCaller)) or now.covers(caller)
 
     def known(self, text: str, snapshot: Snapshot) -> Caller | None:
         """Whose credential ``text`` is, None where it is nobody's; no failure is counted."""
@@ -128,7 +151,7 @@ class Authenticator:
         digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
         key = self._admin_key(digest, text, snapshot)
         if key is not None:
-            return OperatorCaller(key.name, tuple(key.scopes), text)
+            return OperatorCaller(key.name, scopes_of(key.scopes), text, key.tenants)
         if record is None:
             return None
         held = self._held.get(digest) if self._held_under is snapshot else None
@@ -207,10 +230,14 @@ def require_served(tenant: Tenant, resume: str, mend: str) -> None:
         raise TenantSuspended(f"This tenant is suspended; {resume}.")
 
 
-def require_operator(caller: Caller, scope: str) -> OperatorCaller:
-    """``caller`` as an operator with ``scope``; raises Forbidden."""
+def require_operator(caller: Caller, scope: AdminScope) -> OperatorCaller:
+    """``caller`` as an operator with ``scope``; raises Forbidden, which names the scope that is missing."""
     if not isinstance(caller, OperatorCaller):
         raise Forbidden("This endpoint is the operator's: it takes an admin key, or the control socket.")
     if scope not in caller.scopes:
-        raise Forbidden(f"This admin key does not have the scope {scope!r}.")
+        message = (
+            f"This admin key does not have the scope {scope!r}: the operator can give it to the key {caller.name!r} "
+            "under admin_keys in _gateway.yaml."
+        )
+        raise Forbidden(message, details={"scope": scope})
     return caller

@@ -11,6 +11,7 @@ from carrel.http.exchange import Exchange
 from carrel.http.pages import PAGING, page
 from carrel.http.routes import Query, Route
 from carrel.http.services import BackupKeeping
+from carrel.ids import parse_tenant_id
 from carrel.wire import backups
 
 ARCHIVE: Final = "application/gzip"
@@ -52,6 +53,8 @@ async def collect(exchange: Exchange) -> web.StreamResponse:
 async def restore(exchange: Exchange) -> web.StreamResponse:
     """Bring a tenant or one session back."""
     order = await exchange.model(backups.RestoreOrder)
+    if order.source is not None and not exchange.sees(parse_tenant_id(order.source)):
+        raise NotFound("No such tenant.")
     work = _keeping(exchange).restore(exchange.subject(), order, by=exchange.actor, local=exchange.control)
     return reply(await exchange.finish(work, name="restore"))
 
@@ -101,24 +104,24 @@ _PLACE: Final = Query("place", "Where they are; default: as declared.")
 
 _REPLACE: Final = (Query("replace", "`true`: what the tenant has is kept beside, until it is decided on.", "^true$"),)
 ROUTES: Final = (
-    Route("POST", "/v1/tenants/{id}/backups", back_up, "operator-write", "Back a tenant up now.",
+    Route("POST", "/v1/tenants/{id}/backups", back_up, "backups:write", "Back a tenant up now.",
           body=backups.BackupOrder, result=backups.BackupView, status=201),
-    Route("GET", "/v1/tenants/{id}/backups", list_backups, "operator-read", "A tenant's backups, newest first.",
+    Route("GET", "/v1/tenants/{id}/backups", list_backups, "backups:read", "A tenant's backups, newest first.",
           result=backups.BackupList, query=(_PLACE, *PAGING)),
-    Route("GET", "/v1/tenants/{id}/backups/running", running, "operator-read", "How far a backup or a restore is.",
+    Route("GET", "/v1/tenants/{id}/backups/running", running, "backups:read", "How far a backup or a restore is.",
           result=backups.JobView),
-    Route("POST", "/v1/tenants/{id}/backups/verify", verify, "operator-write", "Read a backup back, all of it.",
+    Route("POST", "/v1/tenants/{id}/backups/verify", verify, "backups:write", "Read a backup back, all of it.",
           body=backups.VerifyOrder, result=backups.Verified),
-    Route("POST", "/v1/tenants/{id}/backups/collect", collect, "operator-write",
+    Route("POST", "/v1/tenants/{id}/backups/collect", collect, "backups:write",
           "Remove backups that need not stay, and what only they needed.", body=backups.CollectOrder,
           result=backups.CollectedView),
-    Route("POST", "/v1/tenants/{id}/restore", restore, "operator-write", "Bring a tenant or one session back.",
+    Route("POST", "/v1/tenants/{id}/restore", restore, "backups:restore", "Bring a tenant or one session back.",
           body=backups.RestoreOrder, result=backups.RestoreView),
-    Route("GET", "/v1/tenants/{id}/export", export, "operator-write", "A tenant as one file, to carry elsewhere.",
+    Route("GET", "/v1/tenants/{id}/export", export, "archives", "A tenant as one file, to carry elsewhere.",
           media=ARCHIVE),
-    Route("POST", "/v1/tenants/{id}/import", take_in, "operator-write",
+    Route("POST", "/v1/tenants/{id}/import", take_in, "archives",
           "Make an archive the tenant's. The body is what an export gave.", result=backups.ImportView, query=_REPLACE),
-    Route("POST", "/v1/tenants/{id}/restore/decision", decide, "operator-write",
+    Route("POST", "/v1/tenants/{id}/restore/decision", decide, "backups:restore",
           "Let go of what was there before the last restore, or bring it back.", body=backups.RestoreDecision,
           status=204),
 )  # fmt: skip

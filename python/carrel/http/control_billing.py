@@ -20,7 +20,7 @@ from carrel.wire import billing, control
 
 async def show_usage(exchange: Exchange) -> web.StreamResponse:
     """The report of a period, as JSON or with `format=csv` in the contract's columns; an operator may split it `by`."""
-    tenant = exchange.subject_or_self
+    tenant = exchange.subject_or_self()
     shape = exchange.request.query.get("format", "json")
     if shape not in ("json", "csv"):
         raise InvalidRequest("`format` is `json` or `csv`.", param="format")
@@ -100,10 +100,10 @@ _BY: Final = Query("by", "`model`, or for an operator `agent`, `session`, `membe
 _FORMAT: Final = Query("format", "`json` or `csv`.", "^(json|csv)$")
 
 ROUTES: Final = (
-    Route("GET", "/v1/tenants/{id}/usage", show_usage, "reader", "The report of a period.",
+    Route("GET", "/v1/tenants/{id}/usage", show_usage, "billing:read", "The report of a period.", own=True,
           result=control.UsageReport, query=(_PERIOD, _FORMAT, _BY)),
-    Route("GET", "/v1/tenants/{id}/usage/recount", show_recount, "operator-read", "The ledger counted anew.",
+    Route("GET", "/v1/tenants/{id}/usage/recount", show_recount, "billing:read", "The ledger counted anew.",
           result=billing.Recounted),
-    Route("GET", "/v1/tenants/{id}/invoice", show_invoice, "operator-read", "What a tenant owes, and why.",
+    Route("GET", "/v1/tenants/{id}/invoice", show_invoice, "billing:read", "What a tenant owes, and why.",
           result=billing.Invoice, query=(_PERIOD,)),
 )  # fmt: skip

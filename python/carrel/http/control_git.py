@@ -92,15 +92,15 @@ _COMPARED: Final = (
 )
 
 ROUTES: Final = (
-    Route("GET", "/v1/history", show_history, "operator-read", "Commits of what is declared.",
+    Route("GET", "/v1/history", show_history, "gateway:read", "Commits of what is declared.",
           result=revisions.HistoryList, query=_LISTED),
-    Route("GET", "/v1/diff", show_diff, "operator-read", "What differs between two revisions.",
+    Route("GET", "/v1/diff", show_diff, "gateway:read", "What differs between two revisions.",
           result=revisions.DeclaredDiff, query=_COMPARED),
-    Route("POST", "/v1/rollback", roll_back_declared, "operator-write", "Go back to a revision, by a new commit.",
+    Route("POST", "/v1/rollback", roll_back_declared, "gateway:write", "Go back to a revision, by a new commit.",
           body=revisions.RollbackOrder, result=revisions.DeclaredRollback),
-    Route("POST", "/v1/git/take", take, "operator-write", "Bring what was pushed into force now.",
+    Route("POST", "/v1/git/take", take, "gateway:write", "Bring what was pushed into force now.",
           result=revisions.RevisionTaken),
-    Route("POST", "/v1/git/pull", pull, "operator-write", "Look at the remote branch now.",
+    Route("POST", "/v1/git/pull", pull, "gateway:write", "Look at the remote branch now.",
           body=revisions.PullOrder, result=revisions.PullAnswer),
     Route("POST", "/v1/git/nudge", nudge, "public", "A signed webhook: look at the remote branch soon.", status=202),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from carrel.errors import InvalidRequest
+from carrel.errors import Forbidden, InvalidRequest
 from carrel.http.body import path_of
 from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
@@ -31,7 +31,7 @@ async def show_status(exchange: Exchange) -> web.StreamResponse:
 
 async def show_tenant_status(exchange: Exchange) -> web.StreamResponse:
     """How one tenant stands, its state looked at now."""
-    told = await exchange.services.reconciler.tenant_status(exchange.subject_or_self.id)
+    told = await exchange.services.reconciler.tenant_status(exchange.subject_or_self().id)
     return reply(control.TenantStatus.model_validate(_ANY.dump_python(told, mode="json")))
 
 
@@ -61,7 +61,11 @@ async def show_audit(exchange: Exchange) -> web.StreamResponse:
     repeated = next((name for name in asked if len(asked.getall(name)) > 1), None)
     if repeated is not None:
         raise InvalidRequest(f"`{repeated[:64]}` is there twice.", param=repeated[:64])
-    return reply(await exchange.services.audit.page(audit_query(dict(asked))))
+    query = audit_query(dict(asked))
+    limited = exchange.operator("audit:read").tenants is not None
+    if limited and (query.tenant is None or not exchange.sees(parse_tenant_id(query.tenant))):
+        raise Forbidden("This admin key is limited to some tenants: name one of them with `tenant`.")
+    return reply(await exchange.services.audit.page(query))
 
 
 async def show_audit_ends(exchange: Exchange) -> web.StreamResponse:
@@ -100,17 +104,19 @@ _RECONCILE: Final = (
 )
 
 ROUTES: Final = (
-    Route("GET", "/v1/status", show_status, "operator-read", "What runs.", result=control.StatusReport,
+    Route("GET", "/v1/status", show_status, "gateway:read", "What runs.", result=control.StatusReport,
           query=(Query("brief", "`true`: of tenants only id, state, reason and message.", "^(true|false)$"),)),
-    Route("GET", "/v1/tenants/{id}/status", show_tenant_status, "reader", "How a tenant stands.",
+    Route("GET", "/v1/tenants/{id}/status", show_tenant_status, "tenants:read", "How a tenant stands.", own=True,
           result=control.TenantStatus),
-    Route("GET", "/v1/plan", show_plan, "operator-read", "What a reconcile would change.", result=control.Report),
-    Route("GET", "/v1/observed", show_observed, "operator-read", "What is in force.", result=control.Report),
-    Route("POST", "/v1/reconcile", reconcile, "operator-write", "Make it so now.", result=control.Reconciled,
+    Route("GET", "/v1/plan", show_plan, "gateway:read", "What a reconcile would change.", result=control.Report),
+    Route("GET", "/v1/observed", show_observed, "gateway:read", "What is in force.", result=control.Report),
+    Route("POST", "/v1/reconcile", reconcile, "gateway:write", "Make it so now.", result=control.Reconciled,
           query=_RECONCILE),
-    Route("GET", "/v1/audit", show_audit, "operator-read", "The audit log.", result=control.AuditPage, query=_PAGING),
-    Route("GET", "/v1/audit/ends", show_audit_ends, "operator-read", "The audit log's signed ends.",
+    Route("GET", "/v1/audit", show_audit, "audit:read", "The audit log.", narrows=True,
+          result=control.AuditPage, query=_PAGING),
+    Route("GET", "/v1/audit/ends", show_audit_ends, "audit:read", "The audit log's signed ends.",
           result=control.AuditEnds),
-    Route("GET", "/v1/rate-card", show_rate_card, "operator-read", "Prices in force.", result=control.Report),
-    Route("GET", "/v1/plans", show_plans, "operator-read", "The operator's plans.", result=control.Report),
+    Route("GET", "/v1/rate-card", show_rate_card, "billing:read", "Prices in force.", result=control.Report),
+    Route("GET", "/v1/plans", show_plans, "tenants:read", "The operator's plans.", narrows=True,
+          result=control.Report),
 )  # fmt: skip

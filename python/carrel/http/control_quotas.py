@@ -17,7 +17,7 @@ from carrel.wire import control, quotas
 
 async def show_quota(exchange: Exchange) -> web.StreamResponse:
     """A tenant's quotas in use."""
-    tenant = exchange.subject_or_self
+    tenant = exchange.subject_or_self()
     calls = await exchange.services.meter.quota_status(tenant)
     states = (*calls, *await disk_states(exchange.services, tenant))
     lines = tuple(control.QuotaLine.model_validate(quota_line(s).model_dump()) for s in states)
@@ -34,13 +34,14 @@ async def update_quota(exchange: Exchange) -> web.StreamResponse:
 
 async def list_requests(exchange: Exchange) -> web.StreamResponse:
     """What all tenants ask for, the newest first."""
-    found = await _kept(exchange).all(exchange.snapshot.tenants.values())
+    seen = [tenant for tenant in exchange.snapshot.tenants.values() if exchange.sees(tenant.id)]
+    found = await _kept(exchange).all(seen)
     return _page(exchange, found)
 
 
 async def list_requests_of(exchange: Exchange) -> web.StreamResponse:
     """What one tenant asks for, the newest first."""
-    return _page(exchange, await _kept(exchange).list(exchange.subject_or_self))
+    return _page(exchange, await _kept(exchange).list(exchange.subject_or_self()))
 
 
 async def decide_request(exchange: Exchange) -> web.StreamResponse:
@@ -63,13 +64,14 @@ def _kept(exchange: Exchange) -> QuotaRequests:
 
 
 ROUTES: Final = (
-    Route("GET", "/v1/tenants/{id}/quota", show_quota, "reader", "Quotas in use.", result=control.QuotaView),
-    Route("PATCH", "/v1/tenants/{id}/quota", update_quota, "operator-write", "Set hard limits.",
+    Route("GET", "/v1/tenants/{id}/quota", show_quota, "quotas:read", "Quotas in use.", own=True,
+          result=control.QuotaView),
+    Route("PATCH", "/v1/tenants/{id}/quota", update_quota, "quotas:write", "Set hard limits.",
           body=control.QuotaUpdate, result=control.TenantView, declares=True),
-    Route("GET", "/v1/quota-requests", list_requests, "operator-read", "What tenants ask for.",
+    Route("GET", "/v1/quota-requests", list_requests, "quotas:read", "What tenants ask for.", narrows=True,
           result=quotas.QuotaRequestList, query=PAGING),
-    Route("GET", "/v1/tenants/{id}/quota/requests", list_requests_of, "reader", "What a tenant asks for.",
-          result=quotas.QuotaRequestList, query=PAGING),
-    Route("POST", "/v1/tenants/{id}/quota/requests/{request}/decision", decide_request, "operator-write",
+    Route("GET", "/v1/tenants/{id}/quota/requests", list_requests_of, "quotas:read", "What a tenant asks for.",
+          result=quotas.QuotaRequestList, query=PAGING, own=True),
+    Route("POST", "/v1/tenants/{id}/quota/requests/{request}/decision", decide_request, "quotas:write",
           "Approve or reject.", body=quotas.QuotaDecision, result=quotas.QuotaRequestView, declares=True),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from carrel.http.exchange import Exchange
 from carrel.http.pages import PAGING, page
 from carrel.http.routes import Query, Route
 from carrel.http.services import Sandboxes
+from carrel.ids import parse_tenant_id
 from carrel.wire import control
 
 
@@ -17,6 +18,9 @@ async def list_sandboxes(exchange: Exchange) -> web.StreamResponse:
     """Those that run, of one tenant or of all."""
     tenant = exchange.request.query.get("tenant")
     found = _rooms(exchange).list(None if tenant is None else exchange.named(tenant).id)
+    found = found.model_copy(
+        update={"sandboxes": tuple(one for one in found.sandboxes if exchange.sees(parse_tenant_id(one.tenant)))}
+    )
     return page(exchange, found, "sandboxes", lambda one: (one.started.isoformat(), one.id))
 
 
@@ -52,12 +56,12 @@ def _rooms(exchange: Exchange) -> Sandboxes:
 _OF_ONE: Final = (Query("tenant", "Those of this tenant alone."), *PAGING)
 
 ROUTES: Final = (
-    Route("GET", "/v1/sandboxes", list_sandboxes, "operator-read", "Kept sandboxes.", result=control.SandboxList,
-          query=_OF_ONE),
-    Route("GET", "/v1/tenants/{id}/sandboxes/{sandbox}/log", show_log, "operator-read",
+    Route("GET", "/v1/sandboxes", list_sandboxes, "sandboxes:read", "Kept sandboxes.", narrows=True,
+          result=control.SandboxList, query=_OF_ONE),
+    Route("GET", "/v1/tenants/{id}/sandboxes/{sandbox}/log", show_log, "sandboxes:read",
           "What runs in the background there wrote.", result=control.SandboxLog),
-    Route("POST", "/v1/tenants/{id}/sandboxes/{sandbox}/exec", execute, "operator-write", "A command in a sandbox.",
+    Route("POST", "/v1/tenants/{id}/sandboxes/{sandbox}/exec", execute, "act", "A command in a sandbox.",
           body=control.SandboxExec, result=control.SandboxExecuted),
-    Route("DELETE", "/v1/tenants/{id}/sandboxes/{sandbox}", stop_sandbox, "operator-write", "End a sandbox.",
+    Route("DELETE", "/v1/tenants/{id}/sandboxes/{sandbox}", stop_sandbox, "sandboxes:write", "End a sandbox.",
           status=204),
 )  # fmt: skip

@@ -49,12 +49,12 @@ def _keeping(exchange: Exchange) -> SecretKeeping:
 
 
 ROUTES: Final = (
-    Route("GET", "/v1/tenants/{id}/secrets", list_secrets, "operator-read", "A tenant's secrets, by name.",
+    Route("GET", "/v1/tenants/{id}/secrets", list_secrets, "secrets:read", "A tenant's secrets, by name.",
           result=control.SecretList, query=PAGING),
-    Route("PUT", "/v1/tenants/{id}/secrets/{secret}", put_secret, "operator-write", "Keep a secret's value.",
+    Route("PUT", "/v1/tenants/{id}/secrets/{secret}", put_secret, "secrets:write", "Keep a secret's value.",
           body=control.SecretPut, result=control.SecretView),
-    Route("DELETE", "/v1/tenants/{id}/secrets/{secret}", remove_secret, "operator-write", "Forget a secret.",
+    Route("DELETE", "/v1/tenants/{id}/secrets/{secret}", remove_secret, "secrets:write", "Forget a secret.",
           status=204),
-    Route("POST", "/v1/tenants/{id}/secrets", reseal_secrets, "operator-write",
+    Route("POST", "/v1/tenants/{id}/secrets", reseal_secrets, "secrets:write",
           "Seal all with the newest master key.", result=control.SecretsResealed),
 )  # fmt: skip

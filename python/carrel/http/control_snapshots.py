@@ -50,12 +50,12 @@ def _keeping(exchange: Exchange) -> SnapshotKeeping:
 
 
 ROUTES: Final = (
-    Route("GET", "/v1/tenants/{id}/snapshots", list_snapshots, "operator-read", "Snapshots of workspaces.",
+    Route("GET", "/v1/tenants/{id}/snapshots", list_snapshots, "sandboxes:read", "Snapshots of workspaces.",
           result=control.SnapshotList, query=PAGING),
-    Route("POST", "/v1/tenants/{id}/snapshots", make_snapshot, "operator-write", "Copy a workspace.",
+    Route("POST", "/v1/tenants/{id}/snapshots", make_snapshot, "sandboxes:write", "Copy a workspace.",
           body=control.SnapshotOrder, result=control.SnapshotView, status=201),
-    Route("POST", "/v1/tenants/{id}/snapshots/{snapshot}/rollback", roll_back, "operator-write",
+    Route("POST", "/v1/tenants/{id}/snapshots/{snapshot}/rollback", roll_back, "sandboxes:write",
           "Put a snapshot in its workspace's place.", result=control.RolledBack),
-    Route("DELETE", "/v1/tenants/{id}/snapshots/{snapshot}", remove_snapshot, "operator-write", "Forget a snapshot.",
+    Route("DELETE", "/v1/tenants/{id}/snapshots/{snapshot}", remove_snapshot, "sandboxes:write", "Forget a snapshot.",
           status=204),
 )  # fmt: skip

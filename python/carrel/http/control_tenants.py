@@ -5,11 +5,12 @@ from typing import Final
 from aiohttp import web
 from pydantic import BaseModel
 
-from carrel.errors import InvalidRequest
+from carrel.errors import Forbidden, InvalidRequest
 from carrel.http.exchange import Exchange
 from carrel.http.pages import PAGING, page
 from carrel.http.routes import Query, Route
 from carrel.http.rpc_endpoint import answer
+from carrel.ids import parse_tenant_id
 from carrel.wire import control
 
 
@@ -23,7 +24,9 @@ def reply(model: BaseModel, *, status: int = 200) -> web.Response:
 
 async def list_tenants(exchange: Exchange) -> web.StreamResponse:
     """All tenants."""
-    return page(exchange, await exchange.services.administration.list(), "tenants", lambda one: (one.id,))
+    found = await exchange.services.administration.list()
+    seen = tuple(one for one in found.tenants if exchange.sees(parse_tenant_id(one.id)))
+    return page(exchange, found.model_copy(update={"tenants": seen}), "tenants", lambda one: (one.id,))
 
 
 async def show_tenant(exchange: Exchange) -> web.StreamResponse:
@@ -34,6 +37,8 @@ async def show_tenant(exchange: Exchange) -> web.StreamResponse:
 async def create_tenant(exchange: Exchange) -> web.StreamResponse:
     """Declare a tenant."""
     order = await exchange.model(control.TenantCreate)
+    if not exchange.sees(parse_tenant_id(order.id)):
+        raise Forbidden("This admin key is limited to some tenants, and the new one's id is none of them.")
     work = exchange.services.administration.create(order, by=exchange.actor)
     return reply(await exchange.finish(work, name="create tenant"), status=201)
 
@@ -98,7 +103,7 @@ async def resize_tenant(exchange: Exchange) -> web.StreamResponse:
 async def tenant_rpc(exchange: Exchange) -> web.StreamResponse:
     """JSON-RPC as the tenant in the path, or as the member of it that is named."""
     tenant = exchange.active_subject().as_member(exchange.request.query.get("member"))
-    return await answer(exchange, tenant, exchange.operator("write"))
+    return await answer(exchange, tenant, exchange.operator("act"))
 
 
 def _flag(exchange: Exchange, name: str) -> bool:
@@ -112,26 +117,26 @@ _PURGE: Final = Query("purge", "`true` deletes the data now, after a final backu
 _MEMBER: Final = Query("member", "The person of the tenant's `members` to act as.")
 
 ROUTES: Final = (
-    Route("GET", "/v1/tenants", list_tenants, "operator-read", "All tenants.", result=control.TenantList,
+    Route("GET", "/v1/tenants", list_tenants, "tenants:read", "All tenants.", narrows=True, result=control.TenantList,
           query=PAGING),
-    Route("POST", "/v1/tenants", create_tenant, "operator-write", "Declare a tenant.",
+    Route("POST", "/v1/tenants", create_tenant, "tenants:write", "Declare a tenant.", narrows=True,
           body=control.TenantCreate, result=control.TenantCreated, status=201, secret=True),
-    Route("GET", "/v1/tenants/{id}", show_tenant, "operator-read", "One tenant.", result=control.TenantView),
-    Route("DELETE", "/v1/tenants/{id}", remove_tenant, "operator-write", "Take a tenant's declaration away.",
+    Route("GET", "/v1/tenants/{id}", show_tenant, "tenants:read", "One tenant.", result=control.TenantView),
+    Route("DELETE", "/v1/tenants/{id}", remove_tenant, "tenants:write", "Take a tenant's declaration away.",
           result=control.TenantRemoved, query=(_PURGE,), declares=True),
-    Route("POST", "/v1/tenants/{id}/suspend", suspend_tenant, "operator-write", "Suspend a tenant.",
+    Route("POST", "/v1/tenants/{id}/suspend", suspend_tenant, "tenants:write", "Suspend a tenant.",
           result=control.TenantView, declares=True),
-    Route("POST", "/v1/tenants/{id}/resume", resume_tenant, "operator-write", "Resume a tenant.",
+    Route("POST", "/v1/tenants/{id}/resume", resume_tenant, "tenants:write", "Resume a tenant.",
           result=control.TenantView, declares=True),
-    Route("POST", "/v1/tenants/{id}/resize", resize_tenant, "operator-write", "Another plan, or another size.",
+    Route("POST", "/v1/tenants/{id}/resize", resize_tenant, "tenants:write", "Another plan, or another size.",
           body=control.TenantResize, result=control.TenantView, declares=True),
-    Route("GET", "/v1/tenants/{id}/tokens", list_tokens, "operator-read", "A tenant's tokens, by prefix.",
+    Route("GET", "/v1/tenants/{id}/tokens", list_tokens, "tokens:read", "A tenant's tokens, by prefix.",
           result=control.TokenList, query=PAGING),
-    Route("POST", "/v1/tenants/{id}/tokens", issue_token, "operator-write", "Issue a token, shown once.",
+    Route("POST", "/v1/tenants/{id}/tokens", issue_token, "tokens:write", "Issue a token, shown once.",
           body=control.TokenIssue, result=control.TokenIssued, status=201, secret=True),
-    Route("POST", "/v1/tenants/{id}/tokens/rotate", rotate_token, "operator-write", "Replace a token.",
+    Route("POST", "/v1/tenants/{id}/tokens/rotate", rotate_token, "tokens:write", "Replace a token.",
           body=control.TokenRotate, result=control.TokenIssued, secret=True),
-    Route("DELETE", "/v1/tenants/{id}/tokens/{name}", revoke_token, "operator-write", "Revoke a token.", status=204),
-    Route("POST", "/v1/tenants/{id}/rpc", tenant_rpc, "operator-write", "JSON-RPC as that tenant.",
+    Route("DELETE", "/v1/tenants/{id}/tokens/{name}", revoke_token, "tokens:write", "Revoke a token.", status=204),
+    Route("POST", "/v1/tenants/{id}/rpc", tenant_rpc, "act", "JSON-RPC as that tenant.",
           dialect="jsonrpc", query=(_MEMBER,)),
 )  # fmt: skip

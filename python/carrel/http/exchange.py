@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
+from carrel.declare.admin_keys import AdminScope
 from carrel.declare.problems import nearest
 from carrel.errors import CarrelError, Forbidden, NotFound, RateLimited, TooLarge, Unauthorized, Unavailable
 from carrel.http.auth import (
@@ -81,7 +82,7 @@ class Exchange:
         if self.caller is None:
             if self.control and "Authorization" not in self.request.headers:
                 uid = peer_uid(self.request)
-                self.caller = OperatorCaller(f"uid:{uid}", ("read", "write"))
+                self.caller = OperatorCaller(f"uid:{uid}")
             elif self.ticket is not None:
                 self.caller = self._by_ticket(self.ticket)
             else:
@@ -140,7 +141,7 @@ class Exchange:
         held = caller.record.scopes if isinstance(caller, TenantCaller) else ()
         return require_tenant(caller, next((scope for scope in scopes if scope in held), scopes[0]))
 
-    def operator(self, scope: str) -> OperatorCaller:
+    def operator(self, scope: AdminScope) -> OperatorCaller:
         """The calling operator, with ``scope``."""
         return require_operator(self.authenticate(), scope)
 
@@ -153,36 +154,37 @@ class Exchange:
         return self.services.directory.current.tenant(self.subject().id)
 
     def named(self, text: str) -> Tenant:
-        """The tenant that is called ``text``, whom the request is about; raises NotFound."""
+        """The tenant that is called ``text``, whom the request is about; raises NotFound, as for one of another's."""
         try:
             tenant = self.snapshot.tenant(parse_tenant_id(text))
         except CarrelError:
             raise NotFound(self._no_tenant(text)) from None
+        if not self.sees(tenant.id):
+            raise NotFound(self._no_tenant(text))
         self.tenant_id = tenant.id
         return tenant
 
     def _no_tenant(self, text: str) -> str:
-        """The names of tenants are told to operators alone."""
+        """The names of tenants are told to operators alone, and each is told those of its own."""
         tenants = self.snapshot.tenants
         told = isinstance(self.caller, OperatorCaller) and len(tenants) <= _SEARCHED
-        close = nearest(text, tenants) if told else None
+        close = nearest(text, [one for one in tenants if self.sees(one)]) if told else None
         return f"No such tenant; did you mean {close}?" if close else "No such tenant."
 
-    def reader_of_subject(self) -> Tenant:
-        """The path's tenant, for an operator or that tenant itself; for any other it does not exist."""
-        caller = self.authenticate()
-        if isinstance(caller, OperatorCaller):
-            require_operator(caller, "read")
-            return self.subject()
-        own = require_tenant(caller, "rpc").tenant
+    def sees(self, tenant: TenantId) -> bool:
+        """Whether ``tenant`` exists for who calls; an admin key may be limited to some."""
+        return not isinstance(self.caller, OperatorCaller) or self.caller.sees(tenant)
+
+    def own_subject(self) -> Tenant:
+        """The path's tenant, which calls itself; for any other it does not exist."""
+        own = self.tenant("rpc").tenant
         if self.request.match_info["id"] != own.id:
             raise NotFound("No such tenant.")
         return own
 
-    @property
     def subject_or_self(self) -> Tenant:
-        """The path's tenant, for whom `reader` access let in."""
-        return self.reader_of_subject()
+        """The path's tenant, for an operator or that tenant itself."""
+        return self.own_subject() if isinstance(self.authenticate(), TenantCaller) else self.subject()
 
     def active_subject(self) -> Tenant:
         """The path's tenant, to act for it; raises TenantSuspended or TenantNotReady."""

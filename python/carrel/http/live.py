@@ -82,7 +82,7 @@ class LiveRequests:
     def recheck(self) -> None:
         """End what is past its deadline, and what runs on a credential that no longer holds."""
         now = self.clock.monotonic()
-        verdicts: dict[str, bool] = {}
+        verdicts: dict[object, bool] = {}
         for live in list(self._live):
             if now - live.began < self.limits.recheck_seconds / 2:
                 continue
@@ -91,9 +91,9 @@ class LiveRequests:
             elif live.is_over is not None and live.is_over():
                 self._end(live, "revoked")
             elif live.caller is not None:
-                known = verdicts.get(live.caller.credential)
+                known = verdicts.get(live.caller.rights)
                 if known is None:
-                    known = verdicts[live.caller.credential] = self.still_valid(live.caller)
+                    known = verdicts[live.caller.rights] = self.still_valid(live.caller)
                 if not known:
                     self._end(live, "revoked")
 

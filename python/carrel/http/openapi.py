@@ -1,29 +1,27 @@
 """`GET /openapi.json`: the control plane and all other routes, made from the table of routes and its models."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from carrel.declare.admin_keys import ABOUT
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Access, Route
 
 _REF: Final = "#/components/schemas/{model}"
 _PARAMETER: Final = re.compile(r"\{([a-z_]+)(?::[^}]*)?\}")
-_SECURITY: Final[dict[Access, list[dict[str, list[str]]]]] = {
+_SECURITY: Final[Mapping[Access, list[dict[str, list[str]]]]] = {
     "public": [],
-    "scrape": [{}, {"adminKey": []}],
-    "tenant-chat": [{"tenantToken": []}],
-    "tenant-rpc": [{"tenantToken": []}],
-    "tenant-ws": [{"tenantToken": []}, {"browserCookie": []}],
+    "scrape": [{}],
+    "tenant-chat": [{"tenantToken": ["chat"]}],
+    "tenant-rpc": [{"tenantToken": ["rpc"]}],
+    "tenant-ws": [{"tenantToken": ["rpc"]}, {"tenantToken": ["node"]}, {"browserCookie": []}],
     "browser": [{"browserCookie": []}],
-    "operator-ws": [{"adminKey": []}],
-    "operator-read": [{"adminKey": []}],
-    "operator-write": [{"adminKey": []}],
-    "reader": [{"adminKey": []}, {"tenantToken": []}],
+    "operator-ws": [],
 }
 _PROBLEM: Final = {
     "type": "object",
@@ -75,7 +73,12 @@ def document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
                     "name": "__Host-carrel",
                     "description": "A change needs the header X-Carrel-CSRF too, and `/ws` a ticket.",
                 },
-                "adminKey": {"type": "http", "scheme": "bearer", "description": "`ak_<name>_<32 hex>`"},
+                "adminKey": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "`ak_<name>_<32 hex>`. What an operation names is the scope that the key needs: "
+                    + "; ".join(f"`{scope}`: {about}" for scope, about in ABOUT.items()),
+                },
             },
         },
     }
@@ -126,9 +129,15 @@ def _conditions(row: Route, answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _security(row: Route) -> list[dict[str, list[str]]]:
-    """Who may; Anthropic's clients send the token in a header of its own."""
-    also: list[dict[str, list[str]]] = [{"tenantKey": []}] if row.dialect == "anthropic" or row.by_version else []
-    return _SECURITY[row.access] + also
+    """Who may, an admin key by its scope; Anthropic's clients send the token in a header of its own."""
+    found = list(_SECURITY.get(row.access, ()))
+    if row.scope is not None:
+        found.append({"adminKey": [row.scope]})
+    if row.own:
+        found.append({"tenantToken": ["rpc"]})
+    if row.dialect == "anthropic" or row.by_version:
+        found.append({"tenantKey": ["chat"]})
+    return found
 
 
 def _default_answer(row: Route) -> dict[str, Any]:

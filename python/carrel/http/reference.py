@@ -19,15 +19,12 @@ from carrel.http.rpc.registry import Method
 
 _WHO: Final[dict[Access, str]] = {
     "public": "anyone",
-    "scrape": "loopback, the control socket, or an admin key with `read`",
+    "scrape": "loopback, the control socket, or an admin key with `metrics:read`",
     "tenant-chat": "a tenant token with `chat`",
     "tenant-rpc": "a tenant token with `rpc`",
     "tenant-ws": "a tenant token with `rpc`, or a node's; a browser's ticket",
     "browser": "a browser that is logged in",
-    "operator-ws": "an admin key with `write`, or the control socket",
-    "operator-read": "an admin key with `read`, or the control socket",
-    "operator-write": "an admin key with `write`, or the control socket",
-    "reader": "as an operator with `read`, or the tenant itself with `rpc`",
+    "operator-ws": "an operator with `act`",
 }
 _HTTP_HEAD: Final = """# HTTP routes
 
@@ -37,6 +34,9 @@ The gateway listens on one TCP address and on the control socket (`run/control.s
 the same routes on both. A credential goes into `Authorization: Bearer`; on the control socket none is needed where
 root, the gateway's own user or who started it calls. `GET /openapi.json` describes the same routes for programs.
 
+- **Operators** come over the control socket, which may do everything, or with an admin key that has the scope that
+  the route names ([admin keys](../howto/admin-keys.md)); without it they get a 403 whose `scope` names it. A key that
+  is limited to some tenants gets 404 for others, and 403 for what is about the whole gateway.
 - **Request ids**: `X-Request-Id` is taken where it is 1 to 128 of `A-Z a-z 0-9 . _ -`, else made, and always given
   back.
 - **Hosts**: the Host header must be a loopback name, a numeric address, or a name that the operator allowed; else
@@ -99,13 +99,18 @@ def http_page(routes: Iterable[Route]) -> str:
     out = [_HTTP_HEAD, "## Routes", "", "| method and path | who | what |", "|---|---|---|"]
     for route in routes:
         path = re.sub(r":[^}]*\}", "}", route.path)
-        out.append(f"| `{route.method} {path}` | {_WHO[route.access]} | {route.summary} |")
+        out.append(f"| `{route.method} {path}` | {_who(route)} | {route.summary} |")
     out += ["", "## Queries", "", "| route | query | what |", "|---|---|---|"]
     for route in routes:
         out += [f"| `{route.method} {route.path}` | `{q.name}` | {q.description} |" for q in route.query]
     out += ["", "## Error codes", "", "| code | status |", "|---|---|"]
     out += [f"| `{code}` | {status} |" for code, status in sorted(STATUS.items())]
     return "\n".join(out) + "\n"
+
+
+def _who(route: Route) -> str:
+    known = _WHO.get(route.access, f"an operator with `{route.scope}`")
+    return f"{known}, or the tenant itself with `rpc`" if route.own else known
 
 
 def rpc_page(methods: Iterable[Method]) -> str:

@@ -2,33 +2,32 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from aiohttp import web
 from pydantic import BaseModel
 
+from carrel.declare.admin_keys import AdminScope
+from carrel.errors import Forbidden
+from carrel.http.auth import TenantCaller
 from carrel.http.changes import with_etag
 from carrel.http.errors import Dialect
 from carrel.http.exchange import Exchange
 
 EXCHANGE: Final = web.RequestKey("exchange", Exchange)
 
-Access = Literal[
-    "public",
-    "scrape",
-    "tenant-chat",
-    "tenant-rpc",
-    "tenant-ws",
-    "operator-read",
-    "operator-write",
-    "operator-ws",
-    "reader",
-    "browser",
-]
-"""``scrape``: loopback, the control socket or any admin key. ``reader``: an operator, or the tenant in the path.
+Other = Literal["public", "scrape", "tenant-chat", "tenant-rpc", "tenant-ws", "operator-ws", "browser"]
+"""Who may enter where it is not an operator by a scope alone.
 
-``browser``: a cookie, which the route itself asks about.
+``scrape``: loopback, the control socket, or an operator with `metrics:read`. ``operator-ws``: one with `act`, of no
+other's page. ``browser``: a cookie, which the route itself asks about.
 """
+Access = Literal[Other, AdminScope]
+"""Who may enter by a route: an operator with a scope, or others."""
+SCOPES: Final[Mapping[str, AdminScope]] = {
+    "scrape": "metrics:read", "operator-ws": "act", **{scope: scope for scope in get_args(AdminScope)}
+}  # fmt: skip
+"""The scope that an operator needs, by access."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +62,21 @@ class Route:
     """Its answer holds what is shown once: it is kept under no idempotency key."""
     declares: bool = False
     """It changes what is declared of the tenant in its path: one such change at a time."""
+    own: bool = False
+    """The tenant in its path may enter too, with `rpc`."""
+    narrows: bool = False
+    """It is about no one tenant, and its handler gives a key that is limited to some only what is theirs."""
+
+    @property
+    def scope(self) -> AdminScope | None:
+        """The scope that it asks of an operator; None where it is not for operators."""
+        return SCOPES.get(self.access)
 
     @property
     def is_control(self) -> bool:
         """Whether it is one of the control plane, with ETags and idempotency keys."""
         plain = self.dialect == "problem" and self.media == "application/json"
-        return plain and self.access in ("operator-read", "operator-write", "reader")
+        return plain and self.access in get_args(AdminScope)
 
     def dialect_for(self, headers: Mapping[str, str]) -> Dialect:
         """The dialect of an answer to a request with ``headers``."""
@@ -86,7 +94,7 @@ class Endpoint:
         exchange.route = self.route.path
         exchange.dialect = self.route.dialect_for(request.headers)
         route = self.route
-        admit(exchange, route.access)
+        admit(exchange, route)
         if not route.is_control:
             return await route.handler(exchange)
         if route.method == "GET":
@@ -97,14 +105,14 @@ class Endpoint:
         return await changes.make(exchange, route.handler, secret=route.secret, declares=route.declares)
 
 
-def admit(exchange: Exchange, access: Access) -> None:
-    """Raise unless the caller may enter by ``access``."""
-    match access:
+def admit(exchange: Exchange, route: Route) -> None:
+    """Raise unless the caller may enter by ``route``: the one place where that is judged, for all routes."""
+    match route.access:
         case "public" | "browser":
             return
         case "scrape":
             if not (exchange.control or _is_loopback(exchange.address)):
-                exchange.operator("read")
+                _operator(exchange, route, "metrics:read")
         case "tenant-chat":
             exchange.tenant("chat")
         case "tenant-rpc":
@@ -113,15 +121,28 @@ def admit(exchange: Exchange, access: Access) -> None:
             # A page is told so before anything else is looked at, and cannot use up a ticket.
             exchange.require_own_page(needed=exchange.ticket is not None)
             exchange.tenant_with("rpc", "node")
-        case "operator-read":
-            exchange.operator("read")
         case "operator-ws":
             exchange.require_own_page(needed=False)
-            exchange.operator("write")
-        case "operator-write":
-            exchange.operator("write")
-        case "reader":
-            exchange.reader_of_subject()
+            _operator(exchange, route, "act")
+        case scope:
+            if route.own and isinstance(exchange.authenticate(), TenantCaller):
+                exchange.own_subject()
+            else:
+                _operator(exchange, route, scope)
+
+
+def _operator(exchange: Exchange, route: Route, scope: AdminScope) -> None:
+    """Raise unless an operator calls who may do ``scope``, and of whose tenants ``route`` is about."""
+    caller = exchange.operator(scope)
+    if caller.tenants is None or route.narrows:
+        return
+    if "{id}" in route.path:
+        exchange.subject()
+    else:
+        raise Forbidden(
+            f"The admin key {caller.name!r} is limited to some tenants, and this is about the whole gateway: the "
+            "operator can declare another key without `tenants`."
+        )
 
 
 def _is_loopback(address: str) -> bool:

@@ -103,6 +103,6 @@ def _encode(event: ChatEvent) -> bytes:
 
 
 ROUTES: Final = (
-    Route("POST", "/v1/tenants/{id}/chat", tenant_chat, "operator-write", "A turn, as events with its tool calls.",
+    Route("POST", "/v1/tenants/{id}/chat", tenant_chat, "act", "A turn, as events with its tool calls.",
           body=ChatOrder, result=ChatEvent, media="text/event-stream"),
 )  # fmt: skip

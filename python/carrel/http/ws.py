@@ -57,7 +57,7 @@ def routes(sockets: Sockets) -> tuple[Route, ...]:
     async def tenant_connect(exchange: Exchange) -> web.StreamResponse:
         """A WebSocket as the tenant in the path, or as the member of it that is named."""
         tenant = exchange.active_subject().as_member(exchange.request.query.get("member"))
-        return await connected(exchange, Speaker(exchange.operator("write"), tenant, ALL_SCOPES, None))
+        return await connected(exchange, Speaker(exchange.operator("act"), tenant, ALL_SCOPES, None))
 
     async def connected(exchange: Exchange, speaker: Speaker) -> web.StreamResponse:
         if exchange.request.headers.get("Upgrade", "").lower() != "websocket":

@@ -14,7 +14,7 @@ from carrel.cli.app import COMMANDS
 from carrel.http import routes
 from carrel.http.app import all_routes
 from carrel.http.exchange import Exchange
-from carrel.http.routes import Access
+from carrel.http.routes import Route
 from tests.fakes.edge import Edge
 from tests.unit.cli.conftest import CommandLine
 
@@ -73,9 +73,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
     seen: set[tuple[str, str]] = set()
     real = routes.admit
 
-    def admit(exchange: Exchange, access: Access) -> None:
-        seen.add((exchange.request.method, exchange.route))
-        real(exchange, access)
+    def admit(exchange: Exchange, route: Route) -> None:
+        seen.add((route.method, route.path))
+        real(exchange, route)
 
     monkeypatch.setattr(routes, "admit", admit)
     return seen
@@ -101,7 +101,7 @@ async def test_every_route_has_its_command_and_every_command_its_route(
     assert silent == []
     ours = {
         (row.method, row.path) for row in all_routes(lambda: None)
-        if row.access in ("operator-read", "operator-write", "reader")
+        if row.scope is not None and row.access not in ("scrape", "operator-ws")
     }  # fmt: skip
     assert ours - asked - set(BY_OTHERS) == set(), "routes that no command asks"
     assert set(BY_OTHERS) <= ours

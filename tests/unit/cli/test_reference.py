@@ -23,6 +23,6 @@ def test_every_command_is_on_it() -> None:
 def test_what_every_command_takes_is_said_once() -> None:
     made = page()
     assert made.count("* `--admin-key-file") == 1
-    assert made.count("* `--json`") == 5
+    assert made.count("* `--json`") == 6
     for own in ("* `--listen STR`: Where", "* `--display-name", "* `--json`: Log in JSON."):
         assert own in made

@@ -127,16 +127,17 @@ def test_a_token_names_its_tenant(house: House) -> None:
     with pytest.raises(Forbidden):
         require_tenant(caller, "rpc")
     with pytest.raises(Forbidden):
-        require_operator(caller, "read")
+        require_operator(caller, "tenants:read")
 
 
 def test_an_admin_key_has_the_scopes_it_is_declared_with(house: House) -> None:
     ops, reader = house.caller(bearer(ADMIN_KEY)), house.caller(bearer(READER_KEY))
     assert isinstance(ops, OperatorCaller)
-    assert require_operator(ops, "write").name == "ops"
-    assert require_operator(reader, "read").label == "ak_reader"
-    with pytest.raises(Forbidden):
-        require_operator(reader, "write")
+    assert require_operator(ops, "tenants:write").name == "ops"
+    assert require_operator(reader, "audit:read").label == "ak_reader"
+    with pytest.raises(Forbidden, match="'secrets:write'") as refused:
+        require_operator(reader, "secrets:write")
+    assert refused.value.details == {"scope": "secrets:write"}
     with pytest.raises(Forbidden):
         require_tenant(ops, "chat")
 
@@ -201,7 +202,7 @@ def test_many_failures_of_an_address_are_limited_and_good_ones_go_on(house: Hous
 def test_still_valid_follows_revocation_and_suspension(house: House) -> None:
     caller = house.caller(bearer(token_of("acme")))
     assert house.auth.still_valid(caller)
-    assert house.auth.still_valid(OperatorCaller("uid:0", ("read",)))
+    assert house.auth.still_valid(OperatorCaller("uid:0"))
     house.directory.publish(
         replace(house.directory.current, tenants={house.tenant.id: replace(house.tenant, suspended=True)})
     )

@@ -34,7 +34,7 @@ def connections(*transports: Transport | None) -> Iterator[Any]:
 
 async def begin(live: LiveRequests, *, key: str = "") -> Any:
     entry = live.enter(RequestId("req_1"), asyncio.ensure_future(asyncio.sleep(60)))
-    entry.caller = OperatorCaller("ops", ("read",), key) if key else None
+    entry.caller = OperatorCaller("ops", credential=key) if key else None
     await asyncio.sleep(0)
     return entry
 

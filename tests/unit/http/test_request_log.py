@@ -15,7 +15,7 @@ from tests.fakes.clock import FakeClock
 async def test_a_line_says_whose_and_what_became_of_it() -> None:
     clock, metrics = FakeClock(), Metrics()
     task = asyncio.ensure_future(asyncio.sleep(0))
-    first = Live(task, RequestId("req_1"), clock.monotonic(), caller=OperatorCaller("ops", ("read",), "ak_ops_x"))
+    first = Live(task, RequestId("req_1"), clock.monotonic(), caller=OperatorCaller("ops", credential="ak_ops_x"))
     second = Live(task, RequestId("req_2"), clock.monotonic(), ended="revoked")
     with capture_logs() as lines:
         log = RequestLog(clock, metrics)

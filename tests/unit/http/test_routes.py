@@ -5,8 +5,14 @@ from typing import Any, get_args
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from carrel.errors import CarrelError
+from carrel.declare.admin_keys import AdminScope
+from carrel.errors import CarrelError, Forbidden
+from carrel.http.auth import OperatorCaller
 from carrel.http.routes import EXCHANGE, Access, Endpoint, Route, admit
+
+
+async def _nothing(exchange: object) -> Any:
+    raise NotImplementedError
 
 
 class Asked:
@@ -15,6 +21,7 @@ class Asked:
     def __init__(self, *, control: bool = False, address: str = "192.0.2.1") -> None:
         self.control, self.address = control, address
         self.asked: list[str] = []
+        self.limit: tuple[str, ...] | None = None
 
     def tenant(self, scope: str) -> None:
         self.asked.append(f"tenant {scope}")
@@ -27,37 +34,51 @@ class Asked:
     def require_own_page(self, *, needed: bool) -> None:
         self.asked.append("page" if needed else "page, if any")
 
-    def operator(self, scope: str) -> None:
+    def operator(self, scope: AdminScope) -> OperatorCaller:
         self.asked.append(f"operator {scope}")
+        return OperatorCaller("ops", tenants=self.limit)
 
-    def reader_of_subject(self) -> None:
-        self.asked.append("reader")
+    def authenticate(self) -> OperatorCaller:
+        return OperatorCaller("ops")
+
+    def subject(self) -> None:
+        self.asked.append("subject")
 
 
 @pytest.mark.parametrize(
     ("access", "asked"),
     [
-        ("public", []), ("scrape", ["operator read"]), ("tenant-chat", ["tenant chat"]),
+        ("public", []), ("scrape", ["operator metrics:read"]), ("tenant-chat", ["tenant chat"]),
         ("tenant-rpc", ["tenant rpc"]),
         ("tenant-ws", ["page, if any", "tenant rpc or node"]), ("browser", []),
-        ("operator-ws", ["page, if any", "operator write"]), ("operator-read", ["operator read"]),
-        ("operator-write", ["operator write"]), ("reader", ["reader"]),
+        ("operator-ws", ["page, if any", "operator act"]),
+        *((scope, [f"operator {scope}"]) for scope in get_args(AdminScope)),
     ],
 )  # fmt: skip
 def test_each_access_asks_for_its_caller(access: Access, asked: list[str]) -> None:
     exchange: Any = Asked()
-    admit(exchange, access)
+    admit(exchange, Route("GET", "/x", _nothing, access, "A test."))
     assert exchange.asked == asked
 
 
 def test_all_accesses_are_covered_here() -> None:
-    assert len(get_args(Access)) == 10
+    assert len(get_args(Access)) == 7 + len(get_args(AdminScope))
+
+
+def test_a_limited_key_is_asked_for_the_tenant_in_the_path_and_gets_nothing_of_all() -> None:
+    exchange: Any = Asked()
+    exchange.limit = ("acme",)
+    admit(exchange, Route("GET", "/v1/tenants/{id}", _nothing, "tenants:read", "A test."))
+    assert exchange.asked == ["operator tenants:read", "subject"]
+    with pytest.raises(Forbidden, match="limited to some tenants"):
+        admit(exchange, Route("GET", "/v1/plan", _nothing, "gateway:read", "A test."))
+    admit(exchange, Route("GET", "/v1/tenants", _nothing, "tenants:read", "A test.", narrows=True))
 
 
 def test_metrics_need_no_key_on_loopback_and_on_the_control_socket() -> None:
     for near in (Asked(address="127.0.0.1"), Asked(address="::1"), Asked(control=True, address="-")):
         exchange: Any = near
-        admit(exchange, "scrape")
+        admit(exchange, Route("GET", "/x", _nothing, "scrape", "A test."))
         assert exchange.asked == []
 
 
@@ -65,14 +86,14 @@ async def test_a_handler_is_not_reached_by_who_may_not() -> None:
     reached: list[object] = []
 
     class Refusing(Asked):
-        def operator(self, scope: str) -> None:
+        def operator(self, scope: AdminScope) -> OperatorCaller:
             raise CarrelError("no")
 
     async def handler(exchange: object) -> Any:
         reached.append(exchange)
 
     exchange: Any = Refusing()
-    guarded = Endpoint(Route("GET", "/x", handler, "operator-read", "A test."))
+    guarded = Endpoint(Route("GET", "/x", handler, "tenants:read", "A test."))
     request: Any = make_mocked_request("GET", "/x")
     request[EXCHANGE] = exchange
     with pytest.raises(CarrelError):
