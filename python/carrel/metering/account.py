@@ -5,7 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
 
-from carrel.declare.quotas import CountLimit, MoneyLimit, Quotas
+from carrel.declare.quotas import CountLimit, Quotas
 from carrel.policy.pricing import add, subtract
 from carrel.policy.quota import (
     Decision,
@@ -36,30 +36,45 @@ class QuotaState:
 
 
 @dataclass(frozen=True, slots=True)
+class TotalLimit:
+    """A declared quota of tokens or dollars, of a day or a month."""
+
+    name: str
+    hard: int | Decimal | None
+    soft: int | Decimal | None
+    monthly: bool
+    money: bool
+
+    def of(self, window: "Window") -> tuple[int | Decimal, int | Decimal]:
+        """What is used of it in its window, and what is held."""
+        return (window.cost, window.held_cost) if self.money else (window.tokens, window.held_tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
-    """A tenant's quotas, read once for each revision of them."""
+    """A tenant's quotas that are declared, read once for each revision of them."""
 
     source: Quotas
     requests: tuple[tuple[str, CountLimit], ...]
-    tokens_day: CountLimit
-    tokens_month: CountLimit
-    cost_day: MoneyLimit
-    cost_month: MoneyLimit
+    totals: tuple[TotalLimit, ...]
     any_soft: bool = False
     """Whether one of tokens or dollars is soft."""
 
     @classmethod
     def of(cls, quotas: Quotas) -> "Limits":
         """The limits that ``quotas`` declares."""
-        totals = (
-            quotas.count("tokens_per_day"), quotas.count("tokens_per_month"),
-            quotas.money("cost_per_day_usd"), quotas.money("cost_per_month_usd"),
-        )  # fmt: skip
-        named = [(f"requests_per_{unit}", quotas.count(f"requests_per_{unit}")) for unit in _REQUEST_UNITS]
+        requests = [(name, quotas.count(name)) for name in (f"requests_per_{unit}" for unit in _REQUEST_UNITS)]
+        totals: list[TotalLimit] = []
+        for name, monthly in (("tokens_per_day", False), ("tokens_per_month", True)):
+            count = quotas.count(name)
+            totals.append(TotalLimit(name, count.hard, count.soft, monthly, money=False))
+        for name, monthly in (("cost_per_day_usd", False), ("cost_per_month_usd", True)):
+            money = quotas.money(name)
+            totals.append(TotalLimit(name, money.hard, money.soft, monthly, money=True))
         return cls(
             quotas,
-            tuple((name, limit) for name, limit in named if limit.hard is not None or limit.soft is not None),
-            *totals,
+            tuple((name, limit) for name, limit in requests if limit.hard is not None or limit.soft is not None),
+            tuple(limit for limit in totals if limit.hard is not None or limit.soft is not None),
             any_soft=any(limit.soft is not None for limit in totals),
         )
 
@@ -163,34 +178,24 @@ class Account:
         """Hold the worst case of a call in its day and month, or say why not."""
         day, month = self.windows(wall)
         soft: list[str] = []
-        for name, limit, used, held, worst, monthly in self._totals(day, month, tokens, cost):
-            hard = limit.hard
-            if limit.soft is None and (hard is None or used + held + worst <= hard):
+        for limit in self.limits.totals:
+            used, held = limit.of(month if limit.monthly else day)
+            worst = cost if limit.money else tokens
+            if limit.soft is None and (limit.hard is None or used + held + worst <= limit.hard):
                 continue
             decision = judge_total(
-                quota=name, used=used, reserved=held, worst=worst, hard=limit.hard, soft=limit.soft,
-                reset=month_reset if monthly else day_reset, wall=wall,
+                quota=limit.name, used=used, reserved=held, worst=worst, hard=limit.hard, soft=limit.soft,
+                reset=month_reset if limit.monthly else day_reset, wall=wall,
             )  # fmt: skip
             if decision.refusal is not None:
                 return decision.refusal, soft
             if decision.passed_soft:
-                soft.append(name)
+                soft.append(limit.name)
         day.hold(tokens, cost)
         month.hold(tokens, cost)
         self.open_calls += 1
         self.over_totals = tuple(soft)
         return Hold(day, month, tokens, cost), soft
-
-    def _totals(
-        self, day: Window, month: Window, tokens: int, cost: Decimal
-    ) -> tuple[tuple[str, CountLimit | MoneyLimit, int | Decimal, int | Decimal, int | Decimal, bool], ...]:
-        limits = self.limits
-        return (
-            ("tokens_per_day", limits.tokens_day, day.tokens, day.held_tokens, tokens, False),
-            ("tokens_per_month", limits.tokens_month, month.tokens, month.held_tokens, tokens, True),
-            ("cost_per_day_usd", limits.cost_day, day.cost, day.held_cost, cost, False),
-            ("cost_per_month_usd", limits.cost_month, month.cost, month.held_cost, cost, True),
-        )
 
     def release(self, hold: Hold) -> None:
         """Give back what a call held."""
@@ -205,9 +210,9 @@ class Account:
         hold.month.use(tokens, cost)
         if self.limits.any_soft:
             self.over_totals = tuple(
-                name
-                for name, limit, used, _, _, _ in self._totals(hold.day, hold.month, 0, _ZERO)
-                if limit.soft is not None and used > limit.soft
+                limit.name
+                for limit in self.limits.totals
+                if limit.soft is not None and limit.of(hold.month if limit.monthly else hold.day)[0] > limit.soft
             )
 
     def knows(self, wall: datetime) -> bool:
@@ -246,10 +251,10 @@ class Account:
             else:
                 states.append(QuotaState(name, 0, 0, limit.hard, limit.soft, None))
         day, month = self.windows(wall)
-        for name, total, used, held, _, monthly in self._totals(day, month, 0, _ZERO):
-            if total.hard is not None or total.soft is not None:
-                reset = month_reset(wall) if monthly else day_reset(wall)
-                states.append(QuotaState(name, used, held, total.hard, total.soft, reset))
+        for total in self.limits.totals:
+            used, held = total.of(month if total.monthly else day)
+            reset = month_reset(wall) if total.monthly else day_reset(wall)
+            states.append(QuotaState(total.name, used, held, total.hard, total.soft, reset))
         return states
 
     def first_warning(self, quota: str, now: int, until: int) -> bool:
@@ -266,7 +271,7 @@ class Account:
                 window = {"requests_per_minute": self.minute, "requests_per_hour": self.hour}.get(name)
                 return (limit.soft + 1 if window is None else window.count(now)), limit.soft
         day, month = self.windows(wall)
-        for name, total, used, *_ in self._totals(day, month, 0, _ZERO):
-            if name == quota and total.soft is not None:
-                return used, total.soft
+        for total in self.limits.totals:
+            if total.name == quota and total.soft is not None:
+                return total.of(month if total.monthly else day)[0], total.soft
         return 0, 0

@@ -41,10 +41,11 @@ from carrel.telemetry import Metrics
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
-GATHER_SECONDS: Final = 0.25
-"""How long rows are gathered: their journal has them, and who reads is given them too."""
+GATHER_SECONDS: Final = 1.0
+"""How long rows are gathered: their journal has them, and who reads is given them too. Each commit of a ledger is one
+more that the disk does while the journal asks it for its own."""
 RETRY_SECONDS: Final = 1.0
-BATCH_ROWS: Final = 2000
+BATCH_ROWS: Final = 8000
 ORPHANS: Final = "orphans.jsonl"
 
 

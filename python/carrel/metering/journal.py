@@ -2,7 +2,7 @@
 
 A call that is let through leaves a line, and a claim on the room that its settling will need; so a settle never waits
 for room and never finds the disk full. Files are replaced as they fill. What is open goes with them into the next one;
-what is settled is in a tenant's ledger before its file is removed.
+what is settled is in a tenant's ledger before its file is removed, or used again.
 """
 
 import asyncio
@@ -22,11 +22,13 @@ from carrel.clock import Clock
 from carrel.errors import CarrelError, StorageFull
 from carrel.metering.committer import Committer
 from carrel.metering.rows import SETTLED_MAX, Tariff
-from carrel.metering.segment import SUFFIX, Segment, framed, sync_directory, translated
+from carrel.metering.segment import SUFFIX, Segment, framed, order_of, sync_directory, translated
 from carrel.tasks import Tasks
 
 _log = structlog.get_logger(__name__)
 SEGMENT_BYTES: Final = 2 << 20
+SPARES: Final = 4
+"""How many files are kept to be used again."""
 RETRY_SECONDS: Final = 1.0
 _CLAIM: Final = SETTLED_MAX + 8
 
@@ -62,7 +64,7 @@ class Journal:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="carrel-journal")
         self._number = 0
         self._current: Segment | None = None
-        self._spare: Segment | None = None
+        self._spares: list[Segment] = []
         self._full: deque[Segment] = deque()
         self._left: deque[tuple[Path, int]] = deque()
         self._making: asyncio.Task[None] | None = None
@@ -85,7 +87,8 @@ class Journal:
         """Go on after ``files`` of an earlier run. Each is removed once the sequence number with it is applied."""
         for path, last in files:
             self._left.append((path, last))
-            self._number = max(self._number, int(path.name.removesuffix(SUFFIX)))
+            name = path.name.removesuffix(SUFFIX)
+            self._number = max(self._number, order_of(path), int(name) if name.isdecimal() else 0)
 
     def next_sequence(self) -> int:
         """A number for one more row; `applied` takes it back once the row is in its ledger."""
@@ -120,7 +123,7 @@ class Journal:
         self._name_tariff(current, tariff)
         current.append(line)
         self._open[key] = (tariff, line)
-        if self._spare is None and self._making is None and current.room < current.size // 2:
+        if not self._spares and self._making is None and current.room < current.size // 2:
             self._start_making(self._wanted(0))
         return True
 
@@ -152,7 +155,7 @@ class Journal:
             self._unapplied.pop(number, None)
 
     async def tidy(self) -> None:
-        """Remove the files whose rows are all in their ledgers."""
+        """Remove the files whose rows are all in their ledgers; some are kept to be used again."""
         first = next(iter(self._unapplied), self._sequence + 1)
         paths: list[Path] = []
         while self._left and self._left[0][1] < first:
@@ -164,11 +167,26 @@ class Journal:
         if not paths and not segments:
             return
         carried = self._current if segments and self._open else None
+        again = self._reusable(segments)
+        gone = [segment for segment in segments if segment not in again]
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._pool, self._remove, paths, segments, carried)
+            await loop.run_in_executor(self._pool, self._remove, paths, gone, carried)
         except OSError as error:
             _log.warning("files of the journal could not be removed", error=os.strerror(error.errno or 0))
+            for segment in again:
+                segment.close()
+            return
+        for segment in again:
+            segment.rest()
+        self._spares += again
+
+    def _reusable(self, segments: list[Segment]) -> list[Segment]:
+        """Those that are kept: to make a file anew costs the disk more than all that is written to it."""
+        if self._failed is not None or self._making is not None:
+            return []
+        wanted = self._wanted(0)
+        return [one for one in segments if not one.worn and one.size == wanted][: SPARES - len(self._spares)]
 
     async def close(self) -> None:
         """Write what is written to the disk; where nothing is open and all is applied, leave no file behind."""
@@ -176,9 +194,10 @@ class Journal:
             await asyncio.wait([self._making])
         while self._syncing:
             await asyncio.wait([self._flush()])
-        segments = [s for s in (*self._full, self._current, self._spare) if s is not None]
+        segments = [s for s in (*self._full, self._current, *self._spares) if s is not None]
         if not self._open and not self._unapplied:
-            self._current = self._spare = None
+            self._current = None
+            self._spares.clear()
             self._full.clear()
             with suppress(OSError):
                 await asyncio.get_running_loop().run_in_executor(self._pool, self._remove, [], segments, None)
@@ -220,7 +239,7 @@ class Journal:
         error: Exception | None,
     ) -> None:
         self._syncing = False
-        self._committing = []
+        committed, self._committing = self._committing, []
         if error is None:
             for waiter in waiters:
                 if not waiter.done():
@@ -228,6 +247,8 @@ class Journal:
             if self._waiters:
                 self._commit_soon()
             return
+        for segment in committed:
+            segment.worn = True
         # What the disk refused may be gone from its cache too: the lines are kept here and written to a new file.
         self._unsynced = lines + self._unsynced
         waiters += self._waiters
@@ -247,9 +268,8 @@ class Journal:
             await self._clock.sleep(RETRY_SECONDS)
             try:
                 kept = sum(framed(t.line()) + framed(o) + framed(s) for t, o, s in self._unsynced)
-                if self._spare is not None:
-                    self._full.append(self._spare)
-                    self._spare = None
+                self._full.extendleft(self._spares)
+                self._spares.clear()
                 wanted = self._wanted(kept + len(self._unsynced) * _CLAIM)
                 spare = await self._made(wanted)
                 if spare is None or spare.size < wanted:
@@ -280,12 +300,12 @@ class Journal:
 
     async def _make_room(self, need: int) -> None:
         """Go on to a next file that holds what is open and ``need`` bytes more."""
-        spare = self._spare or await self._made(self._wanted(need))
+        spare = self._spares[0] if self._spares else await self._made(self._wanted(need))
         if spare is None:
             return
         if spare.size < self._wanted(need):
-            self._full.append(spare)
-            self._spare = None
+            # None of them is larger, but for one that was made for so much.
+            self._full.appendleft(self._spares.pop(0))
         else:
             self._rotate(spare)
 
@@ -307,7 +327,7 @@ class Journal:
             await asyncio.shield(self._making)
         if self._refused is not None:
             raise _again(self._refused.error)
-        return self._spare
+        return self._spares[-1] if self._spares else None
 
     def _free(self) -> int:
         """Bytes that the disk has left for us, 0 where it does not tell."""
@@ -324,7 +344,7 @@ class Journal:
         path = self._directory / f"{self._number:010d}{SUFFIX}"
         loop = asyncio.get_running_loop()
         try:
-            self._spare = await loop.run_in_executor(self._pool, partial(Segment.create, path, size))
+            self._spares.append(await loop.run_in_executor(self._pool, partial(Segment.create, path, size)))
             self._refused = None
         except CarrelError as error:
             _log.error("the journal has no room for another file", error=error.message)
@@ -337,7 +357,9 @@ class Journal:
         if self._current is not None:
             self._full.append(self._current)
         self._current = spare
-        self._spare = None
+        self._spares.remove(spare)
+        self._number += 1
+        spare.begin(self._number)
         for tariff, line in self._open.values():
             self._name_tariff(spare, tariff)
             spare.append(line)
@@ -354,9 +376,11 @@ class Journal:
             self._sync_file(carried.fd)
         for segment in segments:
             segment.close()
-        for path in (*paths, *(segment.path for segment in segments)):
+        gone = (*paths, *(segment.path for segment in segments))
+        for path in gone:
             path.unlink(missing_ok=True)
-        sync_directory(self._directory)
+        if gone:
+            sync_directory(self._directory)
 
 
 def _again(error: CarrelError) -> CarrelError:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ import apsw
 from carrel.errors import CarrelError
 from carrel.ids import TenantId
 from carrel.metering.protocol import ToolEnding
-from carrel.metering.rollups import Sums, enter
+from carrel.metering.rollups import Sums, Tally
 from carrel.metering.rows import Row, micros, moment
 from carrel.metering.tables import add_functions, upgrade
 from carrel.policy.periods import Period
@@ -33,10 +32,12 @@ _COLUMNS: Final = (
     "member, cache_write_1h_tokens, plan_id"
 )
 _PLACES: Final = "(" + ",".join("?" * (_COLUMNS.count(",") + 1)) + ")"
-# Many rows in one statement: each statement takes the interpreter's lock from the event loop and gives it back.
+# Several rows in one statement, for each takes the interpreter's lock and gives it back; and no more than a few, for
+# what makes their values holds that lock meanwhile, and the event loop waits for it as long.
+_AT_ONCE: Final = 16
 _INSERTS: Final = tuple(
     (count, f"INSERT INTO calls({_COLUMNS}) VALUES {','.join([_PLACES] * count)}")  # noqa: S608 - constants
-    for count in (64, 8, 1)
+    for count in (_AT_ONCE, 4, 1)
 )
 
 
@@ -128,31 +129,29 @@ def missing(connection: apsw.Connection, rows: Iterable[Row]) -> list[Row]:
 def _write(connection: apsw.Connection, rows: Sequence[Row]) -> dict[tuple[date, str], Sums]:
     rates: dict[tuple[str, str], int] = {}
     plans: dict[tuple[str, str], int] = {("", ""): 0}
-    values: list[tuple[Any, ...]] = []
-    for row in rows:
-        key = (row.card_hash, row.rates)
-        if key not in rates:
-            rates[key] = _rates_id(connection, key)
-        plan = (row.plan, row.plan_hash)
-        if plan not in plans:
-            plans[plan] = _plan_id(connection, plan)
-        c = row.counts
-        values.append((
-            row.id, row.started, row.ended, row.request_id, row.provider_request_id, row.session_id, row.agent,
-            row.model, c.input, c.cache_read, c.cache_write, c.output, c.reasoning, row.tool_calls, plain(row.cost),
-            rates[key], row.outcome, int(row.byo), int(row.estimated), row.member, c.cache_write_1h,
-            plans[plan],
-        ))  # fmt: skip
-    _insert(connection, values)
-    return enter(connection, rows, rates, plans)
-
-
-def _insert(connection: apsw.Connection, values: Sequence[tuple[Any, ...]]) -> None:
+    tally = Tally()
     at = 0
-    for count, statement in _INSERTS:
-        while len(values) - at >= count:
-            connection.execute(statement, tuple(chain.from_iterable(values[at : at + count])))
-            at += count
+    while at < len(rows):
+        count, statement = next(one for one in _INSERTS if one[0] <= len(rows) - at)
+        values: list[Any] = []
+        for row in rows[at : at + count]:
+            key = (row.card_hash, row.rates)
+            if key not in rates:
+                rates[key] = _rates_id(connection, key)
+            plan = (row.plan, row.plan_hash)
+            if plan not in plans:
+                plans[plan] = _plan_id(connection, plan)
+            c = row.counts
+            values += (
+                row.id, row.started, row.ended, row.request_id, row.provider_request_id, row.session_id, row.agent,
+                row.model, c.input, c.cache_read, c.cache_write, c.output, c.reasoning, row.tool_calls,
+                plain(row.cost), rates[key], row.outcome, int(row.byo), int(row.estimated), row.member,
+                c.cache_write_1h, plans[plan],
+            )  # fmt: skip
+            tally.add(row, rates[key], plans[plan])
+        connection.execute(statement, values)
+        at += count
+    return tally.enter(connection)
 
 
 def _rates_id(connection: apsw.Connection, key: tuple[str, str]) -> int:

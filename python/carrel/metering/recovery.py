@@ -12,7 +12,7 @@ import structlog
 
 from carrel.declare.rate_card import TokenCounts
 from carrel.metering.rows import Opened, Row, Settled, read_opened, read_settled
-from carrel.metering.segment import SUFFIX, read_lines
+from carrel.metering.segment import SUFFIX, order_of, read_lines
 from carrel.policy.estimate import TEMPLATE_TOKENS, likely
 from carrel.policy.pricing import Price, price_in
 
@@ -39,7 +39,7 @@ class _Tariff:
 
 def read_journal(directory: Path, *, now: int) -> Recovered:
     """Everything in ``directory``. Blocks. ``now``: when interrupted calls are said to end, microseconds since 1970."""
-    found = Recovered(files=sorted(directory.glob(f"*{SUFFIX}")))
+    found = Recovered(files=sorted(directory.glob(f"*{SUFFIX}"), key=order_of))
     opened: dict[str, tuple[Opened, _Tariff]] = {}
     settled: set[str] = set()
     for path in found.files:

@@ -16,7 +16,7 @@ from carrel.declare.rate_card import TokenCounts
 from carrel.metering.rows import Row
 from carrel.metering.tables import DAY_MICROSECONDS, RECOUNT, ROLLUP_KEY, SESSION_KEY, SESSION_RECOUNT, SUMMED
 from carrel.policy.periods import Period
-from carrel.policy.pricing import add, plain, tier_in, total_of
+from carrel.policy.pricing import add, plain, tier_in
 from carrel.store.sqlite import translated
 
 Split = Literal["agent", "session", "member", "key"]
@@ -27,6 +27,7 @@ _KEYS: Final[Mapping[Split, str]] = {
 _SUMS: Final = f"calls, {SUMMED}, cost_usd"
 _ADDED: Final = "sum(calls), " + ", ".join(f"sum({name})" for name in SUMMED.split(", ")) + ", exact_sum(cost_usd)"
 Key = tuple[str | int, ...]
+_ZERO: Final = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,33 +70,50 @@ class Recount:
     wrong: tuple[tuple[str, str], ...]
 
 
-def enter(
-    connection: apsw.Connection, rows: Sequence[Row], rates: Mapping[tuple[str, str], int],
-    plans: Mapping[tuple[str, str], int],
-) -> dict[tuple[date, str], Sums]:  # fmt: skip
-    """Add ``rows`` to what their days say; what they add up to by day and model. In the caller's transaction."""
-    groups: dict[Key, list[Row]] = {}
-    sessions: dict[Key, list[Row]] = {}
-    days: dict[int, str] = {}
-    for row in rows:
+class Tally:
+    """Rows that are being written, added up as they come."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Key, list[Any]] = {}
+        self._sessions: dict[Key, list[Any]] = {}
+        self._days: dict[int, str] = {}
+
+    def add(self, row: Row, rates_id: int, plan_id: int) -> None:
+        """Count ``row``, whose rates and plan have these numbers."""
         number = row.started // DAY_MICROSECONDS
-        day = days.get(number)
+        day = self._days.get(number)
         if day is None:
-            day = days[number] = row.day.isoformat()
+            day = self._days[number] = row.day.isoformat()
+        counts = row.counts
         key: Key = (
-            day, row.model, rates[row.card_hash, row.rates], plans[row.plan, row.plan_hash], int(row.byo),
-            tier_in(row.rates, row.counts.prompt), row.agent, row.member,
+            day, row.model, rates_id, plan_id, int(row.byo), tier_in(row.rates, counts.prompt), row.agent, row.member
         )  # fmt: skip
-        groups.setdefault(key, []).append(row)
-        sessions.setdefault((day, row.model, row.session_id), []).append(row)
-    totals = {key: total(some) for key, some in groups.items()}
-    _put(connection, "rollups", ROLLUP_KEY, totals)
-    _put(connection, "session_rollups", SESSION_KEY, {key: total(some) for key, some in sessions.items()})
-    written: dict[tuple[date, str], Sums] = {}
-    for key, sums in totals.items():
-        of = (date.fromisoformat(str(key[0])), str(key[1]))
-        written[of] = written[of] + sums if of in written else sums
-    return written
+        session: Key = (day, row.model, row.session_id)
+        for groups, of in ((self._groups, key), (self._sessions, session)):
+            sums = groups.get(of)
+            if sums is None:
+                sums = groups[of] = [0, 0, 0, 0, 0, 0, 0, 0, _ZERO]
+            sums[0] += 1
+            sums[1] += counts.input
+            sums[2] += counts.cache_read
+            sums[3] += counts.cache_write
+            sums[4] += counts.output
+            sums[5] += counts.reasoning
+            sums[6] += counts.cache_write_1h
+            sums[7] += row.tool_calls
+            sums[8] = add(sums[8], row.cost)
+
+    def enter(self, connection: apsw.Connection) -> dict[tuple[date, str], Sums]:
+        """Add what was counted to what its days say; what it is by day and model. In the caller's transaction."""
+        totals = {key: read_sums(sums) for key, sums in self._groups.items()}
+        _put(connection, "rollups", ROLLUP_KEY, totals)
+        sessions = {key: read_sums(sums) for key, sums in self._sessions.items()}
+        _put(connection, "session_rollups", SESSION_KEY, sessions)
+        written: dict[tuple[date, str], Sums] = {}
+        for key, sums in totals.items():
+            of = (date.fromisoformat(str(key[0])), str(key[1]))
+            written[of] = written[of] + sums if of in written else sums
+        return written
 
 
 def _put(connection: apsw.Connection, table: str, names: str, totals: Mapping[Key, Sums]) -> None:
@@ -113,20 +131,6 @@ def _put(connection: apsw.Connection, table: str, names: str, totals: Mapping[Ke
             *key, whole.calls, c.input, c.cache_read, c.cache_write, c.output, c.reasoning, c.cache_write_1h,
             whole.tool_calls, plain(whole.cost),
         ))  # fmt: skip
-
-
-def total(rows: Sequence[Row]) -> Sums:
-    """What ``rows`` add up to."""
-    counts = [row.counts for row in rows]
-    return Sums(
-        len(rows),
-        TokenCounts(
-            sum(c.input for c in counts), sum(c.cache_read for c in counts), sum(c.cache_write for c in counts),
-            sum(c.output for c in counts), sum(c.reasoning for c in counts), sum(c.cache_write_1h for c in counts),
-        ),
-        sum(row.tool_calls for row in rows),
-        total_of(row.cost for row in rows),
-    )  # fmt: skip
 
 
 def read_sums(found: Sequence[Any]) -> Sums:

@@ -1,8 +1,10 @@
-"""One file of the journal: made full of zeros, mapped into memory, filled from its front.
+"""One file of the journal: made full of zeros, mapped into memory, filled from its front, and then used again.
 
 Its space is taken when it is made, so that nothing written to it later can find the disk full. A line that was copied
 into the mapping outlives the process from that instant; it outlives the machine once `fdatasync` has returned. Each
-line is framed by its length and CRC-32; the first that does not agree is where the file ends.
+line is framed by its length and CRC-32; the first that does not agree is where the file ends. The CRC begins with the
+number that the file's head has: it is another one each time the file is begun, so that what an earlier use left behind
+the last line is no line of this one.
 """
 
 import errno
@@ -16,7 +18,10 @@ from typing import Final
 
 from carrel.errors import CarrelError, StorageFull
 
-MAGIC: Final = b"carrel journal 1"
+MAGIC: Final = b"carrel journal 2"
+OLDER: Final = b"carrel journal 1"
+"""A file of this kind has no number in its head: its name is its number, and CRCs begin with 0."""
+HEAD: Final = struct.Struct("<16sQ")
 FRAME: Final = struct.Struct("<II")
 _ZEROS: Final = bytes(256 * 1024)
 SUFFIX: Final = ".journal"
@@ -30,9 +35,12 @@ class Segment:
         self.fd = fd
         self.last = 0
         self.tariffs: set[int] = set()
+        self.worn = False
+        """Whether the disk refused to take it once: it is not used again."""
         self._map = mapped
         self._size = len(mapped)
-        self._at = len(MAGIC)
+        self._at = HEAD.size
+        self._seed = 0
 
     @classmethod
     def create(cls, path: Path, size: int) -> "Segment":
@@ -61,10 +69,22 @@ class Segment:
         """Its size in bytes."""
         return self._size
 
+    def begin(self, number: int) -> None:
+        """Use it from its front as the file of this number. What it held before is no longer to be needed."""
+        self._map[: HEAD.size] = HEAD.pack(MAGIC, number)
+        self._seed = number & 0xFFFFFFFF
+        self._at = HEAD.size
+        self.last = 0
+        self.tariffs = set()
+
+    def rest(self) -> None:
+        """Give back the memory that it takes, until it is begun again."""
+        self._map.madvise(mmap.MADV_DONTNEED)
+
     def append(self, line: bytes) -> None:
         """Write one line; the caller has seen to it that there is room."""
         end = self._at + FRAME.size + len(line)
-        self._map[self._at : end] = FRAME.pack(len(line), zlib.crc32(line)) + line
+        self._map[self._at : end] = FRAME.pack(len(line), zlib.crc32(line, self._seed)) + line
         self._at = end
 
     def close(self) -> None:
@@ -83,16 +103,34 @@ def framed(line: bytes) -> int:
 def read_lines(path: Path) -> Iterator[bytes]:
     """The lines of a file that some earlier process wrote, up to the first that is torn."""
     data = path.read_bytes()
-    at = len(MAGIC)
-    if data[:at] != MAGIC:
+    number, at = _head(data[: HEAD.size])
+    if number is None:
         return
+    seed = number & 0xFFFFFFFF
     while at + FRAME.size <= len(data):
         length, crc = FRAME.unpack_from(data, at)
         line = data[at + FRAME.size : at + FRAME.size + length]
-        if length == 0 or len(line) != length or zlib.crc32(line) != crc:
+        if length == 0 or len(line) != length or zlib.crc32(line, seed) != crc:
             return
         yield line
         at += FRAME.size + length
+
+
+def order_of(path: Path) -> int:
+    """The place of a file among those of its journal: the number that it was begun with, or else of its name."""
+    with path.open("rb") as file:
+        number, _ = _head(file.read(HEAD.size))
+    name = path.name.removesuffix(SUFFIX)
+    return number or (int(name) if name.isdecimal() else 0)
+
+
+def _head(data: bytes) -> tuple[int | None, int]:
+    """The number in a file's head, None where it is no file of a journal, and where its lines begin."""
+    if data.startswith(OLDER):
+        return 0, len(OLDER)
+    if len(data) < HEAD.size or not data.startswith(MAGIC):
+        return None, 0
+    return HEAD.unpack(data)[1], HEAD.size
 
 
 def sync_directory(path: Path) -> None:
@@ -113,7 +151,7 @@ def translated(error: OSError) -> CarrelError:
 
 def _fill(fd: int, size: int) -> None:
     """Real zeros, not a hole: a promise that every file system keeps."""
-    os.write(fd, MAGIC)
-    left = size - len(MAGIC)
+    os.write(fd, HEAD.pack(MAGIC, 0))
+    left = size - HEAD.size
     while left > 0:
         left -= os.write(fd, _ZEROS[: min(left, len(_ZEROS))])

@@ -74,7 +74,7 @@ async def abandon(meter: Metering) -> None:
     journal, book = meter._journal, meter._book
     book._pending.clear()
     await book.close()
-    for segment in (*journal._full, journal._current, journal._spare):
+    for segment in (*journal._full, journal._current, *journal._spares):
         if segment is not None:
             segment.close()
     journal._pool.shutdown(wait=True)

@@ -45,6 +45,20 @@ def test_rows_and_interrupted_calls(tmp_path: Path) -> None:
     assert (rows["c"].estimated, rows["c"].started, rows["c"].ended) == (True, 5, 99)
 
 
+def test_files_are_read_in_the_order_that_they_were_begun_in(tmp_path: Path) -> None:
+    for name, number, lines in (
+        ("0000000001", 5, (opened("a"), settled_line(row(id="a")))), ("0000000002", 4, (opened("a"), opened("b"))),
+    ):  # fmt: skip
+        segment = Segment.create(tmp_path / f"{name}.journal", 8192)
+        segment.begin(number)
+        for line in (TARIFF.line(), *lines):
+            segment.append(line)
+        segment.close()
+    found = read_journal(tmp_path, now=9)
+    assert [path.name[9:10] for path in found.files] == ["2", "1"]
+    assert {r.id: r.outcome for r in found.rows} == {"a": "ok", "b": "interrupted"}
+
+
 def test_lines_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
     write(
         tmp_path / "0000000001.journal", TARIFF.line(), b"X\twhat", opened("a", tariff=8), b"\xff\xfe", b"R\tshort",
