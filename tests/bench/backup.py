@@ -80,7 +80,14 @@ def measure(count: int) -> None:
         again = round_of(home, tenants, means)
         began = time.monotonic()
         done = bring_all(
-            place / "new", tenants, means, when="empty", dry_run=False, told=lambda _: None, carry_over=carry_over
+            place / "new",
+            tenants,
+            means,
+            when="empty",
+            dry_run=False,
+            told=lambda _: None,
+            carry_over=carry_over,
+            noted=lambda tenant, backup: None,
         )
         back = time.monotonic() - began
         assert all(one.outcome == "restored" for one in done), done

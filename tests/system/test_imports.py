@@ -105,13 +105,20 @@ def test_one_that_is_killed_half_way_starts_over(new_gateway: StartGateway, tmp_
     left = gateway.state_dir / "tenants" / ".default.restore"
     left.mkdir()
     (left / "half").write_text("half of an import")
-    owner = gateway.state_dir.stat()
+    owner, words = gateway.state_dir.stat(), ("tenants", "import", "--from-openclaw", str(source), "--as", "default")
+    if owner.st_uid != os.geteuid():
+        # What is not the gateway's to remove is told, and in the way of nothing else.
+        left.chmod(0o700)
+        gateway.kill()
+        gateway.start()
+        assert (left.exists(), "Remove it by hand" in gateway.text) == (True, True)
+        refused = gateway.cli(*words)
+        assert (refused.returncode, "another user" in refused.stderr) == (1, True)
     for path in (left, left / "half"):
         os.chown(path, owner.st_uid, owner.st_gid)
     gateway.kill()
     gateway.start()
     assert not left.exists()
-    words = ("tenants", "import", "--from-openclaw", str(source), "--as", "default")
     assert told(gateway, *words)["sessions"] == 3
     gateway.kill()
     gateway.start()

@@ -235,5 +235,5 @@ def test_a_state_directory_holds_no_leftovers_of_a_start(served: GatewayProcess)
     assert names <= {
         "tenants", "audit", "envs", "run", "metering", "reconcile", "cache", ".gitconfig", "nix", "nix-home",
         "last-good", "parse-cache", "declared", "placeholder.key", "status.json", "audit-mark.json",
-        "audit-signing-key", "audit-signing-key.pub",
+        "audit-signing-key", "audit-signing-key.pub", "declared-seen.json",
     }  # fmt: skip

@@ -89,6 +89,11 @@ def follow(
     return findings, head
 
 
+def those(first: int, last: int) -> str:
+    """Lines by their numbers, as a sentence begins with them."""
+    return f"line {first} was" if first == last else f"lines {first} to {last} were"
+
+
 def _as_written(raw: bytes, found: Mapping[str, Any], stated: str) -> bool:
     """No space, escape or second key of one name that the writer would not have put there."""
     line = json.dumps({**found, "hash": stated}, ensure_ascii=False, separators=(",", ":"))
@@ -97,7 +102,7 @@ def _as_written(raw: bytes, found: Mapping[str, Any], stated: str) -> bool:
 
 def _break(claimed: int, head: Head) -> str:
     if claimed > head.number + 1:
-        return f"lines {head.number + 1} to {claimed - 1} were removed before it"
+        return f"{those(head.number + 1, claimed - 1)} removed before it"
     if claimed <= head.number:
         return f"the line stands out of order: it is number {claimed}, after number {head.number}"
     return "the line does not continue the one before it, which was replaced"

@@ -1,16 +1,18 @@
 """Whether the record is whole: its chain walked, its ends held against what was signed and what is kept elsewhere."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from carrel.audit.chain import GENESIS, Finding, Head, follow
+from carrel.audit.chain import GENESIS, Finding, Head, follow, those
 from carrel.audit.files import days
 from carrel.audit.heads import SignedHead, Trusted
 
 END: Final = "head.json"
 HEADS: Final = "heads.jsonl"
+_MEND: Final = b'"action":"audit.mend"'
 TOGETHER: Final = 64
 """The most lines that go to the disk before their one signed end."""
 
@@ -68,6 +70,28 @@ def verify_directory(
     return list(dict.fromkeys(findings))
 
 
+def mended(path: Path) -> list[Finding]:
+    """What starts of the gateway noted about the record, in the record at ``path`` itself. Blocking."""
+    found: list[Finding] = []
+    for file in days(path):
+        with file.open("rb") as lines:
+            for number, raw in enumerate(lines, 1):
+                if _MEND in raw:
+                    found += _note(file.name, number, raw)
+    return found
+
+
+def _note(name: str, number: int, raw: bytes) -> list[Finding]:
+    try:
+        line = json.loads(raw)
+        # The very first line says that the record's key was made, which is no news.
+        if line["action"] != "audit.mend" or line["n"] == 1:
+            return []
+        return [Finding(name, number, f"the gateway noted at a start: {line['target']}: {line['after']}")]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
 def _start(files: list[Path], heads: list[SignedHead]) -> Head:
     """Where the chain begins: nowhere, or after the signed end of a day that is before all those that are here."""
     if not files:
@@ -115,7 +139,7 @@ def _days_ended(walk: _Walk, heads: list[SignedHead], *, part: bool) -> list[Fin
             continue
         head, count = walk.ends[day]
         if head.number < one.number:
-            what = f"lines {head.number + 1} to {one.number} were cut off: the day's signed end has them"
+            what = f"{those(head.number + 1, one.number)} cut off: the day's signed end has them"
             findings.append(Finding(f"{day}.jsonl", count + 1, what))
         elif head != one.head:
             what = f"the day's signed end is line {one.number} with another hash: what is here was written anew"
@@ -136,12 +160,14 @@ def _end(path: Path, walk: _Walk, trusted: Trusted, *, last: str) -> list[Findin
         return [Finding(path.name, 1, f"the end of the record: {problem}")]
     count = walk.ends[max(walk.ends)][1] if walk.ends else 0
     if signed.number > walk.head.number:
-        what = f"lines {walk.head.number + 1} to {signed.number} were cut off"
+        what = f"{those(walk.head.number + 1, signed.number)} cut off"
         return [Finding(last, count + 1, what)]
-    # A death between lines and their end leaves the end behind: the chain itself holds, and the next start notes it.
-    if signed.number < walk.head.number - TOGETHER:
-        what = f"{walk.head.number - signed.number} lines come after the signed end: another hand added them"
-        return [Finding(last, count, what)]
+    if signed.number < walk.head.number:
+        # A gateway that is killed between lines and their end leaves as much; nothing here tells that from a hand.
+        first, newest = signed.number + 1, walk.head.number
+        lines = f"line {first} comes" if first == newest else f"lines {first} to {newest} come"
+        what = f"{lines} after the signed end: a gateway that was killed wrote that last, or another hand added it"
+        return [Finding(last, max(1, count - (newest - first)), what)]
     if signed.number == walk.head.number and signed.hash != walk.head.hash:
         return [Finding(last, count, "the last line is not the one that was signed as the end: it was written anew")]
     return []
@@ -167,7 +193,7 @@ def _mark(name: str, signed: SignedHead, walk: _Walk, *, last: str) -> list[Find
     """The line that a mark speaks of is there, as it was."""
     if signed.number > walk.head.number:
         count = walk.ends[max(walk.ends)][1] if walk.ends else 0
-        what = f"lines {walk.head.number + 1} to {signed.number} were cut off: {name} was made after them"
+        what = f"{those(walk.head.number + 1, signed.number)} cut off: {name} was made after them"
         return [Finding(last, count + 1, what)]
     if signed.number and walk.wanted[signed.number] not in ("", signed.hash):
         return [Finding(f"{signed.day}.jsonl", 1, f"line {signed.number} is another than when {name} was made")]

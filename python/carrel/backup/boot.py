@@ -39,8 +39,11 @@ class Brought:
 def bring_all(
     home: Path, tenants: Sequence[TenantId], means: Means, *, when: When, dry_run: bool,
     told: Callable[[Brought], None], carry_over: Callable[[Path, Path, TenantId], None],
+    noted: Callable[[TenantId, str], None],
 ) -> list[Brought]:  # fmt: skip
     """Bring ``tenants`` back, some at a time; ``told`` of each as it is done. A failure is that tenant's own.
+
+    ``noted`` writes down which backup is about to take a tenant's place, and raises where that cannot be kept.
 
     ``when`` `empty`: only who has nothing. What there is of others is kept beside with `always`, until it is confirmed,
     and ``carry_over`` puts what never goes back in time into the new directory before it takes the live one's place.
@@ -48,7 +51,7 @@ def bring_all(
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def one(tenant: TenantId) -> Brought:
-        done = _one(home, tenant, means, when, dry_run, carry_over=carry_over)
+        done = _one(home, tenant, means, when, dry_run, carry_over=carry_over, noted=noted)
         told(done)
         return done
 
@@ -63,7 +66,7 @@ def not_declared(means: Means, tenants: Sequence[TenantId]) -> list[str]:
 
 def _one(
     home: Path, tenant: TenantId, means: Means, when: When, dry_run: bool, *,
-    carry_over: Callable[[Path, Path, TenantId], None],
+    carry_over: Callable[[Path, Path, TenantId], None], noted: Callable[[TenantId, str], None],
 ) -> Brought:  # fmt: skip
     try:
         if when == "empty" and not is_empty(home, tenant):
@@ -75,6 +78,7 @@ def _one(
         try:
             done = prepare(repository, home, tenant, None, means=means, progress=Progress())
             carry_over(home / tenant, staged(home, tenant), tenant)
+            noted(tenant, done.backup)
             swap_in(home, tenant)
         finally:
             remove_tree(staged(home, tenant))

@@ -447,9 +447,13 @@ class Backups:
 
 
 def clear_left(state_dir: Path) -> None:
-    """Take away what a killed gateway left of backups and restores. Blocking; before anything runs."""
+    """Take away what a killed gateway left of backups and restores. Blocking; before anything runs.
+
+    What cannot be taken away is logged, and is no reason not to start.
+    """
     clear_scratch(state_dir / "run" / SCRATCH)
-    swap.clear_staged(state_dir / "tenants")
+    for problem in swap.clear_staged(state_dir / "tenants"):
+        _log.error("what a restore left cannot be taken away", reason=problem)
 
 
 async def _to_its_end(work: "asyncio.Future[T]", pace: Pace) -> T:

@@ -78,10 +78,14 @@ def confirm(home: Path, tenant: TenantId) -> None:
     remove_tree(staged(home, tenant))
 
 
-def clear_staged(home: Path) -> None:
-    """Take away what killed restores left, and end what they were in the middle of. Before anything runs."""
+def clear_staged(home: Path) -> list[str]:
+    """Take away what killed restores left, and end what they were in the middle of. Before anything runs.
+
+    What cannot be taken away stays, and is told: it is in the way of that tenant's next restore, and of nothing else.
+    """
+    told: list[str] = []
     if not home.is_dir():
-        return
+        return told
     for name in os.listdir(home):
         halfway = _HALFWAY.fullmatch(name)
         whose = halfway["tenant"] if halfway else name[1:].removesuffix(".restore")
@@ -91,10 +95,17 @@ def clear_staged(home: Path) -> None:
             tenant = parse_tenant_id(whose)
         except CarrelError:
             continue
-        if halfway:
-            _settle(home, tenant, home / name, halfway)
-        else:
-            remove_tree(home / name)
+        try:
+            if halfway:
+                _settle(home, tenant, home / name, halfway)
+            else:
+                remove_tree(home / name)
+        except CarrelError as error:
+            told.append(
+                f"{home / name}, which a restore of {tenant} left, is in the way of its next one: {error.message} "
+                "Remove it by hand."
+            )
+    return told
 
 
 def _settle(home: Path, tenant: TenantId, beside: Path, halfway: re.Match[str]) -> None:

@@ -160,16 +160,18 @@ def verify(
     """
     try:
         if from_ is not None:
-            findings = _look(from_, key or (from_ / "audit-signing-key.pub",), mark, part=True)
+            findings, notes = _look(from_, key or (from_ / "audit-signing-key.pub",), mark, part=True)
         elif target.url is not None:
-            findings = _over_the_wire(target, key, mark)
+            findings, notes = _over_the_wire(target, key, mark)
         else:
-            findings = _on_disk(target, key, mark)
+            findings, notes = _on_disk(target, key, mark)
     except CarrelError as error:
         raise Refused(error.message, code=error.code) from error
     if target.json:
-        screen.show_json({"ok": not findings, "findings": findings})
+        screen.show_json({"ok": not findings, "findings": findings, "notes": notes})
         return FAILED if findings else DONE
+    for note in notes:
+        screen.note(note)
     for finding in findings:
         screen.note(finding)
     if findings:
@@ -179,7 +181,7 @@ def verify(
     return DONE
 
 
-def _on_disk(target: Target, keys: tuple[Path, ...], marks: tuple[Path, ...]) -> list[str]:
+def _on_disk(target: Target, keys: tuple[Path, ...], marks: tuple[Path, ...]) -> tuple[list[str], list[str]]:
     path = target.state / "audit"
     if not path.is_dir():
         raise Refused(
@@ -189,10 +191,11 @@ def _on_disk(target: Target, keys: tuple[Path, ...], marks: tuple[Path, ...]) ->
     return _look(path, keys or (target.state / "audit-signing-key.pub",), (*own, *marks), part=False)
 
 
-def _look(path: Path, keys: tuple[Path, ...], marks: tuple[Path, ...], *, part: bool) -> list[str]:
+def _look(path: Path, keys: tuple[Path, ...], marks: tuple[Path, ...], *, part: bool) -> tuple[list[str], list[str]]:
+    """What is wrong, and what the record says itself of how it was found at a start."""
     # The reader of the record brings a library of signatures, which other commands do without.
     from carrel.audit.keys import trusted_keys  # noqa: PLC0415
-    from carrel.audit.verify import verify_directory  # noqa: PLC0415
+    from carrel.audit.verify import mended, verify_directory  # noqa: PLC0415
 
     trusted = trusted_keys(keys)
     findings: list[str] = []
@@ -206,10 +209,10 @@ def _look(path: Path, keys: tuple[Path, ...], marks: tuple[Path, ...], *, part: 
             raise Refused(f"The record at {path} cannot be read: {error.strerror}.", code="unreadable") from error
         if not findings:
             break
-    return findings
+    return findings, [str(note) for note in mended(path)]
 
 
-def _over_the_wire(target: Target, keys: tuple[Path, ...], marks: tuple[Path, ...]) -> list[str]:
+def _over_the_wire(target: Target, keys: tuple[Path, ...], marks: tuple[Path, ...]) -> tuple[list[str], list[str]]:
     with tempfile.TemporaryDirectory(prefix="carrel-audit-") as temporary:
         copy = Path(temporary) / "record"
         copy_out(target, copy, first=None, last=None)

@@ -269,7 +269,7 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
     declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock)
     reconciling = _tasks("reconcile", stack)
-    listeners: list[Listener] = [take_in, traced(traces), *by_hand(declared.place, audit)]
+    listeners: list[Listener] = [take_in, traced(traces), *by_hand(declared.place, audit, options.state_dir)]
     reconciler = Reconciler(
         tenants_dir=declared.directory, state_dir=options.state_dir, directory=directory, clock=clock,
         tasks=reconciling, on_change=listeners, environments=environments, states=environments.states,

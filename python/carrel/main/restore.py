@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -15,12 +16,12 @@ from carrel.backup.target import location_of, options_of
 from carrel.cli import screen
 from carrel.cli.failures import DONE, FAILED
 from carrel.cli.restore_options import RestoreOptions
-from carrel.clock import SystemClock
+from carrel.clock import Clock, SystemClock
 from carrel.declare.host import Placement
 from carrel.declare.load import load_tree
 from carrel.declare.operators import Operators
 from carrel.errors import CarrelError, NotFound
-from carrel.ids import TenantId, parse_tenant_id
+from carrel.ids import TenantId, new_request_id, parse_tenant_id
 from carrel.main.carry_over import carry_over
 from carrel.main.gitops import Declared
 from carrel.main.launch import reads_of
@@ -62,7 +63,36 @@ def run_restore(options: RestoreOptions) -> int:
 def _bring_back(options: RestoreOptions) -> int:
     clear_left(options.state_dir)
     secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
-    directory = asyncio.run(_pulled(options, secrets)) if options.git is not None else options.tenants_dir
+    return asyncio.run(_recorded(options, secrets))
+
+
+async def _recorded(options: RestoreOptions, secrets: SecretStore) -> int:
+    """All of it, with a line of the audit log for each tenant that comes back."""
+    loop, clock = asyncio.get_running_loop(), SystemClock()
+    audit: Audit | None = None
+    if not options.dry_run or options.git is not None:
+        audit = Audit(state_dir=options.state_dir, clock=clock, credentials_dir=_credentials())
+        await audit.start()
+    request_id = new_request_id()
+
+    def noted(tenant: TenantId, backup: str) -> None:
+        if audit is None:
+            return
+        line = audit.record(
+            actor=f"uid:{os.getuid()}", action="tenants.restore", target=f"{tenant}/{backup}", tenant=tenant,
+            request_id=request_id, outcome="ok", after="before a start",
+        )  # fmt: skip
+        asyncio.run_coroutine_threadsafe(line, loop).result()
+
+    directory = options.tenants_dir
+    if options.git is not None and audit is not None:
+        directory = await _pulled(options, secrets, audit, clock)
+    return await asyncio.to_thread(_all, options, secrets, directory, noted)
+
+
+def _all(
+    options: RestoreOptions, secrets: SecretStore, directory: Path, noted: Callable[[TenantId, str], None]
+) -> int:  # fmt: skip
     operators, declared = _declared(directory)
     tenants = _chosen(options, declared)
     backup = operators.gateway.backup
@@ -73,7 +103,7 @@ def _bring_back(options: RestoreOptions) -> int:
         done = bring_all(
             options.state_dir / "tenants", tenants, means, when="always" if options.when == "always" else "empty",
             dry_run=options.dry_run, told=lambda brought: None if options.json else _say(brought),
-            carry_over=carry_over,
+            carry_over=carry_over, noted=noted,
         )  # fmt: skip
         others = not_declared(means, declared)
     if options.json:
@@ -92,11 +122,8 @@ def _places(options: RestoreOptions) -> Places:
     return Places(options.state_dir, options.tenants_dir, options.secrets_dir, reads)
 
 
-async def _pulled(options: RestoreOptions, secrets: SecretStore) -> Path:
+async def _pulled(options: RestoreOptions, secrets: SecretStore, audit: Audit, clock: Clock) -> Path:
     """The declarations of the branch, looked for where it is pulled from; raises CarrelError where there are none."""
-    clock = SystemClock()
-    audit = Audit(state_dir=options.state_dir, clock=clock)
-    await audit.start()
     declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock)
     if declared.directory.name == NOTHING:
         why = declared.puller.message if declared.puller is not None else "nobody has pushed yet"
@@ -127,10 +154,14 @@ def _reads(location: Location) -> tuple[Path, ...]:
     return (Path(location.prefix),) if location.scheme == "file" else ()
 
 
+def _credentials() -> Path | None:
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(given) if given else None
+
+
 def _ring(options: RestoreOptions) -> KeyRing:
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     return KeyRing(
-        credentials_dir=Path(credentials) if credentials else None, secrets_dir=options.secrets_dir,
+        credentials_dir=_credentials(), secrets_dir=options.secrets_dir,
         state_dir=options.state_dir, makes=False,
     )  # fmt: skip
 

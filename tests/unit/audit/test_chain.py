@@ -27,7 +27,7 @@ def test_a_removed_line_is_named() -> None:
     made, _ = lines(5)
     del made[1]
     findings, _ = follow("day", made, Head())
-    assert [str(f) for f in findings] == ["day:2: lines 2 to 2 were removed before it"]
+    assert [str(f) for f in findings] == ["day:2: line 2 was removed before it"]
 
 
 def test_moved_lines_are_named() -> None:

@@ -11,6 +11,7 @@ from carrel.backup.progress import Progress
 from carrel.backup.reader import verify
 from carrel.backup.repository import Repository
 from carrel.backup.run import back_up
+from carrel.errors import StorageFull
 from carrel.ids import TenantId
 from carrel.objects.location import parse_location
 from carrel.objects.pace import Pace
@@ -35,7 +36,7 @@ Server = Callable[[Path], AbstractContextManager[str]]
 
 
 def bring(place: Path, work: Path, **changes: object) -> dict[str, str]:
-    given = {"when": "empty", "dry_run": False, "carry_over": lambda *_: None, **changes}
+    given = {"when": "empty", "dry_run": False, "carry_over": lambda *_: None, "noted": lambda *_: None, **changes}
     told: list[Brought] = []
     done = bring_all(place, [ACME, BETA, ZETA], means(work), told=told.append, **given)  # type: ignore[arg-type] # literals
     assert sorted(told, key=lambda one: one.tenant) == done
@@ -91,6 +92,7 @@ def test_through_faults_it_comes_back_byte_by_byte(server: Server, tmp_path: Pat
             dry_run=False,
             told=lambda _: None,
             carry_over=lambda *_: None,
+            noted=lambda *_: None,
         )
         assert [one.outcome for one in done] == ["restored", "none"]
         assert not_declared(work, []) == ["acme"]
@@ -99,3 +101,20 @@ def test_through_faults_it_comes_back_byte_by_byte(server: Server, tmp_path: Pat
     assert {path for path in after if after[path] != before[path]} <= {"sessions/s_1.jsonl", "usage/ledger.sqlite"}
     assert rows_of(tmp_path / "new/acme/usage/ledger.sqlite") == rows_of(tmp_path / "tenants/acme/usage/ledger.sqlite")
     tenant.root.close()
+
+
+def test_what_cannot_be_noted_is_not_restored(tmp_path: Path) -> None:
+    tenant = full_tenant(tmp_path, large=0)
+    back_up(subject(tenant), means(tmp_path), Progress())
+    tenant.root.close()
+    noted: list[tuple[str, str]] = []
+
+    def refused(tenant: TenantId, backup: str) -> None:
+        noted.append((tenant, backup))
+        raise StorageFull("The disk is full.")
+
+    new = tmp_path / "new"
+    assert bring(new, tmp_path, noted=refused)["acme"] == "failed"
+    assert [tenant for tenant, _ in noted] == ["acme"]
+    assert list(new.iterdir()) == []
+    assert bring(new, tmp_path)["acme"] == "restored"

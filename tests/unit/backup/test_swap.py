@@ -96,3 +96,12 @@ def test_killed_at_any_step_the_tenant_is_whole_and_what_was_there_is_never_lost
         assert found == outcomes[0]
     if step == 11:
         assert found == outcomes[1]
+
+
+def test_what_cannot_be_taken_away_is_told_and_the_rest_is(tmp_path: Path) -> None:
+    (tmp_path / ".acme.restore").write_text("no directory")
+    (tmp_path / ".beta.restore").mkdir()
+    (tmp_path / ".beta.restore/half").write_text("half")
+    [told] = swap.clear_staged(tmp_path)
+    assert (str(tmp_path / ".acme.restore") in told, "by hand" in told) == (True, True)
+    assert [path.name for path in tmp_path.iterdir()] == [".acme.restore"]

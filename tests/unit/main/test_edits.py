@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from carrel.audit.log import Audit
-from carrel.main.edits import HandEdits
+from carrel.main.edits import SEEN, HandEdits
 from carrel.plan.plan import Action, Plan
 from carrel.reconcile.status import Applied
 from carrel.vcs.git import Author
@@ -19,11 +19,12 @@ from tests.fakes.tenants import make_snapshot
 
 
 class Rig:
-    def __init__(self, path: Path, audit: Audit) -> None:
+    def __init__(self, path: Path, audit: Audit, state: Path) -> None:
         self.path = path
         self.audit = audit
+        self.state = state
         self.place = WorkTree(path)
-        self.edits = HandEdits(self.place, audit)
+        self.edits = HandEdits(self.place, audit, state_dir=state)
 
     async def applied(self, *actions: Action, files: tuple[str, ...] = (), first: bool = False) -> None:
         snapshot = make_snapshot()
@@ -41,7 +42,7 @@ async def rig(tmp_path: Path) -> Rig:
     path.mkdir()
     (path / "acme.yaml").write_text("plan: pro\n")
     (path / "_gateway.yaml").write_text("{}\n")
-    made = Rig(path, await opened(tmp_path / "state"))
+    made = Rig(path, await opened(tmp_path / "state"), tmp_path / "state")
     await made.applied(first=True)
     return made
 
@@ -84,3 +85,30 @@ async def test_the_actor_is_the_commit_where_it_is_committed(rig: Rig) -> None:
     (rig.path / "acme.yaml").write_text("plan: pro\n")
     await rig.applied(Action("acme", "update"))
     assert [who for who, _ in await rig.lines()] == [f"commit:{head[:12]}", "edit"]
+
+
+async def test_what_was_edited_while_no_gateway_ran_has_a_line_at_the_next_start(rig: Rig) -> None:
+    (rig.path / "acme.yaml").write_text("plan: starter\n")
+    await rig.applied(Action("acme", "update"))
+    for count in (1, 2, 2):
+        if count == 2 and (rig.path / "_gateway.yaml").exists():
+            (rig.path / "acme.yaml").write_text("plan: pro\n")
+            (rig.path / "beta.yaml").write_text("plan: pro\n")
+            (rig.path / "_gateway.yaml").unlink()
+        rig = Rig(rig.path, rig.audit, rig.state)
+        await rig.applied(first=True)
+        assert len(await rig.lines()) == count
+    assert (await rig.lines())[1] == ("edit", {"_gateway.yaml": "remove", "acme.yaml": "update", "beta.yaml": "create"})
+    [*_, line] = (await rig.audit.page(AuditQuery(action="declared.edit"))).lines
+    assert line["after"]["meanwhile"] == "no gateway ran"  # type: ignore[index, call-overload] # JSON
+
+
+async def test_declarations_from_another_place_or_a_note_that_is_none_are_no_edit(rig: Rig) -> None:
+    kept = rig.state / SEEN
+    kept.write_text(kept.read_text().replace(str(rig.path), "/elsewhere"))
+    (rig.path / "acme.yaml").write_text("plan: other\n")
+    await Rig(rig.path, rig.audit, rig.state).applied(first=True)
+    kept.write_text("{")
+    (rig.path / "acme.yaml").write_text("plan: again\n")
+    await Rig(rig.path, rig.audit, rig.state).applied(first=True)
+    assert await rig.lines() == []

@@ -16,6 +16,7 @@ from carrel.main.restore import BEGUN, run_restore
 from carrel.main.statedir import StateDir, StateInUse
 from tests.fakes.backups import full_tenant, means, subject
 from tests.fakes.declarations import declare
+from tests.fakes.records import held
 from tests.fakes.repositories import Clone
 
 KEY = "1 " + "MTEx" * 10 + "MTE=\n"
@@ -44,12 +45,27 @@ def test_all_that_are_declared(options: RestoreOptions, capsys: pytest.CaptureFi
     told = json.loads(capsys.readouterr().out)
     assert [(one["tenant"], one["outcome"]) for one in told["tenants"]] == [("acme", "restored"), ("beta", "none")]
     assert (options.state_dir / "tenants/acme/sandbox/main.py").exists()
+    [line] = lines(options)
+    assert (line["action"], line["tenant"], line["after"]) == ("tenants.restore", "acme", "before a start")
+    assert line["target"] == f"acme/{told['tenants'][0]['backup']}"
+    run_restore(replace(options, dry_run=True, when="always"))
+    assert lines(options) == [line]
+    capsys.readouterr()
     assert run_restore(replace(options, json=False, when="always", tenants=("acme",))) == 0
     assert "acme is back: " in capsys.readouterr().out
     assert run_restore(replace(options, json=False)) == 0
     assert sorted(capsys.readouterr().out.splitlines()) == [
         "acme stays as it is: it has data.", "beta begins anew: there is no backup of it."
     ]  # fmt: skip
+
+
+def lines(options: RestoreOptions) -> list[dict[str, object]]:
+    """What the audit log says of restores; it is whole."""
+    held_whole = held(options.state_dir)
+    assert held_whole == []
+    days = sorted((options.state_dir / "audit").glob("20*.jsonl"))
+    read = [json.loads(line) for day in days for line in day.read_bytes().splitlines()]
+    return [line for line in read if line["action"] == "tenants.restore"]
 
 
 def test_what_fails_is_told(options: RestoreOptions, capsys: pytest.CaptureFixture[str]) -> None:
