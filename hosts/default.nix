@@ -1,10 +1,15 @@
 # Example hosts. They build as checks, and are to be copied.
 { self, nixpkgs }:
 let
-  host = file: nixpkgs.lib.nixosSystem {
-    system = "x86_64-linux";
-    modules = [ self.nixosModules.default file ];
-  };
+  host =
+    file:
+    nixpkgs.lib.nixosSystem {
+      system = "x86_64-linux";
+      modules = [
+        self.nixosModules.default
+        file
+      ];
+    };
   fleet = import ./fleet.nix;
 in
 {

@@ -12,7 +12,12 @@
       chmod u+w $out/*.yaml
       sed -i 's/source: test-set/source: index/' $out/_gateway.yaml
     ''}";
-    packages.names = [ "git" "jq" "python3" "ripgrep" ];
+    packages.names = [
+      "git"
+      "jq"
+      "python3"
+      "ripgrep"
+    ];
     # In the machine alone, whose ports are forwarded.
     listen.address = "0.0.0.0";
     openFirewall = true;
@@ -24,10 +29,19 @@
     memorySize = 2048;
     cores = 2;
     graphics = false;
-    forwardPorts = [{ from = "host"; host.port = 18789; guest.port = 18789; }];
+    forwardPorts = [
+      {
+        from = "host";
+        host.port = 18789;
+        guest.port = 18789;
+      }
+    ];
   };
 
   boot.loader.grub.device = "/dev/vda";
-  fileSystems."/" = { device = "/dev/disk/by-label/nixos"; fsType = "ext4"; };
+  fileSystems."/" = {
+    device = "/dev/disk/by-label/nixos";
+    fsType = "ext4";
+  };
   system.stateVersion = "25.11";
 }

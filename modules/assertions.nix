@@ -2,17 +2,32 @@
 { config, lib, ... }:
 let
   cfg = config.services.carrel;
-  loopback = [ "127.0.0.1" "::1" "localhost" ];
+  loopback = [
+    "127.0.0.1"
+    "::1"
+    "localhost"
+  ];
   state = toString cfg.stateDir;
   tenants = toString cfg.tenantsDir;
   inStore = path: builtins.isPath path || lib.hasPrefix "${builtins.storeDir}/" (toString path);
   stored = lib.attrNames (lib.filterAttrs (_: secret: inStore secret.file) cfg.secrets);
-  relative = lib.attrNames (lib.filterAttrs (_: secret: !(builtins.isPath secret.file) && !(lib.hasPrefix "/" secret.file)) cfg.secrets);
+  relative = lib.attrNames (
+    lib.filterAttrs (
+      _: secret: !(builtins.isPath secret.file) && !(lib.hasPrefix "/" secret.file)
+    ) cfg.secrets
+  );
   named = lib.filterAttrs (_: name: name != null) { inherit (cfg.git.pull) sshKey token webhook; };
   unknown = lib.attrNames (lib.filterAttrs (_: name: !(cfg.secrets ? ${name})) named);
-  ssh = cfg.git.pull.url != null && !(lib.hasPrefix "https://" cfg.git.pull.url) && !(lib.hasPrefix "file://" cfg.git.pull.url);
+  ssh =
+    cfg.git.pull.url != null
+    && !(lib.hasPrefix "https://" cfg.git.pull.url)
+    && !(lib.hasPrefix "file://" cfg.git.pull.url);
   placed = builtins.concatLists (lib.mapAttrsToList (_: shard: shard.tenants) cfg.shards);
-  twice = lib.unique (builtins.filter (tenant: builtins.length (builtins.filter (other: other == tenant) placed) > 1) placed);
+  twice = lib.unique (
+    builtins.filter (
+      tenant: builtins.length (builtins.filter (other: other == tenant) placed) > 1
+    ) placed
+  );
   fleet = cfg.shards != { };
 in
 {
@@ -31,15 +46,23 @@ in
         message = "services.carrel.tenantsDir and stateDir are the same directory: give the declarations one of their own.";
       }
       {
-        assertion = !(lib.any (home: lib.hasPrefix home "${state}/") [ "/home/" "/root/" "/run/user/" ]);
+        assertion =
+          !(lib.any (home: lib.hasPrefix home "${state}/") [
+            "/home/"
+            "/root/"
+            "/run/user/"
+          ]);
         message = "services.carrel.stateDir is in a home, which the units do not see: put it beneath /var/lib or a disk of its own.";
       }
       {
-        assertion = !cfg.hardening.kernelFloor || lib.versionAtLeast config.boot.kernelPackages.kernel.version "5.14";
+        assertion =
+          !cfg.hardening.kernelFloor || lib.versionAtLeast config.boot.kernelPackages.kernel.version "5.14";
         message = "services.carrel needs Linux 5.14 or later: choose another boot.kernelPackages, or say services.carrel.hardening.kernelFloor = false.";
       }
       {
-        assertion = lib.all (name: builtins.match "[A-Za-z][A-Za-z0-9_.-]{0,63}" name != null) (lib.attrNames cfg.secrets);
+        assertion = lib.all (name: builtins.match "[A-Za-z][A-Za-z0-9_.-]{0,63}" name != null) (
+          lib.attrNames cfg.secrets
+        );
         message = "services.carrel.secrets: a name is 1 to 64 of letters, digits, `_`, `.` and `-`, and starts with a letter.";
       }
       {
@@ -60,7 +83,9 @@ in
       }
       {
         assertion = unknown == [ ];
-        message = "services.carrel.git.pull: ${builtins.concatStringsSep ", " (map (option: "${option} names `${named.${option}}`") unknown)}, which is not in services.carrel.secrets: set services.carrel.secrets.NAME.file.";
+        message = "services.carrel.git.pull: ${
+          builtins.concatStringsSep ", " (map (option: "${option} names `${named.${option}}`") unknown)
+        }, which is not in services.carrel.secrets: set services.carrel.secrets.NAME.file.";
       }
       {
         assertion = !cfg.tls.enable || cfg.tls.domain != null;
@@ -83,7 +108,11 @@ in
         message = "services.carrel.restore: with git.push a new machine knows no tenant until somebody has pushed; take restore.from out, push, and restore each with `carrel tenants restore`, or let declarations be pulled.";
       }
       {
-        assertion = cfg.backup.schedule != null || (cfg.backup.target == null && lib.all (count: count == null) (lib.attrValues cfg.backup.retention));
+        assertion =
+          cfg.backup.schedule != null
+          || (
+            cfg.backup.target == null && lib.all (count: count == null) (lib.attrValues cfg.backup.retention)
+          );
         message = "services.carrel.backup: target and retention are of the backups that schedule makes, and it is not set: set it, or say `backup: {to: …, keep: …}` in _gateway.yaml.";
       }
       {
@@ -95,9 +124,11 @@ in
         message = "services.carrel.shard.name is set, and services.carrel.shards is empty: name the gateways there.";
       }
     ];
-    warnings = lib.optional (cfg.openFirewall && !cfg.tls.enable && !(lib.elem cfg.listen.address loopback))
-      "services.carrel is open to the network without TLS: set services.carrel.tls, or put a proxy of your own before it."
-    ++ lib.optional (cfg.git.pull.url != null && cfg.git.pull.allowedSigners == [ ])
-      "services.carrel.git.pull.allowedSigners is empty: whoever can write ${toString cfg.git.pull.url} decides what runs here.";
+    warnings =
+      lib.optional (cfg.openFirewall && !cfg.tls.enable && !(lib.elem cfg.listen.address loopback))
+        "services.carrel is open to the network without TLS: set services.carrel.tls, or put a proxy of your own before it."
+      ++
+        lib.optional (cfg.git.pull.url != null && cfg.git.pull.allowedSigners == [ ])
+          "services.carrel.git.pull.allowedSigners is empty: whoever can write ${toString cfg.git.pull.url} decides what runs here.";
   };
 }

@@ -7,22 +7,31 @@ let
   carrel = "${cfg.package}/bin/carrel";
   place = types.strMatching "(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|file:///)[A-Za-z0-9!_.*()/-]*";
   counts = lib.filterAttrs (_: count: count != null) cfg.backup.retention;
-  to = lib.optionalString (cfg.backup.target != null) " --to ${cfg.backup.target}"
-    + lib.optionalString (counts != { })
-    " --keep ${builtins.concatStringsSep "," (lib.mapAttrsToList (name: count: "${name}=${toString count}") counts)}";
-  count = least: otherwise: description: mkOption {
-    type = types.nullOr (types.ints.between least 1000);
-    default = null;
-    description = ''
-      ${description} One that is kept for any reason stays, the others are removed after each backup; what a tenant's own
-      file says (`backup: {keep: …}`) goes first. `null`: ${toString otherwise}, or, where nothing of `retention` is set,
-      as `_gateway.yaml` says.
-    '';
-    example = 30;
-  };
+  to =
+    lib.optionalString (cfg.backup.target != null) " --to ${cfg.backup.target}"
+    +
+      lib.optionalString (counts != { })
+        " --keep ${
+           builtins.concatStringsSep "," (lib.mapAttrsToList (name: count: "${name}=${toString count}") counts)
+         }";
+  count =
+    least: otherwise: description:
+    mkOption {
+      type = types.nullOr (types.ints.between least 1000);
+      default = null;
+      description = ''
+        ${description} One that is kept for any reason stays, the others are removed after each backup; what a tenant's own
+        file says (`backup: {keep: …}`) goes first. `null`: ${toString otherwise}, or, where nothing of `retention` is set,
+        as `_gateway.yaml` says.
+      '';
+      example = 30;
+    };
 
   # What is begun and breaks off goes on at the next start: the command keeps a note of it in the state.
-  bringBack = "${carrel} restore --host ${cfg.hostFile} --when ${if cfg.restore.when == "missing" then "empty" else "first"}"
+  bringBack =
+    "${carrel} restore --host ${cfg.hostFile} --when ${
+      if cfg.restore.when == "missing" then "empty" else "first"
+    }"
     + lib.optionalString (cfg.restore.from != null) " --from ${cfg.restore.from}";
 in
 {
@@ -78,7 +87,10 @@ in
         example = "s3://backups/carrel";
       };
       when = mkOption {
-        type = types.enum [ "first-boot" "missing" ];
+        type = types.enum [
+          "first-boot"
+          "missing"
+        ];
         default = "first-boot";
         description = "`first-boot`: once, where there is no state yet. `missing`: at each start, each tenant that has no state.";
         example = "missing";

@@ -1,6 +1,11 @@
 # services.carrel. One file a part; `self` is the flake, for its packages and its pinned nixpkgs.
 { self }:
-{ config, lib, pkgs, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 {
   imports = [
     ./options.nix

@@ -1,16 +1,28 @@
 # The unit that runs the gateway, the socket that outlives it, and its user.
-{ config, lib, pkgs, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   cfg = config.services.carrel;
   inHouse = toString cfg.stateDir == "/var/lib/carrel";
   # A directory in the state is the state's; one of the configuration is read through /etc.
   outside = lib.optional (cfg.declarations == null && !cfg.git.enable) (toString cfg.tenantsDir);
   # Where backups are, as far as that is a directory of the host.
-  local = builtins.filter (path: path != null && lib.hasPrefix "file://" path) [ cfg.backup.target cfg.restore.from ];
+  local = builtins.filter (path: path != null && lib.hasPrefix "file://" path) [
+    cfg.backup.target
+    cfg.restore.from
+  ];
   writable = outside ++ cfg.backup.directories ++ map (lib.removePrefix "file://") local;
-  host = if lib.hasInfix ":" cfg.listen.address then "[${cfg.listen.address}]" else cfg.listen.address;
-  credentials = encrypted: lib.mapAttrsToList (name: secret: "${name}:${secret.file}")
-    (lib.filterAttrs (_: secret: secret.encrypted == encrypted) cfg.secrets);
+  host =
+    if lib.hasInfix ":" cfg.listen.address then "[${cfg.listen.address}]" else cfg.listen.address;
+  credentials =
+    encrypted:
+    lib.mapAttrsToList (name: secret: "${name}:${secret.file}") (
+      lib.filterAttrs (_: secret: secret.encrypted == encrypted) cfg.secrets
+    );
 in
 {
   options.services.carrel.unit = lib.mkOption {
@@ -32,7 +44,9 @@ in
     users.groups = lib.mkIf (cfg.group == "carrel") { carrel = { }; };
     environment.systemPackages = [ cfg.package ];
     environment.variables.CARREL_STATE_DIR = toString cfg.stateDir;
-    networking.firewall.allowedTCPPorts = lib.mkIf (cfg.openFirewall && !cfg.tls.enable) [ cfg.listen.port ];
+    networking.firewall.allowedTCPPorts = lib.mkIf (cfg.openFirewall && !cfg.tls.enable) [
+      cfg.listen.port
+    ];
 
     services.carrel.unit = {
       environment = {
@@ -85,30 +99,67 @@ in
         RemoveIPC = true;
         KeyringMode = "private";
         SystemCallArchitectures = "native";
-        SystemCallFilter = [ "@system-service" "~@privileged @resources" ];
+        SystemCallFilter = [
+          "@system-service"
+          "~@privileged @resources"
+        ];
         SystemCallErrorNumber = "EPERM";
-        RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" ];
+        RestrictAddressFamilies = [
+          "AF_UNIX"
+          "AF_INET"
+          "AF_INET6"
+        ];
         RestrictNamespaces = true;
-        InaccessiblePaths = [ "-/run/secrets" "-/run/keys" ];
+        InaccessiblePaths = [
+          "-/run/secrets"
+          "-/run/keys"
+        ];
       }
-      // (if inHouse then { StateDirectory = "carrel"; StateDirectoryMode = "0700"; ReadWritePaths = map (path: "-${path}") writable; }
-          else { ReadWritePaths = [ (toString cfg.stateDir) ] ++ map (path: "-${path}") writable; })
-      // (if cfg.hardening.gatewayBuilds then {
-        # Nix in a store of its own makes namespaces and mounts for each build, and covers nothing of /proc.
-        RestrictNamespaces = [ "user" "mnt" "pid" "net" "ipc" "uts" ];
-        SystemCallFilter = [ "@system-service" "@mount" "sethostname" "~@resources" ];
-        PrivateUsers = false;
-        ProtectKernelTunables = false;
-        ProtectKernelLogs = false;
-        ProtectProc = "default";
-        ProcSubset = "all";
-      } else { });
+      // (
+        if inHouse then
+          {
+            StateDirectory = "carrel";
+            StateDirectoryMode = "0700";
+            ReadWritePaths = map (path: "-${path}") writable;
+          }
+        else
+          { ReadWritePaths = [ (toString cfg.stateDir) ] ++ map (path: "-${path}") writable; }
+      )
+      // (
+        if cfg.hardening.gatewayBuilds then
+          {
+            # Nix in a store of its own makes namespaces and mounts for each build, and covers nothing of /proc.
+            RestrictNamespaces = [
+              "user"
+              "mnt"
+              "pid"
+              "net"
+              "ipc"
+              "uts"
+            ];
+            SystemCallFilter = [
+              "@system-service"
+              "@mount"
+              "sethostname"
+              "~@resources"
+            ];
+            PrivateUsers = false;
+            ProtectKernelTunables = false;
+            ProtectKernelLogs = false;
+            ProtectProc = "default";
+            ProcSubset = "all";
+          }
+        else
+          { }
+      );
     };
 
     systemd.slices.carrel = {
       description = "Carrel: the gateway and all sandboxes";
-      sliceConfig = { CPUWeight = cfg.resources.cpuWeight; }
-        // (if cfg.resources.memoryMax != null then { MemoryMax = cfg.resources.memoryMax; } else { });
+      sliceConfig = {
+        CPUWeight = cfg.resources.cpuWeight;
+      }
+      // (if cfg.resources.memoryMax != null then { MemoryMax = cfg.resources.memoryMax; } else { });
     };
 
     # systemd holds what listens. While one gateway drains and the next starts, connections wait in it and are not refused.
@@ -116,20 +167,33 @@ in
       description = "Carrel gateway, where it is reached";
       wantedBy = [ "sockets.target" ];
       listenStreams = [ "${host}:${toString cfg.listen.port}" ];
-      socketConfig = { NoDelay = true; Backlog = 4096; };
+      socketConfig = {
+        NoDelay = true;
+        Backlog = 4096;
+      };
     };
 
     systemd.services.carrel = {
       description = "Carrel gateway";
       wantedBy = [ "multi-user.target" ];
       wants = [ "network-online.target" ];
-      requires = [ "carrel.socket" "carrel-launcher.socket" ];
-      after = [ "network-online.target" "carrel.socket" "carrel-launcher.socket" ];
+      requires = [
+        "carrel.socket"
+        "carrel-launcher.socket"
+      ];
+      after = [
+        "network-online.target"
+        "carrel.socket"
+        "carrel-launcher.socket"
+      ];
       environment = cfg.unit.environment;
       # Restarted and not stopped and started: the socket stays, and so does the old gateway until all is in place.
       stopIfChanged = false;
-      reloadTriggers = lib.optional (cfg.declarations != null) cfg.declarations
-        ++ lib.optional (config.environment.etc ? "carrel/packages.json") config.environment.etc."carrel/packages.json".source;
+      reloadTriggers =
+        lib.optional (cfg.declarations != null) cfg.declarations
+        ++ lib.optional (
+          config.environment.etc ? "carrel/packages.json"
+        ) config.environment.etc."carrel/packages.json".source;
       unitConfig.RequiresMountsFor = [ (toString cfg.stateDir) ] ++ outside;
       serviceConfig = cfg.unit.serviceConfig // {
         Type = "notify";
@@ -144,6 +208,8 @@ in
       };
     };
 
-    systemd.tmpfiles.rules = lib.optional (!inHouse) "d ${toString cfg.stateDir} 0700 ${cfg.user} ${cfg.group} -";
+    systemd.tmpfiles.rules = lib.optional (
+      !inHouse
+    ) "d ${toString cfg.stateDir} 0700 ${cfg.user} ${cfg.group} -";
   };
 }

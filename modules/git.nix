@@ -1,12 +1,28 @@
 # Declarations that come through git: pushed to this host over ssh, or pulled from elsewhere.
-{ config, lib, pkgs, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   cfg = config.services.carrel;
   git = cfg.git;
-  inherit (lib) mkOption mkEnableOption literalExpression types;
+  inherit (lib)
+    mkOption
+    mkEnableOption
+    literalExpression
+    types
+    ;
   json = pkgs.formats.json { };
   state = toString cfg.stateDir;
-  seconds = default: description: mkOption { type = types.ints.between 1 604800; inherit default description; example = 300; };
+  seconds =
+    default: description:
+    mkOption {
+      type = types.ints.between 1 604800;
+      inherit default description;
+      example = 300;
+    };
   hosted = {
     branch = git.branch;
     directory = git.directory;
@@ -14,21 +30,29 @@ let
     max_transfer_bytes = git.maxTransferBytes;
   };
   # As `carrel git authorize` writes it: the name is who pushes, and cannot be chosen by who does.
-  forced = name: key: "restrict,command=\"${cfg.package}/bin/carrel git serve ${name} --state-dir ${state}\" ${key}";
+  forced =
+    name: key:
+    "restrict,command=\"${cfg.package}/bin/carrel git serve ${name} --state-dir ${state}\" ${key}";
   set = lib.filterAttrs (_: value: value != null);
-  pull = hosted // set {
-    inherit (git.pull) url;
-    interval_seconds = git.pull.intervalSeconds;
-    allowed_signers = if git.pull.allowedSigners == [ ] then null else "${signers}";
-    unsigned = if git.pull.allowedSigners == [ ] then true else null;
-    known_hosts = if git.pull.knownHosts == [ ] then null else "${knownHosts}";
-    signed_since = git.pull.signedSince;
-    ssh_key = if git.pull.sshKey == null then null else { secret = git.pull.sshKey; };
-    token = if git.pull.token == null then null else { secret = git.pull.token; };
-    webhook = if git.pull.webhook == null then null else { secret = git.pull.webhook; };
-  };
-  signers = pkgs.writeText "carrel-allowed-signers" (builtins.concatStringsSep "\n" git.pull.allowedSigners + "\n");
-  knownHosts = pkgs.writeText "carrel-known-hosts" (builtins.concatStringsSep "\n" git.pull.knownHosts + "\n");
+  pull =
+    hosted
+    // set {
+      inherit (git.pull) url;
+      interval_seconds = git.pull.intervalSeconds;
+      allowed_signers = if git.pull.allowedSigners == [ ] then null else "${signers}";
+      unsigned = if git.pull.allowedSigners == [ ] then true else null;
+      known_hosts = if git.pull.knownHosts == [ ] then null else "${knownHosts}";
+      signed_since = git.pull.signedSince;
+      ssh_key = if git.pull.sshKey == null then null else { secret = git.pull.sshKey; };
+      token = if git.pull.token == null then null else { secret = git.pull.token; };
+      webhook = if git.pull.webhook == null then null else { secret = git.pull.webhook; };
+    };
+  signers = pkgs.writeText "carrel-allowed-signers" (
+    builtins.concatStringsSep "\n" git.pull.allowedSigners + "\n"
+  );
+  knownHosts = pkgs.writeText "carrel-known-hosts" (
+    builtins.concatStringsSep "\n" git.pull.knownHosts + "\n"
+  );
 in
 {
   options.services.carrel.git = {
@@ -137,29 +161,33 @@ in
   config = lib.mkMerge [
     {
       services.carrel.git.enable = git.push.enable || git.pull.url != null;
-      services.carrel.git.settingsFile = json.generate "carrel-git.json" (if git.push.enable then { push = hosted; } else { pull = pull; });
+      services.carrel.git.settingsFile = json.generate "carrel-git.json" (
+        if git.push.enable then { push = hosted; } else { pull = pull; }
+      );
     }
     (lib.mkIf (cfg.enable && git.enable) {
-    services.carrel.settings.git = lib.mkDefault "${git.settingsFile}";
+      services.carrel.settings.git = lib.mkDefault "${git.settingsFile}";
     })
     (lib.mkIf (cfg.enable && git.push.enable) {
-    # sshd runs the forced command of the key that was shown, by a shell; it gives git on one repository and nothing else.
-    users.users.carrel = lib.mkIf (cfg.user == "carrel") {
-      shell = "/bin/sh";
-      openssh.authorizedKeys.keys = builtins.concatLists (lib.mapAttrsToList (name: keys: map (forced name) keys) git.push.authorizedKeys);
-    };
-    services.openssh.enable = lib.mkDefault true;
-    services.openssh.extraConfig = ''
-      Match User ${cfg.user}
-        AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u ${state}/git/authorized_keys
-        AuthenticationMethods publickey
-        PermitTTY no
-        PermitUserRC no
-        DisableForwarding yes
-        X11Forwarding no
-        MaxSessions 4
-      Match all
-    '';
+      # sshd runs the forced command of the key that was shown, by a shell; it gives git on one repository and nothing else.
+      users.users.carrel = lib.mkIf (cfg.user == "carrel") {
+        shell = "/bin/sh";
+        openssh.authorizedKeys.keys = builtins.concatLists (
+          lib.mapAttrsToList (name: keys: map (forced name) keys) git.push.authorizedKeys
+        );
+      };
+      services.openssh.enable = lib.mkDefault true;
+      services.openssh.extraConfig = ''
+        Match User ${cfg.user}
+          AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u ${state}/git/authorized_keys
+          AuthenticationMethods publickey
+          PermitTTY no
+          PermitUserRC no
+          DisableForwarding yes
+          X11Forwarding no
+          MaxSessions 4
+        Match all
+      '';
     })
   ];
 }

@@ -6,12 +6,14 @@ let
   inherit (lib) mkOption types;
   # NixOS has defaults of its own for some of these: ours go before them, and what a host sets goes before ours.
   preferred = lib.mkOverride 900;
-  flag = description: mkOption {
-    type = types.bool;
-    default = true;
-    inherit description;
-    example = false;
-  };
+  flag =
+    description:
+    mkOption {
+      type = types.bool;
+      default = true;
+      inherit description;
+      example = false;
+    };
 in
 {
   options.services.carrel.hardening = {
@@ -49,7 +51,13 @@ in
 
   config = lib.mkIf cfg.enable {
     boot.blacklistedKernelModules = lib.mkIf cfg.hardening.socketModules [
-      "algif_aead" "algif_hash" "algif_rng" "algif_skcipher" "rxrpc" "esp4" "esp6"
+      "algif_aead"
+      "algif_hash"
+      "algif_rng"
+      "algif_skcipher"
+      "rxrpc"
+      "esp4"
+      "esp6"
     ];
     boot.kernel.sysctl = lib.mkMerge [
       (lib.mkIf cfg.hardening.ioUring { "kernel.io_uring_disabled" = preferred 2; })

@@ -73,15 +73,38 @@ in
         SystemCallArchitectures = "native";
         SystemCallFilter = [ "~@clock @cpu-emulation @debug @module @obsolete @raw-io @reboot @swap" ];
         SystemCallErrorNumber = "EPERM";
-        RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" "AF_NETLINK" ];
+        RestrictAddressFamilies = [
+          "AF_UNIX"
+          "AF_INET"
+          "AF_INET6"
+          "AF_NETLINK"
+        ];
         # The kinds that bubblewrap makes. `yes` would leave no sandbox at all.
-        RestrictNamespaces = [ "user" "mnt" "pid" "net" "ipc" "uts" "cgroup" ];
+        RestrictNamespaces = [
+          "user"
+          "mnt"
+          "pid"
+          "net"
+          "ipc"
+          "uts"
+          "cgroup"
+        ];
         # Workspaces and closures are in the state; what else is there, and every secret, is not for it.
-        ReadWritePaths = [ state "-/run/carrel" ];
+        ReadWritePaths = [
+          state
+          "-/run/carrel"
+        ];
         InaccessiblePaths = [
-          "-${state}/audit" "-${state}/run" "-${state}/git" "-${state}/master.key"
+          "-${state}/audit"
+          "-${state}/run"
+          "-${state}/git"
+          "-${state}/master.key"
           "-${state}/audit-signing-key"
-          "-/run/credentials" "-/run/secrets" "-/run/keys" "-/etc/ssh" "-/nix/var"
+          "-/run/credentials"
+          "-/run/secrets"
+          "-/run/keys"
+          "-/etc/ssh"
+          "-/nix/var"
         ];
         # bubblewrap reads and writes in /proc/sys, and the launcher looks at processes of sandboxes:
         ProtectKernelTunables = false;

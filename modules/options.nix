@@ -1,7 +1,12 @@
 # What can be said of the gateway on a host. What concerns tenants is said in tenants.d.
 { lib, ... }:
 let
-  inherit (lib) mkOption mkEnableOption literalExpression types;
+  inherit (lib)
+    mkOption
+    mkEnableOption
+    literalExpression
+    types
+    ;
 in
 {
   options.services.carrel = {
@@ -129,24 +134,26 @@ in
     };
 
     secrets = mkOption {
-      type = types.attrsOf (types.submodule {
-        options = {
-          file = mkOption {
-            type = types.either types.str types.path;
-            description = ''
-              The file that holds the secret, readable by root: a path on the host, as text. Its content never enters the
-              Nix store, and a path there is refused.
-            '';
-            example = "/run/keys/anthropic";
+      type = types.attrsOf (
+        types.submodule {
+          options = {
+            file = mkOption {
+              type = types.either types.str types.path;
+              description = ''
+                The file that holds the secret, readable by root: a path on the host, as text. Its content never enters the
+                Nix store, and a path there is refused.
+              '';
+              example = "/run/keys/anthropic";
+            };
+            encrypted = mkOption {
+              type = types.bool;
+              default = false;
+              description = "Whether the file was made by `systemd-creds encrypt`, for this machine alone.";
+              example = true;
+            };
           };
-          encrypted = mkOption {
-            type = types.bool;
-            default = false;
-            description = "Whether the file was made by `systemd-creds encrypt`, for this machine alone.";
-            example = true;
-          };
-        };
-      });
+        }
+      );
       default = { };
       description = ''
         Secrets by the names that tenants.d uses, as `api_key: {secret: NAME}`. systemd hands them to the gateway alone, by

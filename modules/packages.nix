@@ -1,6 +1,11 @@
 # What tenants may have without anything being built for them: an index that is made at switch. The system's closure holds it,
 # and so all that it names.
-{ config, lib, pkgs, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   cfg = config.services.carrel;
   inherit (lib) mkOption types;
@@ -21,13 +26,22 @@ in
         of them a tenant may name is said in `_allowlists.yaml`. Unfree and insecure ones are refused unless the host's
         `nixpkgs.config` permits them.
       '';
-      example = [ "git" "jq" "ripgrep" ];
+      example = [
+        "git"
+        "jq"
+        "ripgrep"
+      ];
     };
     sets = mkOption {
       type = types.attrsOf (types.listOf types.str);
       default = { };
       description = "More of them, grouped under a name to keep a long list readable.";
-      example = { archives = [ "unzip" "zip" ]; };
+      example = {
+        archives = [
+          "unzip"
+          "zip"
+        ];
+      };
     };
     own = mkOption {
       type = types.attrsOf types.package;

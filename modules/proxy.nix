@@ -4,11 +4,13 @@ let
   cfg = config.services.carrel;
   tls = cfg.tls;
   inherit (lib) mkOption mkEnableOption types;
-  host = if lib.hasInfix ":" cfg.listen.address then "[${cfg.listen.address}]" else cfg.listen.address;
+  host =
+    if lib.hasInfix ":" cfg.listen.address then "[${cfg.listen.address}]" else cfg.listen.address;
   own = "http://${host}:${toString cfg.listen.port}";
   sharded = cfg.shards != { };
   shards = lib.mapAttrsToList (name: shard: shard // { inherit name; }) cfg.shards;
-  restOf = if sharded && cfg.shards ? ${cfg.shard.rest} then cfg.shards.${cfg.shard.rest}.url else own;
+  restOf =
+    if sharded && cfg.shards ? ${cfg.shard.rest} then cfg.shards.${cfg.shard.rest}.url else own;
   bare = url: builtins.replaceStrings [ "http://" ] [ "" ] url;
   # Whose a request is: by its token's name, or by the tenant in its path. The gateway judges the token itself.
   names = shard: "(?:${builtins.concatStringsSep "|" shard.tenants})";
@@ -21,12 +23,18 @@ let
   nginxMap = ''
     map "$http_authorization $http_x_api_key $uri" $carrel_shard {
       default carrel_rest;
-    ${builtins.concatStringsSep "\n" (map (shard: ''
-      "~(?:^| )(?:Bearer )?${ofToken shard}(?: |$)" carrel_shard_${shard.name};
-      "~ ${ofPath shard}" carrel_shard_${shard.name};'') served)}
+    ${builtins.concatStringsSep "\n" (
+      map (shard: ''
+        "~(?:^| )(?:Bearer )?${ofToken shard}(?: |$)" carrel_shard_${shard.name};
+        "~ ${ofPath shard}" carrel_shard_${shard.name};'') served
+    )}
     }
     upstream carrel_rest { server ${bare restOf}; keepalive 64; }
-    ${builtins.concatStringsSep "\n" (map (shard: "upstream carrel_shard_${shard.name} { server ${bare shard.url}; keepalive 64; }") served)}
+    ${builtins.concatStringsSep "\n" (
+      map (
+        shard: "upstream carrel_shard_${shard.name} { server ${bare shard.url}; keepalive 64; }"
+      ) served
+    )}
   '';
   caddyProxy = url: ''
     reverse_proxy ${bare url} {
@@ -58,7 +66,10 @@ in
       example = "agents.example.org";
     };
     proxy = mkOption {
-      type = types.enum [ "caddy" "nginx" ];
+      type = types.enum [
+        "caddy"
+        "nginx"
+      ];
       default = "caddy";
       description = "Which one. Answers are passed on as they come, WebSockets too, and `/metrics` is not.";
       example = "nginx";
@@ -73,22 +84,28 @@ in
 
   config = lib.mkIf (cfg.enable && tls.enable && tls.domain != null) {
     services.carrel.settings.listen.names = [ tls.domain ];
-    networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall [ 80 443 ];
+    networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall [
+      80
+      443
+    ];
 
-    services.caddy = lib.mkIf (tls.proxy == "caddy") ({
-      enable = true;
-      virtualHosts.${tls.domain}.extraConfig = ''
-        @private path ${builtins.concatStringsSep " " private}
-        respond @private 404
-        request_body {
-          max_size 64MB
-        }
-        ${builtins.concatStringsSep "\n" (map caddyShard (if sharded then served else [ ]))}
-        handle {
-          ${caddyProxy restOf}
-        }
-      '';
-    } // (if tls.email != null then { email = tls.email; } else { }));
+    services.caddy = lib.mkIf (tls.proxy == "caddy") (
+      {
+        enable = true;
+        virtualHosts.${tls.domain}.extraConfig = ''
+          @private path ${builtins.concatStringsSep " " private}
+          respond @private 404
+          request_body {
+            max_size 64MB
+          }
+          ${builtins.concatStringsSep "\n" (map caddyShard (if sharded then served else [ ]))}
+          handle {
+            ${caddyProxy restOf}
+          }
+        '';
+      }
+      // (if tls.email != null then { email = tls.email; } else { })
+    );
 
     services.nginx = lib.mkIf (tls.proxy == "nginx") {
       enable = true;
@@ -111,7 +128,10 @@ in
               client_max_body_size 64m;
             '';
           };
-        } // lib.genAttrs private (_: { return = "404"; });
+        }
+        // lib.genAttrs private (_: {
+          return = "404";
+        });
       };
     };
     security.acme = lib.mkIf (tls.proxy == "nginx" && tls.email != null) {

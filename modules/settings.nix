@@ -1,5 +1,10 @@
 # The gateway's settings: one JSON document, judged by the gateway's own model when the system is built.
-{ config, lib, pkgs, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   cfg = config.services.carrel;
   inherit (lib) mkOption literalExpression types;
@@ -10,7 +15,9 @@ let
   written = json.generate "carrel-host.json" cfg.settings;
   # What a bad setting fails is this derivation, and with it the switch.
   judged = pkgs.runCommand "carrel-host.json" { } ''
-    ${cfg.package}/bin/carrel check --host ${written} ${lib.optionalString (cfg.declarations != null) cfg.declarations} >&2
+    ${cfg.package}/bin/carrel check --host ${written} ${
+      lib.optionalString (cfg.declarations != null) cfg.declarations
+    } >&2
     cp ${written} $out
   '';
 in
@@ -21,7 +28,12 @@ in
         freeformType = json.type;
         options = {
           log.level = mkOption {
-            type = types.enum [ "debug" "info" "warning" "error" ];
+            type = types.enum [
+              "debug"
+              "info"
+              "warning"
+              "error"
+            ];
             default = "info";
             description = "The least that is logged.";
             example = "warning";
@@ -73,7 +85,9 @@ in
     services.carrel.declarations = if inStore cfg.tenantsDir && !cfg.git.enable then declared else null;
     services.carrel.hostFile = if canRun then judged else written;
     services.carrel.settings = {
-      tenants_dir = lib.mkDefault (if cfg.declarations != null then "/etc/carrel/tenants.d" else declared);
+      tenants_dir = lib.mkDefault (
+        if cfg.declarations != null then "/etc/carrel/tenants.d" else declared
+      );
       state_dir = lib.mkDefault (toString cfg.stateDir);
       listen.address = lib.mkDefault cfg.listen.address;
       listen.port = lib.mkDefault cfg.listen.port;
@@ -82,7 +96,9 @@ in
       drain_seconds = lib.mkDefault cfg.drainSeconds;
       secrets = lib.mkDefault (lib.attrNames cfg.secrets);
     };
-    environment.etc = lib.mkIf (cfg.declarations != null) { "carrel/tenants.d".source = cfg.declarations; };
+    environment.etc = lib.mkIf (cfg.declarations != null) {
+      "carrel/tenants.d".source = cfg.declarations;
+    };
     system.checks = [ cfg.hostFile ];
   };
 }

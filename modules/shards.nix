@@ -7,21 +7,26 @@ in
 {
   options.services.carrel = {
     shards = mkOption {
-      type = types.attrsOf (types.submodule {
-        options = {
-          url = mkOption {
-            type = types.strMatching "http://[^/@ ]+";
-            description = "Where the proxy reaches this gateway: an address in a network that nobody else is in.";
-            example = "http://10.100.0.2:18789";
+      type = types.attrsOf (
+        types.submodule {
+          options = {
+            url = mkOption {
+              type = types.strMatching "http://[^/@ ]+";
+              description = "Where the proxy reaches this gateway: an address in a network that nobody else is in.";
+              example = "http://10.100.0.2:18789";
+            };
+            tenants = mkOption {
+              type = types.listOf (types.strMatching "[a-z0-9][a-z0-9_-]{0,31}");
+              default = [ ];
+              description = "Whom it serves.";
+              example = [
+                "acme"
+                "widgets"
+              ];
+            };
           };
-          tenants = mkOption {
-            type = types.listOf (types.strMatching "[a-z0-9][a-z0-9_-]{0,31}");
-            default = [ ];
-            description = "Whom it serves.";
-            example = [ "acme" "widgets" ];
-          };
-        };
-      });
+        }
+      );
       default = { };
       description = ''
         All gateways of a fleet, on one host or on many, that are given the same declarations. Each serves its own tenants

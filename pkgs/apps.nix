@@ -1,5 +1,8 @@
 # What `nix run` runs. `vm` is the trial machine, which is of one system only.
-{ packages, trial ? null }:
+{
+  packages,
+  trial ? null,
+}:
 rec {
   gateway = {
     type = "app";
@@ -11,9 +14,14 @@ rec {
   };
   default = gateway;
 }
-// (if trial == null then { } else {
-  vm = {
-    type = "app";
-    program = "${trial.config.system.build.vm}/bin/run-carrel-trial-vm";
-  };
-})
+// (
+  if trial == null then
+    { }
+  else
+    {
+      vm = {
+        type = "app";
+        program = "${trial.config.system.build.vm}/bin/run-carrel-trial-vm";
+      };
+    }
+)

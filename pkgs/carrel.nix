@@ -1,5 +1,15 @@
 # The gateway and its command, with the programs that it calls.
-{ lib, python3, callPackage, makeWrapper, bubblewrap, git, nix, openssh, source }:
+{
+  lib,
+  python3,
+  callPackage,
+  makeWrapper,
+  bubblewrap,
+  git,
+  nix,
+  openssh,
+  source,
+}:
 let
   python = python3.override { packageOverrides = import ./python.nix { inherit lib; }; };
   project = lib.importTOML (source + "/python/pyproject.toml");
@@ -40,7 +50,17 @@ python.pkgs.buildPythonApplication {
   # For checks of the source.
   passthru = { inherit python dependencies; };
 
-  makeWrapperArgs = [ "--prefix" "PATH" ":" (lib.makeBinPath [ bubblewrap git nix openssh ]) ];
+  makeWrapperArgs = [
+    "--prefix"
+    "PATH"
+    ":"
+    (lib.makeBinPath [
+      bubblewrap
+      git
+      nix
+      openssh
+    ])
+  ];
   pythonImportsCheck = [ "carrel.main.console" ];
   # The tests need a whole checkout and make namespaces: they are run by `make test`.
   doCheck = false;
@@ -49,6 +69,9 @@ python.pkgs.buildPythonApplication {
     description = project.project.description;
     license = lib.licenses.asl20;
     mainProgram = "carrel";
-    platforms = [ "x86_64-linux" "aarch64-linux" ];
+    platforms = [
+      "x86_64-linux"
+      "aarch64-linux"
+    ];
   };
 }

@@ -1,5 +1,9 @@
 # Everything that the flake builds. `source` is the checkout, `nixpkgs` the pinned one that tenants' packages come from.
-{ pkgs, nixpkgs, source }:
+{
+  pkgs,
+  nixpkgs,
+  source,
+}:
 rec {
   carrel = pkgs.callPackage ./carrel.nix { inherit source; };
   trial = pkgs.callPackage ./trial.nix { inherit carrel nixpkgs source; };
@@ -7,7 +11,12 @@ rec {
   # For gateways that are not on NixOS; `services.carrel.packages` makes its own.
   index = import (source + "/python/carrel/packages/expressions/index.nix") {
     inherit pkgs;
-    names = [ "git" "jq" "python3" "ripgrep" ];
+    names = [
+      "git"
+      "jq"
+      "python3"
+      "ripgrep"
+    ];
   };
   default = carrel;
 }

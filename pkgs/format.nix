@@ -2,9 +2,15 @@
 { pkgs }:
 pkgs.writeShellApplication {
   name = "carrel-format";
-  runtimeInputs = [ pkgs.ruff pkgs.gitMinimal ];
+  runtimeInputs = [
+    pkgs.ruff
+    pkgs.gitMinimal
+    (import ./nixfmt.nix { inherit pkgs; })
+  ];
   text = ''
-    cd "$(git rev-parse --show-toplevel)/python"
+    cd "$(git rev-parse --show-toplevel)"
+    git ls-files -z '*.nix' | xargs -0 nixfmt
+    cd python
     exec ruff format . ../tests
   '';
 }

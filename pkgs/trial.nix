@@ -1,8 +1,17 @@
 # `nix run .#gateway`: the gateway with the sample tenants, which are copied to where they can be edited.
-{ writeShellApplication, carrel, coreutils, nixpkgs, source }:
+{
+  writeShellApplication,
+  carrel,
+  coreutils,
+  nixpkgs,
+  source,
+}:
 writeShellApplication {
   name = "carrel-trial";
-  runtimeInputs = [ carrel coreutils ];
+  runtimeInputs = [
+    carrel
+    coreutils
+  ];
   text = ''
     state="''${XDG_STATE_HOME:-$HOME/.local/state}/carrel"
     tenants="''${CARREL_TENANTS_DIR:-$PWD/tenants.d}"

@@ -29,12 +29,12 @@ class Name:
 
 
 class Source:
-    """The directory at a path; close it, or use it as a context."""
+    """The directory at a path, or the one that is open as ``fd``; close it, or use it as a context."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fd: int | None = None) -> None:
         self.path = path
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if fd is None else fd
         except OSError as error:
             raise CarrelError(f"{path} cannot be read: {error.strerror}.") from error
 
@@ -46,10 +46,7 @@ class Source:
 
     def below(self, path: str) -> "Source":
         """A directory beneath this one, as a source of its own."""
-        made = object.__new__(Source)
-        made.path = self.path / path
-        made._fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
-        return made
+        return Source(self.path / path, self._open(path, os.O_RDONLY | os.O_DIRECTORY))
 
     def look(self, path: str) -> Name | None:
         """What is there; None where there is nothing, or the way to it leads over a link."""

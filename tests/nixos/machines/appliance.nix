@@ -1,10 +1,10 @@
 # The appliance from end to end: boot, push a tenant over ssh, chat, switch to a new generation in the middle of an answer,
 # lose all state, restore from S3, and find the same sessions.
-{ self }:
+{ pkgs, self }:
 {
   name = "carrel-appliance";
 
-  nodes.s3 = { pkgs, ... }: {
+  nodes.s3 = {
     services.minio = {
       enable = true;
       rootCredentialsFile = pkgs.writeText "minio" ''
@@ -16,10 +16,17 @@
     networking.firewall.allowedTCPPorts = [ 9000 ];
   };
 
-  nodes.machine = { lib, pkgs, ... }: {
+  nodes.machine = {
     imports = [ self.nixosModules.default ];
-    virtualisation = { memorySize = 3072; cores = 2; };
-    environment.systemPackages = [ pkgs.git pkgs.curl pkgs.jq ];
+    virtualisation = {
+      memorySize = 3072;
+      cores = 2;
+    };
+    environment.systemPackages = [
+      pkgs.git
+      pkgs.curl
+      pkgs.jq
+    ];
     environment.etc = {
       "keys/access".text = "carrelbackups";
       "keys/secret".text = "not-a-secret-in-a-test";
@@ -29,7 +36,11 @@
     services.carrel = {
       enable = true;
       git.push.enable = true;
-      packages.names = [ "git" "jq" "python3" ];
+      packages.names = [
+        "git"
+        "jq"
+        "python3"
+      ];
       secrets = {
         s3-access.file = "/etc/keys/access";
         s3-secret.file = "/etc/keys/secret";
@@ -37,7 +48,7 @@
       };
     };
     # The next generation differs in what the gateway is told: its unit changes, and is restarted.
-    specialisation.next.configuration.services.carrel.settings.log.level = lib.mkForce "warning";
+    specialisation.next.configuration.services.carrel.settings.log.level = pkgs.lib.mkForce "warning";
   };
 
   testScript = ''

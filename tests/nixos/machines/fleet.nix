@@ -3,9 +3,12 @@
 let
   shards = {
     alpha.url = "http://alpha:18789";
-    beta = { url = "http://beta:18789"; tenants = [ "acme" ]; };
+    beta = {
+      url = "http://beta:18789";
+      tenants = [ "acme" ];
+    };
   };
-  gateway = name: { ... }: {
+  gateway = name: {
     imports = [ self.nixosModules.default ];
     virtualisation.memorySize = 2048;
     services.carrel = {
@@ -14,9 +17,15 @@ let
       tenantsDir = ../../../tenants.d;
       listen.address = "0.0.0.0";
       openFirewall = true;
-      settings.listen.names = [ "alpha" "beta" ];
+      settings.listen.names = [
+        "alpha"
+        "beta"
+      ];
       inherit shards;
-      shard = { inherit name; rest = "alpha"; };
+      shard = {
+        inherit name;
+        rest = "alpha";
+      };
     };
   };
 in

@@ -1,3 +1,10 @@
 # As nixpkgs is imported where there is no flake.
-{ system ? builtins.currentSystem, config ? { }, overlays ? [ ] }:
-import ./packages.nix { lib = import ./lib.nix; inherit system; }
+{
+  system ? builtins.currentSystem,
+  config ? { },
+  overlays ? [ ],
+}:
+import ./packages.nix {
+  lib = import ./lib.nix;
+  inherit system;
+}

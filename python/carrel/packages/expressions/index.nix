@@ -11,22 +11,46 @@
   base ? (import ./base.nix).names,
 }:
 let
-  inherit (builtins) attrNames concatLists genList length listToAttrs stringLength substring toJSON;
+  inherit (builtins)
+    attrNames
+    concatLists
+    genList
+    length
+    listToAttrs
+    stringLength
+    substring
+    toJSON
+    ;
   inherit (import ./base.nix) alias;
   attribute = name: alias.${name} or name;
   fits = name: builtins.match "[A-Za-z0-9][A-Za-z0-9._+-]*" name != null;
-  named = name:
-    if !(fits name) then throw "a package cannot be called `${name}'"
-    else if own ? ${name} then own.${name}
-    else if pkgs ? ${attribute name} && pkgs.lib.isDerivation pkgs.${attribute name} then pkgs.${attribute name}
-    else throw "there is no package `${name}'";
+  named =
+    name:
+    if !(fits name) then
+      throw "a package cannot be called `${name}'"
+    else if own ? ${name} then
+      own.${name}
+    else if pkgs ? ${attribute name} && pkgs.lib.isDerivation pkgs.${attribute name} then
+      pkgs.${attribute name}
+    else
+      throw "there is no package `${name}'";
   others = builtins.filter (name: builtins.elem alias.${name} base) (attrNames alias);
-  all = listToAttrs (map (name: { inherit name; value = named name; }) (base ++ others ++ names ++ attrNames own));
+  all = listToAttrs (
+    map (name: {
+      inherit name;
+      value = named name;
+    }) (base ++ others ++ names ++ attrNames own)
+  );
   ordered = attrNames all;
-  certificates = if all ? cacert then { cacert.SSL_CERT_FILE = "${all.cacert}/etc/ssl/certs/ca-bundle.crt"; } else { };
+  certificates =
+    if all ? cacert then
+      { cacert.SSL_CERT_FILE = "${all.cacert}/etc/ssl/certs/ca-bundle.crt"; }
+    else
+      { };
   variables = certificates // environment;
   # All but the closure, which is not known before everything is built.
-  head = name:
+  head =
+    name:
     let
       about = toJSON {
         path = "${all.${name}}";
@@ -39,7 +63,12 @@ let
 in
 pkgs.runCommand "carrel-packages.json"
   {
-    exportReferencesGraph = concatLists (genList (number: [ "graph-${toString number}" all.${builtins.elemAt ordered number} ]) (length ordered));
+    exportReferencesGraph = concatLists (
+      genList (number: [
+        "graph-${toString number}"
+        all.${builtins.elemAt ordered number}
+      ]) (length ordered)
+    );
     start = ''{"format":"carrel-package-index","version":1,"system":"${pkgs.stdenv.hostPlatform.system}","base":${toJSON base},"packages":{'';
     heads = builtins.concatStringsSep "\n" (map head ordered) + "\n";
     # It grows with the packages, past what an environment variable may hold.

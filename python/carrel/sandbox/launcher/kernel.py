@@ -53,7 +53,7 @@ _locked = ctypes.PyDLL(None, use_errno=True)
 
 
 class _Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
 def _asked(result: int, what: str) -> None:
