@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import UpstreamError
-from carrel.policy.estimate import likely
+from carrel.relay.said import KEPT, tokens_in
 
 MAX_EVENT: Final = 16 << 20
 Mark = tuple[bytes, re.Pattern[bytes] | None]
@@ -44,6 +44,8 @@ class StreamObserver(ABC):
     """Watches a stream of server-sent events. `feed` gives what may be passed on: whole events, all but the end."""
 
     marks: ClassVar[Marks]
+    text: ClassVar[re.Pattern[bytes]]
+    """What finds the text in its events, each piece of it once."""
 
     def __init__(self) -> None:
         self.seen = Seen()
@@ -51,9 +53,9 @@ class StreamObserver(ABC):
         self.finished = False
         self.held = b""
         self._tail = b""
-        self._events = 0
+        self._kept: list[bytes] = []
         self._bytes = 0
-        self._shortest = 1 << 30
+        self._bytes_kept = 0
 
     def feed(self, data: bytes) -> bytes:
         """What of the bytes so far may be passed on now; raises UpstreamError for an event without end."""
@@ -67,8 +69,12 @@ class StreamObserver(ABC):
         block, self._tail = data[:end], data[end:]
         if not block:
             return b""
+        self._bytes += len(block)
+        if self._bytes_kept < KEPT:
+            self._kept.append(block)
+            self._bytes_kept += len(block)
         marks = _marked_places(block, self.marks)
-        return self._marked(block, marks) if marks else self._plain(block)
+        return self._marked(block, marks) if marks else block
 
     def finish(self) -> bytes:
         """The stream ended in good order: what is left of it."""
@@ -78,17 +84,8 @@ class StreamObserver(ABC):
         return self._event(last)
 
     def estimated_output(self) -> int:
-        """About how many tokens have passed: one an event at least, or the text beyond the events' frames."""
-        if not self._events:
-            return 0
-        return max(self._events, likely(self._bytes - self._events * self._shortest))
-
-    def _plain(self, block: bytes) -> bytes:
-        count = block.count(b"\n\n") or 1
-        self._events += count
-        self._bytes += len(block)
-        self._shortest = min(self._shortest, len(block) // count)
-        return block
+        """About how many tokens have passed: by the text that is in the events, not by their frames; one at least."""
+        return max(tokens_in(b"".join(self._kept), self._bytes, self.text, stream=True), 1) if self._bytes else 0
 
     def _marked(self, block: bytes, marks: list[int]) -> bytes:
         """Look at the events of ``block`` that hold a mark, and let the others pass."""
@@ -102,13 +99,13 @@ class StreamObserver(ABC):
             boundary = block.rfind(b"\n\n", at, mark)
             start = at if boundary < 0 else boundary + 2
             if start > at:
-                out.append(self._plain(block[at:start]))
+                out.append(block[at:start])
             at = block.index(b"\n\n", mark) + 2
             out.append(self._event(block[start:at]))
             if self.done:
                 return b"".join(out)
         if at < len(block):
-            out.append(self._plain(block[at:]))
+            out.append(block[at:])
         return b"".join(out)
 
     def _each(self, block: bytes) -> bytes:
@@ -123,16 +120,16 @@ class StreamObserver(ABC):
 
     def _event(self, event: bytes) -> bytes:
         if not _marked_places(event, self.marks):
-            return self._plain(event)
+            return event
         payload = _payload(event)
         if payload.strip() == "[DONE]":
             return self._hold(event)
         try:
             record = _loaded(payload)
         except (ValueError, RecursionError):
-            return self._plain(event)
+            return event
         if not isinstance(record, dict):
-            return self._plain(event)
+            return event
         return self._record(record, event)
 
     @abstractmethod

@@ -168,15 +168,16 @@ class Passage:
                 if size > WHOLE_BYTES:
                     return await self._long(connection, head, answer, b"".join(pieces))
         except asyncio.CancelledError:
-            await self._settle(Seen(), "cancelled", estimate=likely(size))
+            await self._settle(Seen(), "cancelled", estimate=self.fields.estimated_output(b"".join(pieces), size))
             raise
         except UpstreamError:
             with contextlib.suppress(StorageFull):
-                await self._settle(Seen(), "cut", estimate=likely(size))
+                await self._settle(Seen(), "cut", estimate=self.fields.estimated_output(b"".join(pieces), size))
             raise
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         seen = self.fields.seen_in(body)
-        await self._settle(seen, "error" if seen.error else "ok", estimate=likely(size))
+        estimate = 0 if seen.counts is not None else self.fields.estimated_output(body, size)
+        await self._settle(seen, "error" if seen.error else "ok", estimate=estimate)
         answer.begin(length=len(body))
         with contextlib.suppress(CallerGone):
             answer.finish(body)
@@ -198,13 +199,13 @@ class Passage:
                 held = data[-END_BYTES:]
                 await answer.send(data[: len(data) - len(held)])
         except asyncio.CancelledError:
-            await self._settle(Seen(), "cancelled", estimate=likely(size))
+            await self._settle(Seen(), "cancelled", estimate=self.fields.estimated_output(front, size))
             raise
         except (UpstreamError, CallerGone) as error:
             outcome = "cut" if isinstance(error, UpstreamError) else "cancelled"
         seen = self.fields.seen_in_ends(front[:END_BYTES], held)
         try:
-            await self._settle(seen, outcome, estimate=likely(size))
+            await self._settle(seen, outcome, estimate=self.fields.estimated_output(front, size))
         except StorageFull:
             outcome = "cut"
         with contextlib.suppress(CallerGone):
@@ -239,8 +240,9 @@ class Passage:
             outcome = "cut"
         elif observer.seen.error and outcome == "ok":
             outcome = "error"
+        complete = observer.seen.counts is not None and not observer.seen.open_ended
         try:
-            await self._settle(observer.seen, outcome, estimate=observer.estimated_output())
+            await self._settle(observer.seen, outcome, estimate=0 if complete else observer.estimated_output())
         except StorageFull as error:
             failure = failure or error
         return await self._end(answer, observer.held, outcome, failure)

@@ -9,6 +9,7 @@ from carrel.errors import InvalidRequest
 from carrel.relay.body import MAX_COUNT, count_in, messages_in, model_in, parse_body, stream_in
 from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly, dearer_tier, without_haste
 from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
+from carrel.relay.said import text_members
 from carrel.relay.splice import add_member, replace_members
 from carrel.wire.openai_answer import error_body
 from carrel.wire.usage import find_openai_usage, usage_from_openai
@@ -20,6 +21,7 @@ _LIMITING: Final = frozenset({
 })  # fmt: skip
 """The members that matter here beside the model, the messages and whether it is a stream."""
 _STORED: Final = OwnKeyOnly("messages", "a stored file may be anybody's; put its bytes into `file_data`.")
+_TEXT: Final = text_members("content", "refusal", "reasoning_content", "reasoning", "arguments")
 _PLAIN_PARTS: Final = frozenset({"text", "refusal", "input_audio"})
 
 
@@ -29,6 +31,7 @@ class ChatFields(CallFields):
 
     kind: ClassVar[Literal["openai", "anthropic"]] = "openai"
     path: ClassVar[str] = "/chat/completions"
+    text: ClassVar[re.Pattern[bytes]] = _TEXT
 
     stream_options: dict[str, Any] | None = None
     adds_options: bool = True
@@ -142,6 +145,7 @@ def take_usage(seen: Seen, record: dict[str, Any]) -> bool:
 class ChatObserver(StreamObserver):
     """A stream of chunks. ``hide_usage``: it was asked for by us, and the event with nothing else is kept back."""
 
+    text: ClassVar[re.Pattern[bytes]] = _TEXT
     marks: ClassVar[Marks] = (
         USAGE,
         DONE,
@@ -168,7 +172,7 @@ class ChatObserver(StreamObserver):
         for choice in choices:
             if isinstance(choice, dict):
                 self._choice(choice)
-        return self._plain(event)
+        return event
 
     def _choice(self, choice: dict[str, Any]) -> None:
         if choice.get("finish_reason"):

@@ -1,6 +1,7 @@
 """OpenAI's embeddings: only the input is made of tokens."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, Self
 
@@ -22,6 +23,7 @@ class EmbeddingsFields(CallFields):
     kind: ClassVar[Literal["openai", "anthropic"]] = "openai"
     path: ClassVar[str] = "/embeddings"
     generates: ClassVar[bool] = False
+    text: ClassVar[re.Pattern[bytes]] = ChatObserver.text
 
     @classmethod
     def read(cls, body: bytes) -> Self:

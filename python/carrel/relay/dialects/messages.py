@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self
 
 from carrel.errors import InvalidRequest
+from carrel.policy.estimate import likely
 from carrel.relay.body import MAX_COUNT, count_in, messages_in, model_in, parse_body, stream_in
 from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, OwnKeyOnly, dearer_tier
 from carrel.relay.observe import ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
+from carrel.relay.said import text_members
 from carrel.wire.anthropic_answer import error_body
 from carrel.wire.usage import usage_from_anthropic
 
@@ -29,6 +31,7 @@ class MessagesFields(CallFields):
 
     kind: ClassVar[Literal["openai", "anthropic"]] = "anthropic"
     path: ClassVar[str] = "/v1/messages"
+    text: ClassVar[re.Pattern[bytes]] = text_members("text", "thinking")
 
     @classmethod
     def read(cls, body: bytes) -> Self:
@@ -76,6 +79,12 @@ class MessagesFields(CallFields):
         usage = usage_in_ends(front, back)
         return Seen(None if usage is None else usage_from_anthropic(usage))
 
+    def estimated_output(self, front: bytes, size: int) -> int:
+        content = record_in(front).get("content") if size == len(front) else None
+        calls = [block.get("input") for block in content if _is_call(block)] if isinstance(content, list) else []
+        # What a tool is called with is an object here, in other dialects its text.
+        return sum(likely(len(json.dumps(call))) for call in calls) + CallFields.estimated_output(self, front, size)
+
     def error_event(self, code: str, message: str) -> bytes:
         return f"event: error\ndata: {json.dumps(error_body(code, message, 'api_error'))}\n\n".encode()
 
@@ -96,6 +105,7 @@ class CountFields(MessagesFields):
 class MessagesObserver(StreamObserver):
     """A stream of a message. Its input is counted in the first event, its output, summed up, in the last ones."""
 
+    text: ClassVar[re.Pattern[bytes]] = text_members("text", "thinking", "partial_json")
     marks: ClassVar[Marks] = (USAGE, (b'"tool_use"', None), (b'"message_stop"', None), ERROR)
 
     def __init__(self) -> None:
@@ -120,7 +130,7 @@ class MessagesObserver(StreamObserver):
             case "error":
                 self.seen.error = True
                 return event
-        return self._plain(event)
+        return event
 
     def _take(self, holder: dict[str, Any], *, last: bool) -> None:
         usage = holder.get("usage")

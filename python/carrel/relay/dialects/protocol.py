@@ -4,6 +4,7 @@ A class of fields is a dialect; an instance of it is one request in that dialect
 class's own, so that whoever passes a call on needs nothing beside its fields.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from carrel.errors import InvalidRequest
 from carrel.relay.observe import Seen, StreamObserver
+from carrel.relay.said import KEPT, tokens_in
 from carrel.relay.splice import replace_members
 
 UNBOUNDED: Final = 1 << 20
@@ -57,6 +59,9 @@ class CallFields(ABC):
     generates: ClassVar[bool] = True
     """Whether the answer is made of tokens; where it is not, its length says nothing of them."""
 
+    text: ClassVar[re.Pattern[bytes]]
+    """What finds the text in a whole answer, each piece of it once."""
+
     model: str
     stream: bool = False
     max_output: int | None = None
@@ -91,6 +96,10 @@ class CallFields(ABC):
     @abstractmethod
     def seen_in_ends(self, front: bytes, back: bytes) -> Seen:
         """What the two ends of an answer say that is too long to be read whole."""
+
+    def estimated_output(self, front: bytes, size: int) -> int:
+        """About how many tokens an answer of ``size`` bytes is that begins with ``front``, for what is generated."""
+        return tokens_in(front[:KEPT], size, self.text) if self.generates else 0
 
     @abstractmethod
     def error_event(self, code: str, message: str) -> bytes:

@@ -2,6 +2,7 @@
 good for another: a conversation is sent whole, as it is to chat completions."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, Self
@@ -10,6 +11,7 @@ from carrel.errors import InvalidRequest
 from carrel.relay.body import MAX_COUNT, count_in, model_in, parse_body, stream_in
 from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly, dearer_tier, without_haste
 from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
+from carrel.relay.said import text_members
 from carrel.relay.splice import drop_items, replace_members
 from carrel.wire.usage import usage_from_openai
 
@@ -30,6 +32,7 @@ class ResponsesFields(CallFields):
 
     kind: ClassVar[Literal["openai", "anthropic"]] = "openai"
     path: ClassVar[str] = "/responses"
+    text: ClassVar[re.Pattern[bytes]] = text_members("text", "refusal", "arguments", "input")
 
     left_out: tuple[int, ...] = ()
     """Tools by number that the vendor gets with the tenant's own key alone."""
@@ -82,6 +85,7 @@ class ResponsesFields(CallFields):
 class ResponsesObserver(StreamObserver):
     """A stream of a response. All is said in its last event, which holds the whole of it."""
 
+    text: ClassVar[re.Pattern[bytes]] = text_members("delta")
     marks: ClassVar[Marks] = (
         USAGE,
         DONE,
@@ -112,7 +116,7 @@ class ResponsesObserver(StreamObserver):
         if kind == "response.output_item.done":
             self._calls += _is_call(record.get("item"))
             self.seen.tool_calls = self._calls
-        return self._plain(event)
+        return event
 
 
 def _seen(response: dict[str, Any]) -> Seen:
