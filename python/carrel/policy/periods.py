@@ -66,6 +66,16 @@ def next_month(day: date) -> date:
     return (day.replace(day=28) + timedelta(days=4)).replace(day=1)
 
 
+def months_back(count: int, now: datetime) -> tuple[Period, ...]:
+    """The last ``count`` months, the newest first: the one that ``now`` is in, up to today, and those before it."""
+    today = now.astimezone(UTC).date()
+    months = [Period(today.replace(day=1), today)]
+    while len(months) < count:
+        last = months[-1].first - ONE_DAY
+        months.append(Period(last.replace(day=1), last))
+    return tuple(months)
+
+
 def _date(text: str) -> date:
     try:
         if _DATE.fullmatch(text):

@@ -38,6 +38,7 @@ class Job(BaseModel):
     id: str
     name: Annotated[str, Field(max_length=200)]
     schedule: Schedule
+    description: Annotated[str, Field(max_length=1000)] = ""
     message: Annotated[str, Field(min_length=1, max_length=100_000)]
     agent: str | None = None
     member: str | None = None

@@ -164,6 +164,46 @@ class Usage(Result):
     rows: tuple[UsageRow, ...] = ()
 
 
+class UsageHistoryParams(OwnTenant):
+    """Parameters of `tenants.usage.history`."""
+
+    months: Annotated[int, Field(ge=1, le=36)] = 6
+
+
+class MonthUsage(Result):
+    """What a month's calls used and cost; the month that is not over, up to now."""
+
+    month: str = Field(description="As `2027-01`, in UTC.")
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    total_tokens: int
+    tool_calls: int
+    total_cost_usd: str
+    total_cost_cents: int
+
+
+class UsageHistory(Result):
+    """Months, the newest first."""
+
+    tenant_id: str
+    history: tuple[MonthUsage, ...]
+
+
+class DeleteParams(OwnTenant):
+    """Parameters of `tenants.delete`."""
+
+    confirm: Literal[True] = Field(description="That it is meant: the tenant is suspended at once.")
+
+
+class Deleted(Result):
+    """The tenant is not served any more. Its data is deleted after the operator's time of grace and a last backup."""
+
+    deleted: bool
+    tenant_id: str
+
+
 class QuotaParams(OwnTenant):
     """Parameters of `tenants.quota.status`."""
 

@@ -9,6 +9,7 @@ from carrel.wire.rpc import AgentName, Page, Params, Result, SessionIdText
 JobId = Annotated[str, Field(min_length=1, max_length=80)]
 Message = Annotated[str, Field(min_length=1, max_length=100_000)]
 JobName = Annotated[str, Field(min_length=1, max_length=200)]
+Description = Annotated[str, Field(max_length=1000)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
 
 
@@ -35,6 +36,7 @@ class CronAddParams(Params):
     """Parameters of `cron.add`."""
 
     name: JobName
+    description: Description = ""
     schedule: CronSchedule
     message: Message = Field(description="What is said to the agent.")
     agent_id: AgentName | None = Field(None, description="Default: the tenant's default agent.")
@@ -52,6 +54,7 @@ class CronUpdateParams(Params):
 
     job_id: JobId
     name: JobName | None = None
+    description: Description | None = None
     schedule: CronSchedule | None = None
     message: Message | None = None
     agent_id: AgentName | None = None
@@ -72,6 +75,9 @@ class CronRunParams(CronJobParams):
     """Parameters of `cron.run`."""
 
     wait: bool = Field(False, description="Answer when the run has ended.")
+    mode: Literal["due", "force"] | None = Field(
+        None, description="`due`: only where its time has come. With either, a job that runs already is no error."
+    )
 
 
 class CronListParams(Page):
@@ -91,6 +97,7 @@ class CronJob(Result):
 
     job_id: str
     name: str
+    description: str = ""
     schedule: CronSchedule
     message: str
     agent_id: str | None = None
@@ -125,6 +132,22 @@ class CronRun(Result):
     status: str
     session_id: str | None = None
     text: str = ""
+
+
+class CronRanNow(Result):
+    """The run as `cron.runs` has it; or, where ``ran`` is false, why there is none."""
+
+    ok: bool = True
+    ran: bool
+    reason: Literal["not-due", "already-running"] | None = None
+    run_id: str | None = None
+    job_id: str
+    due_at: int | None = None
+    began_at: int | None = None
+    ended_at: int | None = None
+    status: str | None = None
+    session_id: str | None = None
+    text: str | None = None
 
 
 class CronRuns(Result):

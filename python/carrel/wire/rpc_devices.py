@@ -100,6 +100,7 @@ class DeviceView(Result):
     paired_by: str
     rotated_at: int | None = None
     revoked: bool
+    revoked_at: int | None = None
 
 
 class DevicePage(Page):
@@ -130,7 +131,10 @@ class DeviceToken(Result):
     """The device's new token, shown this once."""
 
     device_id: str
+    role: str
+    scopes: tuple[str, ...]
     token: str
+    rotated_at: int
 
 
 class NodeAskParams(Params):

@@ -3,7 +3,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import pytest
 
 from carrel.errors import InvalidRequest
-from carrel.policy.periods import midnight, next_month, parse_period
+from carrel.policy.periods import midnight, months_back, next_month, parse_period
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -46,3 +46,10 @@ def test_days_are_utc() -> None:
 @pytest.mark.parametrize(("day", "after"), [("2026-01-31", "2026-02-01"), ("2026-12-01", "2027-01-01")])
 def test_the_next_month(day: str, after: str) -> None:
     assert next_month(date.fromisoformat(day)).isoformat() == after
+
+
+def test_months_go_back_over_a_new_year_and_the_newest_is_not_over() -> None:
+    months = months_back(4, NOW)
+    assert [f"{month.first}..{month.last}" for month in months] == [
+        "2026-03-01..2026-03-01", "2026-02-01..2026-02-28", "2026-01-01..2026-01-31", "2025-12-01..2025-12-31",
+    ]  # fmt: skip

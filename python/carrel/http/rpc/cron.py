@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from carrel.errors import InvalidRequest, NotFound
+from carrel.errors import Conflict, InvalidRequest, NotFound
 from carrel.http.rpc.paging import paged
 from carrel.http.rpc.registry import Context, Registry, engines
 from carrel.ids import parse_session_id
@@ -46,7 +46,8 @@ async def add(context: Context, params: wire.CronAddParams) -> wire.CronJob:
             pass
     _judge(context, params.agent_id, params.session_id)
     job = Job(
-        id=job_id, name=params.name, schedule=_schedule_of(params.schedule, now), message=params.message,
+        id=job_id, name=params.name, description=params.description, message=params.message,
+        schedule=_schedule_of(params.schedule, now),
         agent=params.agent_id, member=context.tenant.member, session=params.session_id, enabled=params.enabled,
         catch_up=params.catch_up, delete_after_run=params.delete_after_run, timeout_seconds=params.timeout_seconds,
         created=now, updated=now,
@@ -102,10 +103,19 @@ async def runs(context: Context, params: wire.CronRunsParams) -> wire.CronRuns:
     return wire.CronRuns(runs=tuple(map(_run, page)), next=following)
 
 
-async def run(context: Context, params: wire.CronRunParams) -> wire.CronRun:
+async def run(context: Context, params: wire.CronRunParams) -> wire.CronRanNow:
     """Run a job now."""
-    run_id = context.new_id("run")
-    return _run(await _schedule(context).run_now(context.tenant, params.job_id, run_id=run_id, wait=params.wait))
+    schedule, tenant, run_id = _schedule(context), context.tenant, context.new_id("run")
+    kept = await schedule.get(tenant, params.job_id)
+    if params.mode == "due" and (kept.due is None or kept.due > context.services.clock.now()) and not context.again:
+        return wire.CronRanNow(ran=False, reason="not-due", job_id=params.job_id)
+    try:
+        begun = await schedule.run_now(tenant, params.job_id, run_id=run_id, wait=params.wait)
+    except Conflict:
+        if params.mode is None:
+            raise
+        return wire.CronRanNow(ran=False, reason="already-running", job_id=params.job_id)
+    return wire.CronRanNow.model_validate({"ran": True, **_run(begun).model_dump()})
 
 
 def _schedule(context: Context) -> Service:
@@ -140,7 +150,8 @@ def _schedule_of(given: wire.CronSchedule, now: datetime) -> At | Every | Cron:
 def _job(context: Context, kept: Kept) -> wire.CronJob:
     job = kept.job
     return wire.CronJob(
-        job_id=job.id, name=job.name, schedule=_shown(job.schedule), message=job.message, agent_id=job.agent,
+        job_id=job.id, name=job.name, description=job.description, schedule=_shown(job.schedule),
+        message=job.message, agent_id=job.agent,
         session_id=job.session, member=job.member, enabled=job.enabled, catch_up=job.catch_up,
         delete_after_run=job.delete_after_run, timeout_seconds=job.timeout_seconds, declared=job.declared,
         created_at=_millis(job.created), updated_at=_millis(job.updated),

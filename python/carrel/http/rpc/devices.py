@@ -63,7 +63,10 @@ async def reject(context: Context, params: wire.RequestParams) -> wire.PairRejec
 async def rotate(context: Context, params: wire.DeviceParams) -> wire.DeviceToken:
     """Replace a device's token by a new one, shown this once; the old one ends with its connections."""
     device, token = await _devices(context).rotate(context.tenant, params.device_id)
-    return wire.DeviceToken(device_id=device.id, token=token)
+    return wire.DeviceToken(
+        device_id=device.id, role=device.role, scopes=device.scopes, token=token,
+        rotated_at=_millis(device.rotated or context.services.clock.now()),
+    )  # fmt: skip
 
 
 async def revoke(context: Context, params: wire.DeviceParams) -> wire.DeviceView:
@@ -205,6 +208,7 @@ def _device(device: Device) -> wire.DeviceView:
         device_id=device.id, name=device.name, platform=device.platform, role=device.role, scopes=device.scopes,
         member=device.member, paired_at=_millis(device.paired), paired_by=device.paired_by,
         rotated_at=None if device.rotated is None else _millis(device.rotated), revoked=device.revoked is not None,
+        revoked_at=None if device.revoked is None else _millis(device.revoked),
     )  # fmt: skip
 
 

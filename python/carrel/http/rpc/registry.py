@@ -16,6 +16,7 @@ from carrel.errors import CarrelError, Forbidden, Unavailable
 from carrel.http.body import path_of
 from carrel.http.engines import Engines
 from carrel.http.errors import rpc_error, unexpected
+from carrel.http.rpc import openclaw
 from carrel.http.services import Services
 from carrel.ids import RequestId
 from carrel.tenancy.handle import Snapshot, Tenant
@@ -147,7 +148,8 @@ class Registry:
     async def call(self, context: Context, call: jsonrpc.Call) -> dict[str, Any]:
         """The answer to ``call``, whatever happens in it."""
         try:
-            return jsonrpc.result(call.id, await self._run(context, call))
+            value = await self._run(context, call)
+            return jsonrpc.result(call.id, openclaw.answered(call.method, context.tenant.id, value))
         except jsonrpc.RpcError as error:
             return jsonrpc.failure(call.id, error)
         except CarrelError as error:
@@ -239,7 +241,7 @@ def _parse(method: Method, call: jsonrpc.Call) -> BaseModel:
             )
         given = dict(zip(fields, given, strict=False))
     try:
-        return method.params.model_validate(given)
+        return method.params.model_validate(openclaw.asked(method.name, given))
     except ValidationError as error:
         found = error.errors(include_url=False)
         problems = [{"path": path_of(p["loc"]), "problem": wording(p)} for p in found]

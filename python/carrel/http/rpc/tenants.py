@@ -11,7 +11,7 @@ from carrel.http.services import Services
 from carrel.metering.account import QuotaState
 from carrel.metering.report import ReportRow, totals_of
 from carrel.policy.names import agents_of
-from carrel.policy.periods import parse_period
+from carrel.policy.periods import Period, months_back, parse_period
 from carrel.policy.pricing import plain
 from carrel.tenancy.handle import Tenant
 from carrel.wire import rpc
@@ -27,6 +27,8 @@ def register(registry: Registry) -> None:
     registry.method("tenants.status")(status)
     registry.method("tenants.rotate", scope="admin", changes=True, secret=True)(rotate)
     registry.method("tenants.usage")(usage)
+    registry.method("tenants.usage.history")(usage_history)
+    registry.method("tenants.delete", scope="admin", changes=True)(delete)
     registry.method("tenants.quota.status")(quota_status)
 
 
@@ -108,12 +110,38 @@ async def usage(context: Context, params: rpc.UsageParams) -> rpc.Usage:
         total_tokens=total.tokens,
         tool_calls=total.tool_calls,
         total_cost_usd=plain(total.cost_usd),
-        total_cost_cents=int((total.cost_usd * 100).to_integral_value(ROUND_HALF_UP)),
+        total_cost_cents=_cents(total.cost_usd),
         total_sessions=len(await context.services.sessions.list(context.tenant)),
         disk_bytes=taken[0],
         disk_files=taken[1],
         rows=tuple(map(report_row, rows)),
     )
+
+
+async def usage_history(context: Context, params: rpc.UsageHistoryParams) -> rpc.UsageHistory:
+    """What each of the last months' calls used and cost."""
+    months = months_back(params.months, context.services.clock.now())
+    rows = await context.services.meter.report(context.tenant, Period(months[-1].first, months[0].last))
+    totals = [(month, totals_of([row for row in rows if month.first <= row.date <= month.last])) for month in months]
+    return rpc.UsageHistory(
+        tenant_id=context.tenant.id,
+        history=tuple(
+            rpc.MonthUsage(
+                month=f"{month.first:%Y-%m}", input_tokens=total.tokens_in, output_tokens=total.tokens_out,
+                cached_tokens=total.tokens_cached, reasoning_tokens=total.reasoning_tokens, total_tokens=total.tokens,
+                tool_calls=total.tool_calls, total_cost_usd=plain(total.cost_usd),
+                total_cost_cents=_cents(total.cost_usd),
+            )
+            for month, total in totals
+        ),
+    )  # fmt: skip
+
+
+async def delete(context: Context, params: rpc.DeleteParams) -> rpc.Deleted:
+    """Give the tenant up: it is suspended at once, and deleted after the operator's time of grace."""
+    by = Actor(context.actor, context.request_id)
+    removed = await context.services.administration.remove(context.tenant.id, purge=False, by=by)
+    return rpc.Deleted(deleted=True, tenant_id=removed.id)
 
 
 async def quota_status(context: Context, params: rpc.QuotaParams) -> rpc.QuotaStatus:
@@ -167,6 +195,10 @@ def quota_line(state: QuotaState) -> rpc.QuotaLine:
         over_hard=_is_over(state),
         over_soft=state.soft is not None and state.used >= state.soft,
     )
+
+
+def _cents(cost: Decimal) -> int:
+    return int((cost * 100).to_integral_value(ROUND_HALF_UP))
 
 
 def _family(states: Sequence[QuotaState], prefix: str) -> list[QuotaState]:

@@ -14,7 +14,7 @@ async def paired(rpc: Rpc, name: str = "laptop") -> tuple[str, str]:
     asked = await rpc("node.pair.request", {"name": name, "platform": "Linux"})
     assert (await rpc("node.pair.list"))["pending"][0]["requestId"] == asked["requestId"]
     secret = {"requestId": asked["requestId"], "secret": asked["secret"]}
-    assert (await rpc("node.pair.verify", secret)) == {"status": "waiting"}
+    assert (await rpc("node.pair.verify", secret))["status"] == "waiting"
     assert (await rpc("node.pair.verify", secret, tenant="bravo"))["data"]["code"] == "not_found"
     await rpc("node.pair.approve", {"requestId": asked["requestId"]})
     claimed = await rpc("node.pair.verify", secret)
@@ -78,7 +78,7 @@ async def test_nodes_are_renamed_and_refused(rpc: Rpc) -> None:
     asked = await rpc("node.pair.request", {"name": "other"})
     assert (await rpc("node.pair.reject", {"requestId": asked["requestId"]}))["requestId"] == asked["requestId"]
     secret = {"requestId": asked["requestId"], "secret": asked["secret"]}
-    assert await rpc("node.pair.verify", secret) == {"status": "rejected"}
+    assert (await rpc("node.pair.verify", secret))["status"] == "rejected"
 
 
 async def test_devices_are_listed_rejected_and_rotated(rpc: Rpc) -> None:

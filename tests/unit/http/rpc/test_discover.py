@@ -26,6 +26,7 @@ PROMISED = {
     "sessions.list", "sessions.preview", "sessions.send", "sessions.reset", "sessions.delete", "config.get",
     "config.schema", "packages.list", "packages.search", "packages.add", "packages.remove",
     "tenants.backup", "tenants.backups.list", "tenants.restore", "grants.list", "grants.decide", "rpc.discover",
+    "tenants.usage.history", "tenants.delete",
 }  # fmt: skip
 
 

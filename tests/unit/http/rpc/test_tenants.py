@@ -1,7 +1,13 @@
 """`health` and `tenants.*`."""
 
 from decimal import Decimal
+from typing import Any
 
+import pytest
+
+from carrel.metering.report import ReportRow
+from carrel.policy.periods import Period, months_back
+from carrel.tenancy.handle import Tenant
 from tests.fakes.edge import Edge, quota
 from tests.unit.http.rpc.conftest import Rpc
 
@@ -60,3 +66,29 @@ async def test_how_the_tenant_stands(rpc: Rpc) -> None:
     told = await rpc("tenants.status")
     assert (told["tenantId"], told["state"], told["appliedRevision"]) == ("acme", "Ready", "a")
     assert told["conditions"][0]["lastTransitionMs"] == 1772323200000
+
+
+async def test_the_months_before_are_told(edge: Edge, rpc: Rpc, monkeypatch: pytest.MonkeyPatch) -> None:
+    months = months_back(3, edge.services.clock.now())
+
+    async def report(tenant: Tenant, period: Period, **_: object) -> list[ReportRow]:
+        assert (period.first, period.last) == (months[2].first, months[0].last)
+        costs = {months[0].last: "1.005", months[2].first: "0.001", months[2].last: "0.002"}
+        return [ReportRow(day, tenant.id, "demo", 2, 3, 4, 5, 6, Decimal(cost)) for day, cost in costs.items()]
+
+    monkeypatch.setattr(edge.meter, "report", report)
+    told = (await rpc("tenants.usage.history", {"months": 3}))["history"]
+    assert [one["month"] for one in told] == [f"{month.first:%Y-%m}" for month in months]
+    assert [one["totalTokens"] for one in told] == [14, 0, 28]
+    assert [(one["totalCostUsd"], one["totalCostCents"]) for one in told] == [("1.005", 101), ("0", 0), ("0.003", 0)]
+    assert (await rpc("tenants.usage.history", {"months": 0}))["data"]["path"] == "months"
+
+
+async def test_a_tenant_gives_itself_up_when_it_says_that_it_means_it(edge: Edge, rpc: Rpc) -> None:
+    for params in ({}, {"confirm": False}):
+        assert (await rpc("tenants.delete", params))["data"]["path"] == "confirm"
+    assert (await rpc("tenants.delete", {"confirm": True, "tenantId": "bravo"}))["data"]["code"] == "forbidden"
+    administration: Any = edge.services.administration
+    assert administration.asked == []
+    assert await rpc("tenants.delete", {"confirm": True}) == {"deleted": True, "tenantId": "acme"}
+    assert [one[:2] for one in administration.asked] == [("remove", "acme")]
