@@ -167,8 +167,8 @@ class FakeAudit:
         newest = query.order == "newest"
         lines = [{"n": n, "tenant": "acme" if n % 2 else "bravo"} for n in range(10)][:: -1 if newest else 1]
         chosen = [line for line in lines if query.tenant is None or line["tenant"] == query.tenant]
-        if query.after is not None:
-            at = int(query.after)
+        if query.place is not None:
+            at = int(query.place)
             chosen = [line for line in chosen if (int(line["n"]) < at if newest else int(line["n"]) > at)]
         page = chosen[: query.limit]
         more = str(page[-1]["n"]) if len(chosen) > query.limit else None

@@ -22,10 +22,10 @@ _EXACT: Final = ("tenant", "actor", "target", "outcome", "request_id")
 def page(path: Path, query: AuditQuery) -> AuditPage:
     """The lines that ``query`` asks for; raises InvalidRequest for a cursor that is none. Blocking."""
     cursor: int | None = None
-    if query.after is not None:
-        if not (query.after.isascii() and query.after.isdigit() and len(query.after) < 19):
-            raise InvalidRequest("The cursor is not one that this listing gave.", param="after")
-        cursor = int(query.after)
+    if query.place is not None:
+        if not (query.place.isascii() and query.place.isdigit() and len(query.place) < 19):
+            raise InvalidRequest("The cursor is not one that this listing gave.", param="cursor")
+        cursor = int(query.place)
     found: list[dict[str, Any]] = []
     sought = _Sought(query)
     for raw in _raw(path, query, cursor):

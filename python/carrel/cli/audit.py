@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from carrel.cli import screen
 from carrel.cli.audit_copies import PAGE, copy_out, pages
-from carrel.cli.client import request, understand
+from carrel.cli.client import understand, whole
 from carrel.cli.failures import DONE, FAILED, Refused, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.errors import CarrelError
@@ -62,7 +62,7 @@ def tail(
         cursor = _number(newest[-1]) if newest else None
         while True:
             time.sleep(_FOLLOW_SECONDS)
-            for line in pages(target, {"tenant": tenant, "after": cursor}):
+            for line in pages(target, {"tenant": tenant, "cursor": cursor}):
                 _show(line, target)
                 cursor = _number(line)
     return DONE
@@ -102,7 +102,7 @@ def search(
 
 def key(*, target: Target = HERE) -> int:
     """Print the public key that signs the audit log's ends, as PEM: keep it away from the gateway."""
-    ends = understand(AuditEnds, request(target, "GET", "/v1/audit/ends"))
+    ends = understand(AuditEnds, whole(target, "/v1/audit/ends", "days"))
     if target.json:
         screen.show_json({"key": ends.key, "public_key": ends.public_key})
     else:
@@ -112,7 +112,7 @@ def key(*, target: Target = HERE) -> int:
 
 def mark(*, target: Target = HERE) -> int:
     """Print how far the audit log goes now, signed: kept away from the gateway, `verify --mark` holds it against it."""
-    ends = understand(AuditEnds, request(target, "GET", "/v1/audit/ends"))
+    ends = understand(AuditEnds, whole(target, "/v1/audit/ends", "days"))
     if ends.end is None:
         raise Refused("There is no line in the record yet.", code="not_found")
     screen.show_json(ends.end.model_dump(mode="json"), indent=None)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from carrel.cli.client import request, understand
+from carrel.cli.client import request, understand, whole
 from carrel.cli.failures import Refused
 from carrel.cli.options import Target
 from carrel.wire.control import AuditEnds, AuditPage
@@ -16,9 +16,9 @@ PAGE: Final = 1000
 
 def pages(target: Target, asked: Mapping[str, str | None], *, limit: int = PAGE) -> Iterator[dict[str, Any]]:
     """The lines that are asked for, page by page."""
-    cursor = asked.get("after")
+    cursor = asked.get("cursor")
     while True:
-        query = {**asked, "limit": str(limit), "after": cursor}
+        query = {**asked, "limit": str(limit), "cursor": cursor}
         given = {name: value for name, value in query.items() if value is not None}
         page = understand(AuditPage, request(target, "GET", "/v1/audit", query=given))
         yield from page.lines
@@ -29,7 +29,7 @@ def pages(target: Target, asked: Mapping[str, str | None], *, limit: int = PAGE)
 
 def copy_out(target: Target, directory: Path, *, first: str | None, last: str | None) -> int:
     """Copy the days from ``first`` to ``last`` into the new ``directory``; how many lines. Raises Refused."""
-    ends = understand(AuditEnds, request(target, "GET", "/v1/audit/ends"))
+    ends = understand(AuditEnds, whole(target, "/v1/audit/ends", "days"))
     try:
         directory.mkdir(mode=0o700)
         return _copy(target, directory, ends, first, last)
@@ -43,7 +43,7 @@ def _copy(target: Target, directory: Path, ends: AuditEnds, first: str | None, l
     count, current = 0, ""
     file: BinaryIO | None = None
     with ExitStack() as stack:
-        for line in pages(target, {"after": str(after)}):
+        for line in pages(target, {"cursor": str(after)}):
             # A line that came after the ends were asked for is not in this copy.
             day = next((day for number, day in borders if int(line["n"]) <= number), None)
             if day is None or (last is not None and day > last):

@@ -10,7 +10,7 @@ from carrel.cli.client import understand
 from carrel.cli.failures import DONE, FAILED, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.packages import TenantOption
-from carrel.cli.rpc import called
+from carrel.cli.rpc import called, called_whole
 from carrel.wire import rpc_cron as wire
 
 JobArgument = Annotated[str, Parameter(name="JOB", help="Its id, as `carrel cron list` shows it.")]
@@ -18,7 +18,7 @@ JobArgument = Annotated[str, Parameter(name="JOB", help="Its id, as `carrel cron
 
 def list_(*, tenant: TenantOption, target: Target = HERE) -> int:
     """List a tenant's jobs, and when each is due next."""
-    document = called(target, tenant, "cron.list", {"limit": 1000})
+    document = called_whole(target, tenant, "cron.list", "jobs")
     if target.json:
         screen.show_json(document)
         return DONE

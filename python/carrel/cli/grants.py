@@ -8,14 +8,14 @@ from carrel.cli import screen
 from carrel.cli.client import understand
 from carrel.cli.failures import DONE
 from carrel.cli.options import HERE, Target
-from carrel.cli.rpc import called
+from carrel.cli.rpc import called, called_whole
 from carrel.cli.tenants import TenantArgument
 from carrel.wire import rpc
 
 
 def list_(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
     """List a tenant's requests for access, and how each stands."""
-    document = called(target, tenant, "grants.list", {})
+    document = called_whole(target, tenant, "grants.list", "grants")
     if target.json:
         screen.show_json(document)
         return DONE

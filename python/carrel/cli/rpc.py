@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
@@ -13,6 +13,8 @@ from carrel.cli.failures import DONE, NotUnderstood, Refused, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import tenant_path
 from carrel.cli.tenants import TenantArgument
+
+MOST_OF_A_PAGE: Final = 1000
 
 
 def rpc(
@@ -38,6 +40,27 @@ def called(target: Target, tenant: str, method: str, params: Mapping[str, object
     """The result of a tenant's method, called as its operator."""
     call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     return result_of(request(target, "POST", tenant_path(tenant, "rpc"), json.dumps(call).encode()))
+
+
+def called_whole(
+    target: Target, tenant: str, method: str, of: str, params: Mapping[str, object] | None = None
+) -> Any:  # fmt: skip
+    """The list that a tenant's method gives, page after page, as one answer; ``of`` is the field with the entries."""
+    document: Any = None
+    cursor: dict[str, object] = {}
+    while True:
+        page = called(target, tenant, method, {**(params or {}), "limit": MOST_OF_A_PAGE, **cursor})
+        if not isinstance(page, dict) or not isinstance(page.get(of), list):
+            return page
+        if document is None:
+            document = page
+        else:
+            document[of] += page[of]
+        after = page.pop("next", None)
+        document.pop("next", None)
+        if after is None:
+            return document
+        cursor = {"cursor": after}
 
 
 def result_of(answer: Any) -> Any:

@@ -16,7 +16,7 @@ from carrel.cli.client import Client, ask
 from carrel.cli.failures import DONE, FAILED, Refused, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import tenant_path
-from carrel.cli.rpc import called
+from carrel.cli.rpc import called_whole
 from carrel.cli.tenants import TenantArgument
 from carrel.sandbox.protocol import Size
 from carrel.tasks import Tasks
@@ -126,7 +126,7 @@ def _told(tenant: str, terminal_id: str, ended: Ended | Lost | None) -> int:
 def _list(target: Target, tenant: str, member: str | None) -> int:
     if member is not None:
         raise WrongUsage("--list shows all members' terminals.")
-    found = called(target, tenant, "terminal.list", {})
+    found = called_whole(target, tenant, "terminal.list", "sessions")
     if target.json:
         screen.show_json(found)
         return DONE

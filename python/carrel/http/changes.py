@@ -6,7 +6,7 @@ A change that its caller leaves behind goes on to its end, so that its answer is
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,10 +26,12 @@ MOST_KEY: Final = 128
 MOST_BODY: Final = 4 << 20
 _NOT_KEPT: Final = "null"
 Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
+Matched = Callable[[Exchange], Awaitable[str | None]]
+"""Tells the ETag of what a change is of, as it is now; None where there is no such thing yet."""
 
 
 class PreconditionFailed(Conflict):
-    """The tenant is another one than the caller has seen."""
+    """What is to be changed is not as the caller has seen it."""
 
     code = "precondition_failed"
 
@@ -67,9 +69,16 @@ class _Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    secret: bool
-    declares: bool
+class Kind:
+    """What sort of change it is.
+
+    ``secret``: its answer is not kept. ``declares``: it is about what is declared of a tenant, and waits for others
+    that are; so does one of a thing that ``matched`` tells the ETag of.
+    """
+
+    secret: bool = False
+    declares: bool = False
+    matched: Matched | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +97,21 @@ class Changes:
         self._running: dict[tuple[str, str], _Running] = {}
         self._locks: dict[TenantId, asyncio.Lock] = {}
 
-    async def make(
-        self, exchange: Exchange, handler: Handler, *, secret: bool = False, declares: bool = False
-    ) -> web.StreamResponse:
-        """The answer of ``handler``, now or from before; one that is ``secret`` is not kept.
-
-        ``declares``: it is about what is declared of a tenant, and waits for others that are.
+    async def make(self, exchange: Exchange, handler: Handler, kind: Kind) -> web.StreamResponse:
+        """The answer of ``handler``, now or from before.
 
         Raises KeyReused, PreconditionFailed, OutcomeUnknown, and whatever the change itself is refused with.
         """
         key = _key(exchange)
         if key is None:
-            return await self._made(exchange, handler, declares=declares)
+            return await self._made(exchange, handler, kind)
         who = exchange.actor.name
         digest = await _digest(exchange)
         running = self._running.get((who, key))
         if running is not None and running.digest != digest:
             raise KeyReused("That idempotency key is in use for another change; take a new one for each change.")
         if running is None:
-            work = self._outcome(exchange, handler, (who, key), digest, _Kind(secret, declares))
+            work = self._outcome(exchange, handler, (who, key), digest, kind)
             running = self._running[who, key] = _Running(digest, self._tasks.start(work, name="keyed change"))
             running.task.add_done_callback(lambda _: self._running.pop((who, key), None))
         outcome = await asyncio.shield(running.task)
@@ -115,7 +120,7 @@ class Changes:
         return outcome.response()
 
     async def _outcome(
-        self, exchange: Exchange, handler: Handler, place: tuple[str, str], digest: str, kind: "_Kind"
+        self, exchange: Exchange, handler: Handler, place: tuple[str, str], digest: str, kind: Kind
     ) -> _Answer | CarrelError:
         who, key = place
         try:
@@ -128,7 +133,7 @@ class Changes:
                     "under another key."
                 )
             try:
-                response = await self._made(exchange, handler, declares=kind.declares)
+                response = await self._made(exchange, handler, kind)
             except CarrelError as error:
                 await self._keys.forget(who, key)
                 return error
@@ -139,42 +144,58 @@ class Changes:
             return error
         return answer
 
-    async def _made(self, exchange: Exchange, handler: Handler, *, declares: bool) -> web.StreamResponse:
-        async with self._in_turn(exchange, declares):
-            check(exchange)
+    async def _made(self, exchange: Exchange, handler: Handler, kind: Kind) -> web.StreamResponse:
+        async with self._in_turn(exchange, kind):
+            await check(exchange, kind.matched)
             return await handler(exchange)
 
-    def _in_turn(self, exchange: Exchange, declares: bool) -> AbstractAsyncContextManager[object]:
+    def _in_turn(self, exchange: Exchange, kind: Kind) -> AbstractAsyncContextManager[object]:
         """One change of a tenant at a time, so that none comes between another's condition and what it writes.
 
         Only those that are about what is declared: a backup, a command or a conversation takes its time.
         """
         named = exchange.request.match_info.get("id")
-        if named is None or not (declares or "If-Match" in exchange.request.headers):
+        waits = kind.declares or kind.matched is not None or "If-Match" in exchange.request.headers
+        if named is None or not waits:
             return nullcontext()
         return self._locks.setdefault(exchange.subject().id, asyncio.Lock())
 
 
-def check(exchange: Exchange) -> None:
-    """Raise PreconditionFailed where `If-Match` names another revision than the tenant's."""
-    wanted = exchange.request.headers.getall("If-Match", [])
-    if not wanted:
+async def check(exchange: Exchange, matched: Matched | None = None) -> None:
+    """Raise PreconditionFailed where `If-Match` names neither the tenant's revision nor what ``matched`` tells.
+
+    Where that tells of something, `If-None-Match: *` is refused: it is there already.
+    """
+    headers = exchange.request.headers
+    tags, new_only = _tags(headers.getall("If-Match", [])), _tags(headers.getall("If-None-Match", []))
+    if not tags and (not new_only or matched is None):
         return
     if "id" not in exchange.request.match_info:
         raise InvalidRequest("`If-Match` is for changes of one tenant: there is nothing here to match.")
+    own = await matched(exchange) if matched is not None else None
+    if new_only and ("*" in new_only or own in new_only) and own is not None:
+        raise PreconditionFailed("It is there already: change it with `If-Match`.", details={"etag": f'"{own}"'})
     revision = exchange.latest_subject().revision
-    tags = {tag.strip().removeprefix("W/") for line in wanted for tag in line.split(",")}
-    if "*" not in tags and f'"{revision}"' not in tags:
-        raise PreconditionFailed(
-            "The tenant has changed: get it anew, then change it.", details={"etag": f'"{revision}"'}
-        )
+    # What is declared has ETags that begin with the revision that it is of: see `with_etag`.
+    if not tags or revision in {tag.partition(".")[0] for tag in tags} or own in tags:
+        return
+    if "*" not in tags or (matched is not None and own is None):
+        now = own if own is not None else revision
+        raise PreconditionFailed("It has changed: get it anew, then change it.", details={"etag": f'"{now}"'})
+
+
+def _tags(lines: Sequence[str]) -> set[str]:
+    """The ETags in a header's ``lines``, without what is around them; `*` is any."""
+    return {tag.strip().removeprefix("W/").strip('"') for line in lines for tag in line.split(",")}
 
 
 def with_etag(exchange: Exchange, response: web.StreamResponse) -> web.StreamResponse:
     """``response`` to a GET with its ETag; 304 where `If-None-Match` has it."""
     if not isinstance(response, web.Response) or response.status != 200 or not isinstance(response.body, bytes):
         return response
-    tag = response.headers.get("ETag") or f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
+    digest = hashlib.sha256(response.body).hexdigest()[:32]
+    told = f"{exchange.subject().revision}.{digest}" if "id" in exchange.request.match_info else digest
+    tag = response.headers.get("ETag") or f'"{told}"'
     known = {t.strip().removeprefix("W/") for t in exchange.request.headers.get("If-None-Match", "").split(",")}
     if tag in known or "*" in known:
         return web.Response(status=304, headers={"ETag": tag})
@@ -195,7 +216,8 @@ async def _digest(exchange: Exchange) -> str:
     """What makes two changes the same one; only this is kept of what a change was asked for with."""
     request = exchange.request
     body = await exchange.body(limit=MOST_BODY)
-    head = "\0".join((request.method, request.raw_path, request.headers.get("If-Match", "")))
+    conditions = (request.headers.get("If-Match", ""), request.headers.get("If-None-Match", ""))
+    head = "\0".join((request.method, request.raw_path, *conditions))
     return hashlib.sha256(head.encode("utf-8", "surrogateescape") + b"\0" + body).hexdigest()
 
 

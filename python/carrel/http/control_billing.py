@@ -8,6 +8,7 @@ from carrel.errors import Forbidden, InvalidRequest
 from carrel.http.auth import OperatorCaller
 from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
+from carrel.http.pages import PAGING, page
 from carrel.http.routes import Query, Route
 from carrel.http.rpc.tenants import report_row
 from carrel.metering.invoice import Line
@@ -38,7 +39,10 @@ async def show_usage(exchange: Exchange) -> web.StreamResponse:
         rows=lines,
         total_cost_usd=plain(totals_of(rows).cost_usd),
     )
-    return reply(report)
+    asked = exchange.request.query
+    if "limit" not in asked and "cursor" not in asked:
+        return reply(report)
+    return page(exchange, report, "rows", lambda row: (row.date, row.model, row.key or ""))
 
 
 def _split(exchange: Exchange) -> Split | None:
@@ -97,11 +101,15 @@ def _period(exchange: Exchange) -> tuple[str, Period]:
 _PERIOD: Final = Query("period", "`today`, `yesterday`, `current-month`, `last-month`, a date or `A..B`.")
 _SPLITS: Final = "^(model|agent|session|member|key)$"
 _BY: Final = Query("by", "`model`, or for an operator `agent`, `session`, `member` or `key`.", _SPLITS)
+_ROWS: Final = (
+    PAGING[0],
+    Query("limit", "1 to 1000 of the rows as JSON; all of them by default. The total is of all.", "^[0-9]{1,4}$"),
+)
 _FORMAT: Final = Query("format", "`json` or `csv`.", "^(json|csv)$")
 
 ROUTES: Final = (
     Route("GET", "/v1/tenants/{id}/usage", show_usage, "billing:read", "The report of a period.", own=True,
-          result=control.UsageReport, query=(_PERIOD, _FORMAT, _BY)),
+          result=control.UsageReport, query=(_PERIOD, _FORMAT, _BY, *_ROWS)),
     Route("GET", "/v1/tenants/{id}/usage/recount", show_recount, "billing:read", "The ledger counted anew.",
           result=billing.Recounted),
     Route("GET", "/v1/tenants/{id}/invoice", show_invoice, "billing:read", "What a tenant owes, and why.",

@@ -9,6 +9,7 @@ from carrel.errors import Forbidden, InvalidRequest
 from carrel.http.body import path_of
 from carrel.http.control_tenants import reply
 from carrel.http.exchange import Exchange
+from carrel.http.pages import PAGING, page
 from carrel.http.routes import Query, Route
 from carrel.http.slices import document, members
 from carrel.ids import parse_tenant_id
@@ -70,7 +71,7 @@ async def show_audit(exchange: Exchange) -> web.StreamResponse:
 
 async def show_audit_ends(exchange: Exchange) -> web.StreamResponse:
     """How far the audit log goes, signed."""
-    return reply(await exchange.services.audit.ends())
+    return page(exchange, await exchange.services.audit.ends(), "days", lambda one: (one.day,))
 
 
 def audit_query(asked: dict[str, str]) -> control.AuditQuery:
@@ -115,7 +116,7 @@ ROUTES: Final = (
     Route("GET", "/v1/audit", show_audit, "audit:read", "The audit log.", narrows=True,
           result=control.AuditPage, query=_PAGING),
     Route("GET", "/v1/audit/ends", show_audit_ends, "audit:read", "The audit log's signed ends.",
-          result=control.AuditEnds),
+          result=control.AuditEnds, query=PAGING),
     Route("GET", "/v1/rate-card", show_rate_card, "billing:read", "Prices in force.", result=control.Report),
     Route("GET", "/v1/plans", show_plans, "tenants:read", "The operator's plans.", narrows=True,
           result=control.Report),

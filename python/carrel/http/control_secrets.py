@@ -18,6 +18,12 @@ async def list_secrets(exchange: Exchange) -> web.StreamResponse:
     return page(exchange, await _keeping(exchange).list(exchange.subject()), "secrets", lambda one: (one.name,))
 
 
+async def _secret(exchange: Exchange) -> str | None:
+    """The ETag of the secret that the path names."""
+    kept = await _keeping(exchange).list(exchange.subject())
+    return next((one.etag for one in kept.secrets if one.name == _name(exchange)), None)
+
+
 async def put_secret(exchange: Exchange) -> web.StreamResponse:
     """Keep a value."""
     order = await exchange.model(control.SecretPut)
@@ -52,9 +58,9 @@ ROUTES: Final = (
     Route("GET", "/v1/tenants/{id}/secrets", list_secrets, "secrets:read", "A tenant's secrets, by name.",
           result=control.SecretList, query=PAGING),
     Route("PUT", "/v1/tenants/{id}/secrets/{secret}", put_secret, "secrets:write", "Keep a secret's value.",
-          body=control.SecretPut, result=control.SecretView),
+          body=control.SecretPut, result=control.SecretView, matched=_secret),
     Route("DELETE", "/v1/tenants/{id}/secrets/{secret}", remove_secret, "secrets:write", "Forget a secret.",
-          status=204),
+          status=204, matched=_secret),
     Route("POST", "/v1/tenants/{id}/secrets", reseal_secrets, "secrets:write",
           "Seal all with the newest master key.", result=control.SecretsResealed),
 )  # fmt: skip

@@ -84,6 +84,15 @@ async def rotate_token(exchange: Exchange) -> web.StreamResponse:
     return reply(await exchange.finish(work, name="rotate token"))
 
 
+async def _token(exchange: Exchange) -> str | None:
+    """The ETag of the token that the path or the order names."""
+    name = exchange.request.match_info.get("name")
+    if name is None:
+        name = (await exchange.model(control.TokenRotate)).name or "default"
+    kept = await exchange.services.administration.tokens(exchange.subject().id)
+    return next((one.etag for one in kept.tokens if one.name == name), None)
+
+
 async def revoke_token(exchange: Exchange) -> web.StreamResponse:
     """End a token with its streams."""
     name = exchange.request.match_info["name"]
@@ -135,8 +144,9 @@ ROUTES: Final = (
     Route("POST", "/v1/tenants/{id}/tokens", issue_token, "tokens:write", "Issue a token, shown once.",
           body=control.TokenIssue, result=control.TokenIssued, status=201, secret=True),
     Route("POST", "/v1/tenants/{id}/tokens/rotate", rotate_token, "tokens:write", "Replace a token.",
-          body=control.TokenRotate, result=control.TokenIssued, secret=True),
-    Route("DELETE", "/v1/tenants/{id}/tokens/{name}", revoke_token, "tokens:write", "Revoke a token.", status=204),
+          body=control.TokenRotate, result=control.TokenIssued, secret=True, matched=_token),
+    Route("DELETE", "/v1/tenants/{id}/tokens/{name}", revoke_token, "tokens:write", "Revoke a token.", status=204,
+          matched=_token),
     Route("POST", "/v1/tenants/{id}/rpc", tenant_rpc, "act", "JSON-RPC as that tenant.",
           dialect="jsonrpc", query=(_MEMBER,)),
 )  # fmt: skip

@@ -123,8 +123,12 @@ def _conditions(row: Route, answer: dict[str, Any]) -> list[dict[str, Any]]:
     about = "1 to 128 characters: repeated within a day, the change is not made again, and its answer is the same."
     found = [{"name": "Idempotency-Key", "in": "header", "description": about, "schema": {**text, "maxLength": 128}}]
     if "{id}" in row.path:
-        about = "The tenant's ETag, as GET /v1/tenants/{id} gave it: refuse with 412 where it is another by now."
+        own = "What is changed has this ETag in its list; or the tenant's" if row.matched else "The tenant's ETag"
+        about = f"{own}: refuse with 412 where it is another by now."
         found.append({"name": "If-Match", "in": "header", "description": about, "schema": text})
+    if row.method == "PUT":
+        about = "`*`: refuse with 412 where there is one already."
+        found.append({"name": "If-None-Match", "in": "header", "description": about, "schema": text})
     return found
 
 

@@ -50,7 +50,10 @@ root, the gateway's own user or who started it calls. `GET /openapi.json` descri
 - **Lists** of the control plane come in pages: `limit` (1 to 1000, 100 by default), and `next` of the answer as
   `cursor` of the next request. While a list changes nothing is left out or told twice.
 - **ETags**: each GET of the control plane has one, and answers 304 to an `If-None-Match` that names it. That of a
-  tenant is its revision: a change of the tenant with `If-Match` is refused with 412 where it is another by then.
+  tenant is its revision, and what is declared of it (its quotas, say) has an ETag that begins with it: a change with
+  `If-Match` of any of them is refused with 412 where the tenant is another by then. Tokens and secrets have an `etag`
+  of their own in their lists, which `If-Match` takes where they are changed; `PUT` of a secret with `If-None-Match: *`
+  only makes a new one. Snapshots, sandboxes and backups never change: their ids are never used again.
 - **Idempotency-Key** (1 to 128 characters) on any change of the control plane: asked again within a day, it is not
   made again and its answer is the same, with `Idempotent-Replayed: true`. One that shows a token answers 409 the
   second time; one that a gateway died in the middle of, 409 `outcome_unknown`.
@@ -89,7 +92,8 @@ the [HTTP page](http.md). Each call counts as one request. `rpc.discover` gives 
 - **Idempotency**: a method that changes state takes an `idempotencyKey` beside its parameters by name, or for a single
   call in the `Idempotency-Key` header. It is done once for each key within a day, also over a restart of the gateway:
   a repeated call waits for the first one, or gets its answer. The same key with other parameters is
-  `idempotency_key_reused`. A refusal is not kept. An answer that holds a token is shown once and not kept either.
+  `idempotency_key_reused`. A refusal is not kept. An answer that holds a token is shown once and not kept either. Of
+  the other methods those that only look may be repeated, and the rest say what they do then.
 - **Pages**: what lists takes `limit` and `cursor`, and gives the next page's cursor as `next` until there is none.
 """
 
@@ -118,6 +122,8 @@ def rpc_page(methods: Iterable[Method]) -> str:
     out = [_RPC_HEAD]
     for method in methods:
         keyed = " Takes an `idempotencyKey`." if method.changes else ""
+        if method.repeated:
+            keyed = f" Repeated, it {method.repeated}."
         out += [f"## {method.name}", "", f"{method.summary} Scope: `{method.scope}`.{keyed}", ""]
         out += _table("Parameters", method.params, "validation")
         out += _table("Result", method.result, "serialization")

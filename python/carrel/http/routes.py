@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from carrel.declare.admin_keys import AdminScope
 from carrel.errors import Forbidden
 from carrel.http.auth import TenantCaller
-from carrel.http.changes import with_etag
+from carrel.http.changes import Kind, Matched, with_etag
 from carrel.http.errors import Dialect
 from carrel.http.exchange import Exchange
 
@@ -62,6 +62,8 @@ class Route:
     """Its answer holds what is shown once: it is kept under no idempotency key."""
     declares: bool = False
     """It changes what is declared of the tenant in its path: one such change at a time."""
+    matched: Matched | None = None
+    """What `If-Match` is held against beside the tenant's revision, where it changes one thing of many."""
     own: bool = False
     """The tenant in its path may enter too, with `rpc`."""
     narrows: bool = False
@@ -102,7 +104,7 @@ class Endpoint:
         changes = exchange.services.changes
         if changes is None:
             return await route.handler(exchange)
-        return await changes.make(exchange, route.handler, secret=route.secret, declares=route.declares)
+        return await changes.make(exchange, route.handler, Kind(route.secret, route.declares, route.matched))
 
 
 def admit(exchange: Exchange, route: Route) -> None:

@@ -393,7 +393,7 @@ class Changes(Protocol):
     """Makes changes of the control plane once for each idempotency key, and on condition."""
 
     async def make(
-        self, exchange: Any, handler: Callable[[Any], Awaitable[web.StreamResponse]], *, secret: bool, declares: bool
+        self, exchange: Any, handler: Callable[[Any], Awaitable[web.StreamResponse]], kind: Any
     ) -> web.StreamResponse:
         """The answer; see `http.changes`."""
         ...

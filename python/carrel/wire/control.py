@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Sec
 
 from carrel.declare.base import Name, PackageName, Scope
 from carrel.ids import SESSION_ID_PATTERN, TENANT_ID_PATTERN, RequestId
+from carrel.wire.tags import Tagged
 
 TenantName = Annotated[str, Field(pattern=TENANT_ID_PATTERN)]
 
@@ -82,7 +83,7 @@ class TenantRemoved(Answer):
     commit: str | None = None
 
 
-class TokenInfo(Answer):
+class TokenInfo(Tagged, Answer):
     """A token without its secret."""
 
     name: str
@@ -210,6 +211,7 @@ class UsageReport(Answer):
     last: str
     rows: tuple[UsageRow, ...]
     total_cost_usd: str
+    next: str | None = Field(None, description="The cursor of the next page, where pages were asked for.")
 
 
 class ChatOrder(Order):
@@ -251,8 +253,11 @@ class ChatEvent(Answer):
 class AuditQuery(Order):
     """Which lines of the audit log are sought."""
 
-    after: Annotated[str, Field(max_length=32)] | None = Field(None, description="Go on after this line: a `next`.")
+    cursor: Annotated[str, Field(max_length=32)] | None = Field(
+        None, description="Go on behind this place, as `next` of the page before named it."
+    )
     limit: Annotated[int, Field(ge=1, le=1000)] = Field(100, description="1 to 1000; 100 by default.")
+    after: Annotated[str, Field(max_length=32)] | None = Field(None, description="What `cursor` was called before.")
     order: Literal["oldest", "newest"] = Field("oldest", description="Which come first: `oldest` or `newest`.")
     tenant: Annotated[str, Field(max_length=64)] | None = Field(None, description="Lines of this tenant alone.")
     actor: Annotated[str, Field(max_length=200)] | None = Field(None, description="Who did it, as lines name them.")
@@ -265,6 +270,11 @@ class AuditQuery(Order):
     since: AwareDatetime | None = Field(None, description="Lines from this time on, with its offset.")
     until: AwareDatetime | None = Field(None, description="Lines before this time, with its offset.")
     text: Annotated[str, Field(max_length=500)] | None = Field(None, description="Lines with this in them.")
+
+    @property
+    def place(self) -> str | None:
+        """Where to go on."""
+        return self.cursor if self.cursor is not None else self.after
 
 
 class SignedEnd(Answer):
@@ -284,6 +294,7 @@ class AuditEnds(Answer):
     public_key: str
     end: SignedEnd | None = None
     days: tuple[SignedEnd, ...] = ()
+    next: str | None = Field(None, description="The cursor of the next page of days; null at the end.")
 
 
 class AuditPage(Answer):
@@ -497,7 +508,7 @@ class SecretPut(Order):
         return value.get_secret_value()
 
 
-class SecretView(Answer):
+class SecretView(Tagged, Answer):
     """What may be told of a secret."""
 
     name: str

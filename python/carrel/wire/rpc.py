@@ -424,12 +424,12 @@ class ConfigSchema(Result):
     generated_at: str
 
 
-class PackageSearch(Params):
+class PackageSearch(Page):
     """Names that have ``query`` in them, page by page."""
 
     query: Annotated[str, Field(max_length=128)] = ""
-    after: Annotated[str, Field(max_length=128)] = Field("", description="Go on after this name, as `next` named it.")
     limit: Annotated[int, Field(ge=1, le=500)] = 50
+    after: Annotated[str, Field(max_length=128)] = Field("", description="What `cursor` was called before.")
 
 
 class PackageChange(Params):
@@ -499,3 +499,4 @@ class GrantList(Result):
     """Requests, oldest first."""
 
     grants: tuple[GrantView, ...]
+    next: str | None = None

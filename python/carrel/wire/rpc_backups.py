@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from carrel.wire.rpc import OwnTenant, Result
+from carrel.wire.rpc import OwnTenant, Page, Result
 
 
 class BackupParams(OwnTenant):
@@ -23,7 +23,7 @@ class BackupMade(Result):
     size: int
 
 
-class BackupsParams(OwnTenant):
+class BackupsParams(OwnTenant, Page):
     """Parameters of `tenants.backups.list`."""
 
 
@@ -41,6 +41,7 @@ class Backups(Result):
     """Newest first."""
 
     backups: tuple[BackupLine, ...]
+    next: str | None = None
 
 
 class RestoreParams(OwnTenant):

@@ -139,6 +139,7 @@ class TerminalList(Result):
     """Those that run, the oldest first."""
 
     sessions: tuple[TerminalView, ...]
+    next: str | None = None
 
 
 class TerminalDone(Result):

@@ -4,6 +4,7 @@ import pytest
 
 from carrel.cli import rpc
 from carrel.cli.failures import WrongUsage
+from carrel.cli.options import HERE
 from tests.fakes.edge import Edge
 from tests.unit.cli.conftest import CommandLine
 
@@ -32,3 +33,15 @@ def test_parameters_are_an_object_or_an_array(text: str) -> None:
     with pytest.raises(WrongUsage, match="PARAMS"):
         rpc._parsed(text)
     assert rpc._parsed('{"a": [1]}') == {"a": [1]}
+
+
+def test_a_list_is_asked_for_page_after_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def called(target: object, tenant: str, method: str, params: dict[str, object]) -> object:
+        asked.append(params.get("cursor"))
+        return {"jobs": [len(asked)], **({"next": f"c{len(asked)}"} if len(asked) < 3 else {})}
+
+    monkeypatch.setattr(rpc, "called", called)
+    assert rpc.called_whole(HERE, "acme", "cron.list", "jobs") == {"jobs": [1, 2, 3]}
+    assert asked == [None, "c1", "c2"]

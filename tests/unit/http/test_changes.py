@@ -122,3 +122,32 @@ async def test_what_has_not_changed_is_not_sent_again(plane: Plane) -> None:
         status, body, headers = await plane("GET", path, If_None_Match=f'"x", W/{tag}')
         assert (status, body, headers["ETag"]) == (304, None, tag)
         assert (await plane("GET", path, If_None_Match='"x"'))[0] == 200
+
+
+async def test_a_tag_of_what_is_declared_of_a_tenant_conditions_its_changes(plane: Plane) -> None:
+    tag = (await plane("GET", "/v1/tenants/acme/quota"))[2]["ETag"]
+    assert tag != (await plane("GET", "/v1/tenants/acme/status"))[2]["ETag"]
+    assert (await plane("PATCH", "/v1/tenants/acme/quota", {"tokens_per_day": 5}, If_Match=tag))[0] == 200
+    other = '"' + "1" * 64 + '.0"'
+    assert (await plane("PATCH", "/v1/tenants/acme/quota", {"tokens_per_day": 5}, If_Match=other))[0] == 412
+
+
+async def test_a_secret_is_changed_on_condition_that_it_is_as_it_was(plane: Plane) -> None:
+    path = "/v1/tenants/acme/secrets/KEY"
+    assert (await plane("PUT", path, {"value": "a"}, If_Match="*"))[0] == 412, "there is none yet"
+    assert (await plane("PUT", path, {"value": "a"}, If_None_Match="*"))[0] == 200
+    status, problem, _ = await plane("PUT", path, {"value": "b"}, If_None_Match="*")
+    assert (status, problem["code"]) == (412, "precondition_failed")
+    [secret] = (await plane("GET", "/v1/tenants/acme/secrets"))[1]["secrets"]
+    assert problem["etag"] == f'"{secret["etag"]}"'
+    assert (await plane("DELETE", path, If_Match='"other"'))[0] == 412
+    assert (await plane("PUT", path, {"value": "c"}, If_Match=f'"{secret["etag"]}"'))[0] == 200
+    assert (await plane("DELETE", path, If_Match=f'"{secret["etag"]}"'))[0] == 204
+
+
+async def test_a_token_is_revoked_on_condition_that_it_is_the_one_that_was_seen(plane: Plane) -> None:
+    await plane("POST", "/v1/tenants/acme/tokens", {"name": "ci"})
+    token = next(one for one in (await plane("GET", "/v1/tenants/acme/tokens"))[1]["tokens"] if one["name"] == "ci")
+    assert (await plane("DELETE", "/v1/tenants/acme/tokens/ci", If_Match='"x"'))[0] == 412
+    assert (await plane("POST", "/v1/tenants/acme/tokens/rotate", {"name": "ci"}, If_Match='"x"'))[0] == 412
+    assert (await plane("DELETE", "/v1/tenants/acme/tokens/ci", If_Match=f'"{token["etag"]}"'))[0] == 204

@@ -1,11 +1,18 @@
 """The control plane of the bill."""
 
-from typing import Any
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import aiohttp
 import pytest
 
+from carrel.ids import TenantId
+from carrel.metering.report import ReportRow
+from carrel.policy.periods import parse_period
 from tests.fakes.edge import ADMIN_KEY, Edge, bearer, token_of
+
+NOW: Final = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 async def got(edge: Edge, client: aiohttp.ClientSession, path: str, key: str = ADMIN_KEY) -> tuple[int, Any]:
@@ -36,3 +43,21 @@ async def test_a_report_by_something_more_is_the_operators(edge: Edge, client: a
     status, report = await got(edge, client, f"/v1/tenants/acme/usage?by={by}")
     assert (status, report["rows"][0]["key"]) == (200, f"a-{by}")
     assert (await got(edge, client, f"/v1/tenants/acme/usage?by={by}", token_of("acme")))[0] == 403
+
+
+async def test_a_long_report_may_come_in_pages_whose_total_is_of_all(
+    edge: Edge, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (row,) = await edge.meter.report(edge.directory.current.tenants[TenantId("acme")], parse_period("today", NOW))
+
+    async def report(*_: object, **__: object) -> list[ReportRow]:
+        return [replace(row, model=model) for model in ("c", "a", "b")]
+
+    monkeypatch.setattr(edge.meter, "report", report)
+    path = "/v1/tenants/acme/usage?period=today"
+    assert len((await got(edge, client, path))[1]["rows"]) == 3
+    _, first = await got(edge, client, f"{path}&limit=2")
+    _, second = await got(edge, client, f"{path}&limit=2&cursor={first['next']}")
+    assert [one["model"] for one in (*first["rows"], *second["rows"])] == ["a", "b", "c"]
+    assert (first["total_cost_usd"], second["total_cost_usd"], second["next"]) == ("0.000369", "0.000369", None)
+    assert (await got(edge, client, f"{path}&limit=0"))[0] == 400

@@ -34,7 +34,8 @@ async def test_status_plan_and_reconcile(edge: Edge, client: aiohttp.ClientSessi
 async def test_the_audit_log_in_pages(edge: Edge, client: aiohttp.ClientSession) -> None:
     _, first = await get(edge, client, "/v1/audit?limit=6")
     assert (len(first["lines"]), first["next"]) == (6, "5")
-    _, rest = await get(edge, client, f"/v1/audit?limit=6&after={first['next']}")
+    _, rest = await get(edge, client, f"/v1/audit?limit=6&cursor={first['next']}")
+    assert (await get(edge, client, f"/v1/audit?limit=6&after={first['next']}"))[1] == rest
     assert (len(rest["lines"]), rest["next"]) == (4, None)
     _, mine = await get(edge, client, "/v1/audit?tenant=acme")
     assert {line["tenant"] for line in mine["lines"]} == {"acme"}

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from carrel.errors import CarrelError, Forbidden, NotFound, Unavailable
+from carrel.http.rpc.paging import paged
 from carrel.http.rpc.registry import Context, Registry
 from carrel.http.services import BackupKeeping
 from carrel.wire import rpc_backups
@@ -23,9 +24,9 @@ _OPERATORS: Final = frozenset({
 
 def register(registry: Registry) -> None:
     """Add these methods to ``registry``."""
-    registry.method("tenants.backup", scope="admin")(backup)
+    registry.method("tenants.backup", scope="admin", changes=True)(backup)
     registry.method("tenants.backups.list")(list_)
-    registry.method("tenants.restore", scope="admin")(restore)
+    registry.method("tenants.restore", scope="admin", repeated="brings the same backup back once more")(restore)
 
 
 async def backup(context: Context, params: rpc_backups.BackupParams) -> rpc_backups.BackupMade:
@@ -45,14 +46,16 @@ async def list_(context: Context, params: rpc_backups.BackupsParams) -> rpc_back
     _whole(context)
     with _in_public():
         found = await _keeping(context).list(context.tenant, None, local=False)
+    page, following = paged(found.backups, lambda one: (one.at.isoformat(), one.id), params, newest_first=True)
     return rpc_backups.Backups(
         backups=tuple(
             rpc_backups.BackupLine(
                 key=_key(one), size=one.bytes, last_modified=_millis(one.at), tenant_id=context.tenant.id,
                 timestamp=_millis(one.at),
             )
-            for one in found.backups
-        )
+            for one in page
+        ),
+        next=following,
     )  # fmt: skip
 
 

@@ -29,8 +29,8 @@ def register(registry: Registry) -> None:
     registry.method("node.list")(list_nodes)
     registry.method("node.describe")(describe)
     registry.method("node.invoke", changes=True, target="node_id")(invoke)
-    registry.method("node.connect", scope="node")(connect)
-    registry.method("node.result", scope="node")(result)
+    registry.method("node.connect", scope="node", repeated="says anew what the node can do")(connect)
+    registry.method("node.result", scope="node", repeated="changes nothing more")(result)
     registry.method("voicewake.get")(get_wake)
     registry.method("voicewake.set", changes=True, target="triggers")(set_wake)
 

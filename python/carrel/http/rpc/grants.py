@@ -1,6 +1,7 @@
 """`grants.*`: what agents ask for, and who decides."""
 
 from carrel.errors import NotFound
+from carrel.http.rpc.paging import paged
 from carrel.http.rpc.registry import Context, Registry
 from carrel.http.services import Access
 from carrel.wire import rpc
@@ -13,9 +14,11 @@ def register(registry: Registry) -> None:
     registry.method("grants.decide", scope="admin", changes=True)(decide)
 
 
-async def list_(context: Context, params: rpc.NoParams) -> rpc.GrantList:
+async def list_(context: Context, params: rpc.Page) -> rpc.GrantList:
     """The tenant's requests for access, oldest first, and how each stands."""
-    return await _access(context).list(context.tenant)
+    whole = await _access(context).list(context.tenant)
+    page, following = paged(whole.grants, lambda one: (one.asked, one.id), params)
+    return rpc.GrantList(grants=tuple(page), next=following)
 
 
 async def decide(context: Context, params: rpc.GrantDecision) -> rpc.GrantView:

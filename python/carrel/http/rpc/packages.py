@@ -23,7 +23,11 @@ async def list_(context: Context, params: rpc.NoParams) -> rpc.PackageSet:
 async def search(context: Context, params: rpc.PackageSearch) -> rpc.PackageNames:
     """Packages that the operator allows, by a part of their names."""
     return await _packages(context).search(
-        context.snapshot, context.tenant, params.query, after=params.after, limit=params.limit
+        context.snapshot,
+        context.tenant,
+        params.query,
+        after=params.cursor if params.cursor is not None else params.after,
+        limit=params.limit,
     )
 
 

@@ -84,7 +84,9 @@ class Context:
 class Method:
     """One method with everything that its page in the reference says.
 
-    ``changes``: it changes state, and takes an idempotency key. ``secret``: its answer is shown once and never kept.
+    ``changes``: it changes state, and takes an idempotency key. ``repeated`` says of one that neither takes a key nor
+    only looks, by its last word, what it does when it is called again. ``secret``: its answer is shown once and never
+    kept.
     ``target`` is the parameter that the audit log names; None where the method's service writes its own line.
     ``counted``: on `/ws`, a call is a request that quotas know of.
     """
@@ -99,6 +101,7 @@ class Method:
     secret: bool = False
     target: str | None = None
     counted: bool = True
+    repeated: str = ""
 
     @property
     def reads(self) -> bool:
@@ -124,6 +127,7 @@ class Registry:
         secret: bool = False,
         target: str | None = None,
         counted: bool = True,
+        repeated: str = "",
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register a function ``(context, params) -> result`` under ``name``; its docstring is the summary."""
 
@@ -134,8 +138,9 @@ class Registry:
             params = next(p for p in list(inspect.signature(function).parameters)[1:])
             summary = (inspect.getdoc(function) or "").partition("\n")[0]
             self._methods[name] = Method(
-                name, summary, hints[params], hints["return"], scope, function, changes, secret, target, counted
-            )
+                name, summary, hints[params], hints["return"], scope, function, changes, secret, target, counted,
+                repeated,
+            )  # fmt: skip
             return function
 
         return register

@@ -17,24 +17,26 @@ from carrel.tenancy.handle import Tenant
 from carrel.terminal.screen import End, Screen
 from carrel.terminal.service import Order, Terminals
 from carrel.wire import rpc_terminal as wire
-from carrel.wire.rpc import NoParams
+from carrel.wire.rpc import Page
 
 _TEXT: Final = "utf8"
+_NOTHING_MORE: Final = "changes nothing more"
+_LOOKS: Final = "only looks"
 
 
 def register(registry: Registry) -> None:
     """Add these methods to ``registry``. What a page does by itself is not counted as a request."""
     registry.method("terminal.spawn", changes=True)(spawn)
-    registry.method("terminal.attach", counted=False)(attach)
-    registry.method("terminal.detach", counted=False)(detach)
-    registry.method("terminal.ack", counted=False)(ack)
-    registry.method("terminal.write", counted=False)(write)
-    registry.method("terminal.resize", counted=False)(resize)
-    registry.method("terminal.close", counted=False)(close)
+    registry.method("terminal.attach", counted=False, repeated="shows what is kept of it once more")(attach)
+    registry.method("terminal.detach", counted=False, repeated=_NOTHING_MORE)(detach)
+    registry.method("terminal.ack", counted=False, repeated=_NOTHING_MORE)(ack)
+    registry.method("terminal.write", counted=False, changes=True)(write)
+    registry.method("terminal.resize", counted=False, repeated=_NOTHING_MORE)(resize)
+    registry.method("terminal.close", counted=False, repeated=_NOTHING_MORE)(close)
     registry.method("terminal.list", counted=False)(list_)
-    registry.method("terminal.read")(read)
-    registry.method("terminal.recordings")(recordings)
-    registry.method("terminal.recording")(recording)
+    registry.method("terminal.read", repeated=_LOOKS)(read)
+    registry.method("terminal.recordings", repeated=_LOOKS)(recordings)
+    registry.method("terminal.recording", repeated=_LOOKS)(recording)
 
 
 class PeerViewer:
@@ -136,10 +138,11 @@ async def close(context: Context, params: wire.TerminalParams) -> wire.TerminalD
     return _done(screen)
 
 
-async def list_(context: Context, params: NoParams) -> wire.TerminalList:
+async def list_(context: Context, params: Page) -> wire.TerminalList:
     """The terminals that run: one's own, or with the scope `admin` all members'."""
     found = _terminals(context).of(context.tenant, all_members=_sees_all(context))
-    return wire.TerminalList(sessions=tuple([await _view(context, screen) for screen in found]))
+    page, following = paged(found, lambda one: (one.began.isoformat(), one.id), params)
+    return wire.TerminalList(sessions=tuple([await _view(context, screen) for screen in page]), next=following)
 
 
 async def read(context: Context, params: wire.TerminalReadParams) -> wire.TerminalText:

@@ -137,3 +137,12 @@ def test_the_registry_knows_summaries_and_refuses_a_second_of_a_name() -> None:
     ]  # fmt: skip
     with pytest.raises(ValueError, match=r"sums\.add"):
         REGISTRY.method("sums.add")(add)
+
+
+def test_a_method_that_does_not_only_look_takes_a_key_or_says_what_it_does_when_it_is_repeated() -> None:
+    for method in METHODS:
+        said = [method.changes, method.reads, bool(method.repeated)]
+        assert sum(said) == 1, (
+            f"{method.name}: register it with `changes=True`, and it takes an idempotency key; or with `repeated=`, "
+            "which ends the sentence 'Repeated, it …' of the reference; or, where it only looks, by a word of LOOKS"
+        )
