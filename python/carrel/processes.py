@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from carrel.errors import CarrelError
+from carrel.priority import step_back
 
 _PIECE: Final = 1 << 16
 _PIECES: Final = 16
@@ -53,13 +54,15 @@ async def run(
     gentle: float = 0.0,
     limits: Mapping[int, int] | None = None,
     on_error: Callable[[bytes], None] | None = None,
+    behind: bool = False,
 ) -> Completed:
     """Run a program to its end; raises ProcessFailed where it cannot start or is over ``timeout`` seconds.
 
     The program leads a process group of its own. On time-out and on cancellation the group is killed whole, and with it
     all processes that descend from the program, whatever group they have gone to. A program that has more to do than
     die is told to end first (SIGTERM), and has ``gentle`` seconds for it. ``limits`` are the kernel's, by ``RLIMIT_*``;
-    they hold from just after the start. ``on_error`` is handed standard error as it comes, which is not kept then.
+    they hold from just after the start. ``on_error`` is handed standard error as it comes, which is not kept then. One
+    that works ``behind`` leaves a processor to whoever else wants it; see `priority`.
     """
     with contextlib.ExitStack() as stack:
         stderr = subprocess.PIPE if on_error is None else stack.enter_context(_heard(on_error))
@@ -75,6 +78,8 @@ async def run(
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(starting.result().communicate)
             raise
+        if behind:
+            step_back(process.pid)
         stdout, errors = await _ended(process, argv[0], stdin, timeout, gentle)
     return Completed(process.returncode, stdout, errors or b"")
 

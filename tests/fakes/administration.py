@@ -126,6 +126,9 @@ class FakeReconciler:
     async def status(self) -> object:
         return Status(tenants=2)
 
+    async def briefly(self) -> tuple[object, Sequence[object]]:
+        return Status(tenants=2), ()
+
     async def plan(self) -> object:
         return {"actions": []}
 

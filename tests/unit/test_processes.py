@@ -155,3 +155,8 @@ async def test_a_stray_child_that_holds_standard_error_is_not_waited_for() -> No
     )  # fmt: skip
     os.kill(int(done.stdout), signal.SIGKILL)
     assert pieces == [b"said\n"]
+
+
+async def test_what_works_behind_steps_back() -> None:
+    told = ["sh", "-c", "read go; ps -o ni= -p $$"]
+    assert (await run(told, env=ENV, timeout=PATIENCE, stdin=b"go\n", behind=True)).stdout.split() == [b"10"]

@@ -19,11 +19,11 @@ from typing import Any, Final
 from carrel.cli import screen
 from carrel.cli.failures import DONE, FAILED, WrongUsage, exit_code
 from carrel.errors import CarrelError, Forbidden
+from carrel.priority import step_back
 
 SSH_COMMAND: Final = "CARREL_SSH_COMMAND"
 """What the other side of ssh asked for, kept while root gives itself up."""
 MAX_SHOWN: Final = 100
-NICE: Final = 10
 MAX_KEYS: Final = 6
 _NAMES: Final = ("tenants", "tenants.git")
 _VERBS: Final = {"git-receive-pack": "receive-pack", "git-upload-pack": "upload-pack"}
@@ -61,8 +61,11 @@ def serve(name: str, state: Path, become: Become) -> int:
     repository = state / "git" / "tenants.git"
     verb = asked_verb(os.environ.get(SSH_COMMAND, ""), repository)
     argv, env = serving(repository, state / "git" / "hooks", verb, name)
-    # A push waits for those whose streams run, not they for it.
-    os.nice(NICE)
+    # A push waits for those whose streams run, not they for it. sshd gives each connection a session of its own; where
+    # a shell in between has not made way for this process, it takes one.
+    with contextlib.suppress(OSError):
+        os.setsid()
+    step_back()
     os.execvpe(argv[0], argv, env)  # noqa: S606 - git itself, with arguments of our own
 
 

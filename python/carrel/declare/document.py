@@ -6,7 +6,7 @@ and a file of nested brackets would end the process; the caps on depth, nodes an
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
@@ -86,6 +86,15 @@ def read(text: str, *, places: bool = False) -> Document:
     return _Reader(places).read(text)
 
 
+def _events(text: str) -> Iterator[Any]:
+    """What `yaml.parse` gives, with half of its calls."""
+    loader = yaml.CSafeLoader(text)
+    try:
+        yield from iter(loader.get_event, None)
+    finally:
+        loader.dispose()
+
+
 class _Reader:
     def __init__(self, places: bool) -> None:
         self._places = places
@@ -101,7 +110,7 @@ class _Reader:
 
     def read(self, text: str) -> Document:
         try:
-            self._run(yaml.parse(text, Loader=yaml.CSafeLoader))
+            self._run(_events(text))
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             why = " ".join(part for part in (error.context, error.problem) if part)

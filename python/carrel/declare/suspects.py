@@ -26,6 +26,8 @@ _KEY: Final = re.compile(
     re.IGNORECASE,
 )
 _KEY_HINT: Final = re.compile(r"(?i)key|token|passw|passphrase|secret|credential|bearer")
+_SHORTEST: Final = 12
+"""No secret of any kind is shorter."""
 _NAME: Final = re.compile(r"(?:[A-Z][A-Z0-9]*|[a-z][a-z0-9]*)(?:[_.-](?:[A-Z0-9]+|[a-z0-9]+))*")
 
 
@@ -43,16 +45,24 @@ def may_hold_secret(text: str) -> bool:
 def secrets_in(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Paths of the values beneath ``value`` that look like secrets, by shape or by randomness under a telling key."""
     if isinstance(value, str):
-        if looks_secret(value) or (_telling(path) and _random(value)):
+        # Nearly all values are shorter than any secret: a look at each would take a tenth of a first start.
+        if len(value) >= _SHORTEST and (looks_secret(value) or (_telling(path) and _random(value))):
             yield path
     elif isinstance(value, dict):
         for key, item in value.items():
-            if looks_secret(key):
+            if len(key) >= _SHORTEST and looks_secret(key):
                 yield (*path, key)
-            yield from secrets_in(item, (*path, key))
+            if _worth(item):
+                yield from secrets_in(item, (*path, key))
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from secrets_in(item, (*path, index))
+            if _worth(item):
+                yield from secrets_in(item, (*path, index))
+
+
+def _worth(item: object) -> bool:
+    """Whether there may be something in ``item``."""
+    return len(item) >= _SHORTEST if isinstance(item, str) else isinstance(item, dict | list | tuple)
 
 
 def _telling(path: tuple[str | int, ...]) -> bool:
@@ -62,7 +72,7 @@ def _telling(path: tuple[str | int, ...]) -> bool:
 
 def _random(text: str) -> bool:
     """Long, without spaces, and with no order in it: 3 bits a character or more and no plain name."""
-    if len(text) < 12 or len(text) > 4096 or any(c.isspace() for c in text):
+    if len(text) < _SHORTEST or len(text) > 4096 or any(c.isspace() for c in text):
         return False
     digits = sum(c.isdigit() for c in text)
     if _NAME.fullmatch(text) and (digits <= 3 or len(text) / (1 + text.count("_") + text.count("-")) < 12):

@@ -24,9 +24,11 @@ async def show_status(exchange: Exchange) -> web.StreamResponse:
     services = exchange.services
     stands = services.house.report() if services.house is not None else {}
     git = {"git": services.git.report()} if services.git is not None else {}
-    told = {**members(await services.reconciler.status())}
     if exchange.request.query.get("brief") == "true":
-        told["tenants"] = [{name: getattr(one, name) for name in _BRIEF} for one in told.get("tenants", ())]
+        house, tenants = await services.reconciler.briefly()
+        told = {**members(house), "tenants": tenants}
+    else:
+        told = {**members(await services.reconciler.status())}
     return await document({"version": services.version, **stands, **git, **told})
 
 
@@ -96,7 +98,6 @@ async def show_plans(exchange: Exchange) -> web.StreamResponse:
     return await document({**told, "hashes": hashes} if isinstance(told, dict) else told)
 
 
-_BRIEF: Final = ("id", "state", "reason", "message")
 _PAGING: Final = tuple(Query(name, field.description or "") for name, field in control.AuditQuery.model_fields.items())
 
 _RECONCILE: Final = (

@@ -7,13 +7,13 @@ from typing import Final, Literal
 from carrel.declare.gateway import ReconcileConfig
 from carrel.declare.load import Judged
 from carrel.ids import TenantId
-from carrel.plan.conditions import Claim, Facts, Removal, claims_of, headline, state_of
+from carrel.plan.conditions import Claim, Facts, Removal, claims_of
 from carrel.plan.removal import Loss
 from carrel.reconcile.attempts import Attempts
 from carrel.reconcile.patrol import Patrol
 from carrel.reconcile.record import Record
+from carrel.reconcile.rows import Row
 from carrel.reconcile.standing import HOUSE
-from carrel.reconcile.status import TenantStatus
 from carrel.tenancy.handle import Tenant
 
 Environment = tuple[Literal["", "building", "failed"], str]
@@ -124,15 +124,8 @@ class Outlook:
 
     # --- telling ---
 
-    def status(self, held: Tenant, judged: Judged | None) -> TenantStatus:
+    def row(self, held: Tenant, judged: Judged | None) -> Row:
         """One tenant, as it was last seen."""
-        claims = self._standing.claims(held.id)
-        top = headline(claims)
-        return TenantStatus(
-            held.id, state_of(claims), top.reason, top.message, judged.file if judged is not None else None,
-            held.config.plan, held.config.packages, judged.digest if judged is not None else "", held.revision,
-            tuple(str(problem) for problem in judged.problems) if judged is not None else (),
-            self._standing.conditions(held.id), self._standing.results(held.id),
-            tuple(str(one) for one in self._patrol.shown(held.id)),
-            self.delete_at(held) if held.removed else None,
-        )  # fmt: skip
+        tenant = held.id
+        delete_at = self.delete_at(held) if held.removed else None
+        return Row(held, judged, self._standing.stood(tenant), self._patrol.shown(tenant), delete_at)

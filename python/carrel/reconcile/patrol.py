@@ -118,8 +118,10 @@ class Patrol:
 
     def shown(self, tenant: TenantId) -> tuple[Drift, ...]:
         """The same, and that its file is in no commit, which is nothing to wait for or to mend here."""
-        file = f"{tenant}.yaml"
-        return self.drift(tenant) + ((uncommitted(file),) if file in self.uncommitted else ())
+        drift = self.drift(tenant)
+        if not self.uncommitted or (file := f"{tenant}.yaml") not in self.uncommitted:
+            return drift
+        return (*drift, uncommitted(file))
 
     def kinds(self) -> dict[str, int]:
         """How many differences there are of each kind."""

@@ -32,7 +32,8 @@ from carrel.reconcile.outlook import Environment
 from carrel.reconcile.patrol import TokenFiles
 from carrel.reconcile.record import Record
 from carrel.reconcile.remover import FinalBackup, Recorder, Remover
-from carrel.reconcile.status import Applied, Reconciled, ReconcileStatus, TenantStatus, Watching
+from carrel.reconcile.rows import Row
+from carrel.reconcile.status import Applied, Reconciled, ReconcileStatus, TenantBrief, TenantStatus, Watching
 from carrel.reconcile.telling import Telling, house_status
 from carrel.reconcile.world import World
 from carrel.store.sqlite import Worker
@@ -347,11 +348,14 @@ class Reconciler:
         """See the gateway's own conditions anew, and have them in the metrics and the file. The lock is held."""
         seconds, house = self._last_seconds, self._house
 
-        def tell() -> None:
+        def tell() -> Callable[[], None] | None:
             self._telling.passed(self.world, unreadable=self._unreadable, seconds=seconds, failed=failed)
-            self._telling.write(self.world, house())
+            return self._telling.write(self.world, house())
 
-        await self._worker.run(tell)
+        write = await self._worker.run(tell)
+        if write is not None:
+            # Not in the reconciler's thread: the next change does not wait for ten thousand lines.
+            self._tasks.start(asyncio.to_thread(write), name="status file")
 
     def _house(self) -> ReconcileStatus:
         return house_status(
@@ -496,8 +500,17 @@ class Reconciler:
 
     async def status(self) -> ReconcileStatus:
         """How everything stands."""
+        house, rows = await self._seen()
+        return await asyncio.to_thread(lambda: replace(house, tenants=tuple(row.status() for row in rows)))
+
+    async def briefly(self) -> tuple[ReconcileStatus, tuple[TenantBrief, ...]]:
+        """The same, and of tenants what a list shows."""
+        house, rows = await self._seen()
+        return house, await asyncio.to_thread(lambda: tuple(row.brief() for row in rows))
+
+    async def _seen(self) -> tuple[ReconcileStatus, list[Row]]:
         async with self._lock:
-            return await self._worker.run(lambda: replace(self._house(), tenants=self.world.tenant_statuses()))
+            return await self._worker.run(lambda: (self._house(), self.world.rows()))
 
     async def tenant_status(self, tenant: TenantId) -> TenantStatus:
         """How one tenant stands, its state looked at now; raises NotFound."""
@@ -516,7 +529,9 @@ class Reconciler:
         async with self._lock:
             if self._record is not None:
                 if self._last_pass is not None:
-                    await self._worker.run(lambda: self._telling.write(self.world, self._house(), now=True))
+                    write = await self._worker.run(lambda: self._telling.write(self.world, self._house(), now=True))
+                    if write is not None:
+                        await asyncio.to_thread(write)
                 await self._worker.run(self._record.close)
         await asyncio.to_thread(self._worker.close)
 

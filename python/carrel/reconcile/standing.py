@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import apsw
 
@@ -34,6 +34,35 @@ class Result:
     revision: str
     outcome: Outcome
     message: str
+
+
+class Stood(NamedTuple):
+    """What was true of a tenant at one moment. ``since`` and ``last`` (the results) are texts as they are kept."""
+
+    claims: tuple[Claim, ...] = ()
+    since: str = ""
+    observed: str = ""
+    last: str = "[]"
+
+    def dated(self) -> tuple[tuple[Claim, str], ...]:
+        """What is true, each with since when, in the order of `TYPES`; empty where nothing is known."""
+        if len(self.claims) != len(TYPES):
+            return ()
+        return tuple(zip(self.claims, self.since.split(" "), strict=True))
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """The same as conditions."""
+        return tuple(
+            Condition(
+                claim.type, claim.status, claim.reason, claim.message, self.observed, datetime.fromisoformat(since)
+            )
+            for claim, since in self.dated()
+        )
+
+    def results(self) -> tuple[Result, ...]:
+        """The last results, oldest first."""
+        found = json.loads(self.last)
+        return tuple(Result(datetime.fromisoformat(at), rev, outcome, text) for at, rev, outcome, text in found)
 
 
 @dataclass(slots=True)
@@ -120,23 +149,18 @@ class Standing:
                     found[claim.type, claim.status] = found.get((claim.type, claim.status), 0) + 1
         return found
 
+    def stood(self, tenant: str) -> Stood:
+        """What is true of the tenant now, to be told later."""
+        stand = self._stands.get(tenant)
+        return Stood() if stand is None else Stood(stand.claims, stand.since, stand.observed, stand.results)
+
     def conditions(self, tenant: str) -> tuple[Condition, ...]:
         """The tenant's conditions, in the order of `TYPES`."""
-        stand = self._stands.get(tenant)
-        if stand is None or len(stand.claims) != len(TYPES):
-            return ()
-        return tuple(
-            Condition(
-                claim.type, claim.status, claim.reason, claim.message, stand.observed, datetime.fromisoformat(since)
-            )
-            for claim, since in zip(stand.claims, stand.since.split(" "), strict=True)
-        )
+        return self.stood(tenant).conditions()
 
     def results(self, tenant: str) -> tuple[Result, ...]:
         """The tenant's last results, oldest first."""
-        stand = self._stands.get(tenant)
-        found = json.loads(stand.results) if stand is not None else []
-        return tuple(Result(datetime.fromisoformat(at), rev, outcome, text) for at, rev, outcome, text in found)
+        return self.stood(tenant).results()
 
     @property
     def pending(self) -> bool:

@@ -39,6 +39,16 @@ class TenantStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantBrief:
+    """Of one tenant what a list shows."""
+
+    id: TenantId
+    state: State
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReconcileStatus:
     """All of it. ``problems`` are no one tenant's; with state Stalled what was in force before stays.
 

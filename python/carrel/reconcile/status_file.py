@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from carrel.errors import CarrelError
-from carrel.reconcile.status import ReconcileStatus, TenantStatus
+from carrel.reconcile.rows import Row
+from carrel.reconcile.status import ReconcileStatus
 
 NAME: Final = "status.json"
 
 
-def write(state_dir: Path, house: ReconcileStatus, tenants: Iterable[TenantStatus], *, version: str) -> None:
+def write(state_dir: Path, house: ReconcileStatus, tenants: Iterable[Row], *, version: str) -> None:
     """Replace the file by one that says ``house`` and ``tenants``. It blocks. Raises CarrelError."""
     temporary = state_dir / f".{NAME}.tmp"
     try:
@@ -28,7 +29,7 @@ def write(state_dir: Path, house: ReconcileStatus, tenants: Iterable[TenantStatu
             file.write(json.dumps(head, default=_plain)[:-1] + ', "tenants": [')
             separator = "\n"
             for tenant in tenants:
-                file.write(separator + json.dumps(asdict(tenant), default=_plain))
+                file.write(separator + tenant.json())
                 separator = ",\n"
             file.write("\n]}\n")
         temporary.replace(state_dir / NAME)

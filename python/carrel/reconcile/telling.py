@@ -1,6 +1,9 @@
 """Tells how everything stands: the gateway's own conditions, metrics, `status.json`. For the reconciler's thread."""
 
+import threading
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +14,7 @@ from carrel.errors import CarrelError
 from carrel.plan.conditions import STATUSES, TYPES
 from carrel.plan.drift import KINDS
 from carrel.reconcile import status_file
+from carrel.reconcile.rows import Row
 from carrel.reconcile.standing import HOUSE
 from carrel.reconcile.status import ReconcileStatus, Watching
 from carrel.reconcile.world import World
@@ -19,6 +23,8 @@ from carrel.telemetry import Metrics
 _LEAST_SECONDS: Final = 1.0
 _SHARE: Final = 20
 """Writing the file takes at most this part of the time."""
+_Wanted = tuple[int, str, frozenset[str]]
+"""What changes where the file has something new to say."""
 _log = structlog.get_logger(__name__)
 
 
@@ -33,8 +39,11 @@ class Telling:
         self._clock = clock
         self._metrics = metrics
         self._version = version
-        self._written: tuple[int, str, frozenset[str]] | None = None
+        self._wanted: _Wanted | None = None
         self._next = 0.0
+        self._busy = False
+        self._number = 0
+        self._writing = threading.Lock()
 
     def passed(self, world: World, *, unreadable: str | None, seconds: float, failed: bool = False) -> None:
         """A pass is over: see the gateway's conditions anew, count, and write the file where something is new."""
@@ -48,19 +57,30 @@ class Telling:
             kinds = world.patrol.kinds()
             self._metrics.drift({kind: kinds.get(kind, 0) for kind in KINDS})
 
-    def write(self, world: World, house: ReconcileStatus, *, now: bool = False) -> None:
-        """Write the file where it is not as it should be, and it was not written just before."""
+    def write(self, world: World, house: ReconcileStatus, *, now: bool = False) -> Callable[[], None] | None:
+        """What writes the file, in any thread; None where it is as it should be, or was written just before.
+
+        What it writes is how everything stands at this call.
+        """
         wanted = world.record.standing.version, house.state, world.patrol.uncommitted
-        started = self._clock.monotonic()
-        if wanted == self._written or (not now and started < self._next):
-            return
-        try:
-            status_file.write(self._state_dir, house, map(world.status, sorted(world.tenants)), version=self._version)
-        except CarrelError as error:
-            _log.warning("status.json is not up to date", reason=error.message)
-        else:
-            self._written = wanted
-        self._next = self._clock.monotonic() + max(_LEAST_SECONDS, _SHARE * (self._clock.monotonic() - started))
+        if wanted == self._wanted or (not now and (self._busy or self._clock.monotonic() < self._next)):
+            return None
+        before, self._wanted, self._busy = self._wanted, wanted, True
+        self._number += 1
+        return partial(self._write, self._number, house, world.rows(), before)
+
+    def _write(self, number: int, house: ReconcileStatus, rows: list[Row], before: _Wanted | None) -> None:
+        with self._writing:
+            if number < self._number:
+                return
+            started = self._clock.monotonic()
+            try:
+                status_file.write(self._state_dir, house, rows, version=self._version)
+            except CarrelError as error:
+                _log.warning("status.json is not up to date", reason=error.message)
+                self._wanted = before
+            spent = self._clock.monotonic() - started
+            self._next, self._busy = self._clock.monotonic() + max(_LEAST_SECONDS, _SHARE * spent), False
 
 
 def house_problems(world: World, unreadable: str | None) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from carrel.reconcile.outlook import Environment, Outlook
 from carrel.reconcile.patrol import Patrol
 from carrel.reconcile.places import Hands, Places
 from carrel.reconcile.record import Record
+from carrel.reconcile.rows import Row
 from carrel.reconcile.standing import Outcome
 from carrel.reconcile.status import TenantStatus
 from carrel.tenancy.handle import Snapshot, Tenant
@@ -503,13 +504,14 @@ class World:
         """Every tenant that is declared or has data."""
         return self._in_force.keys()
 
-    def tenant_statuses(self) -> tuple[TenantStatus, ...]:
-        """Every tenant that is declared or has data."""
-        return tuple(self.status(tenant) for tenant in sorted(self._in_force))
+    def rows(self) -> list[Row]:
+        """Every tenant that is declared or has data, in the order of their names."""
+        declared, row = self.loader.tenants, self.outlook.row
+        return [row(self._in_force[tenant], declared.get(tenant)) for tenant in sorted(self._in_force)]
 
     def status(self, tenant: TenantId) -> TenantStatus:
         """One tenant of `tenants`."""
-        return self.outlook.status(self._in_force[tenant], self.loader.tenants.get(tenant))
+        return self.outlook.row(self._in_force[tenant], self.loader.tenants.get(tenant)).status()
 
 
 def _first_action(judged: Judged) -> Action:

@@ -14,6 +14,7 @@ from typing import IO, Final, cast
 
 from carrel import processes
 from carrel.errors import CarrelError, TooLarge
+from carrel.priority import step_back
 
 SECONDS: Final = 60.0
 HARDENED: Final = (
@@ -77,7 +78,7 @@ async def run(
     """Git's answer, whatever its status; raises ProcessFailed where it cannot start or is over its time."""
     return await processes.run(
         command(repository, words, settings),
-        env=environment(env), timeout=seconds, stdin=stdin, cwd="/", limits=limits,
+        env=environment(env), timeout=seconds, stdin=stdin, cwd="/", limits=limits, behind=True,
     )  # fmt: skip
 
 
@@ -99,8 +100,10 @@ async def capped(repository: Path, *words: str, limit: int, seconds: float = SEC
 
 def _capped(argv: list[str], limit: int, seconds: float) -> bytes:
     process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(), cwd="/"
-    )
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(), cwd="/",
+        start_new_session=True,
+    )  # fmt: skip
+    step_back(process.pid)
     timer = threading.Timer(seconds, process.kill)
     timer.start()
     data = bytearray()

@@ -4,8 +4,8 @@ import asyncio
 import io
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -110,10 +110,10 @@ class Standing:
 
     looks = 0
 
-    async def status(self) -> object:
+    async def briefly(self) -> tuple[object, Sequence[object]]:
         self.looks += 1
         state = "Reconciling" if self.looks == 1 else "Ready"
-        return {"tenants": [SimpleNamespace(id="acme", state=state, reason="Applied", message="in force")]}
+        return {}, [{"id": "acme", "state": state, "reason": "Applied", "message": "in force"}]
 
 
 def test_each_tenant_is_told_once_it_is_ready_or_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The control plane of the house."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -72,12 +73,17 @@ async def test_prices_and_plans(edge: Edge, client: aiohttp.ClientSession) -> No
 
 
 async def test_of_tenants_only_how_they_stand(edge: Edge, client: aiohttp.ClientSession, monkeypatch: Any) -> None:
+    stands = await edge.services.reconciler.tenant_status(TenantId("acme"))
+    brief = {"id": "acme", "state": "Ready", "reason": "Applied", "message": "in force"}
+
     async def status() -> object:
-        stands = await edge.services.reconciler.tenant_status(TenantId("acme"))
         return {"state": "Ready", "tenants": (stands,)}
 
+    async def briefly() -> tuple[object, Sequence[object]]:
+        return {"state": "Ready"}, (brief,)
+
     monkeypatch.setattr(edge.services.reconciler, "status", status)
+    monkeypatch.setattr(edge.services.reconciler, "briefly", briefly)
     assert (await get(edge, client, "/v1/status"))[1]["tenants"][0]["conditions"]
-    assert (await get(edge, client, "/v1/status?brief=true"))[1]["tenants"] == [
-        {"id": "acme", "state": "Ready", "reason": "Applied", "message": "in force"}
-    ]
+    told = (await get(edge, client, "/v1/status?brief=true"))[1]
+    assert (told["state"], told["tenants"]) == ("Ready", [brief])

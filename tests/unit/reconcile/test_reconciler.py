@@ -118,6 +118,8 @@ async def test_a_broken_file_touches_its_tenant_alone(house: House) -> None:
     await eventually(lambda: house.tenant().problem)
     status = await house.reconciler.status()
     assert {tenant.id: tenant.state for tenant in status.tenants} == {"acme": "Stalled", "other": "Ready"}
+    _, briefs = await house.reconciler.briefly()
+    assert [(b.id, b.state, b.message) for b in briefs] == [(t.id, t.state, t.message) for t in status.tenants]
     assert house.tenant().config.display_name == "Acme"
     (house.path / "acme.yaml").write_text("display_name: Mended\n")
     await eventually(lambda: house.tenant().config.display_name == "Mended")

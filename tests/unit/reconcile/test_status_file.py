@@ -5,21 +5,17 @@ from pathlib import Path
 import pytest
 
 from carrel.errors import CarrelError
-from carrel.ids import TenantId
 from carrel.reconcile import status_file
 from carrel.reconcile.inventory import Deleted
-from carrel.reconcile.status import ReconcileStatus, TenantStatus
+from carrel.reconcile.status import ReconcileStatus
+from tests.fakes.rows import row
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 HOUSE = ReconcileStatus("Ready", "r", "/d", "inotify", AT, 0.1, (), (), "", (Deleted("old", AT, "b"),), ())
 
 
 def test_it_is_one_json_document_with_every_tenant(tmp_path: Path) -> None:
-    tenants = [
-        TenantStatus(TenantId(name), "Ready", "Applied", "in force", None, None, (), "", "")
-        for name in ("acme", "bravo")
-    ]
-    status_file.write(tmp_path, HOUSE, tenants, version="1")
+    status_file.write(tmp_path, HOUSE, [row("acme"), row("bravo")], version="1")
     told = json.loads((tmp_path / "status.json").read_text())
     assert (told["version"], told["state"], [t["id"] for t in told["tenants"]]) == ("1", "Ready", ["acme", "bravo"])
     assert told["deleted"][0]["at"] == "2026-03-01T00:00:00+00:00"

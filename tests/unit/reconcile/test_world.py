@@ -46,7 +46,7 @@ class House:
         return self.snapshot
 
     def status(self, tenant: TenantId) -> TenantStatus:
-        return next(s for s in self.world.tenant_statuses() if s.id == tenant)
+        return self.world.status(tenant)
 
     def close(self) -> None:
         record = getattr(self, "record", None)
@@ -237,7 +237,7 @@ def test_what_is_held_stays_held_over_a_restart_and_is_let_go_when_it_is_back(tm
     assert len(house.snapshot.tenants) == 10
     assert not any(tenant.suspended for tenant in house.snapshot.tenants.values())
     house.write(**{f"t{n}": "" for n in range(10)})
-    assert {s.state for s in house.world.tenant_statuses()} == {"Ready"}
+    assert {row.brief().state for row in house.world.rows()} == {"Ready"}
     assert not house.world.outlook.loss.held
     house.close()
 
