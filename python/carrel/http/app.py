@@ -26,6 +26,7 @@ from carrel.http import (
     tenant_chat,
     vendor_endpoints,
     ws,
+    ws_frames,
 )
 from carrel.http.routes import Route, add_routes
 from carrel.http.services import Services
@@ -35,6 +36,7 @@ Readiness = Callable[[], str | None]
 
 def all_routes(readiness: Readiness) -> tuple[Route, ...]:
     """Every route of the gateway; ``readiness`` says why it is not ready, None where it is."""
+    sockets = ws.Sockets()
     routes = (
         *health.routes(readiness),
         *chat.ROUTES,
@@ -43,7 +45,8 @@ def all_routes(readiness: Readiness) -> tuple[Route, ...]:
         *models.ROUTES,
         *rpc_endpoint.ROUTES,
         *pairing.ROUTES,
-        *ws.routes(ws.Sockets()),
+        *ws.routes(sockets),
+        *ws_frames.routes(sockets),
         *browser.ROUTES,
         *site.routes(),
         *control_tenants.ROUTES,

@@ -15,21 +15,32 @@ from typing import Any, Final
 import structlog
 from aiohttp import WSMessage, WSMsgType, web
 
-from carrel.errors import CarrelError
+from carrel.devices.book import device_of
+from carrel.errors import CarrelError, InvalidRequest
 from carrel.events.hub import Event, Hub, Subscription
 from carrel.http.auth import Caller, TenantCaller
+from carrel.http.errors import rpc_error
 from carrel.http.exchange import Exchange
+from carrel.http.rpc.methods import REGISTRY
 from carrel.http.rpc.registry import Context
 from carrel.http.rpc_endpoint import answered
+from carrel.http.ws_manner import FrameManner, JsonRpcManner, Manner
 from carrel.ids import new_request_id
 from carrel.tenancy.handle import Tenant
-from carrel.wire import jsonrpc
+from carrel.wire import frames, jsonrpc
+from carrel.wire.frames import Connect
 
 POLICY: Final = 1008
 GOING_AWAY: Final = 1001
 UNSUPPORTED: Final = 1003
 TRY_LATER: Final = 1013
-_REASONS: Final = {"revoked": POLICY, "shutdown": GOING_AWAY, "slow_reader": TRY_LATER, "text_only": UNSUPPORTED}
+_REASONS: Final = {
+    "revoked": POLICY,
+    "shutdown": GOING_AWAY,
+    "slow_reader": TRY_LATER,
+    "text_only": UNSUPPORTED,
+    "no_connect": POLICY,
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -83,6 +94,9 @@ class Connection:
         self._reason = ""
         self._ended = asyncio.Event()
         self._at_end: list[Callable[[], None]] = []
+        self._manner: Manner = JsonRpcManner()
+        self._hello: dict[str, Any] = {}
+        self._spoken = False
 
     @property
     def closed(self) -> bool:
@@ -102,23 +116,21 @@ class Connection:
             seq, missed = resumed.seq, resumed.missed
         replayed, self._waiting = self._waiting, held
         limits = self._exchange.limits
-        self.notify(
-            "hello",
-            {
-                "connectionId": self.id, "epoch": hub.epoch, "seq": seq, "missed": missed,
-                "version": self._exchange.services.version, "pingSeconds": limits.ping_seconds,
-                "maxFrameBytes": limits.frame_bytes,
-            },
-        )  # fmt: skip
+        self._hello = {
+            "connectionId": self.id, "epoch": hub.epoch, "seq": seq, "missed": missed,
+            "version": self._exchange.services.version, "pingSeconds": limits.ping_seconds,
+            "maxFrameBytes": limits.frame_bytes,
+        }  # fmt: skip
+        self.notify("hello", self._hello)
         self._waiting.extend(replayed)
 
     def deliver(self, event: Event) -> None:
         """Send an event; see `Subscription`."""
-        self._send(event.text)
+        self._send(self._manner.event(event))
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
         """Send a notification that is for this connection alone."""
-        self._send(json.dumps({"jsonrpc": "2.0", "method": method, "params": params}, separators=(",", ":")))
+        self._send(self._manner.notification(method, params))
 
     def on_close(self, call: Callable[[], None]) -> None:
         """Call back when the connection has ended; at once where it has."""
@@ -179,7 +191,7 @@ class Connection:
     async def _close(self) -> None:
         if self._reason:
             _log.info("websocket ended by the gateway", tenant=self._speaker.tenant.id, reason=self._reason)
-        if self._reason in ("revoked", "shutdown") and self._waiting:
+        if self._reason in ("revoked", "shutdown", "no_connect") and self._waiting:
             # The answer to `tenants.rotate` itself, say.
             with contextlib.suppress(TimeoutError, ConnectionError):
                 async with asyncio.timeout(self._exchange.limits.close_seconds / 2):
@@ -204,6 +216,10 @@ class Connection:
             if speaker is None:
                 self._end("revoked")
                 return
+            first, self._spoken = not self._spoken, True
+            if first and frames.is_opening(message.data):
+                await self._quietly(self._turn(speaker, message.data))
+                continue
             await self._slots.acquire()
             call = self._exchange.tasks.start(self._quietly(self._answer(speaker, message)), name=f"ws-call {self.id}")
             self._calls.add(call)
@@ -214,16 +230,67 @@ class Connection:
         self._slots.release()
 
     async def _answer(self, speaker: Speaker, message: WSMessage) -> None:
+        envelope = self._manner.read(message.data)
+        answers = await answered(self._context(speaker), envelope, admitted=False)
+        if answers:
+            self._send(self._manner.answers(answers, batch=envelope.batch))
+
+    def _context(self, speaker: Speaker) -> Context:
         exchange = self._exchange
-        envelope = jsonrpc.parse(str(message.data).encode("utf-8", "surrogatepass"))
-        context = Context(
+        return Context(
             exchange.services, speaker.tenant, exchange.services.directory.current, new_request_id(),
             speaker.caller.label, speaker.scopes, speaker.token_name, peer=self,
             allowed=lambda: exchange.authenticator.still_valid(speaker.caller),
         )  # fmt: skip
-        answers = await answered(context, envelope, admitted=False)
-        if answers:
-            self._send(json.dumps(answers if envelope.batch else answers[0], separators=(",", ":")))
+
+    # --- OpenClaw's frames ---
+
+    async def speak_frames(self, opened_by: str, connect: Connect) -> jsonrpc.RpcError | None:
+        """Speak in frames from now on; a node is one from here, or is told why not."""
+        context, node_id = self._context(self._speaker), None
+        self._spoken = True
+        if connect.role == "node":
+            node_id = device_of(context.token_name)
+            about = connect.client
+            params = {
+                "platform": about.platform, "version": about.version, "capabilities": list(connect.caps),
+                "commands": list(connect.commands),
+            }  # fmt: skip
+            call = jsonrpc.Call(opened_by, "node.connect", params)
+            [answer] = await answered(context, jsonrpc.Envelope((call,), batch=False), admitted=False)
+            if "error" in answer:
+                error = answer["error"]
+                return jsonrpc.RpcError(error["code"], error["message"], error.get("data"))
+        limits = self._exchange.limits
+        self._manner = FrameManner(
+            opened_by, node_id=node_id, buffered=limits.waiting_bytes, methods=[method.name for method in REGISTRY]
+        )
+        self._exchange.tasks.start(self._quietly(self._ticking()), name=f"ws-tick {self.id}")
+        return None
+
+    async def _turn(self, speaker: Speaker, text: str) -> None:
+        """Go over to frames, which this connection's first one is."""
+        self._speaker = speaker
+        opened_by = "connect"
+        try:
+            opened_by, params = frames.opening(text)
+            error = await self.speak_frames(opened_by, frames.connecting(params))
+        except InvalidRequest as wrong:
+            error = rpc_error(wrong, request_id=self.id)
+        if error is None:
+            self.notify("hello", self._hello)
+        else:
+            self._send(json.dumps(frames.response(jsonrpc.failure(opened_by, error))))
+            self._end("no_connect")
+
+    async def _ticking(self) -> None:
+        """What tells clients of frames that the connection lives."""
+        clock = self._exchange.services.clock
+        while not self.closed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._exchange.limits.ping_seconds):
+                    await self._ended.wait()
+            self._send(json.dumps(frames.event("tick", {"ts": int(clock.now().timestamp() * 1000)})))
 
     async def _quietly(self, work: Any) -> None:
         """Whatever fails in here ends this connection alone."""
