@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from carrel.cli import screen
 from carrel.cli.client import request, request_text, understand
-from carrel.cli.failures import DONE, FAILED, WrongUsage
+from carrel.cli.failures import DONE, FAILED, Refused, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import tenant_path
 from carrel.cli.tenants import TenantArgument
@@ -22,6 +22,19 @@ RECOUNT_SECONDS: Final = 3600.0
 PeriodOption = Annotated[
     str, Parameter(help="`today`, `yesterday`, `current-month`, `last-month`, a date or `A..B`, in UTC.")
 ]
+
+
+def push(
+    *,
+    to: Annotated[Literal["stripe"], Parameter(help="Where to.")] = "stripe",
+    target: Target = HERE,
+) -> int:
+    """Hand over what is owed to a payment provider. There is none yet: it says what there is instead."""
+    raise Refused(
+        f"Pushing bills to {to.capitalize()} is not in this version. `carrel billing invoice ID --json` gives each "
+        "charge with its arithmetic, and `carrel billing report ID --csv` the rows, for a job of your own.",
+        code="not_available",
+    )
 
 
 def report(

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 
@@ -14,6 +14,17 @@ from carrel.cli.manual import data_directory
 from carrel.cli.options import Json
 
 Shell = Literal["bash", "zsh", "fish"]
+_END: Final = {
+    "zsh": """
+# As a file in $fpath this is the body of a function that is called; read by `source` it says whose completion it is.
+if [[ ${funcstack[1]} == _carrel ]]; then
+  _cyclopts_carrel "$@"
+else
+  compdef _cyclopts_carrel carrel
+fi
+""",
+}
+"""What a script lacks as it is made: by itself it would only define a function that nobody calls."""
 
 
 def completion_command(app: App) -> Callable[..., int]:
@@ -35,7 +46,7 @@ def completion_command(app: App) -> Callable[..., int]:
         json: Json = False,
     ) -> int:
         """Print a completion script, as `source <(carrel completion bash)` takes it, or install it."""
-        script = app.generate_completion(prog_name="carrel", shell=shell).rstrip("\n") + "\n"
+        script = app.generate_completion(prog_name="carrel", shell=shell).rstrip("\n") + "\n" + _END.get(shell, "")
         if install_it:
             path = install(place_of(shell), script)
             if json:

@@ -1,7 +1,7 @@
 """`carrel cron`: jobs that are run when their time comes."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
@@ -13,6 +13,11 @@ from carrel.cli.packages import TenantOption
 from carrel.cli.rpc import called, called_whole
 from carrel.wire import rpc_cron as wire
 
+_ONE_WAY: Final = "Say when by one of --at, --every and --cron; --tz belongs to --cron."
+At = Annotated[str | None, Parameter(help="Once, at this time with its offset.")]
+Every = Annotated[int | None, Parameter(help="Every so many seconds.")]
+Cron = Annotated[str | None, Parameter(help="By a cron expression of five fields.")]
+Tz = Annotated[str | None, Parameter(help="The time zone of --cron, as Europe/Vienna.")]
 JobArgument = Annotated[str, Parameter(name="JOB", help="Its id, as `carrel cron list` shows it.")]
 
 
@@ -47,14 +52,51 @@ def add(
     /,
     *,
     tenant: TenantOption,
-    at: Annotated[str | None, Parameter(help="Once, at this time with its offset.")] = None,
-    every: Annotated[int | None, Parameter(help="Every so many seconds.")] = None,
-    cron: Annotated[str | None, Parameter(help="By a cron expression of five fields.")] = None,
-    tz: Annotated[str | None, Parameter(help="The time zone of --cron, as Europe/Vienna.")] = None,
+    at: At = None,
+    every: Every = None,
+    cron: Cron = None,
+    tz: Tz = None,
     agent: Annotated[str | None, Parameter(help="The agent; the default one without it.")] = None,
     target: Target = HERE,
 ) -> int:
     """Keep a job for a tenant, in force at once."""
+    schedule = _schedule(at, every, cron, tz)
+    if schedule is None:
+        raise WrongUsage(_ONE_WAY)
+    params: dict[str, Any] = {"name": name, "message": message, "schedule": schedule}
+    if agent is not None:
+        params["agentId"] = agent
+    return _shown(called(target, tenant, "cron.add", params), target)
+
+
+def update(
+    job: JobArgument,
+    /,
+    *,
+    tenant: TenantOption,
+    name: Annotated[str | None, Parameter(help="What the job is called.")] = None,
+    message: Annotated[str | None, Parameter(help="What is said to the agent.")] = None,
+    at: At = None,
+    every: Every = None,
+    cron: Cron = None,
+    tz: Tz = None,
+    agent: Annotated[str | None, Parameter(help="The agent.")] = None,
+    enable: Annotated[
+        bool | None, Parameter(negative="--disable", show_default=False, help="Turn it on or off.")
+    ] = None,
+    target: Target = HERE,
+) -> int:
+    """Change a job. What is left out stays as it is."""
+    given = {"name": name, "message": message, "schedule": _schedule(at, every, cron, tz), "agentId": agent,
+             "enabled": enable}  # fmt: skip
+    params = {key: value for key, value in given.items() if value is not None}
+    if not params:
+        raise WrongUsage("Say what is to be changed, as --message or --disable.")
+    return _shown(called(target, tenant, "cron.update", {"jobId": job, **params}), target)
+
+
+def _schedule(at: str | None, every: int | None, cron: str | None, tz: str | None) -> dict[str, Any] | None:
+    """When, of what the words say; None where they say nothing. Raises WrongUsage."""
     ways: dict[str, dict[str, Any]] = {}
     if at is not None:
         ways["at"] = {"at": at}
@@ -62,18 +104,18 @@ def add(
         ways["every"] = {"everySeconds": every}
     if cron is not None:
         ways["cron"] = {"expr": cron, **({} if tz is None else {"tz": tz})}
-    if len(ways) != 1 or (tz is not None and cron is None):
-        raise WrongUsage("Say when by one of --at, --every and --cron; --tz belongs to --cron.")
-    ((kind, fields),) = ways.items()
-    params: dict[str, Any] = {"name": name, "message": message, "schedule": {"kind": kind, **fields}}
-    if agent is not None:
-        params["agentId"] = agent
-    document = called(target, tenant, "cron.add", params)
+    if len(ways) > 1 or (tz is not None and cron is None):
+        raise WrongUsage(_ONE_WAY)
+    return next(({"kind": kind, **fields} for kind, fields in ways.items()), None)
+
+
+def _shown(document: object, target: Target) -> int:
     if target.json:
         screen.show_json(document)
         return DONE
     job = understand(wire.CronJob, document)
-    screen.say(f"{job.job_id}: {_when(job.schedule)}, next {_moment(job.next_run_at)}.")
+    off = "" if job.enabled else " It is turned off."
+    screen.say(f"{job.job_id}: {_when(job.schedule)}, next {_moment(job.next_run_at)}.{off}")
     return DONE
 
 
@@ -121,7 +163,7 @@ def runs(
     return DONE
 
 
-def _when(schedule: wire.CronSchedule) -> str:
+def _when(schedule: wire.CronWhen) -> str:
     match schedule.kind:
         case "at":
             return f"at {schedule.at}"

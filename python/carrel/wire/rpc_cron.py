@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from carrel.wire.rpc import AgentName, Page, Params, Result, SessionIdText
 
@@ -92,13 +92,19 @@ class CronRunsParams(Page):
     job_id: JobId | None = Field(None, description="Default: the runs of all jobs.")
 
 
+class CronWhen(CronSchedule):
+    """A schedule as it is told. Clients take keys that they do not know."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 class CronJob(Result):
     """A job. ``nextRunAt`` is when it is due next; a ``declared`` one is changed where it is declared alone."""
 
     job_id: str
     name: str
     description: str = ""
-    schedule: CronSchedule
+    schedule: CronWhen
     message: str
     agent_id: str | None = None
     session_id: str | None = None

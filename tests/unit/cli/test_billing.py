@@ -1,3 +1,5 @@
+import json
+
 from tests.fakes.edge import Edge
 from tests.unit.cli.conftest import CommandLine
 
@@ -64,3 +66,11 @@ async def test_the_rates_in_force(carrel: CommandLine, edge: Edge) -> None:
     assert done.out.splitlines()[-1].startswith("times 1.25, with a tenant's own key times 0; rate card")
     assert "demo" in done.out
     assert (await carrel("billing", "rates", "--json")).json()["rate_card"]["markup"] == "1.25"
+
+
+async def test_a_push_says_that_it_is_not_there_yet_and_what_is(carrel: CommandLine) -> None:
+    done = await carrel("billing", "push", "--to", "stripe", "--json")
+    assert (done.code, done.out) == (1, "")
+    error = json.loads(done.err)["error"]
+    assert (error["code"], "billing invoice" in error["message"]) == ("not_available", True)
+    assert (await carrel("billing", "push", "--to", "cash")).code == 2

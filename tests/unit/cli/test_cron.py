@@ -11,6 +11,11 @@ async def test_a_job_from_its_beginning_to_its_end(carrel: CommandLine, edge: Ed
     assert "0 9 * * * (Europe/Vienna), next " in made.out
     job = made.out.partition(":")[0]
     assert (await carrel("cron", "list", *tenant)).out.splitlines()[1].startswith(job)
+    changed = await carrel("cron", "update", job, "--every", "600", "--disable", *tenant)
+    assert (changed.code, f"{job}: every 600 s" in changed.out, "turned off" in changed.out) == (0, True, True)
+    assert (await carrel("cron", "update", job, "--enable", *tenant, "--json")).json()["enabled"] is True
+    assert (await carrel("cron", "update", job, *tenant)).code == 2
+    assert (await carrel("cron", "update", job, "--at", "x", "--every", "60", *tenant)).code == 2
     done = await carrel("cron", "run", job, *tenant)
     assert (done.code, done.out) == (0, "You said: hello\n")
     assert "ok" in (await carrel("cron", "runs", job, *tenant)).out

@@ -4,6 +4,7 @@ Every command that speaks to a gateway is run against one, and every route of th
 one of them. A new command without words here fails, and so does a new route that no command asks.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -16,19 +17,18 @@ from carrel.http.app import all_routes
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Route
 from tests.fakes.edge import Edge
-from tests.unit.cli.conftest import CommandLine
+from tests.unit.cli.conftest import CommandLine, Done
 
 LOCAL: Final = {
-    ("check",),
-    ("schema",),
-    ("audit", "export"),
-    ("audit", "verify"),
-    ("tenants", "rollback"),
-    ("terminal",),
+    ("check",): "reads a directory",
+    ("schema",): "prints what it knows itself",
+    ("audit", "export"): "writes a directory of what `audit tail` asks for",
+    ("audit", "verify"): "as `audit export`",
+    ("tenants", "rollback"): "is in MORE, behind a snapshot",
+    ("terminal",): "is spoken to over a WebSocket, as the tenant",
+    ("billing", "push"): "is not available yet, and says so",
 }
-"""Commands that ask nothing by themselves, or what others ask too: `export` and `verify` read as `tail` does.
-
-A terminal is spoken to over a WebSocket, as the tenant."""
+"""Commands that ask nothing by themselves, or what others ask too, and why."""
 BY_OTHERS: Final = {
     ("GET", "/v1/tenants/{id}/backups/running"): "a backup that takes long looks at it",
     ("POST", "/v1/git/take"): "the hook of a push",
@@ -51,7 +51,10 @@ WORDS: Final[Mapping[tuple[str, ...], str]] = {
     ("billing", "invoice"): "acme", ("billing", "verify"): "acme", ("billing", "rates"): "",
     ("grants", "list"): "acme", ("grants", "decide"): "acme gr_1 deny", ("cron", "list"): "--tenant acme",
     ("cron", "add"): "name message --every 3600 --tenant acme", ("cron", "remove"): "job --tenant acme",
+    ("cron", "update"): "job --disable --tenant acme",
     ("cron", "run"): "job --tenant acme", ("cron", "runs"): "--tenant acme", ("packages", "list"): "--tenant acme",
+    ("skills", "list"): "--tenant acme", ("skills", "install"): "{secret} --tenant acme",
+    ("skills", "update"): "it --disable --tenant acme", ("skills", "remove"): "it --tenant acme",
     ("packages", "search"): "jq --tenant acme", ("packages", "add"): "jq --tenant acme",
     ("packages", "remove"): "jq --tenant acme", ("packages", "log"): "--tenant acme", ("secrets", "list"): "acme",
     ("secrets", "set"): "acme KEY --from-file {secret}", ("secrets", "rotate"): "acme KEY --from-file {secret}",
@@ -81,27 +84,67 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
     return seen
 
 
-async def test_every_route_has_its_command_and_every_command_its_route(
+def words_of(command: tuple[str, ...], tmp_path: Path) -> list[str]:
+    (tmp_path / "secret").write_text("value")
+    (tmp_path / "declared").mkdir(exist_ok=True)
+    places = {"tenants": str(tmp_path / "declared"), "secret": str(tmp_path / "secret")}
+    return [*command, *WORDS[command].format(**places).split()]
+
+
+async def test_every_route_has_its_command_every_command_its_route_and_an_answer_in_json(
     carrel: CommandLine, edge: Edge, asked: set[tuple[str, str]], tmp_path: Path
 ) -> None:
-    assert set(COMMANDS) == set(WORDS) | LOCAL, "say here what is said behind the command"
-    (tmp_path / "secret").write_text("value")
-    (tmp_path / "declared").mkdir()
-    places = {"tenants": str(tmp_path / "declared"), "secret": str(tmp_path / "secret")}
+    assert set(COMMANDS) == set(WORDS) | set(LOCAL), "say in WORDS what is said behind the command, or in LOCAL why not"
     silent: list[tuple[str, ...]] = []
-    for command, words in WORDS.items():
+    wrong: dict[str, str] = {}
+    for command in WORDS:
         before = set(asked)
         asked.clear()
-        await carrel(*command, *words.format(**places).split())
+        said = words_of(command, tmp_path)
+        at = said.index("--") if "--" in said else len(said)
+        done = await carrel(*said[:at], "--json", *said[at:])
         if not asked:
             silent.append(command)
+        if not answers_in_json(done):
+            wrong[" ".join(command)] = f"{done.code}: {done.out[-300:]!r} {done.err[-300:]!r}"
         asked |= before
     for words in MORE:
         await carrel(*words.split())
-    assert silent == []
+    assert silent == [], "commands that ask no route: mend their WORDS, or say in LOCAL why"
+    assert wrong == {}, "with --json standard output is JSON and nothing else; a failure is JSON on standard error"
     ours = {
         (row.method, row.path) for row in all_routes(lambda: None)
         if row.scope is not None and row.access not in ("scrape", "operator-ws")
     }  # fmt: skip
-    assert ours - asked - set(BY_OTHERS) == set(), "routes that no command asks"
+    assert ours - asked - set(BY_OTHERS) == set(), (
+        "routes that no command asks: what a program can do the command line does too. Give each a command in "
+        "cli.app.COMMANDS with words in WORDS (or MORE), or say in BY_OTHERS who asks it"
+    )
     assert set(BY_OTHERS) <= ours
+
+
+def answers_in_json(done: Done) -> bool:
+    """Whether all of standard output is one document or one a line, and a failure without any is one on the other."""
+    try:
+        if done.code == 1 and not done.out:
+            return set(json.loads(done.err)["error"]) >= {"code", "message"}
+        return done.code in (0, 1) and all(json.loads(text) is not None for text in _documents(done.out))
+    except (ValueError, KeyError):
+        return False
+
+
+def _documents(text: str) -> list[str]:
+    try:
+        json.loads(text)
+    except ValueError:
+        return text.splitlines()
+    return [text]
+
+
+@pytest.mark.parametrize("command", sorted(set(WORDS) - {("doctor",)}), ids=" ".join)
+def test_every_command_ends_with_3_where_no_gateway_answers(
+    carrel: CommandLine, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = carrel.run(*words_of(command, tmp_path))
+    assert (done.code, done.out) == (3, ""), done.err
+    assert "Start one with" in done.err

@@ -160,14 +160,14 @@ def _job(context: Context, kept: Kept) -> wire.CronJob:
     )  # fmt: skip
 
 
-def _shown(schedule: At | Every | Cron) -> wire.CronSchedule:
+def _shown(schedule: At | Every | Cron) -> wire.CronWhen:
     match schedule:
         case At(at=at):
-            return wire.CronSchedule(kind="at", at=at.isoformat())
+            return wire.CronWhen(kind="at", at=at.isoformat())
         case Every(seconds=seconds, anchor=anchor):
-            return wire.CronSchedule(kind="every", every_seconds=seconds, anchor=anchor.isoformat())
+            return wire.CronWhen(kind="every", every_seconds=seconds, anchor=anchor.isoformat())
         case Cron(expr=expr, tz=tz):
-            return wire.CronSchedule(kind="cron", expr=expr, tz=tz)
+            return wire.CronWhen(kind="cron", expr=expr, tz=tz)
 
 
 def _run(run: Run) -> wire.CronRun:
