@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from carrel.durability import sync_directory
+
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d\.jsonl")
 
 
@@ -64,15 +66,6 @@ def replace_synced(contents: Mapping[Path, bytes], *, lasting: Path | None = Non
         _beside(path).replace(path)
     for parent in {path.parent for path in contents} if lasting is None else (lasting,):
         sync_directory(parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in ``path`` last."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _beside(path: Path) -> Path:

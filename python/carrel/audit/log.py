@@ -24,6 +24,7 @@ from carrel.audit.keys import open_signer, publish
 from carrel.audit.reading import page
 from carrel.audit.verify import END, HEADS, TOGETHER, verify_directory
 from carrel.clock import Clock
+from carrel.durability import make_directory
 from carrel.errors import CarrelError, StorageFull
 from carrel.wire.control import AuditEnds, AuditPage, AuditQuery, SignedEnd
 
@@ -179,7 +180,7 @@ class Audit:
         append_synced(path, self._key.sign(day, self._head).line())
 
     def _open(self) -> list[tuple[str, str]]:
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._path)
         notes: list[tuple[str, str]] = []
         self._signer, made = open_signer(self._state, self._credentials)
         torn = self._find_end()

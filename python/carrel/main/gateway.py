@@ -52,6 +52,7 @@ from carrel.main.footprint import give_back
 from carrel.main.gitops import Declared
 from carrel.main.house import House, launchers_cgroup, own_cgroup
 from carrel.main.launch import CannotStart, free_port, places_of
+from carrel.main.leftovers import clear_before, clear_tenants
 from carrel.main.precaution import Precautions
 from carrel.main.privilege import drop_root
 from carrel.main.quota_warnings import QuotaWarnings
@@ -188,6 +189,7 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
     async with AsyncExitStack() as stack:
         # Ended last: a gateway that drains for longer than the watchdog waits is alive all the while.
         pulse = _tasks("systemd", stack)
+        await asyncio.to_thread(clear_before, state.path, options.tenants_dir if options.git is None else None)
         ground = await _lay_ground(options, stack)
         rooms = _build(options, ground, await asyncio.to_thread(placeholder_key, options.state_dir), starter, stack)
         rooms.house.problem = await rooms.sandbox.check()
@@ -205,6 +207,7 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
         await rooms.terminals.start()
         await rooms.server.start(options.host, port, state.socket, handed=handed)
         pulse.start(notifier.keep_alive(), name="watchdog")
+        pulse.start(asyncio.to_thread(clear_tenants, state.path), name="leftovers")
         notifier.ready(f"{len(ground.directory.current.tenants)} tenants")
         gc.collect()
         gc.freeze()

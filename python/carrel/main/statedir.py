@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from carrel.durability import make_directory, sync_filesystem
 from carrel.errors import CarrelError
 
 _LAYOUT: Final = ("tenants", "audit", "envs", "run")
@@ -31,6 +32,8 @@ class StateDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = -1
+        self.was_killed = False
+        """Whether the gateway before this one did not come to its end."""
 
     @property
     def socket(self) -> Path:
@@ -39,11 +42,11 @@ class StateDir:
 
     def __enter__(self) -> Self:
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self.path)
             self._refuse_other_things()
             self.path.chmod(0o700)
             for name in _LAYOUT:
-                (self.path / name).mkdir(mode=0o700, exist_ok=True)
+                make_directory(self.path / name)
         except OSError as error:
             raise CarrelError(
                 f"the state directory {self.path} cannot be used: {error.strerror}. Choose another with --state-dir."
@@ -58,6 +61,10 @@ class StateDir:
                 f"another gateway (pid {holder}) uses the state directory {self.path}: stop it, or choose another "
                 "with --state-dir."
             ) from error
+        self.was_killed = os.fstat(self._lock).st_size > 0
+        if self.was_killed:
+            # What it did not come to sync is read now, and told on from here.
+            sync_filesystem(self.path)
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         return self
@@ -72,4 +79,5 @@ class StateDir:
             )
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.ftruncate(self._lock, 0)
         os.close(self._lock)

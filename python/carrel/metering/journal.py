@@ -19,10 +19,11 @@ from typing import Final
 import structlog
 
 from carrel.clock import Clock
+from carrel.durability import sync_directory
 from carrel.errors import CarrelError, StorageFull
 from carrel.metering.committer import Committer
 from carrel.metering.rows import SETTLED_MAX, Tariff
-from carrel.metering.segment import SUFFIX, Segment, framed, order_of, sync_directory, translated
+from carrel.metering.segment import SUFFIX, Segment, framed, order_of, translated
 from carrel.tasks import Tasks
 
 _log = structlog.get_logger(__name__)

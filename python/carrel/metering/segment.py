@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from carrel.durability import sync_directory
 from carrel.errors import CarrelError, StorageFull
 
 MAGIC: Final = b"carrel journal 2"
@@ -131,15 +132,6 @@ def _head(data: bytes) -> tuple[int | None, int]:
     if len(data) < HEAD.size or not data.startswith(MAGIC):
         return None, 0
     return HEAD.unpack(data)[1], HEAD.size
-
-
-def sync_directory(path: Path) -> None:
-    """Put names made or removed in ``path`` on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def translated(error: OSError) -> CarrelError:

@@ -19,6 +19,7 @@ import structlog
 
 from carrel.clock import Clock
 from carrel.declare.rate_card import RateCard, TokenCounts
+from carrel.durability import make_directory
 from carrel.errors import CarrelError, InvalidRequest, StorageFull
 from carrel.ids import TenantId
 from carrel.metering.account import Account, Hold, Limits, QuotaState, Window
@@ -90,7 +91,7 @@ class Metering:
     async def start(self) -> None:
         """Take over what an earlier run left in the journal, and begin. A full disk is said in the log, not raised."""
         now = micros(self._clock.now())
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._directory)
         found = await asyncio.to_thread(read_journal, self._directory, now=now)
         await asyncio.to_thread(self._standing.open, now=self._clock.monotonic(), wall=self._clock.now())
         last = 0

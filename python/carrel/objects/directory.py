@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from carrel.durability import make_directory, sync_directory
 from carrel.errors import CarrelError, StorageFull
 from carrel.objects.location import require_key, require_prefix
 from carrel.objects.protocol import ObjectChanged, ObjectDamaged, ObjectInfo, ObjectMissing, StoreRefused
@@ -42,7 +43,7 @@ class DirectoryStore:
         """See `ObjectStore`."""
         path = self._file(key)
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(path.parent)
             if replaces is None and not absent:
                 self._write(path, data)
                 return _tag(data)
@@ -109,11 +110,7 @@ class DirectoryStore:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
 
 
 def _tag(data: bytes) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import apsw
 
 from carrel.clock import Clock, SystemClock
+from carrel.durability import make_directory
 from carrel.errors import CarrelError
 from carrel.ids import TenantId
 from carrel.reconcile import inventory, standing
@@ -62,7 +63,7 @@ class Record:
         """The record in ``state_dir``, made where it is missing; raises StorageFull."""
         path = state_dir / DATABASE
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(path.parent)
         except OSError as error:
             raise CarrelError(f"The state directory cannot be written: {error.strerror}.") from error
         connection = open_database(path, schema=_upgrade)

@@ -20,6 +20,7 @@ from carrel.declare.operators import Operators, operators_from
 from carrel.declare.problems import DeclarationInvalid, Problem
 from carrel.declare.tenant import Agent
 from carrel.declare.tenant import Tenant as TenantConfig
+from carrel.durability import make_directory
 from carrel.errors import CarrelError, Conflict, NotFound
 from carrel.ids import TenantId
 from carrel.plan.changes import Change, changes
@@ -80,7 +81,7 @@ class World:
 
     def start(self) -> tuple[Snapshot, Plan]:
         """The first load; raises DeclarationInvalid where the operator's files are broken and never were good."""
-        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._home)
         self.record.warm()
         try:
             self.loader.load(self.loader.changed(), first=self.record.digests())

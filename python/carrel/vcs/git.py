@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from carrel import processes
+from carrel.durability import sync_filesystem
 from carrel.vcs.program import GitFailed, tail
 
 __all__ = ["Author", "Git", "GitFailed"]
@@ -116,7 +117,15 @@ class Git:
         if answer.returncode:
             await self._run("reset", "--quiet", "--", *names)
             raise GitFailed(f"git commit failed: {tail(answer)}")
+        await asyncio.to_thread(self._sync)
         return await self.head()
+
+    def _sync(self) -> None:
+        """A commit counts once it lasts: git itself syncs no name, whatever it is told."""
+        try:
+            sync_filesystem(self.top)
+        except OSError as error:
+            raise GitFailed(f"The commit was made, but the disk does not keep it: {error.strerror}.") from error
 
     async def _stage(self, names: list[str]) -> bool:
         """Make git know of new files among ``names``; whether any of them differs from the last commit."""

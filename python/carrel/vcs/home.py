@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from carrel.durability import make_directory, sync_directory
 from carrel.errors import CarrelError, NotFound
 from carrel.vcs.bare import Bare
 from carrel.vcs.keys import Keys
@@ -72,13 +73,13 @@ class GitHome:
     def _lay_out(self, settings_from: Path | None) -> GitSettings:
         given = load_settings(settings_from) if settings_from is not None else None
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self.path)
             if settings_from is not None:
                 _replace(self.settings_file, settings_from.read_bytes(), 0o600)
             elif not self.settings_file.exists():
                 _replace(self.settings_file, DEFAULT.encode(), 0o600)
             settings = given or self.settings()
-            (self.path / "hooks").mkdir(mode=0o700, exist_ok=True)
+            make_directory(self.path / "hooks")
             for name in HOOKS:
                 _replace(self.path / "hooks" / name, self._hook(name).encode(), 0o700)
             seconds = settings.push.wait_seconds if settings.push is not None else 0
@@ -107,3 +108,4 @@ def _replace(path: Path, data: bytes, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
+    sync_directory(path.parent)
