@@ -358,10 +358,12 @@ class Edge:
 
     def name_origins(self, *origins: str) -> None:
         """Let pages of these origins speak to the gateway."""
+        self.configure(browser=self.directory.current.gateway.browser.model_copy(update={"origins": origins}))
+
+    def configure(self, **gateway: Any) -> None:
+        """Replace keys of `_gateway.yaml`."""
         current = self.directory.current
-        browser = current.gateway.browser.model_copy(update={"origins": origins})
-        gateway = current.gateway.model_copy(update={"browser": browser})
-        self.directory.publish(replace(current, gateway=gateway))
+        self.directory.publish(replace(current, gateway=current.gateway.model_copy(update=gateway)))
 
     def publish(self, *tenants: Tenant) -> None:
         """Replace tenants in the snapshot."""

@@ -16,12 +16,14 @@ from carrel.clock import Clock
 from carrel.declare.merge import merge
 from carrel.declare.tenant import Tenant as TenantConfig
 from carrel.devices.service import Tokens
-from carrel.errors import UpstreamError
+from carrel.errors import CarrelError, UpstreamError
 from carrel.events.hub import Hub
 from carrel.http.engines import Changes, Engines
 from carrel.ids import RequestId, TenantId
+from carrel.main.channels import build_channels
 from carrel.main.engines import build_engines
 from carrel.reconcile.own_settings import ConfigChanged
+from carrel.secrets import Secret, SecretMissing
 from carrel.skills.service import Skills
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
@@ -29,6 +31,7 @@ from carrel.terminal.service import Audit, Terminals
 from carrel.vcs.edits import DELETE
 from carrel.wire.control import Actor
 from tests.fakes.sandbox import FakeEnvironments, FakeSandbox
+from tests.fakes.telegram import TOKEN
 from tests.fakes.terminals import NoWayOut
 
 
@@ -69,6 +72,29 @@ class FakeSettings:
         return changed
 
 
+class FakeSecrets:
+    """Secrets by name, the same for every tenant."""
+
+    def __init__(self, **values: str) -> None:
+        self.values = values
+
+    async def get(self, tenant: Tenant, name: str) -> Secret:
+        if name not in self.values:
+            raise SecretMissing(f"secret {name!r} is not set.")
+        return Secret(self.values[name])
+
+
+class FakeAdmission:
+    """Lets every request through, unless told what to raise."""
+
+    def __init__(self) -> None:
+        self.refusal: CarrelError | None = None
+
+    async def admit_request(self, tenant: Tenant) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+
 async def embed(
     tenant: Tenant, snapshot: Snapshot, model: str, texts: Sequence[str], /, *, request_id: RequestId
 ) -> Sequence[Sequence[float]]:
@@ -98,4 +124,9 @@ async def running_engines(
             stack, state_dir=state, directory=directory, clock=clock, hub=hub, settings=FakeSettings(directory),
             agent_files=AgentFiles(), sessions=sessions, sends=sends, embeds=embed,
             tokens=tokens, skills=Skills(clock=clock, hub=hub), terminals=terminals,
+            channels=build_channels(
+                stack, directory=directory, clock=clock, hub=hub, audit=audit,
+                secrets=FakeSecrets(BOT=TOKEN, HOOK="s3cret-of-the-hook"), sends=sends, sessions=sessions,
+                meter=FakeAdmission(),
+            ),
         )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from carrel.declare.channels import ChannelsConfig, TelegramPlatform
 from carrel.http.app import all_routes
 from carrel.http.routes import Route
 from carrel.http.rpc.methods import REGISTRY
@@ -23,6 +24,7 @@ from carrel.ids import RequestId, TenantId
 from carrel.responses.book import Kept
 from carrel.sandbox.protocol import Size
 from carrel.terminal.service import Order
+from tests.fakes.channels import telegram
 from tests.fakes.edge import Edge, bearer, chat_body, running_edge, token_of
 
 ROUTES = all_routes(lambda: None)
@@ -32,6 +34,7 @@ THEIRS = {
     "response": "resp_bravos",
     "request": "bravos-request",
     "terminal": "term_b0b0b0b0b0b0b0b0b0b0b0b0",
+    "channel": "bravos-channel",
 }  # fmt: skip
 NOBODYS = {
     "tenant": "xxxxx", "session": "xxxxxx-session", "token": "xxxxxx-token", "agent": "xxxxxx-agent",
@@ -39,6 +42,7 @@ NOBODYS = {
     "response": "resp_xxxxxx",
     "request": "xxxxxx-request",
     "terminal": "term_f0f0f0f0f0f0f0f0f0f0f0f0",
+    "channel": "xxxxxx-channel",
 }  # fmt: skip
 BODIES: dict[str, Any] = {
     "TenantCreate": {"id": "{tenant}"},
@@ -71,6 +75,8 @@ PATH_IDS = {
     "response": "response",
     "request": "request",
     "file": "snapshot",
+    "tenant": "tenant",
+    "channel": "channel",
 }
 MODEL_PATHS = (
     "/v1/messages",
@@ -117,7 +123,10 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with running_edge(tmp_path, limits=Limits(failed_attempts=10_000)) as edge, aiohttp.ClientSession() as client:
         bravo = next(t for t in edge.directory.current.tenants.values() if t.id == "bravo")
         agents = {**bravo.config.agents, THEIRS["agent"]: bravo.config.agents["main"]}
-        config = bravo.config.model_copy(update={"agents": agents})
+        # Nothing is at that address: the platform is not asked for anything.
+        edge.configure(channels=ChannelsConfig(telegram=TelegramPlatform(base_url="http://127.0.0.1:9")))
+        channels = {THEIRS["channel"]: telegram(delivery="webhook")}
+        config = bravo.config.model_copy(update={"agents": agents, "channels": channels})
         edge.publish(type(bravo)(bravo.id, config, bravo.revision, bravo.root))
         await edge.sessions.create(bravo, "main", session_id=THEIRS["session"])  # type: ignore[arg-type] # a literal id
         administration: Any = edge.services.administration
@@ -214,6 +223,7 @@ def wanted_params(method: Method, ids: dict[str, str]) -> dict[str, Any]:
         "agent": ids["agent"], "agentId": ids["agent"], "name": ids["token"], "message": "hello",
         "search": ids["session"], "label": ids["session"],
         "terminalId": ids["terminal"], "data": "exit\n", "cols": 80, "rows": 24, "at": 0,
+        "channel": ids["channel"], "accountId": "main", "code": "AAAAAAAA",
     }  # fmt: skip
     fields = {field.alias or name for name, field in method.params.model_fields.items()}
     return {name: value for name, value in known.items() if name in fields}

@@ -21,13 +21,15 @@ MEMBERS = """members: [{name: ada, role: admin}, {name: bob, role: owner}, {name
 sandbox: {scope: member, keep: true}
 quotas: {requests_per_minute: 100000, requests_per_second: 10000}
 """
-BOBS = {"tenant": "demo", "session": "bobs-session", "token": "bob", "agent": "main", "terminal": "term_" + "b0" * 12}
+BOBS = {"tenant": "demo", "session": "bobs-session", "token": "bob", "agent": "main", "terminal": "term_" + "b0" * 12,
+        "channel": "bobs-channel"}  # fmt: skip
 NOBODYS = {
     "tenant": "demo",
     "session": "none-session",
     "token": "nob",
     "agent": "main",
     "terminal": "term_" + "f0" * 12,
+    "channel": "none-channel",
 }
 EVERY = {**BOBS, **{f"no {kind}": name for kind, name in NOBODYS.items()}}
 ALL = ("chat", "rpc", "admin")

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from carrel.http.app import all_routes
 from carrel.http.rpc.methods import REGISTRY
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.patience import PATIENCE
+from tests.fakes.telegram import TOKEN, BotApi, running_bot_api
 from tests.system.conftest import StartGateway
 
 CANARY = "canary5ecret" + "0" * 12
@@ -41,6 +42,7 @@ WITHOUT_A_LINE = {
     "POST /v1/git/pull": "As above.", "POST /v1/git/nudge": "As above.",
     "POST /v1/responses/input_tokens": "It changes nothing.", "POST /v1/responses/{response}/cancel": CALLS,
     "DELETE /v1/responses/{response}": CALLS,
+    "POST /hooks/{tenant}/{channel}": CALLS,
     "POST /v1/browser/session": "A browser's session is in memory alone, and holds what the token does.",
     "DELETE /v1/browser/session": "As above.", "POST /v1/browser/tickets": "As above.",
     **dict.fromkeys(
@@ -131,6 +133,10 @@ METHODS: list[tuple[str, Params, str | None]] = [
     ("node.rename", lambda known: {"nodeId": known["node.pair.approve"], "name": "crate"}, None),
     ("node.invoke", lambda known: {"nodeId": known["node.pair.approve"], "command": "system.run"}, None),
     ("node.pair.reject", lambda known: {"requestId": known["node.pair.request"]}, None),
+    ("channels.pair", lambda known: {"channel": "telegram", "code": known["code of a stranger"]}, None),
+    ("channels.stop", {"channel": "telegram"}, None),
+    ("channels.start", {"channel": "telegram"}, None),
+    ("channels.logout", {"channel": "telegram"}, None),
     ("grants.decide", lambda known: {"grant": known["grant"], "decision": "deny"}, None),
     ("tenants.quota.request", {"quota": "requests_per_hour", "limit": "99", "reason": "more"}, "id"),
     ("tenants.backup", {}, "key"),
@@ -182,6 +188,7 @@ ROUTES: list[tuple[str, str, Body, str | None]] = [
     ("POST /v1/rollback", "/v1/rollback", {"revision": "HEAD~1"}, None),
     ("DELETE /v1/tenants/{id}", "/v1/tenants/newco", None, None),
 ]  # fmt: skip
+CHANNEL = "channels: {telegram: {kind: telegram, accounts: {main: {token: {secret: BOT}}}}}\n"
 PAIRING = ("POST /v1/devices/pair", "POST /v1/devices/claim")
 
 
@@ -208,11 +215,18 @@ async def talking(gateway: GatewayProcess) -> AsyncIterator[Talk]:
 
 
 @pytest.fixture
-def home(new_gateway: StartGateway) -> GatewayProcess:
-    gateway = new_gateway(args=("--trial",))
+def bot() -> Iterator[BotApi]:
+    with running_bot_api() as api:
+        yield api
+
+
+@pytest.fixture
+def home(new_gateway: StartGateway, bot: BotApi) -> GatewayProcess:
+    gateway = new_gateway(args=("--trial",), env={"CARREL_SECRET_BOT": TOKEN})
     operator, demo = gateway.tenants_dir / "_gateway.yaml", gateway.tenants_dir / "demo.yaml"
-    operator.write_text(f"{operator.read_text()}\nbackup:\n  to: file://{gateway.state_dir}/backups\n")
-    demo.write_text(demo.read_text() + "sandbox: {keep: true}\n")
+    operator.write_text(f"{operator.read_text()}\nbackup:\n  to: file://{gateway.state_dir}/backups\n"
+                        f"channels: {{telegram: {{base_url: '{bot.base_url}'}}}}\n")  # fmt: skip
+    demo.write_text(demo.read_text() + "sandbox: {keep: true}\n" + CHANNEL)
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", str(gateway.tenants_dir)]
     subprocess.run([*git, "init", "-q"], check=True)
     for file in ("_gateway.yaml", "."):
@@ -221,8 +235,9 @@ def home(new_gateway: StartGateway) -> GatewayProcess:
     return gateway.start()
 
 
-async def test_every_change_has_exactly_one_line_and_no_line_a_secret(home: GatewayProcess) -> None:
-    secrets = {CANARY, home.token}
+async def test_every_change_has_exactly_one_line_and_no_line_a_secret(home: GatewayProcess, bot: BotApi) -> None:
+    secrets = {CANARY, home.token, TOKEN}
+    bot.say("let me in")
     async with talking(home) as talk:
         asking = await prepared(talk)
         await methods(talk, secrets, asking, METHODS)
@@ -278,6 +293,10 @@ async def edited_by_hand(home: GatewayProcess, talk: Talk) -> None:
 async def before(talk: Talk, name: str, secrets: set[str]) -> None:
     """What others do before a method has something to do."""
     match name:
+        case "channels.pair":
+            while not (waiting := (await talk.call(name, {"channel": "telegram"}))[0]["pending"]):
+                await asyncio.sleep(0.05)
+            talk.known["code of a stranger"] = waiting[0]["code"]
         case "device.pair.approve":
             await paired(talk, "POST /v1/devices/pair")
         case "device.token.rotate":

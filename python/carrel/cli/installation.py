@@ -77,6 +77,10 @@ def own_secrets(tree: Tree, secrets_dir: Path | None, state_dir: Path) -> Iterat
             continue
         named = {binding.secret: f"egress.inject, as {binding.env}" for binding in judged.config.egress.inject}
         named |= {own.api_key.secret: f"providers.{name}" for name, own in judged.config.providers.items()}
+        for channel, declared in judged.config.channels.items():
+            for account, bot in declared.accounts.items():
+                used = (bot.token, *((bot.webhook_secret,) if bot.webhook_secret is not None else ()))
+                named |= {ref.secret: f"channels.{channel}.accounts.{account}" for ref in used}
         for secret, use in sorted(named.items()):
             if (state_dir / "tenants" / tenant / PLACE / f"{secret}{SUFFIX}").exists():
                 continue

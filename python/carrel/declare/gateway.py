@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from carrel.declare.admin_keys import AdminKey
 from carrel.declare.backup import BackupConfig
 from carrel.declare.base import Declared, ModelName, Name, Seconds, SecretRef
+from carrel.declare.channels import ChannelsConfig
 from carrel.declare.tenant import TenantDefaults
 
 
@@ -176,6 +177,7 @@ class Gateway(Declared):
     backup: BackupConfig = Field(BackupConfig(), description="Backups of tenants.")
     browser: BrowserConfig = Field(BrowserConfig(), description="Browsers that log in with a tenant's token.")
     traces: TracesConfig = Field(TracesConfig(), description="Where traces are sent.")
+    channels: ChannelsConfig = Field(ChannelsConfig(), description="What channels of all tenants share.")
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = Field(
         32 * 1024 * 1024, description="The largest request body."
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
+from carrel.declare.chats import channel_findings
 from carrel.declare.directory import GATEWAY, PLANS
 from carrel.declare.explain import findings_of
 from carrel.declare.merge import Layer, effective, overlay_findings
@@ -97,6 +98,7 @@ def _findings(operators: Operators, config: Tenant) -> Iterator[Finding]:
     yield from set_findings(operators, ("egress",), config.egress)
     yield from call_findings(("sandbox",), config.sandbox)
     yield from mode_findings(("sandbox",), config.sandbox)
+    yield from channel_findings(operators.gateway.channels, config)
     yield from _doubled(("tokens",), [token.name for token in config.tokens], "name")
     yield from _doubled(("tokens",), [token.sha256 for token in config.tokens], "sha256")
     yield from _doubled(("members",), [member.name for member in config.members], "name")

@@ -17,6 +17,7 @@ from carrel.declare.base import (
     SecretRef,
 )
 from carrel.declare.billing import PlanBilling
+from carrel.declare.channels import Channel, ChannelName
 from carrel.declare.egress import Egress
 from carrel.declare.jobs import MOST_DECLARED, DeclaredJob
 from carrel.declare.quotas import Quotas
@@ -280,7 +281,9 @@ class Tenant(Declared):
     providers: dict[Name, TenantProvider] = Field(
         default_factory=dict, description="Its own keys for providers, by the provider's name in `_gateway.yaml`."
     )
-    channels: Kept = Field(None, description="Kept for a later version; not acted upon.")
+    channels: dict[ChannelName, Channel] = Field(
+        default_factory=dict, description="Messaging platforms through which people talk to its agents, by name."
+    )
     mcp_servers: Kept = Field(None, description="Kept for a later version; not acted upon.")
     cron: Annotated[dict[Name, DeclaredJob], Field(max_length=MOST_DECLARED)] = Field(
         default_factory=dict, description="Jobs by name, which are run when their time comes."
@@ -290,7 +293,7 @@ class Tenant(Declared):
     backup: TenantBackup = Field(TenantBackup(), description="What is different about its backups.")
 
 
-NOT_ACTED_UPON: Final = ("channels", "mcp_servers", "voice")
+NOT_ACTED_UPON: Final = ("mcp_servers", "voice")
 """Keys that are accepted and warned about: what they declare comes with a later version."""
 
 OVERLAY_KEYS: Final = ("display_name", "packages", "cron", "memory", "voice", "egress")

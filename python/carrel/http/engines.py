@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from carrel.agents.files import AgentFiles
 from carrel.agents.search_index import SessionSearch
+from carrel.channels.service import Channels
 from carrel.devices.nodes import Nodes
 from carrel.devices.service import Devices
 from carrel.devices.voice import VoiceWake
@@ -54,3 +55,4 @@ class Engines:
     voice: VoiceWake
     skills: Skills
     terminals: Terminals
+    channels: Channels

@@ -53,6 +53,7 @@ STATUS: Final[Mapping[str, int]] = {
     "precondition_failed": 412,
     "outcome_unknown": 409,
     "document_unreadable": 503,
+    "channel_failed": 502,
     "node_failed": 502,
     "node_timeout": 504,
     "config_changed": 409,

@@ -9,6 +9,7 @@ from carrel.agents.files import AgentFile, AgentFiles
 from carrel.agents.search_index import SessionSearch
 from carrel.agents.sends import Sends
 from carrel.agents.sessions import Sessions
+from carrel.channels.service import Channels
 from carrel.clock import Clock
 from carrel.devices.nodes import Nodes
 from carrel.devices.service import Devices, Tokens
@@ -42,6 +43,7 @@ def build_engines(
     tokens: Tokens,
     skills: Skills,
     terminals: Terminals,
+    channels: Channels,
 ) -> Engines:
     """Build them; ``stack`` closes them."""
     search = SessionSearch(sessions)
@@ -60,6 +62,7 @@ def build_engines(
         settings=settings, agent_files=agent_files, search=search, schedule=schedule, memory=memory,
         devices=Devices(directory=directory, clock=clock, hub=hub, tokens=tokens), nodes=nodes,
         voice=VoiceWake(clock=clock, hub=hub, nodes=nodes), skills=skills, terminals=terminals,
+        channels=channels,
     )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ from carrel.ids import TenantId, new_request_id
 from carrel.main.access import Access
 from carrel.main.announce import Announcement, declared
 from carrel.main.backups import BackupKeeping, TenantAtRest, keep_backups
+from carrel.main.channels import build_channels
 from carrel.main.disk import DiskUse
 from carrel.main.edits import by_hand
 from carrel.main.egress import placeholder_key
@@ -474,6 +475,10 @@ def _build(
         stack, state_dir=options.state_dir, directory=ground.directory, clock=ground.clock, hub=talk.hub,
         settings=settings, agent_files=talk.agent_files, sessions=talk.sessions, sends=talk.sends,
         embeds=Embedder(talk.relay), tokens=ground.tokens, skills=talk.skills, terminals=talk.terminals,
+        channels=build_channels(
+            stack, directory=ground.directory, clock=ground.clock, hub=talk.hub, audit=ground.audit,
+            secrets=ground.own_secrets, sends=talk.sends, sessions=talk.sessions, meter=ground.meter,
+        ),
     )  # fmt: skip
     ground.reconciler.listen(engines.schedule.follow)
     services = Services(

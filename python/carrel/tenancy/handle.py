@@ -1,6 +1,6 @@
 """The tenant's handle and the snapshot of everything declared that one request sees."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -113,6 +113,7 @@ class Directory:
 
     def __init__(self) -> None:
         self._current: Snapshot | None = None
+        self._followers: list[Callable[[], None]] = []
 
     @property
     def current(self) -> Snapshot:
@@ -124,3 +125,9 @@ class Directory:
     def publish(self, snapshot: Snapshot) -> None:
         """Swap ``snapshot`` in: requests that began before keep theirs."""
         self._current = snapshot
+        for call in self._followers:
+            call()
+
+    def follow(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called after each publication, where it was published. It must not wait, nor fail."""
+        self._followers.append(call)

@@ -40,5 +40,5 @@ def test_a_moment_needs_its_offset() -> None:
 
 
 def test_what_is_kept_for_later_is_kept_as_json() -> None:
-    kept = Tenant.model_validate({"channels": {"list": (1, Decimal("1.5")), "on": True}}).channels
+    kept = Tenant.model_validate({"voice": {"list": (1, Decimal("1.5")), "on": True}}).voice
     assert kept == {"list": [1, 1.5], "on": True}

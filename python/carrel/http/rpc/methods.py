@@ -5,6 +5,7 @@ from typing import Final
 from carrel.http.rpc import (
     agents,
     backups,
+    channels,
     config,
     cron,
     devices,
@@ -22,8 +23,8 @@ from carrel.http.rpc.registry import Registry
 
 REGISTRY: Final = Registry()
 _ROOMS: Final = (
-    tenants, quotas, backups, sessions, config, agents, cron, devices, memory, skills, packages, grants, terminal,
-    discover,
+    tenants, quotas, backups, sessions, config, agents, channels, cron, devices, memory, skills, packages, grants,
+    terminal, discover,
 )  # fmt: skip
 for _room in _ROOMS:
     _room.register(REGISTRY)
