@@ -80,7 +80,8 @@ def pair(
     elif reject:
         decision = "reject"
     given = {"code": code, "sender": remove, "decision": decision}
-    params = {"channel": channel, **{name: value for name, value in given.items() if value is not None}}
+    params: dict[str, Any] = {"channel": channel, "limit": 1000}
+    params |= {name: value for name, value in given.items() if value is not None}
     document = called(target, tenant, "channels.pair", params)
     if target.json:
         screen.show_json(document)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from carrel.wire.rpc import Params, Result
+from carrel.wire.rpc import Page, Params, Result
 
 Name = Annotated[str, Field(min_length=1, max_length=32)]
 
@@ -24,8 +24,8 @@ class ChannelParams(Params):
     account_id: Name | None = Field(None, description="Only this account; all of the channel's without it.")
 
 
-class ChannelsPairParams(Params):
-    """Parameters of `channels.pair`: without a code and a sender it lists."""
+class ChannelsPairParams(Page):
+    """Parameters of `channels.pair`: without a code and a sender it lists; who was let in comes in pages."""
 
     channel: Name
     code: Annotated[str, Field(min_length=1, max_length=16)] | None = Field(
@@ -117,3 +117,4 @@ class ChannelPeople(Result):
     allow_from: tuple[str, ...]
     pending: tuple[PairingRequest, ...]
     paired: tuple[PairedPerson, ...]
+    next: str | None = None

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from carrel.channels.protocol import Identity
 from carrel.channels.service import AccountStatus, Channels
 from carrel.errors import InvalidRequest, NotFound
+from carrel.http.rpc.paging import paged
 from carrel.http.rpc.registry import Context, Registry, engines
 from carrel.wire import rpc_channels as wire
 from carrel.wire.control import Actor
@@ -70,11 +71,13 @@ async def pair(context: Context, params: wire.ChannelsPairParams) -> wire.Channe
     except NotFound:
         if not context.again:
             raise
-    return await _people(context, params.channel)
+    return await _people(context, params)
 
 
-async def _people(context: Context, channel: str) -> wire.ChannelPeople:
+async def _people(context: Context, params: wire.ChannelsPairParams) -> wire.ChannelPeople:
+    channel = params.channel
     pending, paired = await _channels(context).people(context.tenant, channel)
+    page, following = paged(paired, lambda one: (one.sender,), params)
     declared = context.tenant.config.channels[channel]
     return wire.ChannelPeople(
         channel=channel, dm_policy=declared.dm_policy, allow_from=tuple(map(str, declared.allow_from)),
@@ -88,8 +91,9 @@ async def _people(context: Context, channel: str) -> wire.ChannelPeople:
         paired=tuple(
             wire.PairedPerson(sender=one.sender, name=one.name, approved_at=_millis(one.approved) or 0,
                               approved_by=one.by)
-            for one in paired
+            for one in page
         ),
+        next=following,
     )  # fmt: skip
 
 

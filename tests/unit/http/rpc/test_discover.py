@@ -19,6 +19,7 @@ PROMISED = {
     "node.rename", "node.list", "node.describe", "node.invoke", "node.connect", "node.result",
     "voicewake.get", "voicewake.set",
     "memory.search", "memory.list", "memory.add", "memory.forget",
+    "channels.status", "channels.start", "channels.stop", "channels.logout", "channels.pair",
     "cron.list", "cron.add", "cron.update", "cron.remove", "cron.status", "cron.runs", "cron.run",
     "agents.list", "agents.create", "agents.update", "agents.delete",
     "agents.files.list", "agents.files.get", "agents.files.set",

@@ -39,6 +39,7 @@ def test_a_cursor_of_somebody_elses_is_refused(cursor: str) -> None:
 
 ONE_ANSWER = {
     "agents.files.list": "an agent has the few files that have names",
+    "channels.status": "how the few channels that are declared stand at one moment",
     "config.get": "what is wrong with one document",
     "cron.status": "how the jobs stand at one moment",
     "health": "the agents are a part of it",
