@@ -104,10 +104,6 @@ in
         message = "services.carrel.shard.rest: say which of services.carrel.shards serves the tenants that none names (${builtins.concatStringsSep ", " (lib.attrNames cfg.shards)}).";
       }
       {
-        assertion = cfg.restore.from == null || !cfg.git.push.enable;
-        message = "services.carrel.restore: with git.push a new machine knows no tenant until somebody has pushed; take restore.from out, push, and restore each with `carrel tenants restore`, or let declarations be pulled.";
-      }
-      {
         assertion =
           cfg.backup.schedule != null
           || (

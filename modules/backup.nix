@@ -82,7 +82,9 @@ in
         description = ''
           Where backups are that a machine without state begins with. Each declared tenant that has one there is restored,
           verified, before the gateway is reached; a failure keeps the gateway from starting, for one that begins with less
-          than it had would be worse. `null`: nothing is restored by itself.
+          than it had would be worse. Where declarations are pushed nobody is declared yet on such a machine: the gateway
+          starts, and what the first push declares comes into force when all of it is brought back. `null`: nothing is
+          restored by itself.
         '';
         example = "s3://backups/carrel";
       };

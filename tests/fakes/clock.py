@@ -23,6 +23,11 @@ class FakeClock:
         self._sleepers.append((self._monotonic + seconds, waiter))
         await waiter
 
+    @property
+    def sleepers(self) -> int:
+        """How many sleep."""
+        return len(self._sleepers)
+
     def advance(self, seconds: float) -> None:
         """Let time pass: both clocks move, and who slept long enough wakes."""
         self._now += timedelta(seconds=seconds)

@@ -115,6 +115,10 @@ in
       restore.from = "file:///backups";
       restore.when = "missing";
     };
+    restore-and-push = host {
+      git.push.enable = true;
+      restore.from = "s3://backups/x";
+    };
     off = {
       services.carrel.enable = false;
     };
@@ -190,13 +194,6 @@ in
         };
       };
       says = "tls.email";
-    };
-    restore-and-push = {
-      module = host {
-        git.push.enable = true;
-        restore.from = "s3://backups/x";
-      };
-      says = "until somebody has pushed";
     };
     backup-without-schedule = {
       module = host { backup.retention.daily = 30; };

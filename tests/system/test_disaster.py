@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.fakes.backups import tree
 from tests.fakes.gateway_process import CARREL, GatewayProcess
+from tests.fakes.repositories import Clone
 from tests.fakes.s3_servers import ACCESS, BUCKET, SECRET, FaultyProxy, moto, status
 
 StartGateway = Callable[..., GatewayProcess]
@@ -25,19 +26,26 @@ def carrel(gateway: GatewayProcess, *words: str, given: str | None = None) -> st
     return done.stdout
 
 
-def test_all_is_back(new_gateway: StartGateway, tmp_path: Path) -> None:
-    secrets = tmp_path / "secrets"
+def master_key(secrets: Path) -> Path:
     secrets.mkdir(mode=0o700)
     (secrets / "carrel-master-key").write_text("1 " + "QUFB" * 10 + "QUE=\n")
     (secrets / "carrel-master-key").chmod(0o600)
-    args = ("--secrets-dir", str(secrets))
+    return secrets
+
+
+def backed_up_to(gateway: GatewayProcess, url: str) -> None:
+    operator = gateway.tenants_dir / "_gateway.yaml"
+    operator.write_text(
+        f"{operator.read_text()}\nbackup:\n  to: s3://{BUCKET}/carrel\n  endpoint: {url}\n"
+        "  access_key: {secret: BACKUP_ACCESS}\n  secret_key: {secret: BACKUP_SECRET}\n"
+    )
+
+
+def test_all_is_back(new_gateway: StartGateway, tmp_path: Path) -> None:
+    args = ("--secrets-dir", str(master_key(tmp_path / "secrets")))
     with moto(tmp_path / "s3") as url, FaultyProxy(url) as proxy:
         old = new_gateway("old", args=args, env=ENV)
-        operator = old.tenants_dir / "_gateway.yaml"
-        operator.write_text(
-            f"{operator.read_text()}\nbackup:\n  to: s3://{BUCKET}/carrel\n  endpoint: {proxy.url}\n"
-            "  access_key: {secret: BACKUP_ACCESS}\n  secret_key: {secret: BACKUP_SECRET}\n"
-        )
+        backed_up_to(old, proxy.url)
         old.start()
         token = old.token
         carrel(old, "chat", "demo", "hello there", "--session", "s_one")
@@ -67,6 +75,46 @@ def test_all_is_back(new_gateway: StartGateway, tmp_path: Path) -> None:
         assert new.stop() == 0, new.text
         told = {one["tenant"]: one["outcome"] for one in json.loads(carrel(new, *restore))["tenants"]}
         assert told["demo"] == "kept"
+
+
+def test_where_declarations_are_pushed_the_first_push_brings_all_back(
+    new_gateway: StartGateway, tmp_path: Path
+) -> None:
+    args = ("--secrets-dir", str(master_key(tmp_path / "secrets")))
+    with moto(tmp_path / "s3") as url:
+        old = new_gateway("old", args=args, env=ENV)
+        backed_up_to(old, url)
+        old.start()
+        token = old.token
+        carrel(old, "chat", "demo", "hello there", "--session", "s_one")
+        for tenant in ("demo", "acme"):
+            carrel(old, "tenants", "backup", tenant)
+        assert old.stop() == 0, old.text
+
+        new = new_gateway("new", args=args, env=ENV, git=tmp_path / "new/state/git/settings.yaml")
+        carrel(new, "git", "init")
+        begun = carrel(new, "restore", "--git", str(new.git), "--when", "first", *args)
+        assert begun.startswith("Nobody has pushed here yet, so nobody is declared."), begun
+        new.start(wait=60)
+        clone = Clone(tmp_path / "clone", ssh=str(serving(tmp_path / "ssh", new)))
+        shutil.copytree(old.tenants_dir, clone.path, dirs_exist_ok=True)
+        clone.commit({})
+        pushed = clone.run("push", "ssh://gateway/tenants.git", "main")
+        assert pushed.returncode == 0, pushed.stderr
+        assert "demo: Ready" in pushed.stderr
+        assert sessions(new, token) == {"s_one"}, "by the token of before"
+        assert not (new.state_dir / ".restoring").exists()
+        assert carrel(new, "audit", "search", "--action", "tenants.restore", "--json").count("tenants.restore") == 2
+        assert new.stop() == 0, new.text
+
+
+def serving(path: Path, gateway: GatewayProcess) -> Path:
+    """What stands for ssh to the gateway's machine: it starts what sshd would, for the key that it would know."""
+    path.write_text(
+        f'#!/bin/sh\nSSH_ORIGINAL_COMMAND="$2" exec {CARREL} git serve alice --state-dir {gateway.state_dir}\n'
+    )
+    path.chmod(0o755)
+    return path
 
 
 def carrel_text(proxy: FaultyProxy) -> str:

@@ -39,7 +39,11 @@ def restore_command(run_restore: Callable[[RestoreOptions], int]) -> Callable[..
             Path | None, Parameter(help="The directory of declarations; without it and --git, tenants.d.")
         ] = None,
         git: Annotated[
-            Path | None, Parameter(help="Git settings, as a gateway has them: what is declared is pulled first.")
+            Path | None,
+            Parameter(
+                help="Git settings, as a gateway has them: what is declared is pulled first. Where it is pushed and "
+                "nobody has pushed yet, a gateway brings back whom the first push declares."
+            ),
         ] = None,
         host: Annotated[
             Path | None,

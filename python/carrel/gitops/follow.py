@@ -5,7 +5,7 @@ at the start, when told, and every few seconds, what is in force is held against
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,10 @@ from carrel.vcs.revisions import NOTHING, Revisions
 from carrel.vcs.settings import GitSettings
 
 LOOK_SECONDS: Final = 2.0
+LONGEST_LOOK_SECONDS: Final = 64.0
+"""A commit that could not be taken is tried again after twice the time, up to this."""
+Before = Callable[[Path], Awaitable[None]]
+"""What is done with a revision's directory before it comes into force; raises CarrelError where it has to wait."""
 _log = structlog.get_logger(__name__)
 
 
@@ -57,17 +61,20 @@ class Follower:
     """One for a gateway. ``prepare`` it for the first load, ``attach`` the reconciler, run ``watch`` as a task."""
 
     def __init__(
-        self, *, repository: Bare, revisions: Revisions, settings: GitSettings, audit: Recorder, clock: Clock
-    ) -> None:
+        self, *, repository: Bare, revisions: Revisions, settings: GitSettings, audit: Recorder, clock: Clock,
+        first: Before | None = None,
+    ) -> None:  # fmt: skip
         self._repository = repository
         self._revisions = revisions
         self._settings = settings
         self._audit = audit
         self._clock = clock
+        self._first = first
         self._lock = asyncio.Lock()
         self._reconciler: Reconciler | None = None
         self._taken: Taken | None = None
         self._refused: tuple[str, str] | None = None
+        self._waits: str | None = None
         self._notes: Mapping[str, object] = {}
         self._seen: object = None
 
@@ -78,6 +85,8 @@ class Follower:
         async with self._lock:
             tip = await self._repository.tip()
             directory = await self._exported(tip) if tip is not None else None
+            if directory is not None and not await self._may_start_with(directory):
+                directory = None
             if directory is None:
                 kept = await asyncio.to_thread(self._kept)
                 directory = kept if kept is not None else await asyncio.to_thread(self._revisions.nothing)
@@ -88,6 +97,26 @@ class Follower:
             await asyncio.to_thread(self._revisions.swap, revision)
             self._taken = Taken(revision, await self._by(revision), self._clock.now(), Plan())
             return directory
+
+    async def _may_start_with(self, directory: Path) -> bool:
+        """Whether all is done that comes before; otherwise it is tried again while the gateway runs."""
+        try:
+            await self._ready(directory)
+        except CarrelError as error:
+            _log.error("the branch's commit waits; it is tried again", reason=error.message)
+            return False
+        return True
+
+    async def _ready(self, directory: Path) -> None:
+        if self._first is None:
+            return
+        self._waits = "what comes before is being done"
+        try:
+            await self._first(directory)
+        except CarrelError as error:
+            self._waits = error.message
+            raise
+        self._waits = None
 
     def _kept(self) -> Path | None:
         """What was in force before, where it is still there."""
@@ -103,15 +132,19 @@ class Follower:
 
     async def watch(self) -> None:
         """Look at the branch for good; cancel it to stop."""
+        tried: object = None
+        again, wait = 0.0, LOOK_SECONDS
         while True:
             await self._clock.sleep(LOOK_SECONDS)
             seen = await asyncio.to_thread(self._signature)
-            if seen == self._seen:
+            if seen == self._seen or (seen == tried and self._clock.monotonic() < again):
                 continue
             try:
                 await self.take()
             except CarrelError as error:
                 _log.error("the branch's commit could not be taken; it is tried again", reason=error.message)
+                wait = min(2 * wait, LONGEST_LOOK_SECONDS) if seen == tried else LOOK_SECONDS
+                tried, again = seen, self._clock.monotonic() + wait
             else:
                 self._seen = seen
 
@@ -140,6 +173,7 @@ class Follower:
             directory = await self._exported(tip)
             if directory is None:
                 raise Unavailable(f"{tip[:12]} is not taken: {self._refused[1] if self._refused else 'unknown'}")
+            await self._ready(directory)
             await self._record(self._taken.revision)
             by = await self._by(tip)
             await asyncio.to_thread(self._revisions.swap, tip)
@@ -198,4 +232,6 @@ class Follower:
             told |= {"revision": self.revision or "none yet", "by": taken.by, "in_force_since": at}
         if self._refused is not None:
             told |= {"refused": self._refused[0], "reason": self._refused[1]}
+        if self._waits is not None:
+            told |= {"waits": self._waits}
         return told | dict(self._notes)

@@ -49,6 +49,7 @@ from carrel.main.egress import placeholder_key
 from carrel.main.embeddings import Embedder
 from carrel.main.engines import PromptFiles, build_engines
 from carrel.main.final_backups import FinalBackups
+from carrel.main.first_restore import FirstRestore
 from carrel.main.footprint import give_back
 from carrel.main.gitops import Declared
 from carrel.main.house import House, launchers_cgroup, own_cgroup
@@ -270,8 +271,9 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
 
     final = FinalBackups(FinalArchive(options.state_dir, clock), directory=directory)
 
-    secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
-    declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock)
+    secrets, ring = SecretStore.from_environment(secrets_dir=options.secrets_dir), _key_ring(options)
+    first = FirstRestore(options.state_dir, _serves(options), secrets=secrets, keys=ring, tokens=tokens, audit=audit)
+    declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock, first=first)
     reconciling = _tasks("reconcile", stack)
     listeners: list[Listener] = [take_in, traced(traces), *by_hand(declared.place, audit, options.state_dir)]
     reconciler = Reconciler(
@@ -284,7 +286,6 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     await reconciler.load()
     reconciling.start(reconciler.watch(), name="watch")
     declared.follow(reconciler, reconciling)
-    ring = _key_ring(options)
     vault = Vault(keys=ring, clock=clock)
     own = TenantSecrets(vault=vault, store=secrets)
     return _Ground(

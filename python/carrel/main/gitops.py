@@ -6,7 +6,7 @@ from typing import Protocol
 
 from carrel.audit.log import Audit
 from carrel.clock import Clock, SystemClock
-from carrel.gitops.follow import Follower
+from carrel.gitops.follow import Before, Follower
 from carrel.gitops.pull import Mark, Puller
 from carrel.gitops.service import GitService
 from carrel.gitops.uncommitted import Uncommitted
@@ -44,8 +44,12 @@ class Declared:
     clock: Clock = field(default_factory=SystemClock)
 
     @classmethod
-    async def open(cls, options: Where, *, secrets: SecretStore, audit: Audit, clock: Clock) -> "Declared":
+    async def open(
+        cls, options: Where, *, secrets: SecretStore, audit: Audit, clock: Clock, first: Before | None = None
+    ) -> "Declared":
         """Make ready what ``options`` say. In pull mode the remote is looked at once, so that a first start has all.
+
+        ``first`` is done with each revision before it comes into force.
 
         Raises DeclarationInvalid where the git settings are wrong, CarrelError where they or the state are unusable.
         """
@@ -56,7 +60,7 @@ class Declared:
         repository, hosted = home.bare(settings), settings.hosted
         follower = Follower(
             repository=repository, revisions=Revisions(home.path, keep=hosted.keep_revisions), settings=settings,
-            audit=audit, clock=clock,
+            audit=audit, clock=clock, first=first,
         )  # fmt: skip
         pull, puller = settings.pull, None
         place: Branch = Branch(repository, hosted, taken=follower.take)

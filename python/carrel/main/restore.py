@@ -1,7 +1,6 @@
 """`carrel restore`: the state directory's lock, the declarations, the keys and the store, and then all tenants."""
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -9,35 +8,33 @@ from pathlib import Path
 from typing import Final
 
 from carrel.audit.log import Audit
-from carrel.backup.boot import Brought, bring_all, not_declared
-from carrel.backup.run import Means
-from carrel.backup.service import SCRATCH, clear_left
-from carrel.backup.target import location_of, options_of
+from carrel.backup.boot import Brought
+from carrel.backup.service import clear_left
+from carrel.backup.target import location_of
 from carrel.cli import screen
 from carrel.cli.failures import DONE, FAILED
 from carrel.cli.restore_options import RestoreOptions
 from carrel.clock import Clock, SystemClock
 from carrel.declare.host import Placement
-from carrel.declare.load import load_tree
-from carrel.declare.operators import Operators
 from carrel.errors import CarrelError, NotFound
 from carrel.ids import TenantId, new_request_id, parse_tenant_id
-from carrel.main.carry_over import carry_over
+from carrel.main import first_restore
+from carrel.main.bringing_back import Backups, declared_in
 from carrel.main.gitops import Declared
 from carrel.main.launch import reads_of
 from carrel.main.privilege import Places, drop_root
 from carrel.main.statedir import StateDir
 from carrel.objects.location import Location
-from carrel.objects.open import open_store
-from carrel.objects.pace import Pace
 from carrel.secrets import SecretStore
 from carrel.tenancy.paths import require_openat2
 from carrel.vault.ring import KeyRing
 from carrel.vcs.revisions import NOTHING
 
-BEGUN: Final = ".restoring"
-"""In the state directory while a first restore has begun and not ended."""
 _WORDS: Final = {"kept": "stays as it is", "none": "begins anew"}
+
+
+class NobodyHasPushed(CarrelError):
+    """Declarations are pushed here, and none were."""
 
 
 def run_restore(options: RestoreOptions) -> int:
@@ -45,19 +42,30 @@ def run_restore(options: RestoreOptions) -> int:
     drop_root(_places(options))
     require_openat2()
     with StateDir(options.state_dir):
-        begun = options.state_dir / BEGUN
-        if options.when == "first" and not begun.exists() and any((options.state_dir / "tenants").iterdir()):
-            if not options.json:
-                screen.say("There is state here already: nothing is brought back.")
-            else:
-                screen.show_json({"tenants": [], "not_declared": []})
-            return DONE
+        empty = not any((options.state_dir / "tenants").iterdir())
+        if options.when == "first" and first_restore.begun(options.state_dir) is None and not empty:
+            return _nothing(options, "There is state here already: nothing is brought back.")
         if options.when == "first" and not options.dry_run:
-            begun.touch()
-        done = _bring_back(options)
+            first_restore.begin(options.state_dir, options.place)
+        try:
+            done = _bring_back(options)
+        except NobodyHasPushed as error:
+            if options.when == "always" or options.tenants or not empty:
+                raise
+            if not options.dry_run:
+                first_restore.begin(options.state_dir, options.place)
+            return _nothing(options, f"{error.message} Who is pushed first is brought back before that is in force.")
         if done == DONE and not options.dry_run:
-            begun.unlink(missing_ok=True)
+            first_restore.carried_out(options.state_dir)
         return done
+
+
+def _nothing(options: RestoreOptions, why: str) -> int:
+    if options.json:
+        screen.show_json({"tenants": [], "not_declared": []})
+    else:
+        screen.say(why)
+    return DONE
 
 
 def _bring_back(options: RestoreOptions) -> int:
@@ -93,19 +101,12 @@ async def _recorded(options: RestoreOptions, secrets: SecretStore) -> int:
 def _all(
     options: RestoreOptions, secrets: SecretStore, directory: Path, noted: Callable[[TenantId, str], None]
 ) -> int:  # fmt: skip
-    operators, declared = _declared(directory)
-    tenants = _chosen(options, declared)
-    backup = operators.gateway.backup
-    pace = Pace(backup.bytes_per_second)
-    store = open_store(location_of(backup, options.place, anywhere=True), options_of(backup, secrets), pace=pace)
-    with contextlib.closing(store):
-        means = Means(store, _ring(options), SystemClock(), pace, options.state_dir / "run" / SCRATCH)
-        done = bring_all(
-            options.state_dir / "tenants", tenants, means, when="always" if options.when == "always" else "empty",
-            dry_run=options.dry_run, told=lambda brought: None if options.json else _say(brought),
-            carry_over=carry_over, noted=noted,
-        )  # fmt: skip
-        others = not_declared(means, declared)
+    operators, declared = declared_in(directory)
+    done, others = Backups(options.state_dir, secrets, _ring(options), options.place).bring(
+        operators, _chosen(options, declared), when="always" if options.when == "always" else "empty",
+        dry_run=options.dry_run, told=lambda brought: None if options.json else _say(brought), noted=noted,
+        known=declared,
+    )  # fmt: skip
     if options.json:
         screen.show_json({"tenants": [asdict(one) for one in done], "not_declared": others})
     elif others:
@@ -117,7 +118,7 @@ def _places(options: RestoreOptions) -> Places:
     """What is worked with; a directory of backups is where what is declared now says, where that can be seen yet."""
     if options.git is not None:
         return Places(options.state_dir, None, options.secrets_dir, reads_of(options.git, options.state_dir))
-    operators, _ = _declared(options.tenants_dir)
+    operators, _ = declared_in(options.tenants_dir)
     reads = _reads(location_of(operators.gateway.backup, options.place, anywhere=True))
     return Places(options.state_dir, options.tenants_dir, options.secrets_dir, reads)
 
@@ -126,17 +127,10 @@ async def _pulled(options: RestoreOptions, secrets: SecretStore, audit: Audit, c
     """The declarations of the branch, looked for where it is pulled from; raises CarrelError where there are none."""
     declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock)
     if declared.directory.name == NOTHING:
-        why = declared.puller.message if declared.puller is not None else "nobody has pushed yet"
-        raise CarrelError(f"Nobody is declared, so nobody can be brought back: {why}")
+        if declared.puller is None:
+            raise NobodyHasPushed("Nobody has pushed here yet, so nobody is declared.")
+        raise CarrelError(f"Nobody is declared, so nobody can be brought back: {declared.puller.message}")
     return declared.directory
-
-
-def _declared(tenants_dir: Path) -> tuple[Operators, list[TenantId]]:
-    tree = load_tree(tenants_dir)
-    if tree.operators is None:
-        problems = "; ".join(str(problem) for problem in tree.errors[:3])
-        raise CarrelError(f"What the operator declares in {tenants_dir} is not right: {problems}")
-    return tree.operators, sorted(tree.tenants)
 
 
 def _chosen(options: RestoreOptions, declared: list[TenantId]) -> list[TenantId]:

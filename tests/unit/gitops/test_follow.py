@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from carrel.errors import Unavailable
-from carrel.gitops.follow import LOOK_SECONDS, Follower
+from carrel.errors import CarrelError, Unavailable
+from carrel.gitops.follow import LONGEST_LOOK_SECONDS, LOOK_SECONDS, Before, Follower
 from carrel.vcs.bare import BY_COMMAND, Bare
 from carrel.vcs.revisions import Revisions
 from carrel.vcs.settings import GitSettings, PushSettings
@@ -23,10 +23,10 @@ class House:
         self.reconciler = Followed()
         self.clock = FakeClock()
 
-    async def start(self) -> Follower:
+    async def start(self, first: Before | None = None) -> Follower:
         made = Follower(
             repository=self.bare, revisions=Revisions(self.place), settings=GitSettings(push=PushSettings()),
-            audit=self.audit, clock=self.clock,
+            audit=self.audit, clock=self.clock, first=first,
         )  # fmt: skip
         await made.prepare()
         made.attach(self.reconciler)
@@ -113,3 +113,68 @@ async def test_before_it_is_attached_nothing_is_taken(tmp_path: Path, house: Hou
     )  # fmt: skip
     with pytest.raises(Unavailable, match="still starting"):
         await made.take()
+
+
+class First:
+    """What comes before a revision is in force; it fails so many times."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.asked: list[str] = []
+
+    async def __call__(self, directory: Path) -> None:
+        self.asked.append(directory.name)
+        if len(self.asked) <= self.failures:
+            raise CarrelError("the store does not answer")
+
+
+async def test_a_revision_waits_for_what_comes_before(house: House) -> None:
+    first = First(failures=1)
+    follower = await house.start(first)
+    commit = await put(house.bare, {"_gateway.yaml": GATEWAY})
+    with pytest.raises(CarrelError, match="does not answer"):
+        await follower.take()
+    assert (follower.revision, house.reconciler.moves, house.audit.lines) == (None, [], [])
+    assert follower.report()["waits"] == "the store does not answer"
+    assert (await follower.take()).revision == commit
+    assert "waits" not in follower.report()
+    assert first.asked == [commit, commit]
+
+
+async def test_a_gateway_that_starts_with_one_waits_too(house: House) -> None:
+    commit = await put(house.bare, {"_gateway.yaml": GATEWAY})
+    first = First(failures=1)
+    follower = await house.start(first)
+    assert (follower.revision, first.asked) == (None, [commit])
+    assert (await follower.take()).revision == commit
+    assert (await house.start(first)).revision == commit
+
+
+async def test_what_fails_is_tried_again_later_and_later(house: House) -> None:
+    first = First(failures=10_000)
+    follower = await house.start(first)
+    await put(house.bare, {"_gateway.yaml": GATEWAY})
+    watching = asyncio.create_task(follower.watch())
+
+    async def looks(count: int) -> None:
+        """Let it look so often, and be done each time."""
+        for _ in range(count):
+            while not house.clock.sleepers:
+                await asyncio.sleep(0.01)
+            house.clock.advance(LOOK_SECONDS)
+            await asyncio.sleep(0)
+        while not house.clock.sleepers:
+            await asyncio.sleep(0.01)
+
+    try:
+        async with asyncio.timeout(60):
+            await looks(200)
+            # 2, 4, 8, 16, 32, and from then on once in 64 seconds.
+            assert 200 * LOOK_SECONDS / LONGEST_LOOK_SECONDS < len(first.asked) < 13
+            count = len(first.asked)
+            await put(house.bare, {"acme.yaml": b""})
+            await looks(2)
+            assert len(first.asked) > count, "what is new is tried at once"
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)

@@ -12,7 +12,8 @@ from carrel.backup.run import back_up
 from carrel.cli.restore_options import RestoreOptions
 from carrel.errors import CarrelError, NotFound
 from carrel.main import restore
-from carrel.main.restore import BEGUN, run_restore
+from carrel.main.first_restore import BEGUN, begun
+from carrel.main.restore import NobodyHasPushed, run_restore
 from carrel.main.statedir import StateDir, StateInUse
 from tests.fakes.backups import full_tenant, means, subject
 from tests.fakes.declarations import declare
@@ -132,3 +133,24 @@ def test_what_is_pulled_is_looked_for_first(
     shutil.copytree(options.tenants_dir, clone.path, dirs_exist_ok=True)
     clone.commit({})
     assert outcomes(pulled, capsys) == [("acme", "restored"), ("beta", "none")]
+
+
+def test_where_nobody_has_pushed_the_order_stays(
+    options: RestoreOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git = tmp_path / "git.yaml"
+    git.write_text("push: {}\n")
+    pushed = replace(options, git=git, when="first", json=False)
+    assert run_restore(replace(pushed, dry_run=True)) == 0
+    assert begun(options.state_dir) is None or options.state_dir.joinpath(BEGUN).exists() is False
+    for when in ("first", "first", "empty"):
+        assert run_restore(replace(pushed, when=when)) == 0
+        assert "Nobody has pushed here yet, so nobody is declared. Who is pushed first" in capsys.readouterr().out
+        order = begun(options.state_dir)
+        assert order is not None
+        assert order.place == options.place
+    with pytest.raises(NobodyHasPushed):
+        run_restore(replace(pushed, when="always"))
+    (options.state_dir / "tenants/acme").mkdir()
+    with pytest.raises(NobodyHasPushed):
+        run_restore(replace(pushed, when="empty"))

@@ -1,0 +1,59 @@
+"""Tenants brought back as one directory of declarations says: before a gateway starts, or with a first push."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from carrel.backup.boot import Brought, When, bring_all, not_declared
+from carrel.backup.repository import Keys
+from carrel.backup.run import Means
+from carrel.backup.service import SCRATCH
+from carrel.backup.target import Secrets, location_of, options_of
+from carrel.clock import SystemClock
+from carrel.declare.load import load_tree
+from carrel.declare.operators import Operators
+from carrel.errors import CarrelError
+from carrel.ids import TenantId
+from carrel.main.carry_over import carry_over
+from carrel.objects.open import open_store
+from carrel.objects.pace import Pace
+
+
+def declared_in(directory: Path) -> tuple[Operators, list[TenantId]]:
+    """What the operator declares there, and who; raises CarrelError where it is not right."""
+    tree = load_tree(directory)
+    if tree.operators is None:
+        problems = "; ".join(str(problem) for problem in tree.errors[:3])
+        raise CarrelError(f"What the operator declares in {directory} is not right: {problems}")
+    return tree.operators, sorted(tree.tenants)
+
+
+@dataclass(frozen=True, slots=True)
+class Backups:
+    """Where they are: ``place``, or as declared where that is None. Nobody else may write ``state_dir`` meanwhile."""
+
+    state_dir: Path
+    secrets: Secrets
+    keys: Keys
+    place: str | None
+
+    def bring(
+        self, operators: Operators, tenants: Sequence[TenantId], *, when: When = "empty", dry_run: bool = False,
+        told: Callable[[Brought], None], noted: Callable[[TenantId, str], None], known: Sequence[TenantId],
+    ) -> tuple[list[Brought], list[str]]:  # fmt: skip
+        """Bring ``tenants`` back; what became of each, and whose backups are there beside ``known``. Blocking.
+
+        ``told`` and ``noted`` are as `backup.boot.bring_all` takes them.
+        Raises CarrelError where the store cannot be asked at all; a failure of one tenant is in its outcome.
+        """
+        backup = operators.gateway.backup
+        pace = Pace(backup.bytes_per_second)
+        location = location_of(backup, self.place, anywhere=True)
+        with contextlib.closing(open_store(location, options_of(backup, self.secrets), pace=pace)) as store:
+            means = Means(store, self.keys, SystemClock(), pace, self.state_dir / "run" / SCRATCH)
+            done = bring_all(
+                self.state_dir / "tenants", tenants, means, when=when, dry_run=dry_run, told=told,
+                carry_over=carry_over, noted=noted,
+            )  # fmt: skip
+            return done, not_declared(means, known)
