@@ -309,6 +309,13 @@ class Metrics:
         self._egress_bytes = self._counter(
             "carrel_egress_bytes", "Bytes out of and into sandboxes, by tenant.", "tenant", "direction"
         )
+        self._connections = self._counter(
+            "carrel_connections", "What became of connected accounts, by tenant, provider and outcome.",
+            "tenant", "provider", "outcome",
+        )  # fmt: skip
+        self._mcp = self._counter(
+            "carrel_mcp_requests", "Requests to MCP servers, by how they ended.", "tenant", "server", "outcome"
+        )
         self._tenants = self._gauge("carrel_tenants", "Tenants by state.", "state")
         self._conditions = self._gauge(
             "carrel_tenant_conditions", "Tenants by condition and its status.", "condition", "status"
@@ -369,6 +376,14 @@ class Metrics:
             self._egress_bytes.labels(self._labels.of(tenant), "out").inc(sent)
         if received:
             self._egress_bytes.labels(self._labels.of(tenant), "in").inc(received)
+
+    def connection(self, tenant: TenantId, *, provider: str, outcome: str) -> None:
+        """Count one step of a connection with a declared provider: `linked`, `renewed`, or an error's code."""
+        self._connections.labels(self._labels.of(tenant), provider, outcome).inc()
+
+    def mcp(self, tenant: TenantId, *, server: str, outcome: str) -> None:
+        """Count one request to a declared MCP server by how it ended: ok, or an error's code."""
+        self._mcp.labels(self._labels.of(tenant), server, outcome).inc()
 
     def tenants(self, state: str, count: int) -> None:
         """Set how many tenants are in a state."""

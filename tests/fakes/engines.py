@@ -30,6 +30,7 @@ from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.terminal.service import Audit, Terminals
 from carrel.vcs.edits import DELETE
 from carrel.wire.control import Actor
+from tests.fakes.connections import running_connections
 from tests.fakes.sandbox import FakeEnvironments, FakeSandbox
 from tests.fakes.telegram import TOKEN
 from tests.fakes.terminals import NoWayOut
@@ -120,6 +121,9 @@ async def running_engines(
         stack.push_async_callback(tasks.close)
         stack.push_async_callback(terminals.close)
         await terminals.start()
+        connections = await stack.enter_async_context(
+            running_connections(state, directory, clock, hub=hub, audit=audit)
+        )
         yield build_engines(
             stack, state_dir=state, directory=directory, clock=clock, hub=hub, settings=FakeSettings(directory),
             agent_files=AgentFiles(), sessions=sessions, sends=sends, embeds=embed,
@@ -129,4 +133,5 @@ async def running_engines(
                 secrets=FakeSecrets(BOT=TOKEN, HOOK="s3cret-of-the-hook"), sends=sends, sessions=sessions,
                 meter=FakeAdmission(),
             ),
+            connections=connections,
         )  # fmt: skip

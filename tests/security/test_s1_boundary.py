@@ -77,6 +77,7 @@ PATH_IDS = {
     "file": "snapshot",
     "tenant": "tenant",
     "channel": "channel",
+    "provider": "agent",
 }
 MODEL_PATHS = (
     "/v1/messages",

@@ -38,8 +38,7 @@ class Host:
         return f"https://{ADDRESS}:{self.port}"
 
 
-@pytest.fixture
-def host() -> Iterator[Host]:
+def running_host() -> Iterator[Host]:
     """A host with a root certificate of its own."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.fakes.tls_host", ADDRESS], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
@@ -60,6 +59,9 @@ def host() -> Iterator[Host]:
     process.wait(10)
     reader.join(10)
     process.stdout.close()
+
+
+host = pytest.fixture(running_host)
 
 
 def roots(gateway: GatewayProcess, host: Host) -> None:

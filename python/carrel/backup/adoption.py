@@ -2,7 +2,7 @@
 
 A secret is sealed for one tenant under a version of the master key. It comes back where this host has that version,
 and is left out, by name, where it has not. A token's text names the tenant that it was made for, so for another id
-tokens are left out too.
+tokens are left out too; and so are connections, which people gave to that tenant, and which two could not renew.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from carrel.vault.box import SealBroken, open_sealed, seal
 from carrel.vault.keys import MasterKeyUnusable
 
 _VAULT: Final = "credentials/vault"
+_CONNECTIONS: Final = "credentials/connections"
 _SUFFIX: Final = ".sealed"
 _TOKENS: Final = "credentials/tokens.json"
 _MOST: Final = 2 * MAX_SECRET_BYTES + 4096
@@ -25,7 +26,7 @@ _MOST: Final = 2 * MAX_SECRET_BYTES + 4096
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What did not come along. ``secrets`` by name; ``tokens`` says that there were some."""
+    """What did not come along. ``secrets`` by name, of connections the file's; ``tokens`` says that there were some."""
 
     secrets: tuple[str, ...] = ()
     tokens: bool = False
@@ -35,7 +36,8 @@ def adopt(tree: Path, source: TenantId, target: TenantId, keys: Keys) -> Adopted
     """Make ``tree``, restored from ``source``'s backup, fit for ``target``. Blocking."""
     root = TenantRoot.open(tree)
     try:
-        return Adopted(_secrets(root, source, target, keys), source != target and _without_tokens(root))
+        lost = _secrets(root, source, target, keys) + _connections(root, source, target, keys)
+        return Adopted(lost, source != target and _without_tokens(root))
     finally:
         root.close()
 
@@ -52,6 +54,25 @@ def _secrets(root: TenantRoot, source: TenantId, target: TenantId, keys: Keys) -
             content = open_sealed(keys.current(), source, name, root.read(path, limit=_MOST))
             if source != target:
                 root.replace(path, seal(keys.current(to_seal=True), target, name, content))
+        except (SealBroken, MasterKeyUnusable):
+            root.remove(path)
+            lost.append(name)
+    return tuple(lost)
+
+
+def _connections(root: TenantRoot, source: TenantId, target: TenantId, keys: Keys) -> tuple[str, ...]:
+    try:
+        files = sorted(name for name, _ in root.entries(_CONNECTIONS) if name.endswith(_SUFFIX))
+    except NotFound:
+        return ()
+    lost = []
+    for file in files:
+        path = f"{_CONNECTIONS}/{file}"
+        name = path.removesuffix(_SUFFIX)
+        try:
+            if source != target:
+                raise SealBroken("It was given to another tenant.")
+            open_sealed(keys.current(), source, name, root.read(path, limit=_MOST))
         except (SealBroken, MasterKeyUnusable):
             root.remove(path)
             lost.append(name)

@@ -51,18 +51,21 @@ def secrets(tree: Tree, secrets_dir: Path | None) -> Iterator[Finding]:
     if tree.operators is None:
         return
     store = SecretStore.from_environment(secrets_dir=secrets_dir)
-    for name, provider in tree.operators.gateway.providers.items():
-        if provider.api_key is None:
+    gateway = tree.operators.gateway
+    named = {f"provider {name}": provider.api_key for name, provider in gateway.providers.items()}
+    named |= {f"OAuth provider {name}": one.client_secret for name, one in gateway.oauth_providers.items()}
+    for about, wanted in named.items():
+        if wanted is None:
             continue
         try:
-            store.get(provider.api_key.secret)
+            store.get(wanted.secret)
         except CarrelError as error:
             yield Finding(
-                f"provider {name}", "warning", f"As this user sees it: {error.message}",
+                about, "warning", f"As this user sees it: {error.message}",
                 "Say --secrets-dir. A gateway under systemd has credentials that are not seen here.",
             )  # fmt: skip
         else:
-            yield Finding(f"provider {name}", "ok", f"Its secret {provider.api_key.secret!r} is there.")
+            yield Finding(about, "ok", f"Its secret {wanted.secret!r} is there.")
 
 
 def own_secrets(tree: Tree, secrets_dir: Path | None, state_dir: Path) -> Iterator[Finding]:
@@ -75,9 +78,11 @@ def own_secrets(tree: Tree, secrets_dir: Path | None, state_dir: Path) -> Iterat
     for tenant, judged in tree.tenants.items():
         if judged.config is None:
             continue
-        named = {binding.secret: f"egress.inject, as {binding.env}" for binding in judged.config.egress.inject}
-        named |= {own.api_key.secret: f"providers.{name}" for name, own in judged.config.providers.items()}
-        for channel, declared in judged.config.channels.items():
+        config = judged.config
+        named = {one.secret: f"egress.inject, as {one.env}" for one in config.egress.inject if one.secret is not None}
+        named |= {s.secret: f"mcp_servers.{name}" for name, s in config.mcp_servers.items() if s.secret is not None}
+        named |= {own.api_key.secret: f"providers.{name}" for name, own in config.providers.items()}
+        for channel, declared in config.channels.items():
             for account, bot in declared.accounts.items():
                 used = (bot.token, *((bot.webhook_secret,) if bot.webhook_secret is not None else ()))
                 named |= {ref.secret: f"channels.{channel}.accounts.{account}" for ref in used}

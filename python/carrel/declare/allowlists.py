@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from carrel.declare.base import PACKAGE_NAME, Declared, Name, PackageName
-from carrel.declare.egress import HostAllowlist
+from carrel.declare.egress import HostAllowlist, RuleText
 
 Entry = Annotated[str, Field(min_length=1, max_length=300)]
 
@@ -64,5 +64,10 @@ class Allowlists(Declared):
         ("*",), description="Models, as names or `prefix*`."
     )
     hosts: HostAllowlist = Field(HostAllowlist(), description="Hosts for egress rules and grants.")
-    mcp_servers: tuple[Entry, ...] = Field((), description="MCP servers. Kept for a later version.")
+    mcp_servers: Annotated[tuple[RuleText, ...], Field(max_length=1000)] = Field(
+        (), description="Hosts of MCP servers that tenants may be given, as egress rules write them."
+    )
+    oauth_providers: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(
+        ("*",), description="OAuth providers that tenants may connect with, as names or `prefix*`."
+    )
     skill_sources: tuple[Entry, ...] = Field((), description="Where skills come from. Kept for a later version.")

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from carrel.declare.base import Declared, Name
 from carrel.declare.hosts import Host, canonical
 
+_CONNECTION: Final = "connection:"
 HTTPS: Final = 443
 HTTP: Final = 80
 _TOP_LEVEL: Final = 1
@@ -47,6 +48,17 @@ def pattern(text: str) -> tuple[bool, Host | None]:
     if wild and host.address is not None:
         raise ValueError("an address has no subdomains")
     return wild, host
+
+
+def covers(text: str, host: Host, port: int) -> bool:
+    """Whether the rule ``text`` names that host and port."""
+    name, its_port = parsed(text)
+    wild, named = pattern(name)
+    if port != its_port:
+        return False
+    if not wild or named is None:
+        return named in (None, host)
+    return host.address is None and host.name.endswith(f".{named.name}")
 
 
 def _judged_text(text: str) -> str:
@@ -112,14 +124,20 @@ DirectRule = RuleText | EgressRule
 
 
 class Injection(Declared):
-    """A secret that a sandbox uses and never has: it sees a placeholder, which the gateway swaps on the way out."""
+    """What a sandbox uses and never has: it sees a placeholder, which the gateway swaps on the way out."""
 
-    secret: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")] = Field(
-        description="The secret's name, in the tenant's vault or the operator's secrets."
+    secret: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")] | None = Field(
+        None, description="The secret's name, in the tenant's vault or the operator's secrets."
     )
+    connection: Name | None = Field(
+        None,
+        description="In a secret's place: a connection, whose token goes where its provider's `allow` says, and as it "
+        "says. Then `hosts` and the place are left out.",
+    )
+    provider: Name | None = Field(None, description="The connection's provider. Default: the connection's own name.")
     env: EnvironmentName = Field(description="The variable in the sandbox that holds the placeholder.")
-    hosts: Annotated[tuple[RuleText, ...], Field(min_length=1, max_length=64)] = Field(
-        description="Hosts to which it goes, as rules write them."
+    hosts: Annotated[tuple[RuleText, ...], Field(max_length=64)] = Field(
+        (), description="Hosts to which a secret goes, as rules write them."
     )
     header: HeaderName | None = Field(None, description="It is this header, or what `template` makes of it.")
     template: Annotated[str, Field(max_length=500, pattern=r"^[^\r\n]*\{\}[^\r\n]*$")] | None = Field(
@@ -144,11 +162,40 @@ class Injection(Declared):
 
     @model_validator(mode="after")
     def _one_place(self) -> "Injection":
-        if sum(place is not None for place in (self.header, self.query, self.basic, self.body)) != 1:
+        places = sum(place is not None for place in (self.header, self.query, self.basic, self.body))
+        if (self.secret is None) == (self.connection is None):
+            raise ValueError("name one of `secret` and `connection`")
+        if self.connection is not None:
+            if places or self.hosts or self.template is not None or self.plain:
+                raise ValueError("a connection's token goes where its provider's `allow` says: name no place here")
+            return self
+        if self.provider is not None:
+            raise ValueError("`provider` goes with `connection`")
+        if not self.hosts:
+            raise ValueError("`hosts` is missing: name those to which the secret goes")
+        if places != 1:
             raise ValueError("name exactly one of `header`, `query`, `basic` and `body`: where in a request it stands")
         if self.template is not None and self.header is None:
             raise ValueError("`template` goes with `header`")
         return self
+
+    @property
+    def source(self) -> str:
+        """What the value is looked up by: a secret's name, or what `connection_in` reads, which no secret's name is."""
+        return self.secret if self.secret is not None else f"{_CONNECTION}{self.provider_name}:{self.connection}"
+
+    @property
+    def provider_name(self) -> str | None:
+        """The connection's provider, None for a secret."""
+        return self.provider or self.connection
+
+
+def connection_in(source: str) -> tuple[str, str] | None:
+    """The provider and the connection that an injection's ``source`` names, None where it is a secret."""
+    if not source.startswith(_CONNECTION):
+        return None
+    provider, _, name = source.removeprefix(_CONNECTION).partition(":")
+    return provider, name
 
 
 class Egress(Declared):

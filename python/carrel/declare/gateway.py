@@ -9,6 +9,7 @@ from carrel.declare.admin_keys import AdminKey
 from carrel.declare.backup import BackupConfig
 from carrel.declare.base import Declared, ModelName, Name, Seconds, SecretRef
 from carrel.declare.channels import ChannelsConfig
+from carrel.declare.oauth import OAuthProvider
 from carrel.declare.tenant import TenantDefaults
 
 
@@ -176,6 +177,14 @@ class Gateway(Declared):
     reconcile: ReconcileConfig = Field(ReconcileConfig(), description="What removal and drift lead to.")
     backup: BackupConfig = Field(BackupConfig(), description="Backups of tenants.")
     browser: BrowserConfig = Field(BrowserConfig(), description="Browsers that log in with a tenant's token.")
+    public_url: Origin | None = Field(
+        None,
+        description="Where browsers reach the gateway, as `https://carrel.example.com`: what links are made of. "
+        "Default: the address that it listens on.",
+    )
+    oauth_providers: dict[Name, OAuthProvider] = Field(
+        default_factory=dict, description="Services whose accounts tenants' people connect, by name."
+    )
     traces: TracesConfig = Field(TracesConfig(), description="Where traces are sent.")
     channels: ChannelsConfig = Field(ChannelsConfig(), description="What channels of all tenants share.")
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = Field(

@@ -13,6 +13,7 @@ from carrel.declare.explain import findings_of
 from carrel.declare.merge import Layer, effective, overlay_findings
 from carrel.declare.modes import call_findings, mode_findings
 from carrel.declare.operators import Operators, set_findings
+from carrel.declare.outward import tenant_findings
 from carrel.declare.problems import Finding, Path, nearest, shown
 from carrel.declare.tenant import Agent, Tenant
 
@@ -96,6 +97,7 @@ def _findings(operators: Operators, config: Tenant) -> Iterator[Finding]:
             close = nearest(provider, choice)
             yield Finding(("providers", provider), f"{GATEWAY} has no such provider", None, choice, close, at_key=True)
     yield from set_findings(operators, ("egress",), config.egress)
+    yield from tenant_findings(operators.gateway, operators.allowlists, config)
     yield from call_findings(("sandbox",), config.sandbox)
     yield from mode_findings(("sandbox",), config.sandbox)
     yield from channel_findings(operators.gateway.channels, config)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -13,6 +13,7 @@ from carrel.declare.egress import Egress, HostSet
 from carrel.declare.gateway import Gateway
 from carrel.declare.merge import Layer, merge
 from carrel.declare.modes import call_findings, mode_findings
+from carrel.declare.outward import matches, pattern_findings
 from carrel.declare.plans import Plans
 from carrel.declare.problems import Finding, Path, Severity, nearest, shown
 from carrel.declare.rate_card import ClassRates, RateCard, Rates
@@ -132,11 +133,6 @@ def canonical(model: Gateway | RateCard | Plans | Plan | Allowlists) -> bytes:
     return model.model_dump_json(exclude_defaults=True).encode()
 
 
-def matches(patterns: Iterable[str], model: str) -> bool:
-    """Whether one of ``patterns`` is ``model`` or a prefix of it that ends in `*`."""
-    return any(model.startswith(p[:-1]) if p.endswith("*") else model == p for p in patterns)
-
-
 def _fallback_findings(gateway: Gateway, name: str) -> Iterator[tuple[str, Finding]]:
     choice = tuple(gateway.models)
     for index, other in enumerate(gateway.models[name].fallbacks):
@@ -174,6 +170,7 @@ def operator_findings(operators: Operators) -> Iterator[tuple[str, Finding]]:
         yield GATEWAY, finding
     for finding in _plans_findings(operators):
         yield PLANS, finding
+    yield from pattern_findings(gateway, operators.allowlists, operators.plans)
     for file, path, patterns in _pattern_lists(operators):
         for index, pattern in enumerate(patterns):
             if pattern != "*" and not any(matches((pattern,), model) for model in gateway.models):

@@ -20,6 +20,7 @@ from carrel.declare.billing import PlanBilling
 from carrel.declare.channels import Channel, ChannelName
 from carrel.declare.egress import Egress
 from carrel.declare.jobs import MOST_DECLARED, DeclaredJob
+from carrel.declare.mcp import McpServer
 from carrel.declare.quotas import Quotas
 from carrel.declare.roles import Role
 
@@ -29,6 +30,8 @@ ALL_TOOLS: Final[tuple[ToolName, ...]] = (
 )  # fmt: skip
 ModelPattern = Annotated[str, Field(min_length=1, max_length=129)]
 """A model's name, or a prefix of one that ends in `*`."""
+ProviderPattern = Annotated[str, Field(min_length=1, max_length=65)]
+"""The name of an OAuth provider, or a prefix of one that ends in `*`."""
 BWRAP_MODE: Final = "bwrap"
 """The mode that is always there."""
 RuntimeClass = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_.-]{0,63}|/[A-Za-z0-9_./+-]{1,255})$")]
@@ -238,6 +241,10 @@ class TenantDefaults(Declared):
     models: tuple[ModelPattern, ...] | None = Field(
         None, description="Models that tenants may use, as names or `prefix*`. Default: as allowlisted."
     )
+    oauth_providers: tuple[ProviderPattern, ...] | None = Field(
+        None,
+        description="OAuth providers that tenants may connect with, as names or `prefix*`. Default: as allowlisted.",
+    )
 
 
 class Plan(Declared):
@@ -249,6 +256,9 @@ class Plan(Declared):
     terminal: TerminalConfig = Field(TerminalConfig(), description="Terminals in the sandbox.")
     egress: Egress = Field(Egress(), description="Hosts that the sandbox may reach.")
     models: tuple[ModelPattern, ...] | None = Field(None, description="Models of this plan, as names or `prefix*`.")
+    oauth_providers: tuple[ProviderPattern, ...] | None = Field(
+        None, description="OAuth providers of this plan, as names or `prefix*`."
+    )
     max_members: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
         None, description="People that a tenant on it may have in `members`. Default: as many as it likes."
     )
@@ -271,6 +281,9 @@ class Tenant(Declared):
     models: tuple[ModelPattern, ...] | None = Field(
         None, description="Models it may use, as names or `prefix*`, in place of the plan's."
     )
+    oauth_providers: tuple[ProviderPattern, ...] | None = Field(
+        None, description="OAuth providers it may connect with, as names or `prefix*`, in place of the plan's."
+    )
     packages: tuple[PackageName, ...] = Field((), description="Packages in its sandbox, of those allowlisted.")
     quotas: Quotas = Field(Quotas(), description="Limits of use, over the plan's.")
     sandbox: SandboxConfig = Field(SandboxConfig(), description="Limits of one run of a tool, over the plan's.")
@@ -284,9 +297,12 @@ class Tenant(Declared):
     channels: dict[ChannelName, Channel] = Field(
         default_factory=dict, description="Messaging platforms through which people talk to its agents, by name."
     )
-    mcp_servers: Kept = Field(None, description="Kept for a later version; not acted upon.")
     cron: Annotated[dict[Name, DeclaredJob], Field(max_length=MOST_DECLARED)] = Field(
         default_factory=dict, description="Jobs by name, which are run when their time comes."
+    )
+    mcp_servers: dict[Name, McpServer] = Field(
+        default_factory=dict,
+        description="MCP servers that its programs reach at `/mcp/NAME`, of the hosts that are allowlisted.",
     )
     memory: Memory = Field(Memory(), description="How what agents should remember is searched.")
     voice: Kept = Field(None, description="Kept for a later version; not acted upon.")

@@ -192,10 +192,7 @@ class Door:
             return _refused(error, asked)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._keeper.note("unreachable")
-            inner = error.__cause__ if isinstance(error.__cause__, CarrelError) else None
-            if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _Refusal):
-                inner = error.os_error.error
-            return _refused(inner or Unreachable(f"The host could not be talked to: {_reason(error)}."), asked)
+            return _refused(unreachable(error), asked)
 
     def _seat(self, request: web.BaseRequest) -> Gatekeeper | None:
         return authorised(request.headers.get("Proxy-Authorization", "").encode("latin-1", "replace"), self._keeper)
@@ -242,14 +239,14 @@ class Door:
         outgoing = Outgoing(headers, query, None, [], path=bare)
         if any(binding.declared.body is not None for binding in mine) and request.can_read_body:
             outgoing.body = await _whole(request)
-        secrets = await self._keeper.secrets({binding.declared.secret for binding in mine})
+        secrets = await self._keeper.secrets({binding.declared.source for binding in mine})
         swapped(outgoing, bindings, asked, secure=connection.secure, secrets=secrets)
         scheme = "https" if connection.secure else "http"
         name = f"[{asked.host}]" if ":" in asked.host.name else asked.host.name
         where = f"{scheme}://{name}" + ("" if asked.port == PORTS[scheme] else f":{asked.port}")
         if outgoing.body is not None:
             headers.popall("Content-Length", None)
-        bound = tuple((one.mark.encode(), secrets[one.declared.secret].reveal()) for one in mine)
+        bound = tuple((one.mark.encode(), secrets[one.declared.source].reveal()) for one in mine)
         if bound:
             # What comes back is read, so it is asked for in a form that can be.
             headers["Accept-Encoding"] = "identity"
@@ -406,7 +403,8 @@ def _refused(error: CarrelError, asked: Asked | None) -> web.Response:
     status = {
         "egress_denied": 403, "address_refused": 403, "placeholder_misplaced": 403, "misdirected": 421,
         "proxy_auth": 407, "too_large": 413, "unreachable": 502, "upstream_error": 502, "secret_missing": 502,
-        "secret_unfit": 502,
+        "secret_unfit": 502, "connection_unusable": 502, "oauth_refused": 502, "oauth_unclear": 502,
+        "upstream_timeout": 504,
     }.get(error.code, 400)  # fmt: skip
     rule = error.rule if isinstance(error, Denied) else ""
     headers = {"X-Carrel-Egress": error.code}
@@ -418,6 +416,15 @@ def _refused(error: CarrelError, asked: Asked | None) -> web.Response:
     )  # fmt: skip
     answer.force_close()
     return answer
+
+
+def unreachable(error: Exception) -> CarrelError:
+    """Why a host was not talked to, where an HTTP client gave up for ``error``."""
+    if isinstance(error.__cause__, CarrelError):
+        return error.__cause__
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _Refusal):
+        return error.os_error.error
+    return Unreachable(f"The host could not be talked to: {_reason(error)}.")
 
 
 def _reason(error: Exception) -> str:

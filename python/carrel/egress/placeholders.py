@@ -5,8 +5,9 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl, quote, quote_plus, urlencode
 from uuid import UUID
@@ -14,6 +15,7 @@ from uuid import UUID
 from multidict import CIMultiDict
 
 from carrel.declare.egress import Injection
+from carrel.declare.oauth import OAuthProvider
 from carrel.errors import Forbidden, InvalidRequest
 from carrel.ids import TenantId
 from carrel.policy.egress.rules import Asked, Rule, rule_of
@@ -62,13 +64,36 @@ class Binding:
         return any(rule.names(where) for rule in self.rules)
 
 
-def bindings_of(key: bytes, tenant: TenantId, agent: str, declared: Iterable[Injection]) -> tuple[Binding, ...]:
-    """The bindings of ``agent``."""
+def bindings_of(
+    key: bytes,
+    tenant: TenantId,
+    agent: str,
+    declared: Iterable[Injection],
+    providers: Mapping[str, OAuthProvider] = MappingProxyType({}),
+) -> tuple[Binding, ...]:
+    """The bindings of ``agent``. A connection's token has one for each place that its provider allows."""
     return tuple(
-        Binding(one, placeholder(key, tenant, agent, one.secret), tuple(rule_of(text) for text in one.hosts))
+        Binding(placed, placeholder(key, tenant, agent, one.source), tuple(rule_of(text) for text in placed.hosts))
         for one in declared
         if not one.agents or agent in one.agents
+        for placed in _placed(one, providers)
     )
+
+
+def _placed(one: Injection, providers: Mapping[str, OAuthProvider]) -> Iterator[Injection]:
+    if one.connection is None:
+        yield one
+        return
+    provider = providers.get(one.provider_name or "")
+    places = provider.allow if provider is not None else ()
+    for place in places:
+        if place.basic is not None:
+            yield one.model_copy(update={"hosts": place.hosts, "basic": place.basic})
+        else:
+            yield one.model_copy(update={"hosts": place.hosts, "header": place.header, "template": place.template})
+    if not places:
+        # It goes nowhere; its placeholder is refused everywhere all the same.
+        yield one
 
 
 @dataclass(slots=True)
@@ -92,7 +117,7 @@ def swapped(
     passing = passing_of(bindings)
     for binding in bindings:
         if binding.is_for(asked) and (secure or binding.declared.plain):
-            value = secrets[binding.declared.secret].reveal()
+            value = secrets[binding.declared.source].reveal()
             if _put(outgoing, binding, value):
                 outgoing.used.append((binding, value))
     for found in _left(outgoing):

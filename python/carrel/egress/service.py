@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from carrel.clock import Clock
+from carrel.declare.egress import connection_in
 from carrel.egress.door import Door, Pinned
 from carrel.egress.front import USER, Front, Over
 from carrel.egress.placeholders import Binding, bindings_of, placeholder
@@ -26,7 +27,7 @@ from carrel.ids import RequestId, SessionId, TenantId
 from carrel.policy.egress.addresses import Network
 from carrel.policy.egress.rules import Asked, Decision, Rules, compiled
 from carrel.sandbox.protocol import GATE_PORT, EgressGate
-from carrel.secrets import Secret
+from carrel.secrets import Secret, SecretMissing
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Tenant
@@ -59,6 +60,14 @@ class Secrets(Protocol):
 
     async def get(self, tenant: Tenant, name: str, /) -> Secret:
         """The secret that ``tenant`` means by ``name``; raises SecretMissing."""
+        ...
+
+
+class Connections(Protocol):
+    """Accounts that people have connected."""
+
+    async def token(self, tenant: Tenant, name: str, /, *, provider: str) -> Secret:
+        """The token of a connection with ``provider``, good for a while yet; raises CarrelError."""
         ...
 
 
@@ -96,6 +105,7 @@ class Egress:
         dialler: Dialler | None = None,
         grants: Grants | None = None,
         models: Models | None = None,
+        connections: Connections | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.directory = directory
@@ -107,6 +117,7 @@ class Egress:
         self.dialler = dialler or Dialler(clock=clock)
         self.grants = grants
         self.models = models
+        self.connections = connections
         self._audit = audit
         self._tls = tls
         self._rules: OrderedDict[TenantId, tuple[str, object, Rules]] = OrderedDict()
@@ -378,10 +389,19 @@ class Gate:
         return self._bindings_of(standing.tenant) if standing is not None else ()
 
     async def secrets(self, names: Iterable[str]) -> Mapping[str, Secret]:
-        """Their values; raises SecretMissing."""
+        """Their values; raises SecretMissing, and what connections do."""
         standing = self._egress.standing(self.visitor.tenant_id)
         tenant = standing.tenant if standing is not None else self._tenant
-        return {name: await self._egress.secrets.get(tenant, name) for name in names}
+        return {name: await self._secret(tenant, name) for name in names}
+
+    async def _secret(self, tenant: Tenant, source: str) -> Secret:
+        connection = connection_in(source)
+        if connection is None:
+            return await self._egress.secrets.get(tenant, source)
+        if self._egress.connections is None:
+            raise SecretMissing("No connections are kept here.")
+        provider, name = connection
+        return await self._egress.connections.token(tenant.as_member(self.visitor.member), name, provider=provider)
 
     def is_model_host(self, asked: Asked) -> bool:
         """Whether a provider's API is there."""
@@ -448,7 +468,9 @@ class Gate:
         return self._door
 
     def _bindings_of(self, tenant: Tenant) -> tuple[Binding, ...]:
-        return bindings_of(self._egress.key, tenant.id, self.visitor.agent, tenant.config.egress.inject)
+        declared = tenant.config.egress.inject
+        providers = self._egress.directory.current.gateway.oauth_providers if declared else {}
+        return bindings_of(self._egress.key, tenant.id, self.visitor.agent, declared, providers)
 
     def _model_marks(self, tenant: Tenant) -> dict[str, str]:
         if self._egress.models is None:

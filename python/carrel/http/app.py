@@ -7,6 +7,7 @@ from aiohttp import web
 from carrel.http import (
     browser,
     chat,
+    connect,
     control_backups,
     control_billing,
     control_git,
@@ -50,6 +51,7 @@ def all_routes(readiness: Readiness) -> tuple[Route, ...]:
         *ws_frames.routes(sockets),
         *hooks.ROUTES,
         *browser.ROUTES,
+        *connect.ROUTES,
         *site.routes(),
         *control_tenants.ROUTES,
         *control_billing.ROUTES,

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from carrel.agents.files import AgentFiles
 from carrel.agents.search_index import SessionSearch
 from carrel.channels.service import Channels
+from carrel.connections.service import Connections
 from carrel.devices.nodes import Nodes
 from carrel.devices.service import Devices
 from carrel.devices.voice import VoiceWake
@@ -56,3 +57,4 @@ class Engines:
     skills: Skills
     terminals: Terminals
     channels: Channels
+    connections: Connections

@@ -27,7 +27,7 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-_HEADERS: Final = {
+PAGE_HEADERS: Final = {
     "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY", "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin", "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }  # fmt: skip
@@ -49,7 +49,7 @@ def routes() -> tuple[Route, ...]:
         """The web terminal."""
         nonce = secrets.token_urlsafe(16)
         policy = _POLICY.format(nonce=nonce)
-        headers = {**_HEADERS, "Content-Security-Policy": policy, "Cache-Control": "no-store"}
+        headers = {**PAGE_HEADERS, "Content-Security-Policy": policy, "Cache-Control": "no-store"}
         return web.Response(text=page.replace(_NONCE, nonce), content_type="text/html", headers=headers)
 
     async def asset(exchange: Exchange) -> web.StreamResponse:
@@ -57,7 +57,7 @@ def routes() -> tuple[Route, ...]:
         found = files.get(exchange.request.match_info["file"])
         if found is None:
             raise NotFound("There is no such file.")
-        headers = {**_HEADERS, "ETag": found.tag, "Cache-Control": "no-cache"}
+        headers = {**PAGE_HEADERS, "ETag": found.tag, "Cache-Control": "no-cache"}
         if exchange.request.headers.get("If-None-Match") == found.tag:
             return web.Response(status=304, headers=headers)
         return web.Response(body=found.content, content_type=found.kind, charset="utf-8", headers=headers)

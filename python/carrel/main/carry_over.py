@@ -1,12 +1,14 @@
 """What a tenant's directory takes along when another, of an earlier time, comes into its place.
 
 A restore brings back what was said and made. It does not take back what was charged, nor give back what was taken
-away: a token that was revoked, a device that was sent off, a grant that ended. Blocks; while the tenant rests.
+away: a token that was revoked, a device that was sent off, a grant that ended, an account that was disconnected.
+Blocks; while the tenant rests.
 """
 
 from pathlib import Path
 from typing import Final
 
+from carrel.connections.shelf import PLACE
 from carrel.errors import NotFound
 from carrel.ids import TenantId
 from carrel.metering.ledger import NAME
@@ -41,7 +43,24 @@ def _files(live: Path, fresh: Path) -> None:
                 except NotFound:
                     continue
                 here.replace(name, data)
+            _connections(there, here)
         finally:
             here.close()
     finally:
         there.close()
+
+
+def _connections(there: TenantRoot, here: TenantRoot) -> None:
+    """Those that are there take the place of all: what a vendor gave for one that is older is good no more."""
+    try:
+        live = [name for name, _ in there.entries(PLACE)]
+    except NotFound:
+        return
+    try:
+        old = [name for name, _ in here.entries(PLACE)]
+    except NotFound:
+        old = []
+    for name in old:
+        here.remove(f"{PLACE}/{name}")
+    for name in live:
+        here.replace(f"{PLACE}/{name}", there.read(f"{PLACE}/{name}", limit=_MOST))

@@ -11,6 +11,7 @@ from carrel.agents.sends import Sends
 from carrel.agents.sessions import Sessions
 from carrel.channels.service import Channels
 from carrel.clock import Clock
+from carrel.connections.service import Connections
 from carrel.devices.nodes import Nodes
 from carrel.devices.service import Devices, Tokens
 from carrel.devices.voice import VoiceWake
@@ -44,6 +45,7 @@ def build_engines(
     skills: Skills,
     terminals: Terminals,
     channels: Channels,
+    connections: Connections,
 ) -> Engines:
     """Build them; ``stack`` closes them."""
     search = SessionSearch(sessions)
@@ -62,7 +64,7 @@ def build_engines(
         settings=settings, agent_files=agent_files, search=search, schedule=schedule, memory=memory,
         devices=Devices(directory=directory, clock=clock, hub=hub, tokens=tokens), nodes=nodes,
         voice=VoiceWake(clock=clock, hub=hub, nodes=nodes), skills=skills, terminals=terminals,
-        channels=channels,
+        channels=channels, connections=connections,
     )  # fmt: skip
 
 

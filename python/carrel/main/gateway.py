@@ -27,7 +27,9 @@ from carrel.backup.metrics import BackupMetrics
 from carrel.backup.service import Backups, clear_left
 from carrel.cli.gateway_options import GatewayOptions
 from carrel.clock import Clock, SystemClock
+from carrel.connections.service import Connections
 from carrel.declare.host import Placement
+from carrel.egress.outbound import Outbound
 from carrel.egress.service import Egress
 from carrel.errors import CarrelError, Conflict
 from carrel.events.hub import Hub
@@ -43,11 +45,13 @@ from carrel.main.access import Access
 from carrel.main.announce import Announcement, declared
 from carrel.main.backups import BackupKeeping, TenantAtRest, keep_backups
 from carrel.main.channels import build_channels
+from carrel.main.connections import address_of, build_connections, own_vault
 from carrel.main.disk import DiskUse
 from carrel.main.edits import by_hand
 from carrel.main.egress import placeholder_key
 from carrel.main.embeddings import Embedder
 from carrel.main.engines import PromptFiles, build_engines
+from carrel.main.environments import build_environments, package_source
 from carrel.main.final_backups import FinalBackups
 from carrel.main.first_restore import FirstRestore
 from carrel.main.footprint import give_back
@@ -65,10 +69,8 @@ from carrel.main.statedir import StateDir
 from carrel.main.systemd import Notifier, inherited
 from carrel.main.traced import TracedMetering, TracedSandbox, traced
 from carrel.metering.service import Metering
-from carrel.packages import sources
 from carrel.packages.environments import Environments
 from carrel.packages.known import KnownPackages
-from carrel.packages.logs import BuildLogs
 from carrel.providers.guard import GAUGES, Guard
 from carrel.providers.registry import Providers
 from carrel.reconcile.administration import Administration
@@ -161,12 +163,14 @@ class _Ground:
     sandbox: BwrapSandbox
     cgroup: str
     vault: Vault
+    linked: Vault
     own_secrets: TenantSecrets
     ring: KeyRing
     declared: Declared
     final: FinalBackups
     traces: Traces
     state_dir: Path
+    address: str
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,7 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
         # Ended last: a gateway that drains for longer than the watchdog waits is alive all the while.
         pulse = _tasks("systemd", stack)
         await asyncio.to_thread(clear_before, state.path, options.tenants_dir if options.git is None else None)
-        ground = await _lay_ground(options, stack)
+        ground = await _lay_ground(options, address_of(options.host, port), stack)
         rooms = _build(options, ground, await asyncio.to_thread(placeholder_key, options.state_dir), starter, stack)
         rooms.house.problem = await rooms.sandbox.check()
         if options.launcher is not None:
@@ -233,7 +237,7 @@ async def _lean_until(stop: asyncio.Event) -> None:
         await stop.wait()
 
 
-async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground:
+async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitStack) -> _Ground:
     """Start what keeps state and follows what is declared; what is pushed last is closed first."""
     clock, metrics, directory = SystemClock(), Metrics(), Directory()
     traces = Traces()
@@ -248,9 +252,9 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     tokens = TokenStore(state_dir=options.state_dir, clock=clock)
     for problem in await asyncio.to_thread(tokens.load):
         _log.error("tokens cannot be used", reason=problem)
-    source = _package_source(options, directory)
+    source = package_source(options, directory)
     building = _tasks("environments", stack)
-    environments = _environments(options, directory, source, clock, building)
+    environments = build_environments(options, directory, source, clock, building)
 
     groups, cgroup = (None, "") if options.launcher is not None else await asyncio.to_thread(own_cgroup)
     sandbox = TracedSandbox(traces=traces, metrics=metrics, clock=clock, groups=groups, service=options.launcher)
@@ -290,8 +294,8 @@ async def _lay_ground(options: GatewayOptions, stack: AsyncExitStack) -> _Ground
     own = TenantSecrets(vault=vault, store=secrets)
     return _Ground(
         clock, metrics, secrets, directory, meter, audit, tokens, environments,
-        KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault, own, ring,
-        declared, final, traces, options.state_dir,
+        KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault,
+        own_vault(ring, clock), own, ring, declared, final, traces, options.state_dir, address,
     )  # fmt: skip
 
 
@@ -331,30 +335,6 @@ def _serves(options: GatewayOptions) -> Callable[[TenantId], bool] | None:
     return Placement.model_validate_json(options.placement).serves if options.placement is not None else None
 
 
-def _package_source(options: GatewayOptions, directory: Directory) -> sources.DeclaredSource:
-    pinned = os.environ.get(sources.SYSTEM)
-    return sources.DeclaredSource(
-        lambda: directory.current.gateway.packages,
-        state_dir=options.state_dir,
-        pinned=Path(pinned) if pinned else None,
-        allowed=lambda: directory.current.allowlists.packages,
-    )
-
-
-def _environments(
-    options: GatewayOptions, directory: Directory, source: sources.DeclaredSource, clock: Clock, tasks: Tasks
-) -> Environments:
-    return Environments(
-        source=source,
-        require_closure=lambda: not options.trial or directory.current.gateway.require_closure,
-        clock=clock,
-        tasks=tasks,
-        wanted=lambda: _package_sets(directory.current),
-        grace=lambda: directory.current.gateway.packages.collect_after_seconds,
-        logs=BuildLogs(options.state_dir / "envs" / "logs", hidden=str(options.state_dir)),
-    )
-
-
 def _key_ring(options: GatewayOptions) -> KeyRing:
     return KeyRing(
         credentials_dir=_credentials(),
@@ -383,6 +363,7 @@ class _Talk:
     keyed: Keyed
     responses: Responses
     terminals: Terminals
+    connections: Connections
 
 
 def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
@@ -403,6 +384,13 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     sessions = Sessions(clock=ground.clock, forgets=snapshots.forget)
     stack.push_async_callback(sessions.close)
     hub, agent_files = Hub(clock=ground.clock), AgentFiles()
+    linking = Tasks("connections")
+    stack.push_async_callback(linking.close)
+    stack.push_async_callback(linking.drain, 5.0)
+    egress.connections = connections = build_connections(
+        outbound=Outbound(egress), vault=ground.linked, secrets=ground.secrets, directory=ground.directory,
+        clock=ground.clock, hub=hub, audit=ground.audit, metrics=ground.metrics, tasks=linking, address=ground.address,
+    )  # fmt: skip
     skills = Skills(clock=ground.clock, hub=hub)
     turns = Agents(
         sessions=sessions, providers=providers, meter=ground.meter, sandbox=sandbox, environments=ground.environments,
@@ -423,7 +411,7 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     stack.push_async_callback(terminals.close)
     return _Talk(
         providers, relay, guard, grants, access, snapshots, sessions, agent_files, skills, hub, agents, sends, keyed,
-        responses, terminals,
+        responses, terminals, connections,
     )  # fmt: skip
 
 
@@ -480,6 +468,7 @@ def _build(
             stack, directory=ground.directory, clock=ground.clock, hub=talk.hub, audit=ground.audit,
             secrets=ground.own_secrets, sends=talk.sends, sessions=talk.sessions, meter=ground.meter,
         ),
+        connections=talk.connections,
     )  # fmt: skip
     ground.reconciler.listen(engines.schedule.follow)
     services = Services(
@@ -488,7 +477,9 @@ def _build(
         reconciler=ground.reconciler,
         audit=ground.audit, metrics=ground.metrics, clock=ground.clock, starter_uid=starter, version=__version__,
         house=house, sandboxes=Sandboxes(sandbox=sandbox, audit=ground.audit),
-        secrets=SecretKeeping(vault=ground.vault, audit=ground.audit),
+        secrets=SecretKeeping(
+            vault=ground.vault, audit=ground.audit, others=(ground.linked,)
+        ),
         packages=packages, access=talk.access, hub=talk.hub, sends=talk.sends, keyed=talk.keyed,
         responses=talk.responses, engines=engines,
         snapshots=SnapshotKeeping(snapshots=talk.snapshots, sandbox=sandbox, audit=ground.audit),
@@ -532,10 +523,6 @@ def _tasks(owner: str, stack: AsyncExitStack) -> Tasks:
     tasks = Tasks(owner)
     stack.push_async_callback(tasks.close, grace=3.0)
     return tasks
-
-
-def _package_sets(snapshot: Snapshot) -> set[frozenset[str]]:
-    return {frozenset(tenant.config.packages) for tenant in snapshot.tenants.values() if not tenant.suspended}
 
 
 async def _sweep(providers: Providers) -> None:

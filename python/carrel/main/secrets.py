@@ -1,7 +1,7 @@
 """A tenant's secrets: its vault's first, then the operator's; and what an operator does to a vault."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from carrel.audit.log import Audit
@@ -36,8 +36,10 @@ class TenantSecrets:
 class SecretKeeping:
     """The control plane of vaults: values go in and never come out. Each change has its audit line first."""
 
-    def __init__(self, *, vault: Vault, audit: Audit) -> None:
+    def __init__(self, *, vault: Vault, audit: Audit, others: Sequence[Vault] = ()) -> None:
+        """``others`` are the vaults of rooms of the gateway: their contents are sealed anew with the rest."""
         self._vault = vault
+        self._others = others
         self._audit = audit
 
     async def list(self, tenant: Tenant) -> control.SecretList:
@@ -71,7 +73,7 @@ class SecretKeeping:
         """Seal with the newest key what is sealed with an older one."""
 
         async def work() -> int:
-            return await asyncio.to_thread(self._vault.reseal, tenant)
+            return sum([await asyncio.to_thread(vault.reseal, tenant) for vault in (self._vault, *self._others)])
 
         return control.SecretsResealed(count=await self._noted("secrets.reseal", tenant, tenant.id, by, work))
 

@@ -1,4 +1,8 @@
-"""A tenant's secrets: small sealed files beneath its root, which only the gateway opens."""
+"""A tenant's secrets: small sealed files beneath its root, which only the gateway opens.
+
+A vault is one directory of them. What people keep under names of their own is in one, what rooms of the gateway keep
+is in others, and a file that is moved from one into another does not open.
+"""
 
 import json
 import re
@@ -46,9 +50,10 @@ class Keys(Protocol):
 class Vault:
     """All tenants' secrets. Every method blocks: call it in a thread. Changes of one tenant wait for each other."""
 
-    def __init__(self, *, keys: Keys, clock: Clock) -> None:
+    def __init__(self, *, keys: Keys, clock: Clock, place: str = PLACE) -> None:
         self._keys = keys
         self._clock = clock
+        self._place = place
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 
     def get(self, tenant: Tenant, name: str) -> Secret:
@@ -69,7 +74,7 @@ class Vault:
                 if must_exist:
                     raise
                 before = None
-                if len(self._names(tenant)) >= MOST:
+                if len(self.names(tenant)) >= MOST:
                     raise TooLarge(f"A tenant keeps {MOST} secrets at most.") from None
             keys, now = self._keys.current(to_seal=True), self._clock.now()
             created, version = (before.created, before.version + 1) if before is not None else (now, 1)
@@ -82,7 +87,7 @@ class Vault:
         _judge_name(name)
         with self._lock(tenant):
             try:
-                tenant.root.remove(_path(name))
+                tenant.root.remove(self._path(name))
             except NotFound:
                 raise NotFound(f"There is no secret {name!r}.") from None
 
@@ -92,7 +97,7 @@ class Vault:
         One that does not open is left as it is, and raised when the others are done.
         """
         count, failure = 0, None
-        for name in self._names(tenant):
+        for name in self.names(tenant):
             with self._lock(tenant):
                 try:
                     count += self._resealed(tenant, name)
@@ -111,12 +116,20 @@ class Vault:
         self._write(tenant, self._keys.current(to_seal=True), info, value)
         return True
 
+    def _path(self, name: str) -> str:
+        return f"{self._place}/{name}{SUFFIX}"
+
+    def _bound(self, name: str) -> str:
+        """What a value is sealed to: no name that people give has a slash in it."""
+        return name if self._place == PLACE else f"{self._place}/{name}"
+
     def _lock(self, tenant: Tenant) -> threading.Lock:
         return self._locks[zlib.crc32(tenant.id.encode()) % _LOCKS]
 
-    def _names(self, tenant: Tenant) -> list[str]:
+    def names(self, tenant: Tenant) -> list[str]:
+        """The names of a tenant's secrets; nothing is opened."""
         try:
-            found = [entry[0] for entry in tenant.root.entries(PLACE)]
+            found = [entry[0] for entry in tenant.root.entries(self._place)]
         except NotFound:
             return []
         return sorted(name.removesuffix(SUFFIX) for name in found if name.endswith(SUFFIX) and name[0] != ".")
@@ -124,10 +137,10 @@ class Vault:
     def _opened(self, tenant: Tenant, name: str) -> tuple[str, SecretInfo]:
         _judge_name(name)
         try:
-            sealed = tenant.root.read(_path(name), limit=_MOST_SEALED)
+            sealed = tenant.root.read(self._path(name), limit=_MOST_SEALED)
         except NotFound:
             raise NotFound(f"There is no secret {name!r}.") from None
-        document = json.loads(open_sealed(self._keys.current(), tenant.id, name, sealed))
+        document = json.loads(open_sealed(self._keys.current(), tenant.id, self._bound(name), sealed))
         info = SecretInfo(
             name, document["version"], version_of(sealed), datetime.fromisoformat(document["created"]),
             datetime.fromisoformat(document["updated"]),
@@ -139,36 +152,31 @@ class Vault:
             "value": value, "version": info.version, "created": info.created.isoformat(),
             "updated": info.updated.isoformat(),
         }  # fmt: skip
-        sealed = seal(keys, tenant.id, info.name, json.dumps(document).encode())
+        sealed = seal(keys, tenant.id, self._bound(info.name), json.dumps(document).encode())
         self._sweep(tenant)
-        tenant.root.replace(_path(info.name), sealed)
+        tenant.root.replace(self._path(info.name), sealed)
 
-    @staticmethod
-    def _sweep(tenant: Tenant) -> None:
+    def _sweep(self, tenant: Tenant) -> None:
         """Take away what a write left that did not come to its end: under the tenant's lock there is no other."""
         try:
-            left = [name for name, _ in tenant.root.entries(PLACE) if name.startswith(_LEFTOVER)]
+            left = [name for name, _ in tenant.root.entries(self._place) if name.startswith(_LEFTOVER)]
         except NotFound:
             return
         for name in left:
             try:
-                tenant.root.remove(f"{PLACE}/{name}")
+                tenant.root.remove(f"{self._place}/{name}")
             except CarrelError:
                 continue
 
     def list(self, tenant: Tenant) -> list[SecretInfo]:
         """All of a tenant's, by name."""
         found = []
-        for name in self._names(tenant):
+        for name in self.names(tenant):
             try:
                 found.append(self.info(tenant, name))
             except NotFound:
                 continue
         return found
-
-
-def _path(name: str) -> str:
-    return f"{PLACE}/{name}{SUFFIX}"
 
 
 def _judge_name(name: str) -> None:

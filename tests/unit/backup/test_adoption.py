@@ -51,3 +51,17 @@ def test_S5_04_for_another_tenant_they_are_sealed_anew_and_tokens_stay(tmp_path:
 def test_a_tree_without_credentials(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     assert adopt(tmp_path / "tree", ACME, ZETA, KEYS) == Adopted()
+
+
+def test_S5_04_connections_come_back_to_their_own_tenant_alone(tmp_path: Path) -> None:
+    place = "credentials/connections"
+    for name, source, target, keys, lost in (
+        ("same", ACME, ACME, KEYS, ()), ("key", ACME, ACME, OTHER, (f"{place}/c1",)),
+        ("other", ACME, ZETA, KEYS, (f"{place}/c1",)),
+    ):  # fmt: skip
+        tenant = make_tenant(tmp_path / name)
+        Vault(keys=KEYS, clock=SystemClock(), place=place).set(tenant, "c1", "tokens")
+        tenant.root.close()
+        tree = tmp_path / name / "tenants/acme"
+        assert adopt(tree, source, target, keys).secrets == lost
+        assert bool(list((tree / place).iterdir())) is not bool(lost)

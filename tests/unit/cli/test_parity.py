@@ -58,6 +58,8 @@ WORDS: Final[Mapping[tuple[str, ...], str]] = {
     ("cron", "run"): "job --tenant acme", ("cron", "runs"): "--tenant acme", ("packages", "list"): "--tenant acme",
     ("skills", "list"): "--tenant acme", ("skills", "install"): "{secret} --tenant acme",
     ("skills", "update"): "it --disable --tenant acme", ("skills", "remove"): "it --tenant acme",
+    ("connections", "list"): "--tenant acme", ("connections", "link"): "vendor --tenant acme",
+    ("connections", "remove"): "vendor --tenant acme",
     ("packages", "search"): "jq --tenant acme", ("packages", "add"): "jq --tenant acme",
     ("packages", "remove"): "jq --tenant acme", ("packages", "log"): "--tenant acme", ("secrets", "list"): "acme",
     ("secrets", "set"): "acme KEY --from-file {secret}", ("secrets", "rotate"): "acme KEY --from-file {secret}",

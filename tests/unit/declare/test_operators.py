@@ -5,7 +5,8 @@ import pytest
 
 from carrel.declare.allowlists import Allowlists
 from carrel.declare.gateway import Gateway, ModelConfig, ProviderConfig
-from carrel.declare.operators import Operators, matches, operator_findings, operators_from
+from carrel.declare.operators import Operators, operator_findings, operators_from
+from carrel.declare.outward import matches
 from carrel.declare.plans import Plans
 from carrel.declare.quotas import Quotas
 from carrel.declare.rate_card import RateCard, Rates

@@ -8,6 +8,7 @@ from multidict import CIMultiDict
 
 from carrel.declare.egress import Injection
 from carrel.declare.hosts import canonical
+from carrel.declare.oauth import OAuthProvider
 from carrel.egress.placeholders import (
     ANY,
     Outgoing,
@@ -115,3 +116,24 @@ def test_S5_01_a_secret_that_no_header_can_hold_adds_none(value: str) -> None:
     with pytest.raises(SecretUnfit):
         swapped(outgoing, bound, HERE, secure=True, secrets={"TOK": Secret(value)})
     assert outgoing.headers["X-Key"] == MARK
+
+
+def test_a_connections_token_has_a_binding_for_each_place_that_its_provider_allows() -> None:
+    provider = OAuthProvider.model_validate({
+        "authorize_url": "https://v.example/a", "token_url": "https://v.example/t", "client_id": "c",
+        "allow": ({"hosts": ("api.v.example",)}, {"hosts": ("git.v.example:8443",), "basic": "x-access-token"}),
+    })  # fmt: skip
+    declared = [Injection(connection="work", provider="vendor", env="TOKEN", prefix="vt_")]
+    one, other = bindings_of(b"k", TenantId("acme"), "main", declared, {"vendor": provider})
+    assert one.text == other.text
+    assert (one.declared.header, one.declared.template, other.declared.basic) == (
+        "Authorization", "Bearer {}", "x-access-token",
+    )  # fmt: skip
+    assert one.is_for(Asked(canonical("api.v.example"), 443))
+    assert not one.is_for(Asked(canonical("git.v.example"), 8443))
+    assert other.is_for(Asked(canonical("git.v.example"), 8443))
+    # Of another connection, or a secret of a like name, it is another; of a provider that is not there it goes nowhere.
+    mine = Injection(connection="work", provider="other", env="TOKEN")
+    (nowhere,) = bindings_of(b"k", TenantId("acme"), "main", [mine], {"vendor": provider})
+    assert nowhere.mark != one.mark
+    assert not nowhere.is_for(Asked(canonical("api.v.example"), 443))

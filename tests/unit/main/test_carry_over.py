@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from carrel.connections.shelf import PLACE
 from carrel.ids import TenantId
 from carrel.main.carry_over import FILES, carry_over
 from tests.unit.metering.test_ledger import made
@@ -47,3 +48,15 @@ def test_what_another_tenant_was_charged_is_not_charged_again(tmp_path: Path) ->
     assert [entry.id for entry in rows_in(tmp_path / "fresh")] == ["own"]
     carry_over(tmp_path / "none", fresh, ACME, own=False)
     assert rows_in(tmp_path / "fresh") == []
+
+
+def test_connections_go_on_from_what_is_there_and_those_that_were_removed_stay_so(tmp_path: Path) -> None:
+    live, fresh = tmp_path / "live/tenants/acme", tmp_path / "fresh/tenants/acme"
+    put(live, "renewed since", f"{PLACE}/c1.sealed")
+    put(fresh, "then", f"{PLACE}/c1.sealed", f"{PLACE}/c2.sealed")
+    carry_over(live, fresh, ACME)
+    assert {file.name: file.read_text() for file in (fresh / PLACE).iterdir()} == {"c1.sealed": "renewed since"}
+    put(tmp_path / "other/tenants/acme", "then", f"{PLACE}/c3.sealed")
+    (tmp_path / "none/tenants/acme").mkdir(parents=True)
+    carry_over(tmp_path / "none/tenants/acme", tmp_path / "other/tenants/acme", ACME)
+    assert [file.name for file in (tmp_path / "other/tenants/acme" / PLACE).iterdir()] == ["c3.sealed"]

@@ -117,7 +117,7 @@ def _refused(path: str, key: str, allowed: tuple[str, ...], *, known: bool = Tru
 
 
 def _shown(tenant: Handle, overlay: dict[str, Any]) -> rpc.ConfigView:
-    unused = [key for key in NOT_ACTED_UPON if getattr(tenant.config, key) is not None]
+    unused = [key for key in NOT_ACTED_UPON if getattr(tenant.config, key)]
     return rpc.ConfigView(
         valid=tenant.problem is None,
         config=redacted(tenant.config),

@@ -7,6 +7,7 @@ from carrel.http.rpc import (
     backups,
     channels,
     config,
+    connections,
     cron,
     devices,
     discover,
@@ -23,8 +24,8 @@ from carrel.http.rpc.registry import Registry
 
 REGISTRY: Final = Registry()
 _ROOMS: Final = (
-    tenants, quotas, backups, sessions, config, agents, channels, cron, devices, memory, skills, packages, grants,
-    terminal, discover,
+    tenants, quotas, backups, sessions, config, agents, channels, connections, cron, devices, memory, skills, packages,
+    grants, terminal, discover,
 )  # fmt: skip
 for _room in _ROOMS:
     _room.register(REGISTRY)

@@ -18,6 +18,7 @@ PROMISED = {
     "node.pair.request", "node.pair.list", "node.pair.approve", "node.pair.reject", "node.pair.verify",
     "node.rename", "node.list", "node.describe", "node.invoke", "node.connect", "node.result",
     "voicewake.get", "voicewake.set",
+    "connections.list", "connections.link", "connections.remove",
     "memory.search", "memory.list", "memory.add", "memory.forget",
     "channels.status", "channels.start", "channels.stop", "channels.logout", "channels.pair",
     "cron.list", "cron.add", "cron.update", "cron.remove", "cron.status", "cron.runs", "cron.run",
