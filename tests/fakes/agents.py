@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -62,6 +62,9 @@ class RecordingMeter:
 
     async def admit_request(self, tenant: Tenant) -> None:
         return
+
+    def session(self, tenant: Tenant, session_id: SessionId) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def reserve(self, tenant: Tenant, snapshot: Snapshot, call: Call) -> Settled:
         self.asked += 1

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from tests.fakes.gateway_process import GatewayProcess
+from tests.fakes.patience import until
 from tests.system.conftest import StartGateway
 
 COLUMNS = "date,tenant,model,tokens_in,tokens_out,tokens_cached,reasoning_tokens,tool_calls,cost_usd"
@@ -89,3 +90,40 @@ def test_requests_a_minute_stop_hard(new_gateway: StartGateway) -> None:
         for _ in range(5)
     ]  # fmt: skip
     assert statuses == [200, 200, 200, 429, 429]
+
+
+def test_soft_quotas_of_sandboxes_are_told_and_sessions_stop_hard(new_gateway: StartGateway) -> None:
+    gateway = new_gateway()
+    (gateway.tenants_dir / "demo.yaml").write_text(
+        "quotas:\n  sandbox_cpu_seconds: {soft: 0}\n  sandbox_memory_bytes: {soft: 1024}\n  disk_files: {soft: 3}\n"
+        "  concurrent_sessions: 1\n"
+    )
+    gateway.start()
+    loop = "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; touch a b c d e f"
+    gateway.rpc("sessions.send", {"message": f"run: {loop}"})
+
+    def used(quota: str) -> int:
+        lines = gateway.rpc("tenants.quota.status")["quotas"]
+        return next(int(line["used"]) for line in lines if line["name"] == quota)
+
+    assert used("sandbox_cpu_seconds") > 0
+    assert used("sandbox_memory_bytes") > 1024
+    assert until(lambda: used("disk_files") > 3), "a walk that was made a moment ago is not made again"
+    answer = gateway.request("GET", "/v1/models", token=gateway.token)
+    named = set(answer.headers["X-Quota-Warning"].replace(" ", "").split(","))
+    assert {"sandbox_cpu_seconds", "sandbox_memory_bytes", "disk_files"} <= named
+    assert gateway.cli("audit", "tail", "--json").stdout.count('"quota.warning"') >= 3
+
+    def send(number: int, command: str) -> int:
+        asked = [{"role": "user", "content": f"run: {command}"}]
+        body = {"model": "agent:main", "user": f"u{number}", "messages": asked}
+        return gateway.request("POST", "/v1/chat/completions", body, token=gateway.token).status
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        first = pool.submit(send, 1, "touch begun; while [ ! -e go ]; do sleep 0.1; done")
+        workspace = gateway.state_dir / "tenants" / "demo" / "sandbox"
+        assert until((workspace / "begun").exists)
+        assert send(2, "true") == 429
+        (workspace / "go").touch()
+        assert first.result() == 200
+    assert send(2, "true") == 200

@@ -3,7 +3,8 @@
 The caller's closing of the stream ends everything behind it: the call upstream, the sandboxes, the reservation.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -27,7 +28,7 @@ from carrel.clock import Clock
 from carrel.declare.tenant import ALL_TOOLS
 from carrel.errors import CarrelError, TenantSuspended
 from carrel.ids import RequestId, SessionId
-from carrel.policy.calls import Meter, ToolEnding
+from carrel.policy.calls import ToolEnding, TurnMeter
 from carrel.sandbox.protocol import EgressGate, Sandbox
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
@@ -45,7 +46,7 @@ class Agents:
         *,
         sessions: Sessions,
         providers: Providers,
-        meter: Meter,
+        meter: TurnMeter,
         sandbox: Sandbox,
         environments: Environments,
         clock: Clock,
@@ -70,6 +71,7 @@ class Agents:
         self._precaution = precaution
         self._limited = limited
         self._files = files
+        self._meter = meter
         self._calls = ModelCalls(providers=providers, meter=meter, tasks=tasks, clock=clock)
         self._compactor = Compactor(self._calls)
         self._editing = Turnstile("the workspace", max_waiting=10_000, wait_seconds=60)
@@ -89,8 +91,7 @@ class Agents:
             more = tuple(name for name in ALL_TOOLS if name in granted and name not in agent.tools)
             agent = agent.model_copy(update={"tools": (*agent.tools, *more)}) if more else agent
         workspace = workspace_of(tenant, session_id=turn.session_id)
-        opening = self._sessions.open(tenant, turn.session_id, agent=turn.agent, create=turn.create)
-        async with opening as session:
+        async with self._opened(tenant, turn) as session:
             userland = TurnUserland(self._environments, frozenset(tenant.config.packages), tasks=self._tasks)
             bench = Bench(
                 tenant=tenant,
@@ -126,6 +127,13 @@ class Agents:
             finally:
                 self._metrics.turn(tenant.id, ending=ending)
                 await userland.close()
+
+    @asynccontextmanager
+    async def _opened(self, tenant: Tenant, turn: Turn) -> AsyncIterator[OpenSession]:
+        """The turn's session, counted among those of the tenant's that have a turn from its waiting on."""
+        with self._meter.session(tenant, turn.session_id):
+            async with self._sessions.open(tenant, turn.session_id, agent=turn.agent, create=turn.create) as session:
+                yield session
 
     def _asking(self, tenant: Tenant, turn: Turn) -> Asking | None:
         access = self._access

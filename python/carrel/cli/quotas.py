@@ -15,7 +15,7 @@ from carrel.wire import control, quotas
 
 _FORMS: Final = f"`HARD`, `HARD:SOFT` or `:SOFT`; `{NONE}` takes the limit away."
 Limit = Annotated[str | None, Parameter(help=_FORMS)]
-
+Soft = Annotated[str | None, Parameter(help=f"The soft limit: what refuses is the sandbox's. `{NONE}` takes it away.")]
 Size = Annotated[str | None, Parameter(help=f"Bytes, or with a unit as `5GiB`. {_FORMS}")]
 
 
@@ -69,6 +69,10 @@ def update(
     disk_bytes: Size = None,
     disk_files: Limit = None,
     snapshots_bytes: Size = None,
+    concurrent_sessions: Limit = None,
+    sandbox_cpu_seconds: Soft = None,
+    sandbox_memory_bytes: Soft = None,
+    sandbox_pids: Soft = None,
     target: Target = HERE,
 ) -> int:
     """Set limits in the tenant's file. What is left out stays as it is, a soft limit beside a new hard one too."""
@@ -83,8 +87,16 @@ def update(
         "disk_bytes": disk_bytes,
         "disk_files": disk_files,
         "snapshots_bytes": snapshots_bytes,
+        "concurrent_sessions": concurrent_sessions,
+        "sandbox_cpu_seconds": sandbox_cpu_seconds,
+        "sandbox_memory_bytes": sandbox_memory_bytes,
+        "sandbox_pids": sandbox_pids,
     }
-    limits = {key: _limit(text) for key, text in given.items() if text is not None}
+    limits = {
+        key: _limit(text if ":" in text or text == NONE or not key.startswith("sandbox_") else f":{text}")
+        for key, text in given.items()
+        if text is not None
+    }
     if not limits:
         raise WrongUsage("There is nothing to set: name a limit, as --tokens-per-day 100000.")
     document = request(target, "PATCH", tenant_path(tenant, "quota"), order(control.QuotaUpdate, limits))

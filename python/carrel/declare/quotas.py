@@ -24,6 +24,12 @@ class MoneyLimit(Declared):
     soft: Money | None = Field(None, description="Warn once this is passed.")
 
 
+class SoftLimit(Declared):
+    """A limit that only warns: what refuses is declared elsewhere."""
+
+    soft: Count | None = Field(None, description="Warn once this is passed.")
+
+
 class Quotas(Declared):
     """Windows: days and months are fixed and UTC; minutes and hours slide; a second is a token bucket.
 
@@ -48,10 +54,26 @@ class Quotas(Declared):
     snapshots_bytes: Count | CountLimit | None = Field(
         None, description="Bytes of all snapshots of the tenant's workspaces together, as if they shared no content."
     )
+    concurrent_sessions: Count | CountLimit | None = Field(
+        None, description="Sessions of agents in which a turn runs, or waits for one to end, at a time."
+    )
+    sandbox_cpu_seconds: SoftLimit | None = Field(
+        None, description="Processor time of one command. What ends it is `sandbox.cpu_seconds`."
+    )
+    sandbox_memory_bytes: SoftLimit | None = Field(
+        None, description="Memory of one command at its most. What ends it is `sandbox.memory_bytes`."
+    )
+    sandbox_pids: SoftLimit | None = Field(
+        None,
+        description="Processes and threads of one command at their most, where there are cgroups to count them. "
+        "What refuses more is `sandbox.pids`.",
+    )
 
     def count(self, name: str) -> CountLimit:
         """The limit of a counted quota, as a CountLimit."""
         value = getattr(self, name)
+        if isinstance(value, SoftLimit):
+            return CountLimit(soft=value.soft)
         return value if isinstance(value, CountLimit) else CountLimit(hard=value)
 
     def money(self, name: str) -> MoneyLimit:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -257,7 +258,9 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
     environments = build_environments(options, directory, source, clock, building)
 
     groups, cgroup = (None, "") if options.launcher is not None else await asyncio.to_thread(own_cgroup)
-    sandbox = TracedSandbox(traces=traces, metrics=metrics, clock=clock, groups=groups, service=options.launcher)
+    sandbox = TracedSandbox(
+        traces=traces, metrics=metrics, clock=clock, groups=groups, service=options.launcher, measured=meter.measured
+    )
     stack.push_async_callback(sandbox.close)
 
     async def take_in(applied: Applied) -> None:
@@ -378,7 +381,12 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
         models=ModelHosts(directory=ground.directory, relay=relay, meter=ground.meter), grants=grants,
     )  # fmt: skip
     stack.push_async_callback(egress.close)
-    snapshots = Snapshots(clock=ground.clock, removes=remove_workspace)
+    loop = asyncio.get_running_loop()
+
+    def measured(tenant: Tenant, quota: str, used: int) -> None:
+        loop.call_soon_threadsafe(partial(ground.meter.measured, tenant, quota, used))
+
+    snapshots = Snapshots(clock=ground.clock, removes=remove_workspace, measured=measured)
     precautions = Precautions(snapshots=snapshots, sandbox=sandbox, clock=ground.clock)
     stack.callback(precautions.close)
     sessions = Sessions(clock=ground.clock, forgets=snapshots.forget)

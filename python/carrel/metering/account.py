@@ -1,11 +1,14 @@
 """What one tenant has used and what its calls in flight hold, against its quotas. In memory, made from the ledger."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
 
 from carrel.declare.quotas import CountLimit, Quotas
+from carrel.ids import SessionId
 from carrel.policy.pricing import add, subtract
 from carrel.policy.quota import (
     Decision,
@@ -14,6 +17,7 @@ from carrel.policy.quota import (
     TokenBucket,
     day_reset,
     judge_bucket,
+    judge_sessions,
     judge_total,
     judge_window,
     month_reset,
@@ -57,6 +61,9 @@ class Limits:
     source: Quotas
     requests: tuple[tuple[str, CountLimit], ...]
     totals: tuple[TotalLimit, ...]
+    sessions: CountLimit = field(default_factory=CountLimit)
+    measured: Mapping[str, int] = field(default_factory=dict)
+    """Soft limits of what others measure, by the quota's name."""
     any_soft: bool = False
     """Whether one of tokens or dollars is soft."""
 
@@ -75,11 +82,17 @@ class Limits:
             quotas,
             tuple((name, limit) for name, limit in requests if limit.hard is not None or limit.soft is not None),
             tuple(limit for limit in totals if limit.hard is not None or limit.soft is not None),
+            quotas.count("concurrent_sessions"),
+            {name: soft for name in MEASURED if (soft := quotas.count(name).soft) is not None},
             any_soft=any(limit.soft is not None for limit in totals),
         )
 
 
 _REQUEST_UNITS: Final = ("second", "minute", "hour")
+MEASURED: Final = (
+    "disk_bytes", "disk_files", "snapshots_bytes", "sandbox_cpu_seconds", "sandbox_memory_bytes", "sandbox_pids"
+)  # fmt: skip
+"""Quotas whose use others measure, and which are refused where they are measured."""
 
 
 @dataclass(slots=True)
@@ -133,6 +146,10 @@ class Account:
     over_requests: tuple[str, ...] = ()
     over_totals: tuple[str, ...] = ()
     """Soft limits that are passed, as of the last request and of the last call."""
+    sessions: Counter[SessionId] = field(default_factory=Counter)
+    """How many turns run or wait in each session."""
+    measured: dict[str, int] = field(default_factory=dict)
+    """What was measured last of what others measure."""
     _today: tuple[date, Window, Window] | None = None
 
     def follow(self, quotas: Quotas) -> None:
@@ -142,7 +159,13 @@ class Account:
 
     def idle(self, now: float) -> bool:
         """Whether nothing would be forgotten with it that the ledger does not know."""
-        return not self.open_calls and not self.minute.count(now) and not self.hour.count(now)
+        return (
+            not self.open_calls
+            and not self.sessions
+            and not self.measured
+            and not self.minute.count(now)
+            and not self.hour.count(now)
+        )
 
     def admit(self, now: float, wall: datetime) -> tuple[Refusal | None, list[str]]:
         """Count one request, or say why not; with the names of soft limits that it passes."""
@@ -163,6 +186,28 @@ class Account:
                 window.add(now)
         self.over_requests = tuple(soft)
         return None, soft
+
+    @property
+    def over(self) -> tuple[str, ...]:
+        """The soft limits that are passed: by the last request, call and measure, and by the sessions of now."""
+        soft = self.limits.sessions.soft
+        sessions = ("concurrent_sessions",) if soft is not None and len(self.sessions) > soft else ()
+        measured = tuple(name for name, most in self.limits.measured.items() if self.measured.get(name, 0) > most)
+        return self.over_requests + self.over_totals + sessions + measured
+
+    def enter(self, session: SessionId, wall: datetime) -> Refusal | None:
+        """Count a turn in ``session``, or say why not; `leave` takes it back."""
+        hard = self.limits.sessions.hard
+        if hard is not None and session not in self.sessions and len(self.sessions) >= hard:
+            return judge_sessions(len(self.sessions), hard, wall)
+        self.sessions[session] += 1
+        return None
+
+    def leave(self, session: SessionId) -> None:
+        """A turn in ``session`` is over."""
+        self.sessions[session] -= 1
+        if not self.sessions[session]:
+            del self.sessions[session]
 
     def _window(self, name: str) -> SlidingWindow | None:
         """The window of a quota of requests; a second has none."""
@@ -255,6 +300,13 @@ class Account:
             used, held = total.of(month if total.monthly else day)
             reset = month_reset(wall) if total.monthly else day_reset(wall)
             states.append(QuotaState(total.name, used, held, total.hard, total.soft, reset))
+        sessions = self.limits.sessions
+        if sessions.hard is not None or sessions.soft is not None:
+            count = len(self.sessions)
+            states.append(QuotaState("concurrent_sessions", count, 0, sessions.hard, sessions.soft, None))
+        for name, soft in self.limits.measured.items():
+            if name.startswith("sandbox_"):
+                states.append(QuotaState(name, self.measured.get(name, 0), 0, None, soft, None))
         return states
 
     def first_warning(self, quota: str, now: int, until: int) -> bool:

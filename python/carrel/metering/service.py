@@ -7,7 +7,8 @@ once; the caller sees the end of the answer after its row is on the disk.
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,7 +22,7 @@ from carrel.clock import Clock
 from carrel.declare.rate_card import RateCard, TokenCounts
 from carrel.durability import make_directory
 from carrel.errors import CarrelError, InvalidRequest, StorageFull
-from carrel.ids import TenantId
+from carrel.ids import SessionId, TenantId
 from carrel.metering.account import Account, Hold, Limits, QuotaState, Window
 from carrel.metering.book import LedgerBook
 from carrel.metering.invoice import Invoice, invoice
@@ -215,7 +216,7 @@ class Metering:
         """Let go of a tenant's ledger, before its directory is moved or removed."""
         await self._book.forget(tenant)
         account = self._accounts.get(tenant)
-        if account is not None and not account.open_calls:
+        if account is not None and not account.open_calls and not account.sessions:
             del self._accounts[tenant]
 
     def settle(
@@ -336,13 +337,35 @@ class Metering:
         return refusal.error()
 
     def soft_passed(self, tenant: TenantId) -> tuple[str, ...]:
-        """The soft quotas of tokens, dollars and requests that a tenant has passed, by its last request and call."""
+        """The soft quotas that a tenant has passed, by its last request, call and measure, and its sessions of now."""
         account = self._accounts.get(tenant)
-        return () if account is None else account.over_requests + account.over_totals
+        return () if account is None else account.over
 
-    def passed(self, tenant: Tenant, quota: str, used: int, soft: int) -> None:
-        """Note that another soft quota is passed, of the disk or of sandboxes; it is told once in its window."""
-        self._tell(tenant.id, self._account(tenant), quota, self._clock.now(), lambda: (used, soft))
+    def measured(self, tenant: Tenant, quota: str, used: int) -> None:
+        """Note what is used of a quota of the disk or of sandboxes; a soft limit that it passes is told of."""
+        account = self._account(tenant)
+        soft = account.limits.measured.get(quota)
+        if soft is None:
+            account.measured.pop(quota, None)
+            return
+        account.measured[quota] = used
+        if used > soft:
+            self._tell(tenant.id, account, quota, self._clock.now(), lambda: (used, soft))
+
+    @contextmanager
+    def session(self, tenant: Tenant, session_id: SessionId) -> Iterator[None]:
+        """Count a turn in a session for as long as the block lasts; raises QuotaExceeded where too many have one."""
+        account, wall = self._account(tenant), self._clock.now()
+        refusal = account.enter(session_id, wall)
+        if refusal is not None:
+            raise self._refused(tenant, refusal)
+        soft, running = account.limits.sessions.soft, len(account.sessions)
+        if soft is not None and running > soft:
+            self._tell(tenant.id, account, "concurrent_sessions", wall, lambda: (running, soft))
+        try:
+            yield
+        finally:
+            account.leave(session_id)
 
     def _warn(self, tenant: TenantId, account: Account, soft: Sequence[str], wall: datetime) -> None:
         for quota in soft:

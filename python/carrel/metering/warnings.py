@@ -9,7 +9,12 @@ from typing import Final
 from carrel.ids import TenantId
 from carrel.policy.quota import day_reset, month_reset
 
-_SLIDING: Final = {"requests_per_second": 60, "requests_per_minute": 60, "requests_per_hour": 3600}
+_SLIDING: Final = {
+    "requests_per_second": 60,
+    "requests_per_minute": 60,
+    "requests_per_hour": 3600,
+    "concurrent_sessions": 3600,
+}
 """Seconds for which one warning is enough; of a quota a second it is a minute."""
 
 

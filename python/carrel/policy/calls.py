@@ -3,6 +3,7 @@
 Down here, for the rooms that make calls may not know the room that meters them.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -66,4 +67,12 @@ class Meter(Protocol):
 
     async def reserve(self, tenant: Tenant, snapshot: Snapshot, call: Call) -> Reservation:
         """Reserve the worst case of ``call``; raises QuotaExceeded, or InvalidRequest for a model with no price."""
+        ...
+
+
+class TurnMeter(Meter, Protocol):
+    """A meter that also counts sessions in which a turn runs."""
+
+    def session(self, tenant: Tenant, session_id: SessionId) -> AbstractContextManager[None]:
+        """Count a turn in a session for as long as the block lasts; raises QuotaExceeded where too many have one."""
         ...

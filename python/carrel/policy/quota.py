@@ -193,6 +193,16 @@ def judge_total(
     return _PASSES_SOFT if soft is not None and used > soft else _FITS
 
 
+def judge_sessions(running: int, hard: int, wall: datetime) -> Refusal:
+    """Why one more session than ``hard`` may not begin a turn."""
+    reset = wall + timedelta(seconds=HELD_SECONDS)
+    message = (
+        f"The quota concurrent_sessions ({hard}) is used up: a turn runs in {running} "
+        f"session{'s' if running != 1 else ''}. Try again as one of them ends, or go on in one of these."
+    )
+    return Refusal("concurrent_sessions", HELD_SECONDS, reset, message)
+
+
 def day_reset(wall: datetime) -> datetime:
     """When the day of ``wall`` ends."""
     return midnight(wall.astimezone(UTC).date() + ONE_DAY)

@@ -326,11 +326,11 @@ class Administration:
         )
 
 
-def _limit(quotas: Quotas, name: str, value: control.HardAndSoft | int | Decimal | None) -> object:
+def _limit(quotas: Quotas, name: str, value: control.HardAndSoft | control.SoftOnly | int | Decimal | None) -> object:
     """What to declare: a bare number leaves a soft limit that it does not pass."""
     if value is None:
         return None
-    if isinstance(value, control.HardAndSoft):
+    if isinstance(value, control.HardAndSoft | control.SoftOnly):
         return value.model_dump(exclude_none=True)
     known = quotas.money(name) if name.startswith("cost_") else quotas.count(name)
     return value if known.soft is None or known.soft >= value else {"hard": value, "soft": known.soft}

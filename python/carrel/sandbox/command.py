@@ -179,7 +179,7 @@ def _outcome(job: Job, ended: Ending, output: Output, reason: KillReason | None)
     code, signal, killed = ended_by(job, ended, reason)
     return Outcome(
         code, signal, bytes(output.stdout), stderr, output.dropped, killed, ended.seconds,
-        refused_forks=ended.refused_forks,
+        refused_forks=ended.refused_forks, cpu_seconds=ended.cpu_seconds, memory_bytes=ended.max_rss, pids=ended.pids,
     )  # fmt: skip
 
 

@@ -32,7 +32,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Ending(BaseModel):
-    """How a sandbox ended, as the launcher tells it. ``began`` is False where bwrap did not come to the command."""
+    """How a sandbox ended, as the launcher tells it. ``began`` is False where bwrap did not come to the command.
+
+    ``max_rss`` is the most memory of all that was in it where there is a group, else of its largest process; ``pids``
+    the most processes, 0 where nobody counted.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,6 +47,7 @@ class Ending(BaseModel):
     cpu_seconds: float
     max_rss: int
     refused_forks: int = 0
+    pids: int = 0
 
 
 LOST: Final = Ending(exit_code=None, began=True, killed="launcher_lost", seconds=0.0, cpu_seconds=0.0, max_rss=0)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import ceil
 from typing import Final, Literal, Protocol
 
 from carrel.declare.tenant import SandboxConfig
@@ -16,8 +17,8 @@ from carrel.tenancy.handle import Tenant
 from carrel.tenancy.userland import Userland
 
 __all__ = [
-    "GATE_PORT", "KILLED", "Confinement", "EgressGate", "Job", "KeptSandbox", "KillReason", "Mechanism", "Outcome",
-    "Pty", "Sandbox", "Size",
+    "GATE_PORT", "KILLED", "Confinement", "EgressGate", "Job", "KeptSandbox", "KillReason", "Measured", "Mechanism",
+    "Outcome", "Pty", "Sandbox", "Size",
 ]  # fmt: skip
 
 KILLED: Final = -1
@@ -117,7 +118,7 @@ class Outcome:
 
     ``exit_code`` is None where a signal ended it; ``killed`` says which limit did, where one did. ``note`` is what
     there is to say about the sandbox that it was run in. ``refused_forks``: so often there were `pids` processes
-    already, where that is known.
+    already, where that is known. ``memory_bytes`` and ``pids`` are the most at a time, 0 where nobody counted.
     """
 
     exit_code: int | None
@@ -129,6 +130,20 @@ class Outcome:
     seconds: float
     note: str = ""
     refused_forks: int = 0
+    cpu_seconds: float = 0.0
+    memory_bytes: int = 0
+    pids: int = 0
+
+    def used(self) -> Mapping[str, int]:
+        """What it took, by the names of quotas."""
+        return {
+            "sandbox_cpu_seconds": ceil(self.cpu_seconds), "sandbox_memory_bytes": self.memory_bytes,
+            "sandbox_pids": self.pids,
+        }  # fmt: skip
+
+
+Measured = Callable[[Tenant, str, int], None]
+"""Told of a tenant's use of a quota, by its name, whenever it was measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,14 @@ class OpenPty:
         if ended.exit_code is None and ended.killed is None and self._reason is None:
             raise SandboxUnavailable("The shell could not be started in its sandbox.")
         code, signal, killed = ended_by(self._job, ended, self._reason)
-        return Outcome(code, signal, b"", b"", 0, killed, ended.seconds, refused_forks=ended.refused_forks)
+        return Outcome(
+            code, signal, b"", b"", 0, killed, ended.seconds, refused_forks=ended.refused_forks,
+            cpu_seconds=ended.cpu_seconds, memory_bytes=ended.max_rss, pids=ended.pids,
+        )  # fmt: skip
+
+    def over(self) -> bool:
+        """Whether the command is."""
+        return self._ending.done()
 
     def _kill(self, why: KillReason) -> None:
         self._reason = self._reason or why

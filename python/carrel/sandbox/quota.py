@@ -19,7 +19,7 @@ import structlog
 from carrel.declare.quotas import Quotas
 from carrel.errors import CarrelError, DiskQuotaExceeded
 from carrel.ids import TenantId
-from carrel.sandbox.protocol import Job, KillReason, Outcome
+from carrel.sandbox.protocol import Job, KillReason, Measured, Outcome
 from carrel.sandbox.usage import Moved, Use, measure
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Tenant
@@ -87,9 +87,11 @@ class DiskQuotas:
     def __init__(
         self, *, tasks: Tasks, lives_on: Callable[[TenantId], bool], end: Callable[[TenantId], None],
         freeze: Callable[[TenantId, bool], None] = lambda _tenant, _still: None,
+        measured: Measured = lambda _tenant, _quota, _used: None,
     ) -> None:  # fmt: skip
         self._tasks = tasks
         self._freeze = freeze
+        self._tell = measured
         self._lives_on = lives_on
         self._end = end
         self._shares: dict[TenantId, _Share] = {}
@@ -250,6 +252,8 @@ class DiskQuotas:
                     # Whoever hides what is taken is held to have taken all.
                     used = {"": Use(_BOUNDLESS, 0)} if isinstance(error, Moved) else share.used
                 share.used, share.free, share.known = used, free, True
+                self._tell(share.tenant, "disk_bytes", share.use.bytes)
+                self._tell(share.tenant, "disk_files", share.use.files)
                 share.at = loop.time()
                 share.took = share.at - began
                 # As one that is over shrinks, it may not grow again.

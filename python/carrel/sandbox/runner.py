@@ -30,7 +30,7 @@ from carrel.sandbox.launcher import KEEPS_NOTHING
 from carrel.sandbox.launcher.packets import memory
 from carrel.sandbox.link import Ending, Link
 from carrel.sandbox.oci import bundle, runtimes
-from carrel.sandbox.protocol import Confinement, EgressGate, Job, KeptSandbox, Mechanism, Outcome, Pty, Size
+from carrel.sandbox.protocol import Confinement, EgressGate, Job, KeptSandbox, Measured, Mechanism, Outcome, Pty, Size
 from carrel.sandbox.quota import DiskQuotas, tidying, told
 from carrel.sandbox.seccomp import denying, filters
 from carrel.sandbox.slots import Slots
@@ -68,6 +68,7 @@ class BwrapSandbox:
         clock: Clock | None = None,
         groups: Delegation | None = None,
         service: Path | None = None,
+        measured: Measured = lambda _tenant, _quota, _used: None,
     ) -> None:
         self._filters = filters()
         self._layout = bwrap.Files(filters=len(self._filters))
@@ -81,7 +82,7 @@ class BwrapSandbox:
         self._tasks = Tasks("sandbox")
         self._slots = Slots(at_once)
         self._disk = DiskQuotas(
-            tasks=self._tasks, lives_on=self._lives_on, end=self._end_what_lives_on,
+            tasks=self._tasks, lives_on=self._lives_on, end=self._end_what_lives_on, measured=measured,
             **({} if groups is None else {"freeze": groups.freeze}),
         )  # fmt: skip
         self._busy: Counter[tuple[TenantId, str]] = Counter()
@@ -89,6 +90,7 @@ class BwrapSandbox:
         self._keeps_nothing: set[str] = set()
         self._ptys: dict[Pty, TenantId] = {}
         self._metrics = metrics
+        self._measured = measured
         self._launch_uid = launch_uid
 
     async def run(self, tenant: Tenant, job: Job, *, on_output: Callable[[bytes], None] | None = None) -> Outcome:
@@ -105,6 +107,7 @@ class BwrapSandbox:
         except asyncio.CancelledError:
             self._count(tenant, "cancelled")
             raise
+        self._tell_use(tenant, outcome)
         self._count(tenant, outcome.killed or ("ok" if outcome.exit_code == 0 else "failed"))
         if outcome.killed is not None:
             _log.warning("a limit ended a command", tenant=tenant.id, ending=outcome.killed, seconds=outcome.seconds)
@@ -142,6 +145,8 @@ class BwrapSandbox:
                     yield opened
                 finally:
                     del self._ptys[opened]
+                    if opened.over():
+                        self._tell_use(tenant, await opened.ended())
 
     @contextmanager
     def _working_in(self, tenant: Tenant, job: Job, root: TenantRoot) -> Iterator[Stop]:
@@ -333,6 +338,10 @@ class BwrapSandbox:
 
     def _end_what_lives_on(self, tenant: TenantId) -> None:
         self._tasks.start(self._workers.stop_tenant(tenant), name="over quota")
+
+    def _tell_use(self, tenant: Tenant, outcome: Outcome) -> None:
+        for quota, used in outcome.used().items():
+            self._measured(tenant, quota, used)
 
     def _count(self, tenant: Tenant, ending: str) -> None:
         if self._metrics is not None:

@@ -19,6 +19,7 @@ from carrel.clock import Clock
 from carrel.errors import CarrelError, DiskQuotaExceeded, NotFound, StorageFull, TooLarge
 from carrel.ids import TenantId
 from carrel.sandbox.disk import Room, room_at
+from carrel.sandbox.protocol import Measured
 from carrel.sandbox.tree import Copied, Limits, copy_tree, state_of
 from carrel.sandbox.usage import Moved, Use, walked
 from carrel.tenancy.handle import Tenant
@@ -60,9 +61,15 @@ class Snapshot:
 
 
 class Snapshots:
-    """All tenants'. Every method blocks: call it in a thread. ``removes`` is how a tree of strangers' is removed."""
+    """All tenants'. Every method blocks: call it in a thread. ``removes`` is how a tree of strangers' is removed.
 
-    def __init__(self, *, clock: Clock, removes: Removes) -> None:
+    ``measured`` is told, in that thread, what a tenant's snapshots take as one more is made.
+    """
+
+    def __init__(
+        self, *, clock: Clock, removes: Removes, measured: Measured = lambda _tenant, _quota, _used: None
+    ) -> None:  # fmt: skip
+        self._measured = measured
         self._clock = clock
         self._removes = removes
         self._making: set[tuple[TenantId, str]] = set()
@@ -99,6 +106,8 @@ class Snapshots:
         self._make_room(tenant, most, but=snapshot.id)
         if together is not None:
             self._keep_within(tenant, together)
+        if tenant.config.quotas.count("snapshots_bytes").soft is not None:
+            self._measured(tenant, "snapshots_bytes", sum(one.bytes for one in self.list(tenant)))
         return snapshot
 
     def changed(self, tenant: Tenant, workspace: str, limits: Limits) -> bool:

@@ -152,6 +152,12 @@ class HardAndSoft(Order):
     soft: Count | Money | None = None
 
 
+class SoftOnly(Order):
+    """A limit that warns, where the one that refuses is the sandbox's own."""
+
+    soft: Count | None = None
+
+
 class QuotaUpdate(Order):
     """Limits to set. A number is the hard one and leaves the soft one; what is left out stays, null takes it away."""
 
@@ -165,6 +171,10 @@ class QuotaUpdate(Order):
     disk_bytes: Count | HardAndSoft | None = None
     disk_files: Count | HardAndSoft | None = None
     snapshots_bytes: Count | HardAndSoft | None = None
+    concurrent_sessions: Count | HardAndSoft | None = None
+    sandbox_cpu_seconds: SoftOnly | None = None
+    sandbox_memory_bytes: SoftOnly | None = None
+    sandbox_pids: SoftOnly | None = None
 
 
 class QuotaLine(Answer):

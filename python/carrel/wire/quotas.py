@@ -11,7 +11,7 @@ from carrel.wire.rpc import Page, Params, Result
 
 QuotaName = Literal[
     "tokens_per_day", "tokens_per_month", "cost_per_day_usd", "cost_per_month_usd", "requests_per_second",
-    "requests_per_minute", "requests_per_hour", "disk_bytes", "disk_files", "snapshots_bytes",
+    "requests_per_minute", "requests_per_hour", "disk_bytes", "disk_files", "snapshots_bytes", "concurrent_sessions",
 ]  # fmt: skip
 Amount = Annotated[str, Field(pattern=r"^[0-9]{1,16}(\.[0-9]{1,9})?$")]
 """A limit as exact text: whole for what is counted, US dollars for money."""

@@ -147,6 +147,13 @@ class Place:
             return "memory"
         return "tenant_memory" if met[-1] else "machine_memory"
 
+    def peak(self, controller: str) -> int:
+        """The most that was in here at a time, of memory or of processes; 0 where the kernel does not say."""
+        try:
+            return int(self.whole.read(f"{controller}.peak"))
+        except (OSError, ValueError):
+            return 0
+
     def refused_forks(self) -> int:
         """How often a process more than there may be was refused."""
         above = zip(self._above, self._before, strict=True)

@@ -234,7 +234,11 @@ def used(place: Place | None) -> dict[str, Any]:
     """What a group knows of all that was in it, as it is told."""
     if place is None:
         return {}
-    return {"cpu_seconds": place.cpu_seconds, "refused_forks": place.refused_forks()}
+    memory = place.peak("memory")
+    return {
+        "cpu_seconds": place.cpu_seconds, "refused_forks": place.refused_forks(), "pids": place.peak("pids"),
+        **({"max_rss": memory} if memory else {}),
+    }  # fmt: skip
 
 
 def held_in_files(process: int | None) -> int:
