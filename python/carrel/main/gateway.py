@@ -243,11 +243,7 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
     clock, metrics, directory = SystemClock(), Metrics(), Directory()
     traces = Traces()
     stack.push_async_callback(asyncio.to_thread, traces.close)
-    meter = TracedMetering(
-        traces=traces, state_dir=options.state_dir, clock=clock, tasks=_tasks("metering", stack), metrics=metrics
-    )
-    await meter.start()
-    stack.push_async_callback(meter.close)
+    meter = await _meter(options, traces, clock, metrics, stack)
     audit = await _record(options, clock)
     await asyncio.to_thread(clear_left, options.state_dir)
     tokens = TokenStore(state_dir=options.state_dir, clock=clock)
@@ -300,6 +296,17 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
         KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault,
         own_vault(ring, clock), own, ring, declared, final, traces, options.state_dir, address,
     )  # fmt: skip
+
+
+async def _meter(
+    options: GatewayOptions, traces: Traces, clock: SystemClock, metrics: Metrics, stack: AsyncExitStack
+) -> TracedMetering:
+    meter = TracedMetering(
+        traces=traces, state_dir=options.state_dir, clock=clock, tasks=_tasks("metering", stack), metrics=metrics
+    )
+    await meter.start()
+    stack.push_async_callback(meter.close)
+    return meter
 
 
 async def _stop_the_suspended(sandbox: BwrapSandbox, snapshot: Snapshot) -> None:
