@@ -20,7 +20,9 @@ class PlanBilling(Declared):
         None, description="The factor for calls with the tenant's own key. Default: `byo_markup` of `_rate-card.yaml`."
     )
     platform_fee_usd: Money = Field(
-        Decimal(0), description="US dollars for each UTC month, a line of the invoice; no quota counts it."
+        Decimal(0),
+        description="US dollars for each UTC month, owed on its first day; of the month of a tenant's `billed_from` "
+        "the days that are left. A line of the invoice; no quota counts it.",
     )
 
     @model_validator(mode="after")

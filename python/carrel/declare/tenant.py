@@ -7,6 +7,7 @@ from pydantic import Field
 from carrel.declare.backup import TenantBackup
 from carrel.declare.base import (
     Bytes,
+    Day,
     Declared,
     DeclaredToken,
     Kept,
@@ -275,6 +276,9 @@ class Tenant(Declared):
     plan: Name | None = Field(None, description="A plan of `_plans.yaml`.")
     suspended: bool = Field(False, description="Refuse everything with `tenant_suspended`; the data stays.")
     protect: bool = Field(False, description="Refuse removal.")
+    billed_from: Day | None = Field(
+        None, description="The UTC day from which the plan's fee is owed: `2027-01-31`. Default: from always."
+    )
     agents: dict[Name, Agent] = Field(
         default_factory=dict, description="Agents by name. Without any there is `main` on the default model."
     )

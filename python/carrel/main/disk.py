@@ -2,11 +2,22 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from carrel.metering.account import QuotaState
-from carrel.sandbox.protocol import Sandbox
+from carrel.sandbox.protocol import Measured, Sandbox
 from carrel.sandbox.snapshots import Snapshots
 from carrel.tenancy.handle import Tenant
+
+
+def from_threads(measured: Measured) -> Measured:
+    """What a thread may tell of what it measured: ``measured`` is called on the loop that this is called on."""
+    loop = asyncio.get_running_loop()
+
+    def tell(tenant: Tenant, quota: str, used: int) -> None:
+        loop.call_soon_threadsafe(partial(measured, tenant, quota, used))
+
+    return tell
 
 
 class DiskUse:

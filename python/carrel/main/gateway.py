@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +46,7 @@ from carrel.main.announce import Announcement, declared
 from carrel.main.backups import BackupKeeping, TenantAtRest, keep_backups
 from carrel.main.channels import build_channels
 from carrel.main.connections import address_of, build_connections, own_vault
-from carrel.main.disk import DiskUse
+from carrel.main.disk import DiskUse, from_threads
 from carrel.main.edits import by_hand
 from carrel.main.egress import placeholder_key
 from carrel.main.embeddings import Embedder
@@ -243,7 +242,10 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
     clock, metrics, directory = SystemClock(), Metrics(), Directory()
     traces = Traces()
     stack.push_async_callback(asyncio.to_thread, traces.close)
-    meter = await _meter(options, traces, clock, metrics, stack)
+    metering, unit = _tasks("metering", stack), options.launcher
+    meter = TracedMetering(traces=traces, state_dir=options.state_dir, clock=clock, tasks=metering, metrics=metrics)
+    await meter.start()
+    stack.push_async_callback(meter.close)
     audit = await _record(options, clock)
     await asyncio.to_thread(clear_left, options.state_dir)
     tokens = TokenStore(state_dir=options.state_dir, clock=clock)
@@ -253,10 +255,9 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
     building = _tasks("environments", stack)
     environments = build_environments(options, directory, source, clock, building)
 
-    groups, cgroup = (None, "") if options.launcher is not None else await asyncio.to_thread(own_cgroup)
-    sandbox = TracedSandbox(
-        traces=traces, metrics=metrics, clock=clock, groups=groups, service=options.launcher, measured=meter.measured
-    )
+    groups, cgroup = (None, "") if unit is not None else await asyncio.to_thread(own_cgroup)
+    told = meter.measured
+    sandbox = TracedSandbox(traces=traces, metrics=metrics, clock=clock, groups=groups, service=unit, measured=told)
     stack.push_async_callback(sandbox.close)
 
     async def take_in(applied: Applied) -> None:
@@ -296,17 +297,6 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
         KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault,
         own_vault(ring, clock), own, ring, declared, final, traces, options.state_dir, address,
     )  # fmt: skip
-
-
-async def _meter(
-    options: GatewayOptions, traces: Traces, clock: SystemClock, metrics: Metrics, stack: AsyncExitStack
-) -> TracedMetering:
-    meter = TracedMetering(
-        traces=traces, state_dir=options.state_dir, clock=clock, tasks=_tasks("metering", stack), metrics=metrics
-    )
-    await meter.start()
-    stack.push_async_callback(meter.close)
-    return meter
 
 
 async def _stop_the_suspended(sandbox: BwrapSandbox, snapshot: Snapshot) -> None:
@@ -388,12 +378,7 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
         models=ModelHosts(directory=ground.directory, relay=relay, meter=ground.meter), grants=grants,
     )  # fmt: skip
     stack.push_async_callback(egress.close)
-    loop = asyncio.get_running_loop()
-
-    def measured(tenant: Tenant, quota: str, used: int) -> None:
-        loop.call_soon_threadsafe(partial(ground.meter.measured, tenant, quota, used))
-
-    snapshots = Snapshots(clock=ground.clock, removes=remove_workspace, measured=measured)
+    snapshots = Snapshots(clock=ground.clock, removes=remove_workspace, measured=from_threads(ground.meter.measured))
     precautions = Precautions(snapshots=snapshots, sandbox=sandbox, clock=ground.clock)
     stack.callback(precautions.close)
     sessions = Sessions(clock=ground.clock, forgets=snapshots.forget)

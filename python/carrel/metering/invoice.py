@@ -3,10 +3,11 @@
 Pure. Rates are what the ledger's rows were written with, never today's: an invoice of last year is made as it was.
 """
 
-from collections.abc import Mapping
+from calendar import monthrange
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Final
 
 from carrel.declare.billing import PlanBilling
@@ -16,6 +17,7 @@ from carrel.metering.rollups import Charged, Sums
 from carrel.policy.periods import ONE_DAY, Period
 from carrel.policy.pricing import Terms, plain, priced, total_of
 
+_CENT: Final = Decimal("0.01")
 _NAMES: Final[Mapping[str, str]] = {
     "input": "input", "cache_read": "read from a cache", "cache_write": "written to a cache",
     "cache_write_1h": "written to a cache for an hour", "output": "output", "reasoning": "reasoning",
@@ -65,20 +67,22 @@ class Invoice:
 
 
 def invoice(
-    sums: Mapping[Charged, Sums], period: Period, *, plan: str = "", billing: PlanBilling | None = None
+    sums: Mapping[Charged, Sums],
+    period: Period,
+    *,
+    plan: str = "",
+    billing: PlanBilling | None = None,
+    billed_from: date | None = None,
 ) -> Invoice:
-    """The invoice of ``period``. ``plan`` and its ``billing`` are those in force now: its fee is for each month.
+    """The invoice of ``period``. ``plan`` and its ``billing`` are those in force now: its fee is for each month
+    that begins in the period, from the day on that the tenant is ``billed_from``.
 
     Raises CarrelError where the parts of a charge do not make up what its rows cost, which nothing can explain away.
     """
     order = sorted(sums.items(), key=lambda it: (it[0].model, it[0].byo, it[0].tier, it[0].rates, it[0].plan_hash))
     lines = [_line(of, total) for of, total in order]
-    fee = billing.platform_fee_usd if billing is not None else Decimal(0)
-    months = _months(period) if fee else 0
-    if months:
-        amount = total_of([fee] * months)
-        text = f"Platform fee of the plan {plan}: {months} x ${plain(fee)}, for each month that begins in the period"
-        lines.append(Line(text, amount))
+    if billing is not None and billing.platform_fee_usd:
+        lines += _fees(period, plan, billing.platform_fee_usd, billed_from)
     return Invoice(period, tuple(lines))
 
 
@@ -118,15 +122,30 @@ def _said(of: Charged, terms: Terms, calls: int) -> str:
     return ", ".join(said)
 
 
-def _months(period: Period) -> int:
-    """How many UTC months begin in ``period``."""
-    count, day = 0, period.first
+def _fees(period: Period, plan: str, fee: Decimal, billed_from: date | None) -> Iterator[Line]:
+    """The fee of each month, owed on its first day, or on the day that the tenant is billed from.
+
+    So each is on one invoice, however periods follow each other, and a month that has begun is owed whole.
+    """
+    months, day = 0, period.first
     while day <= period.last:
-        if day.day == 1:
-            count += 1
-        day = _next_first(day)
-    return count
+        if day == billed_from and day.day != 1:
+            yield _fee_of_a_part(day, plan, fee)
+        elif day.day == 1 and (billed_from is None or day >= billed_from):
+            months += 1
+        day += ONE_DAY
+    if months:
+        text = f"Platform fee of the plan {plan}: {months} x ${plain(fee)}, for each month that begins in the period"
+        yield Line(text, total_of([fee] * months))
 
 
-def _next_first(day: date) -> date:
-    return (day.replace(day=28) + 4 * ONE_DAY).replace(day=1)
+def _fee_of_a_part(day: date, plan: str, fee: Decimal) -> Line:
+    """The fee of the month that a tenant is billed from ``day`` of on: by days, parts of a cent left out."""
+    days = monthrange(day.year, day.month)[1]
+    left = days - day.day + 1
+    amount = (fee * left / days).quantize(_CENT, rounding=ROUND_DOWN)
+    return Line(
+        f"Platform fee of the plan {plan} from {day} on: {left} of {days} days, ${plain(fee)} x {left}/{days} = "
+        f"${plain(amount)}, parts of a cent left out",
+        amount,
+    )

@@ -169,7 +169,8 @@ class Metering:
         plan = tenant.config.plan or ""
         on = snapshot.plans.plans.get(plan)
         sums = await self._book.charged(tenant.id, period)
-        return invoice(sums, period, plan=plan, billing=None if on is None else on.billing)
+        billing = None if on is None else on.billing
+        return invoice(sums, period, plan=plan, billing=billing, billed_from=tenant.config.billed_from)
 
     async def recount(self, tenant: Tenant) -> Recount:
         """Every call of the tenant's ledger counted anew, and held against the sums that reports are made of."""

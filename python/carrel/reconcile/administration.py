@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from carrel.clock import Clock, SystemClock
 from carrel.declare.quotas import Quotas
 from carrel.errors import CarrelError, Conflict, Forbidden, InvalidRequest, NotFound, Unavailable
 from carrel.ids import TenantId, parse_tenant_id
@@ -62,7 +63,9 @@ class Administration:
         reconciler: Removes,
         tenants_dir: Path,
         place: Place | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
         self._directory = directory
         self._tokens = tokens
         self._audit = audit
@@ -105,11 +108,17 @@ class Administration:
     # --- what is declared ---
 
     async def create(self, order: control.TenantCreate, *, by: control.Actor) -> control.TenantCreated:
-        """Declare a tenant, and issue its first token unless told not to."""
+        """Declare a tenant, and issue its first token unless told not to.
+
+        Where its plan has a fee, that is owed from today on.
+        """
         tenant_id = parse_tenant_id(order.id)
         values: dict[str, object] = {"display_name": order.display_name, "plan": order.plan}
         if order.packages is not None:
             values["packages"] = list(order.packages)
+        plan = self._directory.current.plans.plans.get(order.plan or "")
+        if plan is not None and plan.billing.platform_fee_usd:
+            values["billed_from"] = self._clock.now().date().isoformat()
 
         async def create() -> str | None:
             return await self._declarations.create(tenant_id, values, by=by)

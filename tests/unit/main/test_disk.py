@@ -1,5 +1,6 @@
 """What the quotas of the disk say, from real files and real snapshots."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from carrel.agents.workspace import remove_workspace
 from carrel.clock import SystemClock
 from carrel.declare.quotas import Quotas
-from carrel.main.disk import DiskUse
+from carrel.main.disk import DiskUse, from_threads
 from carrel.sandbox.snapshots import Snapshots
 from carrel.sandbox.tree import Limits
 from carrel.tenancy.handle import Tenant
@@ -38,3 +39,20 @@ async def test_what_is_declared_is_told_with_what_is_taken(tenant: Tenant) -> No
         ("disk_bytes", 8192, None, 4096), ("snapshots_bytes", 8192, 100_000, None)
     ]  # fmt: skip
     assert await disk.taken(tenant) == (8192, 1)
+
+
+async def test_a_snapshot_tells_what_all_take_where_a_soft_quota_wants_to_know(tenant: Tenant) -> None:
+    told: list[tuple[str, str, int]] = []
+    heard = asyncio.Event()
+
+    def measured(whose: Tenant, quota: str, used: int) -> None:
+        told.append((whose.id, quota, used))
+        heard.set()
+
+    snapshots = Snapshots(clock=SystemClock(), removes=remove_workspace, measured=from_threads(measured))
+    await asyncio.to_thread(snapshots.make, tenant, "sandbox", Limits(1 << 30), keep=3)
+    quotas = Quotas.model_validate({"snapshots_bytes": {"soft": 4096}})
+    limited = replace(tenant, config=tenant.config.model_copy(update={"quotas": quotas}))
+    await asyncio.to_thread(snapshots.make, limited, "sandbox", Limits(1 << 30), keep=3)
+    await heard.wait()
+    assert told == [("acme", "snapshots_bytes", 16_384)], "and where none does nothing is added up"

@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -10,7 +11,7 @@ from carrel.declare.rate_card import ClassRates, LongPrompt, RateCard, Rates, To
 from carrel.errors import CarrelError
 from carrel.metering.invoice import invoice
 from carrel.metering.rollups import Charged, Sums
-from carrel.policy.periods import parse_period
+from carrel.policy.periods import ONE_DAY, parse_period
 from carrel.policy.pricing import price_for, price_in, tier_in
 from tests.unit.metering.test_ledger import MARCH, NOON
 
@@ -65,6 +66,36 @@ def test_a_plan_may_pass_rates_through_and_take_a_fee_for_each_month() -> None:
     assert fee.text == "Platform fee of the plan team: 3 x $49.5, for each month that begins in the period"
     assert (fee.amount, made.total) == (Decimal("148.5"), Decimal("148.5"))
     assert invoice({}, parse_period("2026-03-02..2026-03-31", NOON), plan="team", billing=billing).lines == ()
+
+
+@pytest.mark.parametrize(("period", "amount", "said"), [
+    ("2026-03-01..2026-03-31", "16.32", "from 2026-03-20 on: 12 of 31 days, $42.17 x 12/31 = $16.32, parts of a cent"),
+    ("2026-03-20..2026-03-20", "16.32", "12 of 31 days"),
+    ("2026-03-01..2026-03-19", "0", None), ("2026-03-21..2026-03-31", "0", None), ("2026-02-01..2026-02-28", "0", None),
+    ("2026-04-01..2026-04-02", "42.17", "1 x $42.17, for each month that begins in the period"),
+    ("2026-01-01..2026-05-31", "100.66", "2 x $42.17"),
+])  # fmt: skip
+def test_a_fee_is_owed_from_the_day_on_that_a_tenant_is_billed_from(period: str, amount: str, said: str | None) -> None:
+    billing = PlanBilling(rule="pass_through", platform_fee_usd=Decimal("42.17"))
+    made = invoice({}, parse_period(period, NOON), plan="team", billing=billing, billed_from=date(2026, 3, 20))
+    assert made.total == Decimal(amount)
+    assert said is None or any(said in line.text for line in made.lines)
+
+
+def test_a_tenant_billed_from_a_first_owes_that_month_whole() -> None:
+    billing = PlanBilling(rule="pass_through", platform_fee_usd=Decimal("42.17"))
+    made = invoice({}, MARCH, plan="team", billing=billing, billed_from=date(2026, 3, 1))
+    assert [line.amount for line in made.lines] == [Decimal("42.17")]
+
+
+@given(st.dates(date(2025, 11, 1), date(2026, 5, 1)), st.dates(date(2026, 1, 2), date(2026, 3, 30)))
+def test_invoices_that_follow_each_other_owe_what_one_does(start: date, cut: date) -> None:
+    billing = PlanBilling(rule="pass_through", platform_fee_usd=Decimal("42.17"))
+
+    def owed(text: str) -> Decimal:
+        return invoice({}, parse_period(text, NOON), plan="t", billing=billing, billed_from=start).total
+
+    assert owed(f"2026-01-01..{cut}") + owed(f"{cut + ONE_DAY}..2026-03-31") == owed("2026-01-01..2026-03-31")
 
 
 def test_what_does_not_add_up_is_not_charged() -> None:

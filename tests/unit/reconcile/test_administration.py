@@ -84,6 +84,19 @@ async def test_a_tenant_is_created_and_in_force_with_a_token(house: House) -> No
     assert made.token not in str(house.record.lines)
 
 
+async def test_a_plan_with_a_fee_is_owed_from_the_day_of_creation_on(house: House) -> None:
+    plans = house.path / "_plans.yaml"
+    fee = "paid: {billing: {rule: pass_through, platform_fee_usd: 49}}"
+    plans.write_text(plans.read_text().replace("plans: {", f"plans: {{{fee}, "))
+    await house.reconciler.load()
+    before = SystemClock().now().date()
+    await house.administration.create(control.TenantCreate(id="payer", plan="paid"), by=BY)
+    found = house.directory.current.tenant(TenantId("payer")).config.billed_from
+    assert found in (before, SystemClock().now().date())
+    await house.administration.create(control.TenantCreate(id="free", plan="starter"), by=BY)
+    assert house.directory.current.tenant(TenantId("free")).config.billed_from is None
+
+
 async def test_it_is_committed_alone_where_there_is_git(house: House) -> None:
     git(house.path, "init", "-q", "-b", "main")
     git(house.path, "config", "user.email", "ops@example.org")
