@@ -160,7 +160,7 @@ def verify(
     """
     try:
         if from_ is not None:
-            findings, notes = _look(from_, key or (from_ / "audit-signing-key.pub",), mark, part=True)
+            findings, notes = look(from_, key or (from_ / "audit-signing-key.pub",), mark, part=True)
         elif target.url is not None:
             findings, notes = _over_the_wire(target, key, mark)
         else:
@@ -188,10 +188,10 @@ def _on_disk(target: Target, keys: tuple[Path, ...], marks: tuple[Path, ...]) ->
             f"There is no record at {path}: --state-dir says where the gateway keeps its own.", code="not_found"
         )
     own = (target.state / "audit-mark.json",)
-    return _look(path, keys or (target.state / "audit-signing-key.pub",), (*own, *marks), part=False)
+    return look(path, keys or (target.state / "audit-signing-key.pub",), (*own, *marks), part=False)
 
 
-def _look(path: Path, keys: tuple[Path, ...], marks: tuple[Path, ...], *, part: bool) -> tuple[list[str], list[str]]:
+def look(path: Path, keys: tuple[Path, ...], marks: tuple[Path, ...], *, part: bool) -> tuple[list[str], list[str]]:
     """What is wrong, and what the record says itself of how it was found at a start."""
     # The reader of the record brings a library of signatures, which other commands do without.
     from carrel.audit.keys import trusted_keys  # noqa: PLC0415
@@ -216,7 +216,7 @@ def _over_the_wire(target: Target, keys: tuple[Path, ...], marks: tuple[Path, ..
     with tempfile.TemporaryDirectory(prefix="carrel-audit-") as temporary:
         copy = Path(temporary) / "record"
         copy_out(target, copy, first=None, last=None)
-        return _look(copy, keys or (copy / "audit-signing-key.pub",), marks, part=True)
+        return look(copy, keys or (copy / "audit-signing-key.pub",), marks, part=True)
 
 
 def _take(target: Target, count: int, asked: dict[str, str | None]) -> Iterator[dict[str, Any]]:

@@ -2,15 +2,15 @@
 
 import asyncio
 import os
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from carrel import __version__
 from carrel.cli.client import understand
 from carrel.cli.failures import GatewayUnreachable
-from carrel.cli.findings import Finding, State
+from carrel.cli.findings import Finding, State, some
 from carrel.cli.options import Target
 from carrel.declare.load import Tree, load_tree
 from carrel.errors import CarrelError
@@ -126,33 +126,6 @@ def vault(state_dir: Path, secrets_dir: Path | None, *, serves: bool) -> Iterato
         yield Finding("vault", "ok", f"The master key is in {source}.")
 
 
-def history(directory: Path, uid: int) -> Finding:
-    """Whether changes of what is declared are kept by git, and ``uid`` may make them."""
-    if shutil.which("git") is None:
-        return Finding(
-            "git", "warning", "It is missing, so changes of what is declared are not committed.",
-            "Install the package `git`.",
-        )  # fmt: skip
-    real = directory.resolve()
-    top = next((place for place in (real, *real.parents) if os.path.lexists(place / ".git")), None)
-    if top is None:
-        return Finding(
-            "git", "warning", f"{directory} is in no git work tree, so nobody can see who changed what, or go back.",
-            f"git -C {directory} init",
-        )  # fmt: skip
-    owner = top.stat().st_uid
-    if uid not in (0, owner):
-        return Finding(
-            "git", "warning", f"{top} belongs to uid {owner}, so git refuses to work there for you (uid {uid}).",
-            f"git config --global --add safe.directory {top}. The gateway itself needs no such thing.",
-        )  # fmt: skip
-    closed = [str(place) for place in (directory, top / ".git") if not os.access(place, os.R_OK | os.W_OK)]
-    if closed:
-        text = f"{' and '.join(closed)} cannot be written by this user, so it can commit no change."
-        return Finding("git", "warning", text, "Give its owner the right to write, or run the gateway as who has it.")
-    return Finding("git", "ok", f"Changes are committed in {top}.")
-
-
 def containers(tree: Tree) -> "tuple[Confinement, ...]":
     """The ways in which modes of tenants' sandboxes have containers made."""
     from carrel.sandbox.modes import containers as named  # noqa: PLC0415 - as in `declarations`
@@ -165,7 +138,8 @@ def packages(tree: Tree, state_dir: Path) -> Finding:
     from carrel.packages import sources  # noqa: PLC0415 - as in `declarations`
 
     if tree.operators is None:
-        return Finding("packages", "warning", "What is declared is not understood, so their source is not known.")
+        return Finding("packages", "warning", "What is declared is not understood, so their source is not known.",
+                       "carrel check says what is wrong.")  # fmt: skip
     config, pinned = tree.operators.gateway.packages, os.environ.get(sources.SYSTEM)
     source = sources.DeclaredSource(lambda: config, state_dir=state_dir, pinned=Path(pinned) if pinned else None)
     try:
@@ -187,7 +161,8 @@ def reached(answer: object, target: Target, address: tuple[str, int]) -> Finding
     if not isinstance(answer, CarrelError):
         return Finding("gateway", "ok", "It answers.")
     if not isinstance(answer, GatewayUnreachable):
-        return Finding("gateway", "fault", answer.message)
+        mend = "carrel status says the same; _gateway.yaml declares the keys, `carrel admin-key` makes one."
+        return Finding("gateway", "fault", answer.message, mend)
     if target.url is None and _taken(address):
         host, port = address
         return Finding(
@@ -195,7 +170,7 @@ def reached(answer: object, target: Target, address: tuple[str, int]) -> Finding
             "Another gateway or program listens there: name its state directory with --state-dir, stop it, or choose "
             "another port with --listen.",
         )  # fmt: skip
-    return Finding("gateway", "warning", answer.message)
+    return Finding("gateway", "warning", answer.message, "carrel gateway, or systemctl start carrel")
 
 
 def serving(answer: object) -> Iterator[Finding]:
@@ -203,8 +178,9 @@ def serving(answer: object) -> Iterator[Finding]:
     try:
         report = understand(StatusReport, answer)
     except CarrelError as error:
-        yield Finding("status", "fault", error.message)
+        yield Finding("status", "fault", error.message, "Use the command of the gateway's own version.")
         return
+    yield from _of_itself(report)
     if report.sandbox is not None:
         held = report.sandbox == "bwrap"
         yield Finding("sandbox", "ok" if held else "fault", f"The gateway says: {report.sandbox.rstrip('.')}.",
@@ -231,6 +207,21 @@ def serving(answer: object) -> Iterator[Finding]:
         yield Finding("tenants", "fault", f"Not as declared: {', '.join(stalled)}.", "`carrel status` says why.")
     for problem in report.problems:
         yield Finding("declared", "fault", problem, "What was in force before stays until that is mended.")
+
+
+def _of_itself(report: StatusReport) -> Iterator[Finding]:
+    if report.version not in ("", __version__):
+        text = f"The gateway is {report.version}, and this command {__version__}."
+        yield Finding(
+            "version", "warning", text, "Start the gateway again, or use its own command: readlink /proc/PID/exe."
+        )
+    for provider in report.providers:
+        if provider.circuit == "open":
+            text = f"It failed {provider.failures} times and is not asked now; fallbacks are, where there are any."
+            yield Finding(f"circuit {provider.name}", "warning", text, "`carrel doctor` tries it itself: see above.")
+    if report.uncommitted:
+        text = f"{some(report.uncommitted)}: changed by hand, and in no commit."
+        yield Finding("uncommitted", "warning", text, "git add and commit them where tenants.d is, or restore them.")
 
 
 def _taken(address: tuple[str, int]) -> bool:

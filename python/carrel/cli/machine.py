@@ -3,6 +3,8 @@
 import asyncio
 import os
 import shutil
+import stat
+import subprocess
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 LEAST_BYTES: Final = 64 << 20
 FEW_BYTES: Final = 1 << 30
 LEAST_INODES: Final = 10_000
+LEAST_FILES: Final = 1024
+FEW_FILES: Final = 8192
+OLDEST_BUBBLEWRAP: Final = (0, 8)
 _OLDEST_CLOCK: Final = 1_760_000_000
 _BEHIND_SECONDS: Final = 60.0
 _NOBODY: Final = 60987
@@ -126,6 +131,56 @@ def tried() -> Finding:
             "Start a gateway, which shows that user what it needs, and ask again.",
         )  # fmt: skip
     return Finding("sandbox", "fault", found, "Update bubblewrap to 0.8 or later, and mend what is above.")
+
+
+def bubblewrap() -> Iterator[Finding]:
+    """Whether bubblewrap, where it is there, is recent enough."""
+    program = shutil.which("bwrap")
+    if program is None:
+        return
+    try:
+        done = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, check=False, timeout=10, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Finding("bubblewrap", "fault", f"{program} cannot be run: {error}.", _NEWER.format(program))
+        return
+    words = done.stdout.split()
+    said = words[-1] if words else "nothing"
+    numbers = tuple(int(part) for part in said.split(".")[:2] if part.isdigit())
+    if len(numbers) == 2 and numbers >= OLDEST_BUBBLEWRAP:
+        yield Finding("bubblewrap", "ok", f"{program} is {said}.")
+    else:
+        wanted = ".".join(map(str, OLDEST_BUBBLEWRAP))
+        yield Finding("bubblewrap", "fault", f"{program} says {said}; {wanted} is needed.", _NEWER.format(program))
+
+
+_NEWER: Final = "Install a newer package `bubblewrap`, and see that `command -v bwrap` is that one, not {}."
+
+
+def files(limit: int) -> Finding:
+    """Whether a gateway started from here may open enough files; ``limit`` is how many at most."""
+    if limit >= FEW_FILES:
+        return Finding("file limit", "ok", f"{limit} files may be open.")
+    weight: State = "fault" if limit < LEAST_FILES else "warning"
+    return Finding(
+        "file limit", weight, f"Only {limit} files may be open (ulimit -Hn).",
+        "LimitNOFILE=524288 in the gateway's unit, or `* hard nofile 524288` in /etc/security/limits.conf.",
+    )  # fmt: skip
+
+
+def launcher(path: Path, listening: str) -> Finding:
+    """Whether the launcher's own unit listens at ``path``, by ``listening``, which is `/proc/net/unix`."""
+    mend = "systemctl status carrel-launcher.socket tells why; systemctl start carrel-launcher.socket"
+    try:
+        found = path.stat()
+    except OSError as error:
+        return Finding("launcher", "fault", f"{path}: {error.strerror}.", mend)
+    if not stat.S_ISSOCK(found.st_mode):
+        return Finding("launcher", "fault", f"{path} is no socket.", mend)
+    if not any(line.endswith(f" {path}") for line in listening.splitlines()):
+        return Finding("launcher", "fault", f"Nothing listens at {path}: it is what a unit that ended has left.", mend)
+    return Finding("launcher", "ok", f"A unit listens at {path}.")
 
 
 def runtimes(wanted: "Collection[Confinement]", told: Mapping[str, str | None]) -> Iterator[Finding]:

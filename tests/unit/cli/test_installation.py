@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -98,22 +97,6 @@ def test_the_master_key_and_one_that_went_missing(tmp_path: Path) -> None:
     (tmp_path / "master.key").unlink()
     assert (found().state, "is gone" in found().text) == ("fault", True)
     assert found(serves=True).state == "warning"
-
-
-def test_the_work_tree_and_whose_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    declared = tmp_path / "tenants.d"
-    declared.mkdir()
-    assert "no git work tree" in installation.history(declared, 0).text
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    owner = tmp_path.stat().st_uid
-    assert installation.history(declared, owner).state == "ok"
-    other = installation.history(declared, owner + 1)
-    assert other.state == "warning"
-    assert f"safe.directory {tmp_path}" in other.mend
-    monkeypatch.setattr("os.access", lambda path, mode, **_: not mode & os.W_OK)
-    assert "can commit no change" in installation.history(declared, owner).text
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert "not committed" in installation.history(declared, owner).text
 
 
 def test_where_no_closure_can_be_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Each fault that a machine may have is found, and none where there is none."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,41 @@ def test_a_clock_that_cannot_be_right(tmp_path: Path) -> None:
     os.utime(written, (2_000_000_000, 2_000_000_000))
     assert machine.clock(1_999_999_000, machine.newest(tmp_path)).state == "fault"
     assert machine.clock(2_000_000_001, machine.newest(tmp_path)).state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("says", "state"),
+    [("bubblewrap 0.8.0", "ok"), ("bubblewrap 0.11.1", "ok"), ("bubblewrap 0.4.1", "fault"), ("", "fault")],
+)
+def test_a_bubblewrap_that_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, state: str) -> None:
+    (tmp_path / "bwrap").write_text(f"#!/bin/sh\necho {says}\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = machine.bubblewrap()
+    assert (found.what, found.state) == ("bubblewrap", state), found.text
+    assert state == "ok" or str(tmp_path / "bwrap") in found.mend
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert list(machine.bubblewrap()) == [], "that it is missing is said of the sandbox"
+
+
+@pytest.mark.parametrize(("limit", "state"), [(512, "fault"), (4096, "warning"), (524_288, "ok")])
+def test_how_many_files_may_be_open(limit: int, state: str) -> None:
+    assert machine.files(limit).state == state
+
+
+def test_the_launchers_socket(tmp_path: Path) -> None:
+    path = tmp_path / "launcher.sock"
+
+    def found() -> tuple[str, str]:
+        one = machine.launcher(path, Path("/proc/net/unix").read_text())
+        return one.state, one.text
+
+    assert found()[0] == "fault"
+    path.write_text("")
+    assert "is no socket" in found()[1]
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        assert found()[0] == "ok"
+    assert (found()[0], "Nothing listens" in found()[1]) == ("fault", True)

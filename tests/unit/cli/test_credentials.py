@@ -1,0 +1,73 @@
+"""Keys and tokens that the doctor warns of, and secrets that others may read."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from carrel.cli import credentials
+from carrel.declare.load import load_tree
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+DIGEST = "0" * 63
+DEMO = "providers: {demo: {kind: demo}}\nmodels: {demo: {provider: demo}}\ndefault_model: demo\n"
+
+
+def test_admin_keys_that_ended_or_will_soon(tmp_path: Path) -> None:
+    ends = ("2026-02-01", "2026-03-05", "2026-09-01", None)
+    keys = [
+        f"  - {{name: k{n}, sha256: {DIGEST}{n}{f', expires: {end}T00:00:00Z' if end else ''}}}\n"
+        for n, end in enumerate(ends)
+    ]
+    (tmp_path / "_gateway.yaml").write_text("admin_keys:\n" + "".join(keys))
+    found = list(credentials.admin_keys(load_tree(tmp_path), NOW))
+    assert [(one.what, one.state) for one in found] == [("admin key k0", "warning"), ("admin key k1", "warning")]
+    assert "ended at 2026-02-01" in found[0].text
+    assert "in 4 days" in found[1].text
+    assert "carrel admin-key k1-2" in found[1].mend
+
+
+def test_declared_tokens_without_an_end_and_near_it(tmp_path: Path) -> None:
+    (tmp_path / "_gateway.yaml").write_text(DEMO)
+    (tmp_path / "_rate-card.yaml").write_text("models: {demo: {input: 1, output: 2}}\n")
+    (tmp_path / "acme.yaml").write_text(
+        f"tokens:\n  - {{name: forever, sha256: {DIGEST}1}}\n"
+        f"  - {{name: soon, sha256: {DIGEST}2, expires: 2026-03-02T00:00:00Z}}\n"
+        f"  - {{name: fine, sha256: {DIGEST}3, expires: 2027-03-02T00:00:00Z}}\n"
+    )
+    endless, over = credentials.declared_tokens(load_tree(tmp_path), NOW)
+    assert (endless.state, endless.text) == ("warning", "acme/forever: declared without an end.")
+    assert "acme/soon" in over.text
+
+
+def test_models_without_a_price(tmp_path: Path) -> None:
+    (tmp_path / "_gateway.yaml").write_text(
+        "providers: {demo: {kind: demo}}\nmodels: {a: {provider: demo}, b: {provider: demo}}\n"
+    )
+    (tmp_path / "_rate-card.yaml").write_text("otherwise: {input: 9, output: 9}\nmodels: {a: {input: 1, output: 2}}\n")
+    tree = load_tree(tmp_path)
+    assert tree.operators is not None, tree.errors
+    (found,) = credentials.prices(tree)
+    assert (found.state, found.text.partition(",")[0]) == ("warning", "b: without rates on the rate card")
+    assert "`otherwise`" in found.text
+
+
+def test_secrets_that_others_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    state, kept = tmp_path / "state", tmp_path / "secrets"
+    for directory in (state, kept):
+        directory.mkdir()
+        directory.chmod(0o755)
+    (kept / "KEY").write_text("k")
+    (kept / "KEY").chmod(0o644)
+    (found,) = credentials.readable(kept, state)
+    assert (found.state, found.mend) == ("fault", f"chmod 0600 {kept / 'KEY'}")
+    kept.chmod(0o700)
+    (found,) = credentials.readable(kept, state)
+    assert found.state == "ok", "nobody else comes to it"
+    (state / "master.key").write_text("k")
+    (state / "master.key").chmod(0o640)
+    state.chmod(0o750)
+    (found,) = credentials.readable(None, state)
+    assert (found.state, "master.key" in found.text) == ("fault", True)
+    assert [one.state for one in credentials.readable(tmp_path / "none", tmp_path)] == ["warning", "ok"]
