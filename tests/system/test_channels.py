@@ -25,20 +25,21 @@ def api() -> Iterator[BotApi]:
         yield running
 
 
-def with_bot(new_gateway: StartGateway, api: BotApi, channel: str, *, operator: str = "") -> GatewayProcess:
+def with_bot(new_gateway: StartGateway, api: BotApi, channel: str) -> GatewayProcess:
     """A gateway whose tenant ``demo`` has a channel."""
     gateway = new_gateway(args=("--trial",), env={"CARREL_SECRET_BOT": TOKEN, "CARREL_SECRET_HOOK": "s3cret-proof"})
     file, config = gateway.tenants_dir / "demo.yaml", gateway.tenants_dir / "_gateway.yaml"
     file.write_text(f"{file.read_text()}\nchannels: {{telegram: {{kind: telegram, {channel}}}}}\n")
-    base = f"channels: {{telegram: {{base_url: '{api.base_url}'}}{operator}}}"
+    base = f"channels: {{public_url: 'https://carrel.example.com', telegram: {{base_url: '{api.base_url}'}}}}"
     config.write_text(f"{config.read_text()}\n{base}\n")
     return gateway.start()
 
 
+CALLED = "accounts: {main: {token: {secret: BOT}, delivery: webhook, webhook_secret: {secret: HOOK}}}"
 POLLED = "accounts: {main: {token: {secret: BOT}}}"
 
 
-def test_from_a_code_to_an_answer_and_over_a_backup(new_gateway: StartGateway, api: BotApi) -> None:
+def test_from_a_code_to_an_answer_over_a_backup_and_on_by_webhook(new_gateway: StartGateway, api: BotApi) -> None:
     gateway = with_bot(new_gateway, api, POLLED)
     operator = gateway.tenants_dir / "_gateway.yaml"
     operator.write_text(f"{operator.read_text()}\nbackup:\n  to: file://{gateway.state_dir}/backups\n")
@@ -60,6 +61,14 @@ def test_from_a_code_to_an_answer_and_over_a_backup(new_gateway: StartGateway, a
     api.say("let in again, as the backup has it")
     assert until(lambda: len(api.texts()) == 5), gateway.text
     assert not CODE.search(api.texts()[4])
+    api.reach = gateway.url
+    declared = gateway.tenants_dir / "demo.yaml"
+    declared.write_text(declared.read_text().replace(POLLED, CALLED))
+    assert until(lambda: api.webhook), gateway.text
+    api.say("by the other way")
+    assert until(lambda: len(api.texts()) == 6), gateway.text
+    assert gateway.cli("channels", "logout", "telegram", "--tenant", "demo").returncode == 0
+    assert not api.webhook
     assert gateway.stop() == 0
     assert TOKEN.partition(":")[2] not in gateway.text
     for path in gateway.state_dir.rglob("*"):
@@ -73,8 +82,8 @@ def test_no_message_is_lost_or_asked_twice_over_kill_9(new_gateway: StartGateway
     for _ in range(KILLS):
         for sender in (1, 2):
             said += 1
-            api.say(f"run: echo number-{said}; sleep 0.2", sender=sender)
-        time.sleep(chance.random() * 1.5)
+            api.say(f"run: echo number-{said}; sleep 0.1", sender=sender)
+        time.sleep(chance.random())
         gateway.kill()
         gateway.start()
     assert until(lambda: len(api.texts(1)) >= KILLS and len(api.texts(2)) >= KILLS), (api.sent, gateway.text)
@@ -107,16 +116,3 @@ def questions(gateway: GatewayProcess, sender: int) -> list[str]:
                 if line["type"] == "message" and line["role"] == "user" and line["content"][0]["type"] == "text"
             ]
     return found
-
-
-def test_a_webhook_from_the_platform_to_the_answer(new_gateway: StartGateway, api: BotApi) -> None:
-    account = "accounts: {main: {token: {secret: BOT}, delivery: webhook, webhook_secret: {secret: HOOK}}}"
-    gateway = with_bot(
-        new_gateway, api, f"{account}, dm_policy: open", operator=", public_url: 'https://carrel.example.com'"
-    )
-    api.reach = gateway.url
-    api.say("hello")
-    assert until(lambda: len(api.texts()) == 1), gateway.text
-    assert gateway.cli("channels", "logout", "telegram", "--tenant", "demo").returncode == 0
-    assert not api.webhook
-    assert gateway.stop() == 0
