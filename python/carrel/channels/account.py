@@ -140,14 +140,8 @@ class Account:
         """Connect, and go on until something fails."""
         link, hook = await self._make_link(), await self._hook()
         identity = await link.connect(hook)
-        self._link, self.identity, self._place = link, identity, f"{self.spec.key}@{identity.id}"
-        spec = self.spec
         await self._note(linked=True, bot=identity.id, name=identity.name, last_error=None)
-        self._answering = Answering(
-            self._means, spec.tenant, account=spec.key, place=self._place, channel=spec.channel, link=link,
-            platform=self._platform, told=self._noted,
-        )  # fmt: skip
-        await self._answering.resume()
+        await self._go_on(link, identity)
         self.proof = link.proof(hook.secret) if hook is not None else None
         self._stands(connected=True, error=None)
         if hook is not None:
@@ -155,6 +149,22 @@ class Account:
             await asyncio.Event().wait()
         while True:
             await self._receive(link)
+
+    async def _go_on(self, link: Link, identity: Identity) -> None:
+        """Answer by ``link`` from here on; what is being answered goes on, unless it is another bot by now."""
+        place, spec = f"{self.spec.key}@{identity.id}", self.spec
+        if self._answering is not None and place != self._place:
+            await self._answering.close()
+            self._answering = None
+        self._link, self.identity, self._place = link, identity, place
+        if self._answering is not None:
+            self._answering.link = link
+            return
+        self._answering = Answering(
+            self._means, spec.tenant, account=spec.key, place=place, channel=spec.channel, link=link,
+            platform=self._platform, told=self._noted,
+        )  # fmt: skip
+        await self._answering.resume()
 
     async def _receive(self, link: Link) -> None:
         while await self._waiting() >= book.MOST_WAITING:
@@ -187,7 +197,8 @@ class Account:
 
     async def _failed(self, error: CarrelError) -> None:
         self._failures += 1
-        await self._let_go()
+        # What is being answered goes on: that messages do not come is no reason to end a turn.
+        self.proof, self._link = None, None
         if error.message != self.error:
             _log.warning(
                 "a channel's account fails", tenant=self.spec.tenant.id, account=self.spec.key, code=error.code,

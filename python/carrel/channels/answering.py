@@ -82,11 +82,12 @@ class Answering:
         self._account = account
         self._place = place
         self._channel = channel
-        self._link = link
+        self.link = link
         self._platform = platform
         self._told = told
         self._chats: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
+        self._troubled = False
         self._places = asyncio.Semaphore(AT_A_TIME)
 
     async def resume(self) -> None:
@@ -139,11 +140,18 @@ class Answering:
         changes: dict[str, Any] = {"last_outbound": now} if problem is None else {"last_error": problem}
         await self._run(lambda c: book.finish(c, self._account, self._place, number, **changes))
         if problem is not None:
-            self._told(problem)
+            self._tell(problem)
+        elif self._troubled and waiting.answer is None:
+            self._troubled = False
+            self._told(None)
+
+    def _tell(self, problem: str) -> None:
+        self._troubled = True
+        self._told(problem)
 
     async def _send_all(self, waiting: Waiting, answer: str) -> str | None:
         """Send what is not out yet of ``answer``; why it was not sent, None where all of it was."""
-        pieces = self._link.pieces(answer) or ("(The answer is empty.)",)
+        pieces = self.link.pieces(answer) or ("(The answer is empty.)",)
         for count in range(waiting.sent + 1, len(pieces) + 1):
             problem = await self._send(waiting, pieces[count - 1])
             if problem is not None:
@@ -155,6 +163,7 @@ class Answering:
         """What the agent answers, or a sentence on why there is no answer."""
         message, snapshot = waiting.message, self._means.directory.current
         word = message.text.strip().partition("@")[0].lower()
+        begins = message.text.split(maxsplit=1)[0].partition("@")[0].lower() if message.text.strip() else ""
         key = f"{self._account}/{message.chat.key}"
         typing = self._means.tasks.start(self._type(message.chat), name="typing")
         try:
@@ -162,7 +171,7 @@ class Answering:
             if word in NEW:
                 await self._means.speak.reset(tenant, self._channel.agent, key)
                 return "A new conversation: I have forgotten what was said before."
-            if word == "/start":
+            if begins == "/start":
                 return "Hello! Write a message, and I answer. /new begins a new conversation."
             return await self._means.speak.answer(tenant, snapshot, self._question(waiting, key))
         except CarrelError as error:
@@ -170,7 +179,7 @@ class Answering:
                 "a message got no answer", tenant=self._tenant.id, account=self._account, code=error.code,
                 reason=error.message,
             )  # fmt: skip
-            self._told(f"{error.code}: {error.message}")
+            self._tell(f"{error.code}: {error.message}")
             return _sorry(error)
         finally:
             typing.cancel()
@@ -195,11 +204,11 @@ class Answering:
         pause = 1.0
         while True:
             try:
-                await self._link.send(waiting.message.chat, piece, answers=waiting.message.message)
+                await self.link.send(waiting.message.chat, piece, answers=waiting.message.message)
             except ChannelError as error:
                 if not error.retryable:
                     return error.message
-                self._told(error.message)
+                self._tell(error.message)
                 await self._means.clock.sleep(error.retry_after if error.retry_after is not None else pause)
                 pause = min(pause * 2, LONGEST_WAIT)
             else:
@@ -208,7 +217,7 @@ class Answering:
     async def _type(self, chat: Chat) -> None:
         while True:
             with contextlib.suppress(ChannelError):
-                await self._link.typing(chat)
+                await self.link.typing(chat)
             await self._means.clock.sleep(self._platform.typing_seconds)
 
     async def _run(self, work: Callable[[apsw.Connection], T]) -> T:

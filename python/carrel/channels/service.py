@@ -263,7 +263,7 @@ class Channels:
     async def _status(self, spec: Spec, probe: Identity | str | None) -> AccountStatus:
         standing = await self._databases.run(spec.tenant, lambda c: book.standing(c, spec.key))
         running = self._running.get((spec.tenant.id, spec.name, spec.account))
-        live = running.account if running is not None else None
+        live = running.account if running is not None and not running.task.done() else None
         return AccountStatus(
             channel=spec.name, account=spec.account, declared=spec.channel,
             enabled=_is_on(spec) and not spec.tenant.suspended, running=live is not None,

@@ -166,8 +166,9 @@ class TelegramLink:
 
     def _result(self, method: str, status: int, body: bytes) -> Any:
         try:
-            reply = wire.Reply.model_validate_json(body)
-        except ValidationError:
+            # Not by pydantic's own parser: half a surrogate in one message would make all of them unreadable.
+            reply = wire.Reply.model_validate(json.loads(body))
+        except (ValueError, RecursionError):
             if status >= 500:
                 raise ChannelError(f"Telegram answered {method} with {status}.", retryable=True) from None
             raise _strange() from None

@@ -108,7 +108,7 @@ def inbound(update: dict[str, Any], me: Identity) -> Inbound | None:
     direct = message.chat.type == "private"
     if sender is None or sender.is_bot or not (direct or message.chat.type in ("group", "supergroup")):
         return None
-    text = message.text or message.caption
+    text = _whole(message.text or message.caption)
     unread = next((kind for kind in MEDIA if raw.get(kind) is not None), None)
     if not text and unread is None:
         return None  # somebody came, a title was changed: nothing that was said
@@ -141,6 +141,11 @@ def _addressed(message: Message, text: str, me: Identity) -> bool:
             case "text_mention" if entity.user is not None and str(entity.user.id) == me.id:
                 return True
     return False
+
+
+def _whole(text: str) -> str:
+    """``text`` with a mark in place of each half of a surrogate pair, which no file and no model takes."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _name(user: User) -> str:

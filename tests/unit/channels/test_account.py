@@ -99,8 +99,12 @@ async def test_while_too_much_waits_the_platform_keeps_the_rest(
         assert [update["message"]["text"] for update in api.updates][-1] == "two"
         house.speaker.go.set()
         await eventually(lambda: api.texts(1))
-        clock.advance(account.FULL_PAUSE)
-        await eventually(lambda: api.texts(2))
+
+        def later() -> bool:
+            clock.advance(account.FULL_PAUSE)
+            return bool(api.texts(2))
+
+        await eventually(later)
 
 
 async def test_a_webhook_is_set_and_what_it_is_called_with_is_kept(tmp_path: Path, api: BotApi) -> None:
@@ -117,3 +121,29 @@ async def test_a_webhook_is_set_and_what_it_is_called_with_is_kept(tmp_path: Pat
             await called.called(body)
         await eventually(lambda: api.texts() == ["You said: hello"])
         assert house.channels.called("acme", "telegram", {name: ["wrong"]}, body) is None
+
+
+async def test_a_turn_goes_on_while_messages_do_not_come(tmp_path: Path, api: BotApi) -> None:
+    clock = FakeClock()
+    async with channel_house(tmp_path, api, OPEN, clock=clock, poll_seconds=1) as house:
+        house.speaker.go.clear()
+        api.say("slow")
+        await eventually(lambda: house.speaker.asked)
+        api.refuse("getUpdates", 502, "Bad Gateway")
+        await eventually(lambda: any("502" in event for event in house.events))
+        house.speaker.go.set()
+        await eventually(lambda: api.texts() == ["You said: slow"])
+        clock.advance(account.LONGEST_PAUSE)
+        api.say("after it")
+        await eventually(lambda: api.texts()[1:] == ["You said: after it"])
+        assert [question.again for question in house.speaker.asked] == [False, False]
+
+
+async def test_half_a_character_in_a_message_holds_up_no_other(tmp_path: Path, api: BotApi) -> None:
+    async with channel_house(tmp_path, api, OPEN) as house:
+        api.say("half \ud83d a smile")
+        api.say("a whole one \U0001f600")
+        told = ["You said: half \ufffd a smile", "You said: a whole one \U0001f600"]
+        await eventually(lambda: api.texts() == told)
+        (status,) = await house.channels.status(house.tenant)
+        assert (status.connected, status.error) == (True, None)

@@ -89,9 +89,10 @@ async def test_who_blocked_the_bot_holds_up_nobody(tmp_path: Path, api: BotApi) 
         await eventually(lambda: any("blocked" in event for event in house.events))
         api.say("again", sender=1)
         await eventually(lambda: api.texts(1) == ["You said: again"])
+        await eventually(lambda: '"lastError":null' in house.events[-1])
         (status,) = await house.channels.status(house.tenant)
-        assert status.connected
-        assert "blocked by the user" in str(status.error)
+        assert (status.connected, status.error) == (True, None)
+        assert "blocked by the user" in str(status.standing.last_error)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ async def test_why_there_is_no_answer_is_said_and_no_detail_of_it(
 
 async def test_words_that_the_channel_understands_itself(tmp_path: Path, api: BotApi) -> None:
     async with channel_house(tmp_path, api, OPEN) as house:
-        for word in ("/start", "/new", f"/reset@{api.username}", ""):
+        for word in ("/start from-a-link", "/new", f"/reset@{api.username}", ""):
             more: dict[str, Any] = {} if word else {"photo": [{}], "caption": "look"}
             api.say(word, **more)
         await eventually(lambda: len(api.sent) == 4)
