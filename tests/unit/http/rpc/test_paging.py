@@ -54,6 +54,7 @@ ONE_ANSWER = {
     "tenants.quota.status": "there are as many as there are kinds",
     "tenants.status": "how one tenant stands",
     "tenants.usage": "a report, whose rows add up",
+    "tenants.usage.history": "a report, as many months as are asked for",
     "voicewake.get": "one setting",
 }
 """Methods with a list in their result that is no list of things, and why."""
