@@ -45,6 +45,11 @@ class ProviderConfig(Declared):
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = Field(
         256, description="Connections open at a time, shared out fairly: one tenant has three quarters of them at most."
     )
+    hedge_after_ms: Annotated[int, Field(ge=0, le=600_000)] | None = Field(
+        None,
+        description="Make a stream that has said nothing after so many milliseconds once more, and take whichever "
+        "begins first; both are in the bill. Default: never. A model may say it for itself.",
+    )
     circuit: CircuitConfig = Field(CircuitConfig(), description="What happens where it fails again and again.")
 
 
@@ -64,6 +69,10 @@ class ModelConfig(Declared):
         (),
         description="Models to ask, in order, where this one fails before its answer began. Calls of the model itself "
         "alone: an agent has its own `fallbacks`.",
+    )
+    hedge_after_ms: Annotated[int, Field(ge=0, le=600_000)] | None = Field(
+        None,
+        description="The same as the provider's `hedge_after_ms`, for this model; 0 is never.",
     )
 
 

@@ -81,7 +81,9 @@ from carrel.reconcile.quota_requests import QuotaRequests
 from carrel.reconcile.reconciler import Listener, Reconciler
 from carrel.reconcile.status import Applied
 from carrel.relay.guarded import GuardedRelay
+from carrel.relay.hedged import HedgedRelay
 from carrel.relay.relay import Relay
+from carrel.relay.response import PassesOn
 from carrel.responses.service import Responses
 from carrel.sandbox.modes import containers
 from carrel.sandbox.runner import BwrapSandbox
@@ -349,7 +351,7 @@ class _Talk:
     """What speaks with models, and keeps what was said."""
 
     providers: Providers
-    relay: GuardedRelay
+    relay: PassesOn
     guard: Guard
     grants: Grants
     access: Access
@@ -415,7 +417,7 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     )  # fmt: skip
 
 
-def _build_ways(ground: _Ground, stack: AsyncExitStack) -> tuple[Guard, Providers, GuardedRelay]:
+def _build_ways(ground: _Ground, stack: AsyncExitStack) -> tuple[Guard, Providers, PassesOn]:
     """Both ways to a vendor, and what stands before them."""
     guard = Guard(ground.clock)
     ground.metrics.read_from(GAUGES, guard.gauges)
@@ -427,7 +429,7 @@ def _build_ways(ground: _Ground, stack: AsyncExitStack) -> tuple[Guard, Provider
         metrics=ground.metrics, own=ground.own_secrets.of,
     )  # fmt: skip
     stack.push_async_callback(relay.close)
-    return guard, providers, GuardedRelay(relay, guard)
+    return guard, providers, HedgedRelay(GuardedRelay(relay, guard), guard, _tasks("hedges", stack))
 
 
 def _build_responses(ground: _Ground, stack: AsyncExitStack) -> Responses:

@@ -33,9 +33,13 @@ class FairQueue:
         """How many calls wait."""
         return sum(map(len, self._waiting.values()))
 
+    def has_room(self, tenant: TenantId) -> bool:
+        """Whether there is a place for ``tenant`` at once."""
+        return tenant not in self._waiting and self._may(tenant)
+
     def enter_now(self, tenant: TenantId) -> bool:
         """Take a place where there is one for ``tenant`` at once."""
-        if tenant in self._waiting or not self._may(tenant):
+        if not self.has_room(tenant):
             return False
         self._take(tenant)
         return True

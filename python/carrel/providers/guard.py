@@ -80,6 +80,10 @@ class Guard:
         self._queues: dict[str, FairQueue] = {}
         self._circuits: dict[tuple[str, str], Circuit] = {}
 
+    def has_room(self, tenant: Tenant, name: str, config: ProviderConfig) -> bool:
+        """Whether a call of provider ``name`` would be let through without waiting for a place."""
+        return self._queue(name, config).has_room(tenant.id)
+
     def enter_now(self, tenant: Tenant, name: str, config: ProviderConfig) -> Ticket | None:
         """Let a call of provider ``name`` through where that takes no waiting; raises CircuitOpen."""
         queue = self._queue(name, config)
