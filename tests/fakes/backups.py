@@ -174,13 +174,16 @@ class FakeBackups:
         self.done.append(f"export {tenant.id}")
         file.write_bytes(self.archive)
 
-    async def take_in(self, tenant: Tenant, file: Path, *, replaces: bool, by: control.Actor) -> wire.ImportView:
+    async def take_in(
+        self, tenant: Tenant, file: Path, order: wire.ImportOrder, *, by: control.Actor
+    ) -> wire.ImportView:
         self._fail()
         self.archive = file.read_bytes()
-        self.done.append(f"take in {tenant.id} {replaces}")
+        self.done.append(f"take in {tenant.id} {order.replace}{' dry' * order.dry_run}{' sealed' * order.sealed}")
         return wire.ImportView(
-            tenant=tenant.id, source="carrel", source_tenant="acme", files=2, bytes=3, sessions=1, kept_before=replaces
-        )
+            tenant=tenant.id, source="carrel", source_tenant="acme", files=2, bytes=3, sessions=1,
+            kept_before=order.replace, dry_run=order.dry_run, seal="own" if order.sealed else "none",
+        )  # fmt: skip
 
     async def back_up_own(self, tenant: Tenant, *, by: control.Actor) -> wire.BackupView:
         return await self.back_up(tenant, wire.BackupOrder(), by=by, local=False)

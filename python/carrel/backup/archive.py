@@ -1,7 +1,8 @@
 """A tenant as one file, to be carried elsewhere: gzip of a tar, with what it is at its begin and its hashes at its end.
 
-``carrel-export.json`` comes first, then ``tenant/…`` in the order of paths, and ``carrel-manifest.jsonl`` last: a JSON
-document for each name. Links of workspaces are in the manifest alone: the tar itself has files and directories.
+``carrel-export.json`` comes first, then ``tenant/…`` in the order of paths, then ``carrel-manifest.jsonl``, a JSON
+document for each name, and at last the seal of the gateway that wrote it. Links of workspaces are in the manifest
+alone: the tar itself has files and directories.
 """
 
 import gzip
@@ -16,8 +17,10 @@ from typing import Annotated, BinaryIO, Final, Literal
 
 from pydantic import Field
 
+from carrel.backup.archive_seal import SEAL, seal_of
 from carrel.backup.catalogue import Count, LeftOut, Stored
 from carrel.ids import TENANT_ID_PATTERN
+from carrel.vault.keys import MasterKeys
 
 HEADER: Final = "carrel-export.json"
 MANIFEST: Final = "carrel-manifest.jsonl"
@@ -49,16 +52,23 @@ class Listed(Stored):
 
 
 class Writer:
-    """Writes an archive to ``out``. Names come in order, a directory before what is in it; `close` ends it."""
+    """Writes an archive to ``out``. Names come in order, a directory before what is in it; `close` ends it.
 
-    def __init__(self, out: BinaryIO, header: Header, *, temporary: Path | None = None) -> None:
+    With ``keys`` it is sealed.
+    """
+
+    def __init__(
+        self, out: BinaryIO, header: Header, *, temporary: Path | None = None, keys: MasterKeys | None = None
+    ) -> None:
         self._temporary = temporary
+        self._keys = keys
         self._zip = gzip.GzipFile(fileobj=out, mode="wb", compresslevel=3, mtime=0)
         self._tar = tarfile.open(fileobj=self._zip, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - see close
         self._listed: list[Listed] = []
         self.files = 0
         self.bytes = 0
-        self._plain(HEADER, header.model_dump_json(exclude_none=True).encode())
+        self._header = header.model_dump_json(exclude_none=True).encode()
+        self._plain(HEADER, self._header)
 
     def directory(self, path: str, *, mode: int = 0o700, mtime: int = 0) -> None:
         """Add a directory. ``mtime`` is in seconds."""
@@ -104,7 +114,11 @@ class Writer:
         """End the archive; ``left_out`` are names that are not in it, and why."""
         listed = [*self._listed, *(Listed(path=one.path, kind="left_out", why=one.why[:4096]) for one in left_out)]
         lines = [one.model_dump_json(exclude_defaults=True) for one in listed]
-        self._plain(MANIFEST, "".join(f"{line}\n" for line in lines).encode())
+        manifest = "".join(f"{line}\n" for line in lines).encode()
+        self._plain(MANIFEST, manifest)
+        if self._keys is not None:
+            seal = seal_of(self._keys, self._header, manifest)
+            self._plain(SEAL, seal.model_dump_json().encode() + b"\n")
         self._tar.close()
         self._zip.close()
 

@@ -17,12 +17,14 @@ from typing import BinaryIO, Final
 from pydantic import ValidationError
 
 from carrel.backup.archive import BELOW, HEADER, MANIFEST, Header, Listed
+from carrel.backup.archive_seal import SEAL, Seal, Vouched, vouched
 from carrel.backup.names import is_workspace, require_link, require_path
 from carrel.backup.staging import RESERVE_BYTES, synced
 from carrel.backup.tarball import Member, members
 from carrel.errors import CarrelError, InvalidRequest, TooLarge, UnsafePath
 from carrel.tenancy.paths import open_beneath
 from carrel.tenancy.removal import remove_tree
+from carrel.vault.keys import MasterKeys
 
 MOST_ENTRIES: Final = 1_000_000
 _MOST_PADDING: Final = 64 << 10
@@ -33,9 +35,10 @@ _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXE
 
 @dataclass(slots=True)
 class TakenIn:
-    """What was laid out. ``digest`` is of all names and contents."""
+    """What was laid out. ``digest`` is of all names and contents; ``seal`` says who vouches for them."""
 
     header: Header
+    seal: Vouched = "none"
     files: int = 0
     bytes: int = 0
     sessions: int = 0
@@ -45,42 +48,52 @@ class TakenIn:
     modes: list[tuple[str, int]] = field(default_factory=list)
 
 
-def take_in(stream: BinaryIO, place: Path, *, going: Callable[[], None]) -> TakenIn:
+def take_in(
+    stream: BinaryIO, place: Path, *, going: Callable[[], None], keys: MasterKeys | None = None
+) -> TakenIn:  # fmt: skip
     """Lay the archive in ``stream`` out in ``place``, which must not be there; where it fails nothing is left of it.
 
-    Raises UnsafePath, InvalidRequest, TooLarge, StorageFull.
+    ``keys`` are those that its seal may be by. Raises UnsafePath, InvalidRequest, TooLarge, StorageFull.
     """
     room = _room(place.parent)
     try:
         place.mkdir(mode=0o700)
         with synced(place) as top:
-            return _lay_out(stream, top, room, going)
+            return _lay_out(stream, top, room, going, keys)
     except BaseException:
         remove_tree(place)
         raise
 
 
-def _lay_out(stream: BinaryIO, top: int, room: int, going: Callable[[], None]) -> TakenIn:
+def _lay_out(
+    stream: BinaryIO, top: int, room: int, going: Callable[[], None], keys: MasterKeys | None
+) -> TakenIn:  # fmt: skip
     try:
-        return _unpacked(stream, top, room, going)
+        return _unpacked(stream, top, room, going, keys)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InvalidRequest(f"It is no whole archive of a tenant: {error}.") from error
 
 
-def _unpacked(stream: BinaryIO, top: int, room: int, going: Callable[[], None]) -> TakenIn:
+def _unpacked(
+    stream: BinaryIO, top: int, room: int, going: Callable[[], None], keys: MasterKeys | None
+) -> TakenIn:  # fmt: skip
     with gzip.GzipFile(fileobj=stream) as unpacked:
         found = members(unpacked)  # type: ignore[arg-type] # it reads, which is all that is asked of it
         first = next(found, None)
         if first is None or first.path != HEADER:
             raise InvalidRequest("It is no archive of a tenant: its first name is not as an export's is.")
-        done = TakenIn(_header(first))
+        header = _small(first, _MOST_HEADER)
+        done = TakenIn(_header(header))
         for member in found:
             going()
             if member.path == MANIFEST:
                 manifest = _small(member, _MOST_MANIFEST)
+                after = next(found, None)
+                seal = _seal(after) if after is not None else None
                 # To the very end: what was cut off or flipped behind it is told by gzip's own sum.
                 if next(found, None) is not None or unpacked.read(_MOST_PADDING).strip(b"\0") or unpacked.read(1):
                     raise UnsafePath("Something follows the archive's manifest.")
+                done.seal = vouched(keys, seal, header, manifest)
                 _compare(done, top, manifest)
                 return done
             if not member.path.startswith(BELOW):
@@ -171,9 +184,18 @@ def _link(top: int, path: str, target: str) -> None:
         os.close(parent)
 
 
-def _header(member: Member) -> Header:
+def _seal(member: Member) -> Seal:
+    if member.path != SEAL:
+        raise UnsafePath("Something follows the archive's manifest.")
     try:
-        return Header.model_validate_json(_small(member, _MOST_HEADER))
+        return Seal.model_validate_json(_small(member, _MOST_HEADER))
+    except ValidationError:
+        raise InvalidRequest(f"The archive's {SEAL} is not as it should be: a newer Carrel made it?") from None
+
+
+def _header(data: bytes) -> Header:
+    try:
+        return Header.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidRequest(

@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import apsw
+
 from carrel import __version__
 from carrel.backup.archive import Header, Writer
 from carrel.backup.catalogue import LeftOut
@@ -16,11 +18,19 @@ from carrel.backup.swap import staged
 from carrel.errors import UnsafePath
 from carrel.ids import TenantId
 from carrel.tenancy.paths import TenantRoot
+from carrel.vault.keys import MasterKeys
 
 NOTE: Final = "imported.json"
 """In a tenant's directory: which archive it came from, so that the same one again changes nothing."""
-_MADE: Final = ("sessions", "sandbox", "sandbox.d", "agents", "plugins")
+_MADE: Final = (
+    "sessions", "sessions.d", "sandbox", "sandbox.d", "agents", "plugins", "channels", "credentials/vault"
+)  # fmt: skip
 """Where a tenant that ever did anything has something."""
+_ROWS: Final = (
+    ("memory/memory.sqlite", "SELECT 1 FROM notes LIMIT 1"),
+    ("cron/cron.sqlite", "SELECT 1 FROM jobs WHERE id NOT GLOB 'declared-*' LIMIT 1"),
+)
+"""Databases that are made at a mere look, and what is in them of the tenant's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +44,12 @@ class Exported:
 
 def export(
     tenant: TenantId, root: TenantRoot, out: BinaryIO, *, at: datetime, temporary: Path, going: Callable[[], None],
+    keys: MasterKeys | None = None,
 ) -> Exported:  # fmt: skip
-    """Write a tenant's archive to ``out``, consistent as a backup is, while the tenant works."""
+    """Write a tenant's archive to ``out``, consistent as a backup is, while the tenant works; sealed with ``keys``."""
     left_out: list[LeftOut] = []
     header = Header(tenant=tenant, at=at, carrel=__version__)
-    writer = Writer(out, header, temporary=temporary)
+    writer = Writer(out, header, temporary=temporary, keys=keys)
 
     def left(path: str, why: str) -> None:
         left_out.append(LeftOut(path=path[:4096], why=why))
@@ -71,10 +82,12 @@ def _add(writer: Writer, found: Found, temporary: Path, left: Callable[[str, str
                 left(found.path, error.message)
 
 
-def unpacked(stream: BinaryIO, home: Path, target: TenantId, *, going: Callable[[], None]) -> TakenIn:
+def unpacked(
+    stream: BinaryIO, home: Path, target: TenantId, *, going: Callable[[], None], keys: MasterKeys | None = None
+) -> TakenIn:  # fmt: skip
     """Lay an archive out beside ``target``'s directory, with a note of which it is."""
     place = staged(home, target)
-    done = take_in(stream, place, going=going)
+    done = take_in(stream, place, going=going, keys=keys)
     note = {"source": done.header.source, "tenant": done.header.tenant, "digest": mark(done)}
     (place / NOTE).write_text(json.dumps(note) + "\n", encoding="utf-8")
     return done
@@ -94,8 +107,26 @@ def came_from(live: Path) -> str | None:
 
 
 def has_made_anything(live: Path) -> bool:
-    """Whether the tenant has sessions, files, agents, skills or settings of its own; tokens and bills do not count."""
-    return (live / "config.yaml").is_file() or any(
-        (live / name).is_dir() and any(path.is_file() or path.is_symlink() for path in (live / name).rglob("*"))
-        for name in _MADE
+    """Whether the tenant has anything of its own, from sessions to secrets; tokens and bills do not count."""
+    return (
+        (live / "config.yaml").is_file()
+        or any(
+            (live / name).is_dir() and any(path.is_file() or path.is_symlink() for path in (live / name).rglob("*"))
+            for name in _MADE
+        )
+        or any(_has_rows(live / name, query) for name, query in _ROWS)
     )
+
+
+def _has_rows(database: Path, query: str) -> bool:
+    """Whether there are some; where that cannot be told there are."""
+    if not database.is_file():
+        return False
+    try:
+        connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            return connection.execute(query).fetchone() is not None
+        finally:
+            connection.close()
+    except apsw.Error:
+        return True

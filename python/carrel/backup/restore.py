@@ -16,9 +16,11 @@ from carrel.backup.repository import NoRepository, Repository
 from carrel.backup.run import Means
 from carrel.backup.staging import Plan, plan, stage
 from carrel.backup.swap import require_none_waiting, staged
-from carrel.errors import InvalidRequest
+from carrel.errors import InvalidRequest, NotFound
 from carrel.ids import TenantId
 from carrel.tenancy.removal import remove_tree
+
+NO_SESSION = "The backup has no such session."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,19 @@ def look(repository: Repository, target: TenantId, backup_id: str | None) -> Res
     found = plan(repository, info.id)
     same = target == repository.tenant
     return _report(found, repository.tenant, target, Adopted(tokens=not same), dry_run=True)
+
+
+def look_at_one(repository: Repository, target: TenantId, path: str, backup_id: str | None) -> Restored:
+    """What bringing back the one session whose transcript is ``path`` would do; raises NotFound."""
+    info = chosen(repository, backup_id)
+    manifest = repository.manifest(info.id)
+    entry = next((one for one in repository.entries(manifest) if one.path == path and one.kind == "file"), None)
+    if entry is None:
+        raise NotFound(NO_SESSION)
+    return Restored(
+        tenant=target, source=repository.tenant, backup=info.id, at=info.at, files=1, bytes=entry.size, sessions=1,
+        left_out=0, dry_run=True,
+    )  # fmt: skip
 
 
 def prepare(

@@ -24,14 +24,14 @@ from carrel.backup.note import Note, read_note, write_note
 from carrel.backup.progress import Progress
 from carrel.backup.reader import verify
 from carrel.backup.repository import Keys, NoRepository, Repository
-from carrel.backup.restore import Restored, chosen, fetch_one, look, prepare
+from carrel.backup.restore import NO_SESSION, Restored, chosen, fetch_one, look, look_at_one, prepare
 from carrel.backup.retention import Collected, collect
 from carrel.backup.run import Means, Subject, back_up, clear_scratch
 from carrel.backup.staging import told
 from carrel.backup.target import Secrets, keep_of, location_of, options_of
 from carrel.clock import Clock
 from carrel.declare.backup import BackupConfig, KeepBackups
-from carrel.errors import CarrelError, Conflict, NotFound
+from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
 from carrel.ids import SessionId, TenantId
 from carrel.objects.location import Location
 from carrel.objects.open import open_store
@@ -39,6 +39,7 @@ from carrel.objects.pace import Pace
 from carrel.objects.retry import Patience
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.tenancy.removal import remove_tree
+from carrel.vault.keys import MasterKeys
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -64,6 +65,10 @@ class House(Protocol):
 
         ``own`` is False where ``fresh`` was another tenant's.
         """
+        ...
+
+    async def has_session(self, tenant: Tenant, session_id: SessionId) -> bool:
+        """Whether there is a session of that id."""
         ...
 
     async def put_session(self, tenant: Tenant, session_id: SessionId, data: bytes, *, replace: bool) -> None:
@@ -101,6 +106,7 @@ class Moved:
     """What was taken in. ``secrets`` did not open here, ``tokens`` are another id's, and so they did not come along.
 
     ``kept``: what was there before is, until it is decided on. ``unchanged``: it was this very archive already.
+    ``dry_run``: nothing was taken in.
     """
 
     taken: TakenIn
@@ -108,6 +114,7 @@ class Moved:
     tokens: bool = False
     kept: bool = False
     unchanged: bool = False
+    dry_run: bool = False
 
 
 class Backups:
@@ -273,6 +280,22 @@ class Backups:
 
         return await self._looking(source, work)
 
+    async def look_session(
+        self, tenant: Tenant, session_id: SessionId, source: From, *, as_id: SessionId, replace_it: bool
+    ) -> Restored:
+        """What `restore_session` would do; raises what it would."""
+        whose = source.tenant or tenant.id
+
+        def work(means: Means) -> Restored:
+            return look_at_one(
+                Repository.at(means.store, whose, means.keys), tenant.id, _transcript(tenant, session_id), source.backup
+            )
+
+        found = await self._looking(source, work)
+        if not replace_it and await self._house.has_session(tenant, as_id):
+            raise Conflict("There is a session of that id already: bring it back under another, or replace it.")
+        return found
+
     async def restore(
         self, tenant: Tenant, source: From, *, ready: Callable[[Restored], Awaitable[None]] | None = None
     ) -> Restored:
@@ -308,8 +331,7 @@ class Backups:
     ) -> Restored:
         """Bring one session back, as ``as_id``. Raises NotFound, and Conflict where there is one of that id."""
         location = location_of(self._declared, source.place, anywhere=source.anywhere)
-        wanted = f"{session_id}.jsonl"
-        own = f"sessions.d/member-{tenant.own}/{wanted}" if tenant.own is not None else f"sessions/{wanted}"
+        own = _transcript(tenant, session_id)
         async with self._job(tenant.id) as job:
             whose = source.tenant or tenant.id
 
@@ -319,7 +341,7 @@ class Backups:
                     repository, lambda path: path == own, source.backup, means=means, progress=job.progress
                 )
                 if found is None:
-                    raise NotFound("The backup has no such session.")
+                    raise NotFound(NO_SESSION)
                 return found
 
             info, _, data = await self._in_thread(job, location, work)
@@ -362,25 +384,42 @@ class Backups:
             now = self._clock.now()
             with told(), file.open("xb") as out:
                 return export(
-                    tenant.id, tenant.root, out, at=now, temporary=self._scratch, going=job.pace.check
+                    tenant.id, tenant.root, out, at=now, temporary=self._scratch, going=job.pace.check,
+                    keys=self._usable_keys(),
                 )  # fmt: skip
 
         async with self._job(tenant.id) as job:
             await self._house.flush(tenant)
             return await _to_its_end(asyncio.ensure_future(asyncio.to_thread(work)), job.pace)
 
-    async def take_in(self, tenant: Tenant, file: Path, *, replaces: bool) -> Moved:
+    def _usable_keys(self) -> MasterKeys | None:
+        """The master keys where there are any: without one an archive goes out, and comes in, unsealed. Blocking."""
+        try:
+            return self._keys.current()
+        except CarrelError:
+            return None
+
+    async def take_in(
+        self, tenant: Tenant, file: Path, *, replaces: bool, sealed: bool = False, dry_run: bool = False
+    ) -> Moved:
         """Make the archive in ``file`` the tenant's directory; the same one again changes nothing.
 
-        Raises UnsafePath, InvalidRequest, TooLarge, and Conflict where the tenant has made something of its own and it
-        is not to be replaced. What is replaced is kept until `confirm`.
+        ``sealed``: it must bear the seal of a master key that is here. Raises UnsafePath, InvalidRequest, TooLarge, and
+        Conflict where the tenant has made something of its own and it is not to be replaced. What is replaced is kept
+        until `confirm`. With ``dry_run`` all is judged and nothing changed.
         """
         live, place = self._home / tenant.id, swap.staged(self._home, tenant.id)
 
         def work() -> TakenIn:
             swap.require_none_waiting(self._home, tenant.id)
             with file.open("rb") as stream:
-                return unpacked(stream, self._home, tenant.id, going=job.pace.check)
+                done = unpacked(stream, self._home, tenant.id, going=job.pace.check, keys=self._usable_keys())
+            if sealed and done.seal != "own":
+                raise InvalidRequest(
+                    "The archive bears no seal of a master key that is here, and one was asked for: who could write to "
+                    "the file could have changed it."
+                )
+            return done
 
         async with self._job(tenant.id) as job:
             job.progress.phase = "reading"
@@ -388,7 +427,7 @@ class Backups:
                 with self._counted(tenant.id, "import"):
                     done = await _to_its_end(asyncio.ensure_future(asyncio.to_thread(work)), job.pace)
                 if await asyncio.to_thread(came_from, live) == mark(done):
-                    return Moved(done, unchanged=True)
+                    return Moved(done, unchanged=True, dry_run=dry_run)
                 made = await asyncio.to_thread(has_made_anything, live)
                 if made and not replaces:
                     raise Conflict(
@@ -397,6 +436,8 @@ class Backups:
                     )
                 source = TenantId(done.header.tenant)
                 adopted = await asyncio.to_thread(adopt, place, source, tenant.id, self._keys)
+                if dry_run:
+                    return Moved(done, secrets=adopted.secrets, tokens=adopted.tokens, kept=made, dry_run=True)
                 job.progress.phase = "swapping"
                 async with self._house.at_rest(tenant):
                     await self._house.carry_over(tenant, place, own=source == tenant.id)
@@ -454,6 +495,12 @@ def clear_left(state_dir: Path) -> None:
     clear_scratch(state_dir / "run" / SCRATCH)
     for problem in swap.clear_staged(state_dir / "tenants"):
         _log.error("what a restore left cannot be taken away", reason=problem)
+
+
+def _transcript(tenant: Tenant, session_id: SessionId) -> str:
+    """Where a session is in a backup."""
+    name = f"{session_id}.jsonl"
+    return f"sessions.d/member-{tenant.own}/{name}" if tenant.own is not None else f"sessions/{name}"
 
 
 async def _to_its_end(work: "asyncio.Future[T]", pace: Pace) -> T:

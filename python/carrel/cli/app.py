@@ -40,7 +40,7 @@ from carrel.cli import (
     versions,
 )
 from carrel.cli.completion import completion_command
-from carrel.cli.conversion import Converts, Reverses
+from carrel.cli.conversion import Converts, Looks, Reverses, no_looks
 from carrel.cli.failures import DONE, FAILED, INTERRUPTED, WRONG, Refused, exit_code
 from carrel.cli.gateway import gateway_command
 from carrel.cli.gateway_options import GatewayOptions
@@ -175,11 +175,13 @@ def build_app(
     *,
     converts: Converts = lambda *_: (),
     reverses: Reverses = lambda *_: {},
+    looks: Looks = no_looks,
 ) -> App:
     """The command line; `carrel gateway` calls ``run_gateway`` and ends with what it gives. Run it by `execute`.
 
     ``become`` and ``program`` are what `carrel git` works with: see `GitCommands`. ``run_restore`` is `carrel restore`;
-    ``converts`` and ``reverses`` are what `carrel tenants import` and `export` know of other systems.
+    ``converts`` and ``reverses`` are what `carrel tenants import` and `export` know of other systems, ``looks`` what an
+    import's dry run knows of archives.
     """
     app = App(name="carrel", help=ABOUT, version=f"carrel {__version__}", help_format="plaintext")
     groups: dict[tuple[str, ...], App] = {(): app}
@@ -193,7 +195,7 @@ def build_app(
     app.command(completion_command(app), name="completion")
     app.command(manual_command(_page), name="man")
     made = {("git", word): command for word, command in git.GitCommands(become, program).by_word().items()}
-    moving = MovingCommands(converts, reverses).by_word()
+    moving = MovingCommands(converts, reverses, looks).by_word()
     made |= {("tenants", word): command for word, command in moving.items()}
     for words, command in (made | dict(COMMANDS)).items():
         groups[words[:-1]].command(command, name=words[-1])

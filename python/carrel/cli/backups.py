@@ -120,12 +120,15 @@ def restore(
     if target.json:
         screen.show_json(document)
     else:
-        _show_restored(understand(wire.RestoreView, document))
+        _show_restored(understand(wire.RestoreView, document), session, as_session or session)
     return DONE
 
 
-def _show_restored(done: wire.RestoreView) -> None:
+def _show_restored(done: wire.RestoreView, session: str | None, as_session: str | None) -> None:
     whole = f"{done.files} files, {_size(done.bytes)}, {done.sessions} sessions"
+    if session is not None:
+        renamed = f" as {as_session}" if as_session != session else ""
+        whole = f"the session {session}{renamed}, {_size(done.bytes)}"
     made = f"backup {done.backup} of {done.source}, made {screen.moment(done.at)}"
     screen.say(f"{'Would bring' if done.dry_run else 'Brought'} back {whole}: {made}.")
     if done.left_out:

@@ -1,8 +1,11 @@
 """`carrel tenants export` and `import`: a tenant as one file, and tenants of other systems."""
 
 import json
+import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
@@ -10,7 +13,7 @@ from cyclopts import Parameter
 
 from carrel.cli import screen
 from carrel.cli.client import Client, ask, request, understand
-from carrel.cli.conversion import Conversion, Converts, Reverses
+from carrel.cli.conversion import Conversion, Converts, Looks, Reverses
 from carrel.cli.failures import DONE, FAILED, Refused, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import tenant_path
@@ -19,16 +22,18 @@ from carrel.errors import CarrelError
 from carrel.wire import backups as wire
 from carrel.wire import control
 
+STANDARD: Final = Path("-")
 _SHOWN: Final = 40
 _ORDER: Final = ("refused", "left", "changed", "taken")
 
 
 class MovingCommands:
-    """The commands; ``converts`` and ``reverses`` know the other system's layout."""
+    """The commands; ``converts`` and ``reverses`` know the other system's layout, ``looks`` what an archive holds."""
 
-    def __init__(self, converts: Converts, reverses: Reverses) -> None:
+    def __init__(self, converts: Converts, reverses: Reverses, looks: Looks) -> None:
         self._converts = converts
         self._reverses = reverses
+        self._looks = looks
 
     def by_word(self) -> Mapping[str, Callable[..., int]]:
         """Each by its word after `tenants`."""
@@ -39,7 +44,9 @@ class MovingCommands:
         tenant: TenantArgument,
         /,
         *,
-        to: Annotated[Path | None, Parameter(help="The file, new: ID.tar.gz by default.")] = None,
+        to: Annotated[
+            Path | None, Parameter(help="The file, new: ID.tar.gz by default; `-` for standard output.")
+        ] = None,
         as_openclaw: Annotated[
             Path | None, Parameter(help="A new directory instead, laid out as OpenClaw's state directory is.")
         ] = None,
@@ -57,6 +64,9 @@ class MovingCommands:
             _show_report(target, tenant, report, f"{tenant} is in {as_openclaw}.")
             return DONE
         file = to or Path(f"{tenant}.tar.gz")
+        if file == STANDARD:
+            _pour(target, path)
+            return DONE
         _download(target, path, file)
         if target.json:
             screen.show_json({"tenant": tenant, "file": str(file), "bytes": file.stat().st_size})
@@ -67,7 +77,9 @@ class MovingCommands:
 
     def import_(
         self,
-        file: Annotated[Path | None, Parameter(name="FILE", help="What `carrel tenants export` wrote.")] = None,
+        file: Annotated[
+            Path | None, Parameter(name="FILE", help="What `carrel tenants export` wrote; `-` for standard input.")
+        ] = None,
         /,
         *,
         from_openclaw: Annotated[
@@ -85,6 +97,14 @@ class MovingCommands:
         dry_run: Annotated[
             bool, Parameter(negative=(), show_default=False, help="Only say what would be taken, changed and left.")
         ] = False,
+        require_seal: Annotated[
+            bool,
+            Parameter(
+                negative=(),
+                show_default=False,
+                help="Refuse a FILE without the seal of a master key that is here: one that others could change.",
+            ),
+        ] = False,
         target: Target = HERE,
     ) -> int:
         """Take a tenant in, whole or not at all. The same again changes nothing."""
@@ -93,9 +113,12 @@ class MovingCommands:
         if file is not None:
             if as_id is None:
                 raise WrongUsage("--as names the tenant that it becomes.")
-            if dry_run:
-                raise WrongUsage("--dry-run goes with --from-openclaw: a file is taken whole, or not at all.")
-            return _show_taken(target, _take_in(target, as_id, file, replace=replace))
+            with _standard_input(file) as archive:
+                return self._import_file(
+                    target, as_id, archive, replace=replace, sealed=require_seal, dry_run=dry_run
+                )  # fmt: skip
+        if require_seal:
+            raise WrongUsage("--require-seal goes with a FILE.")
         assert from_openclaw is not None  # noqa: S101 - one of the two, see above
         with tempfile.TemporaryDirectory(prefix="carrel-import-") as place:
             found = self._converts(from_openclaw, Path(place), as_id)
@@ -114,9 +137,22 @@ class MovingCommands:
                     screen.complain(f"{one.tenant}: {error.message}")
             return FAILED if failed else DONE
 
+    def _import_file(
+        self, target: Target, tenant: str, file: Path, *, replace: bool, sealed: bool, dry_run: bool
+    ) -> int:
+        if not _is_declared(target, tenant):
+            if dry_run:
+                screen.note(f"{tenant} is not declared yet: the import declares it.")
+                return _show_taken(target, self._looks(file, tenant))
+            _declare(target, tenant, None)
+        return _show_taken(
+            target, _take_in(target, tenant, file, replace=replace, sealed=sealed, dry_run=dry_run)
+        )  # fmt: skip
+
 
 def _import(target: Target, one: Conversion, *, replace: bool) -> None:
-    _declare(target, one)
+    if not _is_declared(target, one.tenant):
+        _declare(target, one.tenant, one.display_name)
     done = _take_in(target, one.tenant, one.archive, replace=replace)
     told = [*_settle(target, one), *_seal(target, one)]
     if target.json:
@@ -131,13 +167,18 @@ def _import(target: Target, one: Conversion, *, replace: bool) -> None:
     _show_kept(done)
 
 
-def _declare(target: Target, one: Conversion) -> None:
+def _is_declared(target: Target, tenant: str) -> bool:
     listed = understand(control.TenantList, request(target, "GET", "/v1/tenants"))
-    if one.tenant not in {tenant.id for tenant in listed.tenants}:
-        order = control.TenantCreate.model_validate(
-            {"id": one.tenant, "display_name": one.display_name, "issue_token": False}
-        )
-        request(target, "POST", "/v1/tenants", order)
+    return tenant in {one.id for one in listed.tenants}
+
+
+def _declare(target: Target, tenant: str, display_name: str | None) -> None:
+    order = {"id": tenant, "display_name": display_name, "issue_token": False}
+    try:
+        wanted = control.TenantCreate.model_validate(order)
+    except ValueError:
+        raise WrongUsage(f"--as {tenant}: an id is lower-case letters, digits, `_` and `-`, 32 at most.") from None
+    request(target, "POST", "/v1/tenants", wanted)
 
 
 def _settle(target: Target, one: Conversion) -> list[str]:
@@ -199,8 +240,11 @@ def _rpc(target: Target, tenant: str, method: str, params: Mapping[str, Any]) ->
     return answer["result"]
 
 
-def _take_in(target: Target, tenant: str, file: Path, *, replace: bool) -> wire.ImportView:
-    query = {"replace": "true"} if replace else None
+def _take_in(
+    target: Target, tenant: str, file: Path, *, replace: bool, sealed: bool = False, dry_run: bool = False
+) -> wire.ImportView:
+    said = {"replace": replace, "sealed": sealed, "dry_run": dry_run}
+    query = {name: "true" for name, is_so in said.items() if is_so}
 
     async def work(opened: BinaryIO) -> Any:
         async with Client(target) as client:
@@ -211,6 +255,30 @@ def _take_in(target: Target, tenant: str, file: Path, *, replace: bool) -> wire.
             return understand(wire.ImportView, ask(work(opened)))
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror}.", code="unreadable") from error
+
+
+@contextmanager
+def _standard_input(file: Path) -> Iterator[Path]:
+    """``file``, or a copy of standard input for as long as the block lasts: it is looked at more than once."""
+    if file != STANDARD:
+        yield file
+        return
+    with tempfile.NamedTemporaryFile(prefix="carrel-import-") as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        yield Path(copy.name)
+
+
+def _pour(target: Target, path: str) -> None:
+    if sys.stdout.isatty():
+        raise WrongUsage("An archive is not for a terminal: send it to a file or a program.")
+
+    async def work() -> None:
+        async with Client(target) as client:
+            await client.download(path, sys.stdout.buffer)
+
+    ask(work())
+    sys.stdout.buffer.flush()
 
 
 def _download(target: Target, path: str, file: Path) -> None:
@@ -237,9 +305,13 @@ def _show_taken(target: Target, done: wire.ImportView) -> int:
         screen.show_json(done.model_dump(mode="json"))
         return DONE
     if done.unchanged:
-        screen.say(f"{done.tenant} came from this very file: nothing was changed.")
+        screen.say(f"{done.tenant} came from this very file: nothing {'would be' if done.dry_run else 'was'} changed.")
         return DONE
-    screen.say(f"{done.tenant} is here: {done.files} files, {done.sessions} sessions, of {done.source_tenant}.")
+    would = "would be" if done.dry_run else "is"
+    screen.say(f"{done.tenant} {would} here: {done.files} files, {done.sessions} sessions, of {done.source_tenant}.")
+    if done.seal != "own":
+        by = "no seal" if done.seal == "none" else "the seal of a master key that is not here"
+        screen.note(f"The file bears {by}: that it is as it was written rests on where it came from.")
     if done.secrets_lost:
         names = ", ".join(map(screen.one_line, done.secrets_lost))
         screen.note(f"Not without the master key that sealed them: {names}. Set them anew with `carrel secrets set`.")
@@ -250,7 +322,9 @@ def _show_taken(target: Target, done: wire.ImportView) -> int:
 
 
 def _show_kept(done: wire.ImportView) -> None:
-    if done.kept_before:
+    if done.kept_before and done.dry_run:
+        screen.note("What is there would be kept beside.")
+    elif done.kept_before:
         screen.note(
             f"What was there is kept: `carrel tenants restore {done.tenant} --confirm` lets it go, `--undo` brings it "
             "back."

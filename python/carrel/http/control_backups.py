@@ -80,9 +80,8 @@ async def take_in(exchange: Exchange) -> web.StreamResponse:
     keeping, tenant = _keeping(exchange), exchange.subject()
     async with keeping.spool() as file:
         await exchange.spool(file)
-        work = keeping.take_in(
-            tenant, file, replaces=exchange.request.query.get("replace") == "true", by=exchange.actor
-        )  # fmt: skip
+        said = {name: exchange.request.query.get(name) == "true" for name in ("replace", "sealed", "dry_run")}
+        work = keeping.take_in(tenant, file, backups.ImportOrder(**said), by=exchange.actor)
         return reply(await exchange.finish(work, name="import"))
 
 
@@ -102,7 +101,11 @@ def _keeping(exchange: Exchange) -> BackupKeeping:
 
 _PLACE: Final = Query("place", "Where they are; default: as declared.")
 
-_REPLACE: Final = (Query("replace", "`true`: what the tenant has is kept beside, until it is decided on.", "^true$"),)
+_TAKING_IN: Final = (
+    Query("replace", "`true`: what the tenant has is kept beside, until it is decided on.", "^true$"),
+    Query("sealed", "`true`: only with the seal of a master key that is here.", "^true$"),
+    Query("dry_run", "`true`: all is judged, and nothing changed.", "^true$"),
+)
 ROUTES: Final = (
     Route("POST", "/v1/tenants/{id}/backups", back_up, "backups:write", "Back a tenant up now.",
           body=backups.BackupOrder, result=backups.BackupView, status=201),
@@ -120,7 +123,8 @@ ROUTES: Final = (
     Route("GET", "/v1/tenants/{id}/export", export, "archives", "A tenant as one file, to carry elsewhere.",
           media=ARCHIVE),
     Route("POST", "/v1/tenants/{id}/import", take_in, "archives",
-          "Make an archive the tenant's. The body is what an export gave.", result=backups.ImportView, query=_REPLACE),
+          "Make an archive the tenant's. The body is what an export gave.", result=backups.ImportView,
+          query=_TAKING_IN),
     Route("POST", "/v1/tenants/{id}/restore/decision", decide, "backups:restore",
           "Let go of what was there before the last restore, or bring it back.", body=backups.RestoreDecision,
           status=204),

@@ -13,7 +13,7 @@ from carrel.audit.log import Audit
 from carrel.backup.catalogue import BackupInfo
 from carrel.backup.restore import Restored, own_id
 from carrel.backup.schedule import Schedule
-from carrel.backup.service import Backups, From
+from carrel.backup.service import Backups, From, Moved
 from carrel.clock import Clock
 from carrel.errors import CarrelError, Conflict
 from carrel.grants.service import Grants
@@ -85,6 +85,10 @@ class TenantAtRest:
     async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> None:
         """What was charged, and who may do what, goes on from what is there."""
         await asyncio.to_thread(carry_over, self._home / tenant.id, fresh, tenant.id, own=own)
+
+    async def has_session(self, tenant: Tenant, session_id: SessionId) -> bool:
+        """Whether there is a session of that id."""
+        return any(one.session_id == session_id for one in await self._sessions.list(tenant))
 
     async def put_session(self, tenant: Tenant, session_id: SessionId, data: bytes, *, replace: bool) -> None:
         """Take a transcript in."""
@@ -173,16 +177,19 @@ class BackupKeeping:
         """Bring a tenant or one session back."""
         whose = parse_tenant_id(order.source) if order.source is not None else None
         source = From(order.place, whose, order.backup, anywhere=local)
-        if order.dry_run:
-            return _restored(await self._service.look(tenant, source))
         target = f"{whose or tenant.id}/{order.backup or 'newest'}"
         if order.session is None:
+            if order.dry_run:
+                return _restored(await self._service.look(tenant, source))
             whole = await self._noted(
                 "tenants.restore", tenant, target, by, lambda: self._service.restore(tenant, source)
             )  # fmt: skip
             return _restored(whole)
         session = parse_session_id(order.session)
         as_id = parse_session_id(order.as_session) if order.as_session is not None else session
+        if order.dry_run:
+            seen = await self._service.look_session(tenant, session, source, as_id=as_id, replace_it=order.replace)
+            return _restored(seen)
         one = await self._noted(
             "tenants.restore.session", tenant, f"{target}/{session}", by,
             lambda: self._service.restore_session(tenant, session, source, as_id=as_id, replace_it=order.replace),
@@ -232,17 +239,23 @@ class BackupKeeping:
         """Write the tenant's archive to ``file``."""
         await self._noted("tenants.export", tenant, tenant.id, by, lambda: self._service.export(tenant, file))
 
-    async def take_in(self, tenant: Tenant, file: Path, *, replaces: bool, by: control.Actor) -> backups.ImportView:
+    async def take_in(
+        self, tenant: Tenant, file: Path, order: backups.ImportOrder, *, by: control.Actor
+    ) -> backups.ImportView:
         """Make the archive in ``file`` the tenant's."""
-        moved = await self._noted(
-            "tenants.import", tenant, tenant.id, by,
-            lambda: self._service.take_in(tenant, file, replaces=replaces),
-        )  # fmt: skip
+
+        async def work() -> Moved:
+            return await self._service.take_in(
+                tenant, file, replaces=order.replace, sealed=order.sealed, dry_run=order.dry_run
+            )
+
+        moved = await (work() if order.dry_run else self._noted("tenants.import", tenant, tenant.id, by, work))
         done = moved.taken
         return backups.ImportView(
             tenant=tenant.id, source=done.header.source, source_tenant=done.header.tenant, files=done.files,
             bytes=done.bytes, sessions=done.sessions, left_out=done.left_out, secrets_lost=moved.secrets,
-            tokens_left_out=moved.tokens, kept_before=moved.kept, unchanged=moved.unchanged,
+            tokens_left_out=moved.tokens, kept_before=moved.kept, unchanged=moved.unchanged, seal=done.seal,
+            dry_run=moved.dry_run,
         )  # fmt: skip
 
     async def _noted(

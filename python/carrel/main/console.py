@@ -9,6 +9,7 @@ from carrel.cli.conversion import Conversion
 from carrel.cli.failures import INTERRUPTED
 from carrel.cli.restore_options import RestoreOptions
 from carrel.main.launch import become_keeper, program, start_gateway, told
+from carrel.wire.backups import ImportView
 
 
 def _restore(options: RestoreOptions) -> int:
@@ -32,6 +33,12 @@ def _reverse(archive: Path, out: Path) -> Mapping[str, object]:
     return reverse(archive, out)
 
 
+def _look(archive: Path, tenant: str) -> ImportView:
+    from carrel.main.exports import look  # noqa: PLC0415 - as above
+
+    return look(archive, tenant)
+
+
 def run() -> None:
     """The entry point of ``carrel``."""
     options = told(os.environ)
@@ -44,9 +51,10 @@ def run() -> None:
     if options is None:
         from carrel.cli.app import build_app, execute  # noqa: PLC0415 - the gateway runs without the command line
 
-        sys.exit(
-            execute(build_app(start_gateway, become_keeper, program, _restore, converts=_convert, reverses=_reverse))
-        )
+        app = build_app(
+            start_gateway, become_keeper, program, _restore, converts=_convert, reverses=_reverse, looks=_look
+        )  # fmt: skip
+        sys.exit(execute(app))
     # The library of logs imports this one wherever it is, for tracebacks in colour that a log here never holds.
     sys.modules["rich"] = None  # type: ignore[assignment] # which is how an import is told that there is none
     try:

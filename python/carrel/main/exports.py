@@ -14,10 +14,12 @@ import yaml
 
 from carrel.backup.intake import take_in
 from carrel.errors import CarrelError
+from carrel.ids import parse_tenant_id
 from carrel.imports import reverse as reversed_
 from carrel.imports.report import Report
 from carrel.memory import book as memory_book
 from carrel.schedule import book as schedule_book
+from carrel.wire.backups import ImportView
 
 _LEFT: Final = {
     "usage": "the bill is the ledger's, and stays", "credentials": "secrets are sealed, and stay so",
@@ -49,6 +51,22 @@ def reverse(archive: Path, out: Path) -> Mapping[str, Any]:
             if (tree / name).exists():
                 report.add("other", name, "left", why)
     return report.document()
+
+
+def look(archive: Path, tenant: str) -> ImportView:
+    """What is in ``archive``, judged as an import judges it. See `cli.conversion.Looks`."""
+    target = parse_tenant_id(tenant)
+    with tempfile.TemporaryDirectory(prefix="carrel-import-") as place:
+        try:
+            with archive.open("rb") as stream:
+                done = take_in(stream, Path(place) / "tenant", going=lambda: None)
+        except OSError as error:
+            raise CarrelError(f"{archive} cannot be read: {error.strerror}.") from error
+    return ImportView(
+        tenant=target, source=done.header.source, source_tenant=done.header.tenant, files=done.files, bytes=done.bytes,
+        sessions=done.sessions, left_out=done.left_out, tokens_left_out=done.header.tenant != target, seal=done.seal,
+        dry_run=True,
+    )  # fmt: skip
 
 
 def _agents(tree: Path) -> dict[str, Mapping[str, Any]]:

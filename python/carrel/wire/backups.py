@@ -127,8 +127,16 @@ class RestoreDecision(Order):
     decision: Literal["confirm", "undo"]
 
 
+class ImportOrder(Order):
+    """How an archive is taken in."""
+
+    replace: bool = False
+    sealed: bool = False
+    dry_run: bool = False
+
+
 class ImportView(Answer):
-    """What was taken in of an archive."""
+    """What was taken in of an archive, or with ``dry_run`` would be."""
 
     tenant: str
     source: str = Field(description="What made the archive: `carrel`, or what it was imported from.")
@@ -141,3 +149,7 @@ class ImportView(Answer):
     tokens_left_out: bool = Field(False, description="Tokens name the tenant that they were issued for.")
     kept_before: bool = Field(False, description="What was there is kept until it is confirmed or undone.")
     unchanged: bool = Field(False, description="It is what the tenant came from already: nothing was done.")
+    seal: Literal["own", "other", "none"] = Field(
+        "none", description="Who vouches for it: a master key that is here, another one, or nobody."
+    )
+    dry_run: bool = Field(False, description="It was only looked at.")

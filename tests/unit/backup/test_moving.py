@@ -8,11 +8,16 @@ from pathlib import Path
 from carrel.backup.moving import NOTE, came_from, export, has_made_anything, mark, unpacked
 from carrel.backup.swap import staged
 from carrel.ids import TenantId
+from carrel.memory import book as memory_book
+from carrel.schedule import book as schedule_book
+from carrel.store.sqlite import open_database
 from tests.fakes.backups import full_tenant, rows_of, tree
 from tests.fakes.tenants import make_tenant
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 ACME = TenantId("acme")
+JOB = "INSERT INTO jobs VALUES ('{}', '{{}}', NULL)"
+NOTE_ROW = "INSERT INTO notes (id, source, text, created) VALUES ('n', 'said', 'x', 0)"
 
 
 def nothing() -> None:
@@ -45,10 +50,29 @@ def test_what_a_tenant_made_counts_and_what_the_house_made_does_not(tmp_path: Pa
     for name in ("sessions", "sandbox", "usage", "credentials", "cron"):
         (top / name).mkdir(exist_ok=True)
     (top / "credentials/tokens.json").write_text("{}")
-    (top / "cron/cron.sqlite").write_text("")
+    (top / "memory").mkdir(exist_ok=True)
     assert not has_made_anything(top)
-    for path in ("sessions/s.jsonl", "sandbox/a", "config.yaml", "plugins/skills.json"):
-        (top / path).parent.mkdir(exist_ok=True)
+    for name, upgrade, own, house in (
+        ("cron/cron.sqlite", schedule_book.upgrade, JOB.format("job_1"), JOB.format("declared-digest")),
+        ("memory/memory.sqlite", memory_book.upgrade, NOTE_ROW, None),
+    ):
+        connection = open_database(top / name, schema=upgrade)
+        assert not has_made_anything(top), name
+        if house is not None:
+            connection.execute(house)
+            assert not has_made_anything(top), name
+        connection.execute(own)
+        assert has_made_anything(top), name
+        connection.close()
+        (top / name).unlink()
+    (top / "cron/cron.sqlite").write_text("no database at all")
+    assert has_made_anything(top)
+    (top / "cron/cron.sqlite").unlink()
+    for path in (
+        "sessions/s.jsonl", "sandbox/a", "config.yaml", "plugins/skills.json", "sessions.d/member-a/s.jsonl",
+        "credentials/vault/KEY.sealed", "channels/openclaw.json",
+    ):  # fmt: skip
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
         (top / path).write_text("x")
         assert has_made_anything(top), path
         (top / path).unlink()

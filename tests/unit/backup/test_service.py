@@ -1,12 +1,15 @@
 """Backups of a gateway that runs: one at a time for each tenant, and a swap only while the tenant rests."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from carrel.backup.archive import Header, Writer
 from carrel.backup.service import Backups, From, clear_left
 from carrel.backup.target import NoTarget
 from carrel.clock import SystemClock
@@ -43,6 +46,9 @@ class House:
     async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> None:
         assert fresh.is_dir()
         self.asked.append(f"carry over, own: {own}")
+
+    async def has_session(self, tenant: Tenant, session_id: SessionId) -> bool:
+        return session_id == "s_1"
 
     async def put_session(self, tenant: Tenant, session_id: SessionId, data: bytes, *, replace: bool) -> None:
         self.asked.append(f"put {session_id} {len(data)} {replace}")
@@ -154,6 +160,25 @@ async def test_one_session(rig: Rig) -> None:
         await rig.service.restore_session(rig.tenant, copy, From(), as_id=copy, replace_it=False)
 
 
+async def test_a_dry_run_for_one_session_tells_of_that_session(rig: Rig) -> None:
+    await rig.service.back_up(rig.tenant)
+    asked, one = len(rig.house.asked), SessionId("s_1")
+
+    async def looked(session: str, as_id: str, *, replace_it: bool = False) -> tuple[int, int, int, bool]:
+        done = await rig.service.look_session(
+            rig.tenant, SessionId(session), From(), as_id=SessionId(as_id), replace_it=replace_it
+        )
+        return done.files, done.bytes, done.sessions, done.dry_run
+
+    assert await looked("s_1", "copy") == (1, 16, 1, True)
+    assert await looked("s_1", one, replace_it=True) == (1, 16, 1, True)
+    with pytest.raises(Conflict):
+        await looked("s_1", one)
+    with pytest.raises(NotFound):
+        await looked("none", "copy")
+    assert len(rig.house.asked) == asked
+
+
 async def test_one_at_a_time_and_stopped_with_its_caller(rig: Rig) -> None:
     rig.declare(BackupConfig(to=f"file://{rig.place}/store", bytes_per_second=1024))
     first = asyncio.ensure_future(rig.service.back_up(rig.tenant))
@@ -229,3 +254,24 @@ async def test_an_archive_that_is_none_changes_nothing(rig: Rig) -> None:
             await rig.service.take_in(rig.tenant, file, replaces=True)
     assert not list((rig.place / "tenants").glob(".*"))
     assert rig.house.asked == []
+
+
+async def test_an_import_can_be_looked_at_and_its_seal_asked_for(rig: Rig) -> None:
+    other = make_tenant(rig.place, "zeta")
+    async with rig.service.spool() as file:
+        await rig.service.export(rig.tenant, file)
+        with pytest.raises(Conflict, match="--replace"):
+            await rig.service.take_in(rig.tenant, file, replaces=False, dry_run=True)
+        looked = await rig.service.take_in(other, file, replaces=False, dry_run=True)
+        assert (looked.dry_run, looked.kept, looked.tokens, looked.taken.seal) == (True, False, True, "own")
+        assert rig.house.asked == ["flush acme"]
+        assert sorted(path.name for path in (rig.place / "tenants").iterdir()) == ["acme", "zeta"]
+        out = io.BytesIO()
+        writer = Writer(out, Header(tenant="acme", at=datetime(2026, 3, 1, tzinfo=UTC), carrel="1"))
+        writer.data("config.yaml", b"display_name: x\n")
+        writer.close()
+        file.write_bytes(out.getvalue())
+        with pytest.raises(InvalidRequest, match="no seal"):
+            await rig.service.take_in(other, file, replaces=False, sealed=True)
+        assert (await rig.service.take_in(other, file, replaces=False)).taken.seal == "none"
+    other.root.close()

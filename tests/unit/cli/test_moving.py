@@ -10,6 +10,7 @@ import pytest
 from carrel.cli.app import build_app, execute
 from carrel.cli.conversion import AgentSettings, Conversion
 from carrel.errors import Conflict, InvalidRequest
+from carrel.wire.backups import ImportView
 from tests.fakes.edge import Edge
 from tests.unit.cli.conftest import CommandLine, Done, started_edge
 
@@ -35,7 +36,7 @@ class Moving(CommandLine):
 
     def run(self, *words: str) -> Done:
         self.capture.readouterr()
-        app = build_app(lambda _: 0, converts=self.converts, reverses=self.reverses)
+        app = build_app(lambda _: 0, converts=self.converts, reverses=self.reverses, looks=self.looks)
         code = execute(app, words)
         wrote = self.capture.readouterr()
         return Done(code, wrote.out, wrote.err)
@@ -47,6 +48,12 @@ class Moving(CommandLine):
         archive.write_bytes(b"converted")
         agents = (AgentSettings("main", "demo/demo", ("rhyme",)),)
         return [Conversion(tenant or "acme", archive, REPORT, {"KEY": "hidden-value"}, agents, "Name")]
+
+    def looks(self, archive: Path, tenant: str) -> ImportView:
+        return ImportView(
+            tenant=tenant, source="carrel", source_tenant="acme", files=len(archive.read_bytes()), bytes=3, sessions=1,
+            dry_run=True, seal="other",
+        )  # fmt: skip
 
     def reverses(self, archive: Path, out: Path) -> Mapping[str, Any]:
         out.mkdir()
@@ -114,11 +121,30 @@ async def test_an_import_takes_in_sets_up_and_seals(moving: Moving, edge: Edge, 
 @pytest.mark.parametrize(
     "words",
     [
-        (), ("file",), ("file", "--from-openclaw", "x", "--as", "a"), ("file", "--as", "a", "--dry-run"),
+        (), ("file",), ("file", "--from-openclaw", "x", "--as", "a"),
+        ("--from-openclaw", "x", "--as", "a", "--require-seal"),
     ],
 )  # fmt: skip
 async def test_words_that_do_not_go_together(moving: Moving, words: tuple[str, ...]) -> None:
     assert (await moving("tenants", "import", *words)).code == 2
+
+
+async def test_a_file_is_looked_at_by_the_gateway_or_here_where_the_tenant_is_new(
+    moving: Moving, edge: Edge, tmp_path: Path
+) -> None:
+    file = tmp_path / "acme.tar.gz"
+    file.write_bytes(b"12345")
+    backups: Any = edge.services.backups
+    looked = await moving("tenants", "import", str(file), "--as", "acme", "--dry-run", "--require-seal")
+    assert (looked.code, "acme would be here: 2 files" in looked.out) == (0, True), looked.err
+    assert backups.done == ["take in acme False dry sealed"]
+    fresh = await moving("tenants", "import", str(file), "--as", "newco", "--dry-run")
+    assert (fresh.code, "newco would be here: 5 files" in fresh.out) == (0, True), fresh.err
+    assert "not declared yet" in fresh.err
+    assert "a master key that is not here" in fresh.err
+    assert len(backups.done) == 1
+    wrong = await moving("tenants", "import", str(file), "--as", "No Id")
+    assert (wrong.code, "an id is" in wrong.err) == (2, True)
 
 
 async def test_what_is_not_there_is_told(moving: Moving, edge: Edge, tmp_path: Path) -> None:
