@@ -1,14 +1,15 @@
 """Makes a restored tree the target's own: secrets sealed for it, tokens only where they are its tokens.
 
 A secret is sealed for one tenant under a version of the master key. It comes back where this host has that version,
-and is left out, by name, where it has not. A token's text names the tenant that it was made for, so for another id
-tokens are left out too; and so are connections, which people gave to that tenant, and which two could not renew.
+and is left out, by name, where it has not. Under another id what is of one tenant alone is left out: tokens, whose text
+names it, devices, grants, connections, which people gave to that tenant, and more (see `backup.contents`).
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from carrel.backup.contents import paths
 from carrel.backup.repository import Keys
 from carrel.errors import NotFound
 from carrel.ids import TenantId
@@ -21,6 +22,7 @@ _VAULT: Final = "credentials/vault"
 _CONNECTIONS: Final = "credentials/connections"
 _SUFFIX: Final = ".sealed"
 _TOKENS: Final = "credentials/tokens.json"
+_SIDES: Final = ("-wal", "-shm", "-journal")
 _MOST: Final = 2 * MAX_SECRET_BYTES + 4096
 
 
@@ -37,7 +39,7 @@ def adopt(tree: Path, source: TenantId, target: TenantId, keys: Keys) -> Adopted
     root = TenantRoot.open(tree)
     try:
         lost = _secrets(root, source, target, keys) + _connections(root, source, target, keys)
-        return Adopted(lost, source != target and _without_tokens(root))
+        return Adopted(lost, source != target and _without_what_is_its_alone(root))
     finally:
         root.close()
 
@@ -79,9 +81,14 @@ def _connections(root: TenantRoot, source: TenantId, target: TenantId, keys: Key
     return tuple(lost)
 
 
-def _without_tokens(root: TenantRoot) -> bool:
-    try:
-        root.remove(_TOKENS)
-    except NotFound:
-        return False
-    return True
+def _without_what_is_its_alone(root: TenantRoot) -> bool:
+    """Whether there were tokens."""
+    tokens = False
+    for path in (path for path in paths(other="left") if "*" not in path):
+        for each in (path, *(f"{path}{side}" for side in _SIDES)):
+            try:
+                root.remove(each)
+            except NotFound:
+                continue
+            tokens |= each == _TOKENS
+    return tokens

@@ -14,9 +14,9 @@ from typing import Final
 
 import apsw
 
+from carrel.backup.contents import NOT_KEPT
 from carrel.backup.names import (
     MOST_DEPTH,
-    NOT_KEPT,
     is_database,
     is_database_side,
     is_lines,

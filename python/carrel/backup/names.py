@@ -4,6 +4,7 @@ import os
 from typing import Final
 
 from carrel.backup.catalogue import Entry
+from carrel.backup.contents import NOT_KEPT
 from carrel.errors import UnsafePath
 from carrel.tenancy.paths import clean
 
@@ -11,8 +12,6 @@ MOST_DEPTH: Final = 200
 WORKSPACES: Final = frozenset({"sandbox", "sandbox.d"})
 """Where strangers' commands write: links may be there, and nowhere else."""
 _INSIDE: Final = "/workspace"
-NOT_KEPT: Final = frozenset({"snapshots", "backups.json"})
-"""Not in a backup: copies of workspaces, which the backups themselves are, and the note of when the last one was."""
 
 
 def require_path(path: str) -> str:
@@ -68,7 +67,7 @@ def is_database_side(path: str) -> bool:
 
 def is_lines(path: str) -> bool:
     """Whether ``path`` is a file of the gateway's own that only grows by lines."""
-    return not is_workspace(path) and path.endswith((".jsonl", ".log"))
+    return not is_workspace(path) and path.endswith((".jsonl", ".log", ".cast"))
 
 
 def require_entry(entry: Entry) -> Entry:

@@ -40,12 +40,12 @@ from carrel.cli import (
     versions,
 )
 from carrel.cli.completion import completion_command
-from carrel.cli.conversion import Converts, Looks, Reverses, no_looks
+from carrel.cli.conversion import Converts, Looks, Reverses
 from carrel.cli.failures import DONE, FAILED, INTERRUPTED, WRONG, Refused, exit_code
 from carrel.cli.gateway import gateway_command
 from carrel.cli.gateway_options import GatewayOptions
 from carrel.cli.manual import manual_command
-from carrel.cli.moving import MovingCommands
+from carrel.cli.moving import MovingCommands, no_looks
 from carrel.cli.options import ENVIRONMENT, Target
 from carrel.cli.restore import restore_command
 from carrel.cli.restore_options import RestoreOptions

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from carrel.errors import CarrelError
 from carrel.wire import backups as wire
 
 
@@ -37,8 +36,3 @@ Reverses = Callable[[Path, Path], Mapping[str, Any]]
 """Of an archive, into a new directory of the other system's layout; a report. Raises CarrelError."""
 Looks = Callable[[Path, str], wire.ImportView]
 """Of an archive, what is in it, judged as an import judges it, for the tenant of that id. Raises CarrelError."""
-
-
-def no_looks(archive: Path, tenant: str) -> wire.ImportView:
-    """Where nobody handed down how an archive is judged."""
-    raise CarrelError(f"{archive} cannot be judged here before {tenant} is declared.")

@@ -8,6 +8,7 @@ Blocks; while the tenant rests.
 from pathlib import Path
 from typing import Final
 
+from carrel.backup.contents import paths
 from carrel.connections.shelf import PLACE
 from carrel.errors import NotFound
 from carrel.ids import TenantId
@@ -15,7 +16,7 @@ from carrel.metering.ledger import NAME
 from carrel.metering.union import remove_ledger, unite
 from carrel.tenancy.paths import TenantRoot
 
-FILES: Final = ("credentials/tokens.json", "devices/devices.json", "grants.json")
+FILES: Final = tuple(path for path in paths(own="stays") if "*" not in path)
 """What says who may do what. Where there is none, the restored one counts."""
 _MOST: Final = 16 << 20
 _LEDGER: Final = f"usage/{NAME}"

@@ -58,8 +58,8 @@ class Recording:
         """A new one, in the tenant's directory; the oldest go where there are too many. Raises StorageFull."""
         config = tenant.config.terminal
         fd = await asyncio.to_thread(_opened, tenant.root, terminal_id, config.recordings)
-        title = f"{tenant.id} {terminal_id}"
-        return cls.into(fd, size, title=title, moment=moment, now=now, most=config.record_bytes)
+        # Who it was made for is told by where it lies: it may be brought back under another id.
+        return cls.into(fd, size, title=terminal_id, moment=moment, now=now, most=config.record_bytes)
 
     @classmethod
     def into(
