@@ -126,16 +126,7 @@ class MovingCommands:
                 for one in found:
                     _show_report(target, one.tenant, one.report, f"{one.tenant} would be made of {from_openclaw}.")
                 return DONE
-            failed = 0
-            for one in found:
-                try:
-                    _import(target, one, replace=replace)
-                except CarrelError as error:
-                    if len(found) == 1:
-                        raise
-                    failed += 1
-                    screen.complain(f"{one.tenant}: {error.message}")
-            return FAILED if failed else DONE
+            return _import_all(target, found, replace=replace)
 
     def _import_file(
         self, target: Target, tenant: str, file: Path, *, replace: bool, sealed: bool, dry_run: bool
@@ -148,6 +139,20 @@ class MovingCommands:
         return _show_taken(
             target, _take_in(target, tenant, file, replace=replace, sealed=sealed, dry_run=dry_run)
         )  # fmt: skip
+
+
+def _import_all(target: Target, found: Sequence[Conversion], *, replace: bool) -> int:
+    """Each by itself: one that fails keeps no other out."""
+    failed = 0
+    for one in found:
+        try:
+            _import(target, one, replace=replace)
+        except CarrelError as error:
+            if len(found) == 1:
+                raise
+            failed += 1
+            screen.complain(f"{one.tenant}: {error.message}")
+    return FAILED if failed else DONE
 
 
 def no_looks(archive: Path, tenant: str) -> wire.ImportView:
