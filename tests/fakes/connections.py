@@ -43,7 +43,9 @@ class PlainClients:
 
     def client(self, tenant_id: TenantId, permitted: tuple[Network, ...]) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(resolver=Pinned(self.dialler, permitted), use_dns_cache=False)
-        self._clients.append(aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()))
+        self._clients.append(
+            aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
+        )
         return self._clients[-1]
 
     def tls(self) -> ssl.SSLContext:

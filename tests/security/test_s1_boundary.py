@@ -78,6 +78,7 @@ PATH_IDS = {
     "tenant": "tenant",
     "channel": "channel",
     "provider": "agent",
+    "server": "agent",
 }
 MODEL_PATHS = (
     "/v1/messages",

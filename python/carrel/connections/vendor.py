@@ -21,7 +21,7 @@ from carrel.secrets import Secret
 from carrel.wire import oauth
 
 MOST_ANSWER: Final = 256 << 10
-_AGENT: Final = "carrel"
+_HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "carrel"}
 
 
 class Outside(Protocol):
@@ -72,7 +72,7 @@ class Vendor:
         """Whose account a new token is of, None where that is not to be found out."""
         if provider.account_url is None:
             return None
-        headers = {"Accept": "application/json", "User-Agent": _AGENT, "Authorization": f"Bearer {token}"}
+        headers = {**_HEADERS, "Authorization": f"Bearer {token}"}
         try:
             status, _, body = await self._ask(tenant, provider, "GET", provider.account_url, headers=headers)
             document: Any = json.loads(body) if status == 200 else None
@@ -86,9 +86,7 @@ class Vendor:
         named = provider.client_secret
         secret = (await self._secret(named.secret)).reveal() if named is not None else None
         headers, body = oauth.authenticated(provider, secret, fields)
-        headers |= {
-            "Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded", "User-Agent": _AGENT,
-        }  # fmt: skip
+        headers |= {**_HEADERS, "Content-Type": "application/x-www-form-urlencoded"}
         found = await self._ask(tenant, provider, "POST", url, headers=headers, data=oauth.form(body))
         if found[0] >= 500 or found[0] == 429:
             raise UpstreamError(f"The vendor answered {found[0]}.", status=found[0], retryable=True)

@@ -313,7 +313,7 @@ class Tenant(Declared):
     backup: TenantBackup = Field(TenantBackup(), description="What is different about its backups.")
 
 
-NOT_ACTED_UPON: Final = ("mcp_servers", "voice")
+NOT_ACTED_UPON: Final = ("voice",)
 """Keys that are accepted and warned about: what they declare comes with a later version."""
 
 OVERLAY_KEYS: Final = ("display_name", "packages", "cron", "memory", "voice", "egress")

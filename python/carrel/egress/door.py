@@ -23,18 +23,17 @@ from carrel.egress.placeholders import (
     Binding,
     Outgoing,
     PlaceholderMisplaced,
-    forms_of,
     passing_of,
     swapped,
 )
 from carrel.egress.refusal import refusal_body
 from carrel.egress.resolve import AddressRefused, Dialler, Unreachable
-from carrel.egress.scrub import Scrubber, decoder_of
 from carrel.egress.upgrade import is_websocket, upgraded
 from carrel.errors import CarrelError, InvalidRequest, TooLarge, UpstreamError
 from carrel.policy.egress.addresses import Network
 from carrel.policy.egress.rules import Asked, Decision
 from carrel.secrets import Secret
+from carrel.wire.scrub import Scrubber, decoder_of, forms_of
 
 HEAD_SECONDS: Final = 300.0
 STALL_SECONDS: Final = 300.0
@@ -81,6 +80,8 @@ class Gatekeeper(Protocol):
     async def secrets(self, names: Iterable[str]) -> Mapping[str, Secret]: ...
     def is_model_host(self, asked: Asked) -> bool: ...
     async def model_call(self, request: web.BaseRequest) -> web.StreamResponse: ...
+    def is_own_host(self, asked: Asked) -> bool: ...
+    async def own_call(self, request: web.BaseRequest) -> web.StreamResponse: ...
     def client(self, permitted: tuple[Network, ...]) -> aiohttp.ClientSession: ...
     def tls(self) -> ssl.SSLContext: ...
     def note(self, outcome: str, sent: int = 0, received: int = 0) -> None: ...
@@ -179,6 +180,9 @@ class Door:
             if connection.secure and self._keeper.is_model_host(asked):
                 self._keeper.note("model")
                 return await self._keeper.model_call(request)
+            if self._keeper.is_own_host(asked):
+                self._keeper.note("own")
+                return await self._keeper.own_call(request)
             decision = self._keeper.decide(asked)
             if not decision.allowed:
                 raise Denied(f"{asked} is not open to this sandbox: {decision.reason}.", rule=decision.rule)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import parse_qsl, quote, quote_plus, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 from uuid import UUID
 
 from multidict import CIMultiDict
@@ -214,15 +214,3 @@ def _decoded(text: str) -> str:
         return base64.b64decode(text, validate=True).decode("utf-8", "replace")
     except ValueError:
         return ""
-
-
-def forms_of(value: str) -> tuple[bytes, ...]:
-    """The forms in which an answer may say a secret back, the longest first."""
-    raw = value.encode()
-    forms = {raw, quote(value, safe="").encode(), quote_plus(value).encode(), json.dumps(value)[1:-1].encode()}
-    for shift in range(3):
-        # What of the secret's base64 does not depend on what stands around it, at each of the three positions.
-        encoded = base64.b64encode(b"\0" * shift + raw)
-        core = encoded[4 if shift else 0 : len(encoded) // 4 * 4 - 4] if len(raw) > 6 else b""
-        forms |= {core, core.replace(b"+", b"-").replace(b"/", b"_")}
-    return tuple(sorted((form for form in forms if len(form) >= 6 or form == raw), key=len, reverse=True))

@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from carrel.clock import Clock
-from carrel.declare.egress import connection_in
+from carrel.declare.egress import HTTP, HTTPS, connection_in
 from carrel.egress.door import Door, Pinned
 from carrel.egress.front import USER, Front, Over
 from carrel.egress.placeholders import Binding, bindings_of, placeholder
@@ -44,6 +44,10 @@ _MOST_TENANTS: Final = 1024
 VISITORS: Final = 64
 """Sessions whose programs may run behind one gate; where there are more, nothing is granted to any."""
 _MODEL_RULE: Final = "model provider"
+_OWN_RULE: Final = "the gateway itself"
+OWN_HOST: Final = "carrel.internal"
+"""Where sandboxes find what the gateway serves to them: a name of a domain that is nobody's."""
+MCP_VARIABLE: Final = "CARREL_MCP_URL"
 _NOT_ALONE: Final = (
     "it was granted to this session, and programs of other sessions run in this kept sandbox: it opens when these have "
     "ended, or when it is granted to them too"
@@ -68,6 +72,14 @@ class Connections(Protocol):
 
     async def token(self, tenant: Tenant, name: str, /, *, provider: str) -> Secret:
         """The token of a connection with ``provider``, good for a while yet; raises CarrelError."""
+        ...
+
+
+class Own(Protocol):
+    """What the gateway itself serves to sandboxes, at a host of its own."""
+
+    async def call(self, request: web.BaseRequest, standing: Standing, visitor: Visitor, /) -> web.StreamResponse:
+        """Answer a request there."""
         ...
 
 
@@ -118,6 +130,7 @@ class Egress:
         self.grants = grants
         self.models = models
         self.connections = connections
+        self.own: Own | None = None
         self._audit = audit
         self._tls = tls
         self._rules: OrderedDict[TenantId, tuple[str, object, Rules]] = OrderedDict()
@@ -287,6 +300,8 @@ class Gate:
             **dict.fromkeys(_BUNDLE_VARIABLES, f"/etc/{CERTIFICATES}"),
         }  # fmt: skip
         variables |= self._model_marks(self._tenant)
+        if self._tenant.config.mcp_servers and self._egress.own is not None:
+            variables[MCP_VARIABLE] = f"https://{OWN_HOST}/mcp"
         for binding in self._bindings_of(self._tenant):
             variables[binding.declared.env] = binding.text
         return variables
@@ -367,6 +382,8 @@ class Gate:
             return Decision(False, "", "its tenant is suspended")
         if self.is_model_host(asked):
             return Decision(True, _MODEL_RULE, "", looks_in=True)
+        if self.is_own_host(asked):
+            return Decision(True, _OWN_RULE, "", looks_in=True, tls=asked.port != HTTP)
         rules, grants = self._egress.rules(standing), self._egress.grants
         if grants is None:
             return rules.decide(asked)
@@ -406,6 +423,17 @@ class Gate:
     def is_model_host(self, asked: Asked) -> bool:
         """Whether a provider's API is there."""
         return self._egress.models is not None and self._egress.models.serves(asked)
+
+    def is_own_host(self, asked: Asked) -> bool:
+        """Whether that is the gateway itself, which serves MCP there."""
+        return self._egress.own is not None and asked.host.name == OWN_HOST and asked.port in (HTTP, HTTPS)
+
+    async def own_call(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request to the gateway itself."""
+        standing = self._egress.standing(self.visitor.tenant_id)
+        if self._egress.own is None or standing is None:
+            raise CarrelError("Nothing is served here.")
+        return await self._egress.own.call(request, standing, self.visitor)
 
     async def model_call(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request of a provider's API."""

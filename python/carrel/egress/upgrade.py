@@ -15,9 +15,9 @@ from typing import Final
 
 from aiohttp import web
 
-from carrel.egress.scrub import Scrubber
 from carrel.egress.tunnel import IDLE_SECONDS
 from carrel.errors import UpstreamError
+from carrel.wire.scrub import Scrubber
 
 AGREE_SECONDS: Final = 30.0
 MOST_HEAD: Final = 64 << 10

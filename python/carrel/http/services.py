@@ -18,6 +18,7 @@ from carrel.declare.rate_card import TokenCounts
 from carrel.events.hub import Hub
 from carrel.http.engines import Engines
 from carrel.ids import RequestId, SessionId, TenantId
+from carrel.mcp.proxy import McpProxy
 from carrel.metering.account import QuotaState
 from carrel.metering.invoice import Invoice
 from carrel.metering.protocol import Call, Reservation
@@ -473,5 +474,6 @@ class Services:
     traces: Traces = field(default_factory=Traces)
     quota_requests: QuotaRequests | None = None
     engines: Engines | None = None
+    mcp: McpProxy | None = None
     history: History | None = None
     git: Git | None = None

@@ -36,6 +36,7 @@ from carrel.events.hub import Hub
 from carrel.gitops.history import History
 from carrel.grants.service import Grants
 from carrel.http.changes import Changes
+from carrel.http.mcp import McpForSandboxes
 from carrel.http.model_hosts import ModelHosts
 from carrel.http.rpc.keyed import Keyed
 from carrel.http.server import Server
@@ -68,6 +69,7 @@ from carrel.main.snapshots import SnapshotKeeping
 from carrel.main.statedir import StateDir
 from carrel.main.systemd import Notifier, inherited
 from carrel.main.traced import TracedMetering, TracedSandbox, traced
+from carrel.mcp.proxy import McpProxy
 from carrel.metering.service import Metering
 from carrel.packages.environments import Environments
 from carrel.packages.known import KnownPackages
@@ -366,6 +368,7 @@ class _Talk:
     responses: Responses
     terminals: Terminals
     connections: Connections
+    mcp: McpProxy
 
 
 def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
@@ -389,10 +392,16 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     linking = Tasks("connections")
     stack.push_async_callback(linking.close)
     stack.push_async_callback(linking.drain, 5.0)
+    outbound = Outbound(egress)
     egress.connections = connections = build_connections(
-        outbound=Outbound(egress), vault=ground.linked, secrets=ground.secrets, directory=ground.directory,
+        outbound=outbound, vault=ground.linked, secrets=ground.secrets, directory=ground.directory,
         clock=ground.clock, hub=hub, audit=ground.audit, metrics=ground.metrics, tasks=linking, address=ground.address,
     )  # fmt: skip
+    mcp = McpProxy(
+        outside=outbound, secrets=ground.own_secrets, connections=connections, audit=ground.audit,
+        metrics=ground.metrics, admits=ground.meter.admit_request, key=key,
+    )  # fmt: skip
+    egress.own = McpForSandboxes(mcp)
     skills = Skills(clock=ground.clock, hub=hub)
     turns = Agents(
         sessions=sessions, providers=providers, meter=ground.meter, sandbox=sandbox, environments=ground.environments,
@@ -413,7 +422,7 @@ def _build_talk(ground: _Ground, key: bytes, stack: AsyncExitStack) -> _Talk:
     stack.push_async_callback(terminals.close)
     return _Talk(
         providers, relay, guard, grants, access, snapshots, sessions, agent_files, skills, hub, agents, sends, keyed,
-        responses, terminals, connections,
+        responses, terminals, connections, mcp,
     )  # fmt: skip
 
 
@@ -483,7 +492,7 @@ def _build(
             vault=ground.vault, audit=ground.audit, others=(ground.linked,)
         ),
         packages=packages, access=talk.access, hub=talk.hub, sends=talk.sends, keyed=talk.keyed,
-        responses=talk.responses, engines=engines,
+        responses=talk.responses, engines=engines, mcp=talk.mcp,
         snapshots=SnapshotKeeping(snapshots=talk.snapshots, sandbox=sandbox, audit=ground.audit),
         disk=DiskUse(sandbox=sandbox, snapshots=talk.snapshots), host_names=options.names,
         backups=_backups(options, ground, talk, stack),

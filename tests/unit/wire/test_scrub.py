@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrel.egress.placeholders import forms_of
-from carrel.egress.scrub import MAY_SHOW, PIECE, Scrubber, decoder_of
 from carrel.errors import UpstreamError
+from carrel.wire.scrub import MAY_SHOW, PIECE, Scrubber, decoder_of, forms_of
 
 VALUE = "s3cr3t-Va/lue+with=odd\\signs"
 

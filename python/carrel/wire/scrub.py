@@ -1,9 +1,12 @@
 """Secrets taken out of what comes back, wherever the borders of its pieces are."""
 
+import base64
+import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
+from urllib.parse import quote, quote_plus
 
 from carrel.errors import UpstreamError
 
@@ -12,6 +15,18 @@ MAY_SHOW: Final = 3
 
 PIECE: Final = 256 << 10
 """Bytes of a decompressed answer that are held at a time."""
+
+
+def forms_of(value: str) -> tuple[bytes, ...]:
+    """The forms in which an answer may say a secret back, the longest first."""
+    raw = value.encode()
+    forms = {raw, quote(value, safe="").encode(), quote_plus(value).encode(), json.dumps(value)[1:-1].encode()}
+    for shift in range(3):
+        # What of the secret's base64 does not depend on what stands around it, at each of the three positions.
+        encoded = base64.b64encode(b"\0" * shift + raw)
+        core = encoded[4 if shift else 0 : len(encoded) // 4 * 4 - 4] if len(raw) > 6 else b""
+        forms |= {core, core.replace(b"+", b"-").replace(b"/", b"_")}
+    return tuple(sorted((form for form in forms if len(form) >= 6 or form == raw), key=len, reverse=True))
 
 
 class Scrubber:
