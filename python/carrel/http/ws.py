@@ -50,7 +50,7 @@ class Sockets:
 def routes(sockets: Sockets) -> tuple[Route, ...]:
     """The route, which counts its connections in ``sockets``."""
 
-    async def connect(exchange: Exchange) -> web.StreamResponse:
+    async def open_socket(exchange: Exchange) -> web.StreamResponse:
         """A WebSocket of the calling tenant's."""
         return await connected(exchange, Speaker.of(exchange.tenant_with("rpc", "node")))
 
@@ -70,7 +70,7 @@ def routes(sockets: Sockets) -> tuple[Route, ...]:
             return await _served(exchange, speaker, kinds, after)
 
     return (
-        Route("GET", "/ws", connect, "tenant-ws", "JSON-RPC 2.0 over a WebSocket, with events.", query=QUERIES,
+        Route("GET", "/ws", open_socket, "tenant-ws", "JSON-RPC 2.0 over a WebSocket, with events.", query=QUERIES,
               status=101),
         Route("GET", "/v1/tenants/{id}/ws", tenant_connect, "operator-ws", "The same as that tenant.",
               query=(*QUERIES, MEMBER), status=101),
