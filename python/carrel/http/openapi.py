@@ -12,6 +12,7 @@ from carrel.declare.admin_keys import ABOUT
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Access, Route
 
+EVENTS: Final = "text/event-stream"
 _REF: Final = "#/components/schemas/{model}"
 _PARAMETER: Final = re.compile(r"\{([a-z_]+)(?::[^}]*)?\}")
 _SECURITY: Final[Mapping[Access, list[dict[str, list[str]]]]] = {
@@ -36,6 +37,12 @@ _PROBLEM: Final = {
         "param": {"type": "string", "description": "The path of the field that was wrong."},
     },
 }
+_ERROR: Final[dict[str, Any]] = {
+    "description": "An error (RFC 9457).",
+    "content": {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}},
+}
+_SHAPES: Final[dict[str, dict[str, str]]] = {"id": {"pattern": r"^[a-z0-9][a-z0-9_-]{0,31}$"}}
+"""What is known of a path's parameters."""
 
 
 def route(routes: Iterable[Route]) -> Route:
@@ -64,6 +71,7 @@ def document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": {**definitions.get("$defs", {}), "Problem": _PROBLEM},
+            "responses": {"Problem": _ERROR},
             "securitySchemes": {
                 "tenantToken": {"type": "http", "scheme": "bearer", "description": "`tk_<tenant>_<32 hex>`"},
                 "tenantKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -86,7 +94,12 @@ def document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
 
 def _operation(row: Route, names: Any) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": "Done."}
-    if row.result is not None:
+    if row.media == EVENTS and row.result is not None:
+        # What 3.1 has a schema of is all of the text: that of each event's data is told beside it.
+        event = names[row.result, "serialization"]
+        told = {"type": "string", "description": "Server-sent events; `x-event` is the data of each."}
+        answer["content"] = {row.media: {"schema": told, "x-event": event}}
+    elif row.result is not None:
         answer["content"] = {row.media: {"schema": names[row.result, "serialization"]}}
     elif row.status != 204:
         answer["content"] = {row.media: {}}
@@ -94,10 +107,10 @@ def _operation(row: Route, names: Any) -> dict[str, Any]:
         "summary": row.summary,
         "operationId": row.handler.__name__,
         "security": _security(row),
-        "responses": {str(row.status): answer, "default": _default_answer(row)},
+        "responses": {str(row.status): answer, **_refusals(row), "default": _default_answer(row)},
     }
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", **_SHAPES.get(name, {})}}
         for name in _PARAMETER.findall(row.path)
     ]
     for query in row.query:
@@ -109,6 +122,21 @@ def _operation(row: Route, names: Any) -> dict[str, Any]:
     if row.body is not None:
         operation["requestBody"] = {"content": {"application/json": {"schema": names[row.body, "validation"]}}}
     return operation
+
+
+def _refusals(row: Route) -> dict[str, dict[str, Any]]:
+    """What else the control plane answers with, by status."""
+    if not row.is_control:
+        return {}
+    refused: dict[str, Any] = {"$ref": "#/components/responses/Problem"}
+    found = dict.fromkeys(("400", "401", "403", "429"), refused)
+    if _PARAMETER.search(row.path):
+        found["404"] = refused
+    if row.method == "GET":
+        found["304"] = {"description": "It is still what the ETag in `If-None-Match` names."}
+    else:
+        found |= {"409": refused, "412": refused}
+    return dict(sorted(found.items()))
 
 
 def _conditions(row: Route, answer: dict[str, Any]) -> list[dict[str, Any]]:
@@ -147,7 +175,5 @@ def _security(row: Route) -> list[dict[str, list[str]]]:
 def _default_answer(row: Route) -> dict[str, Any]:
     if row.dialect != "problem":
         return {"description": "An error in this endpoint's own dialect."}
-    return {
-        "description": "An error (RFC 9457).",
-        "content": {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}},
-    }
+    also: dict[str, Any] = {"text/html": {}} if row.media == "text/html" else {}
+    return {**_ERROR, "content": {**_ERROR["content"], **also}}
