@@ -32,9 +32,11 @@ class Followed:
 
     def __init__(self) -> None:
         self.moves: list[dict[str, bytes]] = []
+        self.digests: dict[str, str] = {}
         self.settles = 0
 
-    async def move_to(self, directory: Path) -> Plan:
+    async def move_to(self, directory: Path, digests: Mapping[str, str]) -> Plan:
+        self.digests = dict(digests)
         self.moves.append({file.name: file.read_bytes() for file in directory.iterdir()})
         return Plan()
 

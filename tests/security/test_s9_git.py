@@ -58,7 +58,7 @@ async def test_S9_02_nothing_of_a_repository_is_run(clone: Clone, tmp_path: Path
     repository = Bare(clone.path / ".git")
     found = await judge_commit(repository, clone.git("rev-parse", "HEAD"), Hosted())
     exported = Revisions(tmp_path / "out").export("x", found.files)
-    assert (exported / "acme.yaml").read_bytes() == b"plan: pro\n"
+    assert (exported.path / "acme.yaml").read_bytes() == b"plan: pro\n"
     await repository.log("HEAD", limit=1)
     assert not trace.exists()
 

@@ -122,10 +122,15 @@ class Loader:
         self.operators: Operators | None = None
         self.tenants: dict[TenantId, Judged] = {}
         self.started = False
+        self._known_there: Mapping[str, str] = {}
 
-    def move_to(self, path: Path) -> None:
-        """Read from the directory ``path`` from now on. What is the same there is neither parsed nor judged again."""
+    def move_to(self, path: Path, digests: Mapping[str, str] | None = None) -> None:
+        """Read from the directory ``path`` from now on. What is the same there is neither parsed nor judged again.
+
+        ``digests`` are the SHA-256 of files that were just put there: what was read already is not even read.
+        """
         self._source = OnDisk(path)
+        self._known_there = digests or {}
 
     # --- what changed ---
 
@@ -137,12 +142,21 @@ class Loader:
         now = self._source.scan()
         if self._here is not None:
             now = {name: found for name, found in now.items() if self._counts(name)}
+        self._take_over(now)
         names = {name for name, found in now.items() if self._signatures.get(name) != found}
         if len(now) < len(self._signatures) + len(names):
             names.update(name for name in self._signatures if name not in now)
         suspects = self.tenants if overlays_of is None else {*overlays_of, *self._overlay_signatures}
         names.update(f"{t}.yaml" for t in suspects if t in self.tenants and self._overlay_changed(t))
         return names
+
+    def _take_over(self, now: Mapping[str, Signature]) -> None:
+        """After a move: what was read already, and is the same there, is known by its new signature."""
+        for name, digest in self._known_there.items():
+            read = self._files.get(name)
+            if read is not None and read.digest == digest and name in self._signatures and name in now:
+                self._signatures[name] = now[name]
+        self._known_there = {}
 
     def _counts(self, name: str) -> bool:
         tenant = tenant_of(name) if self._here is not None else None

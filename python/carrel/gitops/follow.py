@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,8 +19,8 @@ from carrel.errors import CarrelError, Unavailable
 from carrel.ids import new_request_id
 from carrel.plan.plan import Plan
 from carrel.vcs.bare import BY_COMMAND, NONE, Bare
-from carrel.vcs.judge import read_commit
-from carrel.vcs.revisions import NOTHING, Revisions
+from carrel.vcs.judge import list_commit
+from carrel.vcs.revisions import NOTHING, Exported, Revisions
 from carrel.vcs.settings import GitSettings
 
 LOOK_SECONDS: Final = 2.0
@@ -33,8 +34,8 @@ _log = structlog.get_logger(__name__)
 class Reconciler(Protocol):
     """Brings a directory of declarations into force."""
 
-    async def move_to(self, directory: Path) -> Plan:
-        """Follow ``directory`` from now on; what that changed."""
+    async def move_to(self, directory: Path, digests: Mapping[str, str]) -> Plan:
+        """Follow ``directory`` from now on; what that changed. ``digests`` are the SHA-256 of what is in it."""
         ...
 
 
@@ -75,6 +76,8 @@ class Follower:
         self._taken: Taken | None = None
         self._refused: tuple[str, str] | None = None
         self._waits: str | None = None
+        self._blobs: Mapping[str, str] = {}
+        self._last: Exported | None = None
         self._notes: Mapping[str, object] = {}
         self._seen: object = None
 
@@ -84,7 +87,8 @@ class Follower:
         """The directory of the branch's commit, or of nothing: what the gateway starts with."""
         async with self._lock:
             tip = await self._repository.tip()
-            directory = await self._exported(tip) if tip is not None else None
+            exported = await self._exported(tip) if tip is not None else None
+            directory = exported.path if exported is not None else None
             if directory is not None and not await self._may_start_with(directory):
                 directory = None
             if directory is None:
@@ -95,13 +99,14 @@ class Follower:
             if before != revision:
                 await self._record(before)
             await asyncio.to_thread(self._revisions.swap, revision)
+            await asyncio.to_thread(self._revisions.tidy, revision)
             self._taken = Taken(revision, await self._by(revision), self._clock.now(), Plan())
             return directory
 
     async def _may_start_with(self, directory: Path) -> bool:
         """Whether all is done that comes before; otherwise it is tried again while the gateway runs."""
         try:
-            await self._ready(directory)
+            await self._ready(exported.path)
         except CarrelError as error:
             _log.error("the branch's commit waits; it is tried again", reason=error.message)
             return False
@@ -170,28 +175,40 @@ class Follower:
             tip = await self._repository.tip()
             if tip is None or tip == self._taken.revision:
                 return self._taken
-            directory = await self._exported(tip)
-            if directory is None:
+            exported = await self._exported(tip)
+            if exported is None:
                 raise Unavailable(f"{tip[:12]} is not taken: {self._refused[1] if self._refused else 'unknown'}")
-            await self._ready(directory)
+            await self._ready(exported.path)
             await self._record(self._taken.revision)
             by = await self._by(tip)
             await asyncio.to_thread(self._revisions.swap, tip)
-            plan = await self._reconciler.move_to(directory)
+            plan = await self._reconciler.move_to(exported.path, exported.digests)
             self._taken = Taken(tip, by, self._clock.now(), plan)
             _log.info("revision in force", revision=tip, by=by)
+            await asyncio.to_thread(self._revisions.tidy, tip)
         await self._repository.tidy()
         return self._taken
 
-    async def _exported(self, commit: str) -> Path | None:
-        """The commit as a directory, None where its tree may not be read: then `_refused` says why."""
-        found = await read_commit(self._repository, commit, self._settings.hosted)
-        if found.shape:
-            self._refused = commit, "; ".join(str(problem) for problem in found.shape[:5])
-            _log.error("commit refused", revision=commit, problems=[str(problem) for problem in found.shape[:20]])
+    async def _exported(self, commit: str) -> Exported | None:
+        """The commit as a directory, None where its tree may not be read: then `_refused` says why.
+
+        What is the same as in the revision that was exported last is neither read from git nor written again.
+        """
+        found, wrong = await list_commit(self._repository, commit, self._settings.hosted)
+        if wrong:
+            self._refused = commit, "; ".join(str(problem) for problem in wrong[:5])
+            _log.error("commit refused", revision=commit, problems=[str(problem) for problem in wrong[:20]])
             return None
         self._refused = None
-        return await asyncio.to_thread(self._revisions.export, commit, found.files)
+        like, blobs = self._last, {name: entry.sha for name, entry in found.items()}
+        if like is not None:
+            same = [name for name, sha in blobs.items() if self._blobs.get(name) == sha]
+            like = await asyncio.to_thread(like.intact, same)
+        others = {n: entry for n, entry in found.items() if like is None or n not in like.kept}
+        files = await self._repository.blobs(others)
+        exported = await asyncio.to_thread(partial(self._revisions.export, commit, files, like=like))
+        self._last, self._blobs = exported, blobs
+        return exported
 
     async def _by(self, commit: str) -> str:
         """Who moved the branch there."""

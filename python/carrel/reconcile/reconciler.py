@@ -9,7 +9,7 @@ import asyncio
 import math
 import resource
 import threading
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
@@ -206,10 +206,11 @@ class Reconciler:
     def _request_environments(self, snapshot: Snapshot, plan: Plan) -> None:
         if self._environments is None:
             return
-        named = {tenant for tenant in snapshot.tenants if not snapshot.tenants[tenant].suspended}
+        tenants: Iterable[Tenant | None] = snapshot.tenants.values()
         if not plan.operator_changes and self._requested:
-            named &= {action.tenant for action in plan.actions}
-        for packages in {frozenset(snapshot.tenants[tenant].config.packages) for tenant in named} - self._requested:
+            tenants = (snapshot.tenants.get(TenantId(action.tenant)) for action in plan.actions)
+        sets = {one.config.packages for one in tenants if one is not None and not one.suspended}
+        for packages in {frozenset(names) for names in sets} - self._requested:
             self._requested.add(packages)
             self._environments.request(packages)
 
@@ -446,11 +447,14 @@ class Reconciler:
         if await self._worker.run(lambda: self.world.tenant(tenant)) is not None:
             raise Unavailable(f"{tenant} is suspended and not deleted yet: `carrel status {tenant}` says why.")
 
-    async def move_to(self, directory: Path) -> Plan:
-        """Follow ``directory`` from now on, and bring what it declares into force; raises DirectoryUnreadable."""
+    async def move_to(self, directory: Path, digests: Mapping[str, str] | None = None) -> Plan:
+        """Follow ``directory`` from now on, and bring what it declares into force; raises DirectoryUnreadable.
+
+        ``digests`` are the SHA-256 of files that are known to be there: such as were read already are not read again.
+        """
         async with self._lock:
             self._tenants_dir = directory
-            await self._worker.run(lambda: self.world.loader.move_to(directory))
+            await self._worker.run(lambda: self.world.loader.move_to(directory, digests or {}))
             self._moved.set()
         return await self._pass(None, at_once=True)
 

@@ -10,7 +10,7 @@ from carrel.declare.problems import Problem
 from carrel.errors import TooLarge
 from carrel.vcs.bare import Bare
 from carrel.vcs.settings import Hosted
-from carrel.vcs.tree import declarations, judge_entries
+from carrel.vcs.tree import Entry, declarations, judge_entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +43,30 @@ class Update:
 
 async def read_commit(repository: Bare, commit: str, settings: Hosted) -> Verdict:
     """The declarations in a commit, not judged yet (``tree`` is None); ``shape`` where they may not be read at all."""
+    found, wrong = await list_commit(repository, commit, settings)
+    return Verdict({}, None, wrong) if wrong else Verdict(await repository.blobs(found), None)
+
+
+async def list_commit(
+    repository: Bare, commit: str, settings: Hosted
+) -> tuple[Mapping[str, Entry], tuple[Problem, ...]]:
+    """The declarations in a commit by name, not read yet, or why its tree may not be read at all."""
     limits = settings.limits
     try:
         entries = await repository.entries(commit, limits)
     except TooLarge:
-        return Verdict({}, None, (Problem(".", 1, 1, "", f"over {limits.files} files may not be in the repository"),))
+        return {}, (Problem(".", 1, 1, "", f"over {limits.files} files may not be in the repository"),)
     wrong = await asyncio.to_thread(judge_entries, entries, limits)
     if wrong:
-        return Verdict({}, None, wrong)
+        return {}, wrong
     found = await asyncio.to_thread(declarations, entries, settings.below)
     if GATEWAY not in found:
         where = sorted(e.path.removesuffix(GATEWAY).rstrip("/") for e in entries if e.path.endswith(f"/{GATEWAY}"))
         mend = f": it is in {where[0]}, so set `directory: {where[0]}` in the git settings" if where else ""
         name = f"{settings.below}/{GATEWAY}" if settings.below else GATEWAY
         text = f"the file is missing: it names the providers and models{mend}"
-        return Verdict({}, None, (Problem(name, 1, 1, "", text),))
-    return Verdict(await repository.blobs(found), None)
+        return {}, (Problem(name, 1, 1, "", text),)
+    return found, ()
 
 
 async def judge_commit(repository: Bare, commit: str, settings: Hosted, cache: ParseCache | None = None) -> Verdict:

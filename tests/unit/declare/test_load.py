@@ -100,6 +100,26 @@ def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
     assert set(loader.tenants) == {"acme", "third"}
 
 
+def test_after_a_move_only_what_is_not_the_same_is_read(tmp_path: Path) -> None:
+    path = declare(tmp_path / "d", acme="", other="", third="")
+    loader = Loader(path)
+    loader.load(loader.changed())
+    there = shutil.copytree(path, tmp_path / "e")
+    (there / "other.yaml").write_text("display_name: x\n")
+    (there / "third.yaml").unlink()
+    (there / "fourth.yaml").write_text("")
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in there.iterdir()}
+    loader.move_to(there, digests)
+    assert loader.changed() == {"other.yaml", "third.yaml", "fourth.yaml"}
+    loader.load({"other.yaml", "third.yaml", "fourth.yaml"})
+    assert loader.changed() == set()
+    (there / "acme.yaml").write_text("display_name: y\n")
+    assert loader.changed() == {"acme.yaml"}
+    # Where nothing is known of what is there, all of it is read.
+    loader.move_to(path)
+    assert len(loader.changed()) > 3
+
+
 def test_a_change_of_the_operators_judges_everyone_again(tmp_path: Path) -> None:
     path = declare(tmp_path / "d", acme="packages: [jq]\n", other="")
     loader = Loader(path)

@@ -1,5 +1,7 @@
 import asyncio
+import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from carrel.gitops.follow import LONGEST_LOOK_SECONDS, LOOK_SECONDS, Before, Fol
 from carrel.vcs.bare import BY_COMMAND, Bare
 from carrel.vcs.revisions import Revisions
 from carrel.vcs.settings import GitSettings, PushSettings
+from carrel.vcs.tree import Entry
 from tests.fakes.clock import FakeClock
 from tests.fakes.gitops import GATEWAY, Followed, Recorded, put
 
@@ -60,6 +63,36 @@ async def test_a_push_is_exported_swapped_in_and_written_down(house: House) -> N
         ("git:alice", "git.push", None, first, "ok"), ("git:bob", "git.push", first, second, "ok"),
     ]  # fmt: skip
     assert (await follower.take()) is taken
+
+
+async def test_what_is_the_same_is_not_read_again_and_what_was_changed_there_is(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower = await house.start()
+    first = await put(house.bare, {"_gateway.yaml": GATEWAY, "acme.yaml": b"plan: pro\n", "b.yaml": b"plan: pro\n"})
+    await follower.take()
+    read: list[set[str]] = []
+    blobs = house.bare.blobs
+
+    async def told(entries: Mapping[str, Entry]) -> dict[str, bytes]:
+        read.append(set(entries))
+        return await blobs(entries)
+
+    monkeypatch.setattr(house.bare, "blobs", told)
+    await put(house.bare, {"b.yaml": b"plan: max\n"})
+    await follower.take()
+    assert read == [{"b.yaml"}]
+    files = {"_gateway.yaml": GATEWAY, "acme.yaml": b"plan: pro\n", "b.yaml": b"plan: max\n"}
+    assert house.reconciler.moves[-1] == files
+    assert house.reconciler.digests == {n: hashlib.sha256(d).hexdigest() for n, d in files.items()}
+    # Somebody edits what was exported: the branch counts.
+    current = house.place / "revisions" / str(Revisions(house.place).current)
+    (current / "acme.yaml").write_bytes(b"plan: own\n")
+    await put(house.bare, {"b.yaml": None})
+    await follower.take()
+    assert read[-1] == {"acme.yaml"}
+    assert house.reconciler.moves[-1] == {"_gateway.yaml": GATEWAY, "acme.yaml": b"plan: pro\n"}
+    assert (house.place / "revisions" / first / "acme.yaml").exists()
 
 
 async def test_a_change_by_command_is_not_written_down_twice(house: House) -> None:
