@@ -22,10 +22,11 @@ def keypair(path: Path) -> Path:
 
 
 class Clone:
-    """A work tree at ``path`` with commits by ``who``."""
+    """A work tree at ``path`` with commits by ``who``. ``prefix`` is what git is started by."""
 
-    def __init__(self, path: Path, *, who: str = "alice", ssh: str | None = None) -> None:
+    def __init__(self, path: Path, *, who: str = "alice", ssh: str | None = None, prefix: Sequence[str] = ()) -> None:
         self.path = path
+        self._prefix = tuple(prefix)
         self._settings = ["-c", f"user.name={who}", "-c", f"user.email={who}@example.org", "-c", "safe.directory=*"]
         self._env = {**GIT_ENV, **({"GIT_SSH_COMMAND": ssh} if ssh is not None else {})}
         if not path.exists():
@@ -38,7 +39,7 @@ class Clone:
         """Git's answer, whatever it is."""
         more = [word for setting in settings for word in ("-c", setting)]
         done = subprocess.run(
-            ["git", *self._settings, *more, *words], cwd=self.path, env=self._env, input=stdin, capture_output=True,
+            [*self._prefix, "git", *self._settings, *more, *words], cwd=self.path, env=self._env, input=stdin, capture_output=True,
             timeout=wait, check=False,
         )  # fmt: skip
         return subprocess.CompletedProcess(

@@ -88,6 +88,8 @@ def asked_verb(text: str, repository: Path) -> str:
 def hook(name: str, state: Path, become: Become) -> int:
     """Run the hook ``name`` on what git writes to standard input; its exit code, 1 where a push is refused."""
     become(state)
+    # By a path on this machine no `serve` came before.
+    step_back()
     updates = [tuple(line.split(" ", 2)) for line in sys.stdin.read().splitlines() if line.count(" ") >= 2]
     match name:
         case "pre-receive":

@@ -1,3 +1,4 @@
+import hashlib
 import re
 import shutil
 from pathlib import Path
