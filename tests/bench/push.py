@@ -32,7 +32,8 @@ READER = f"plan: pro\ntokens: [{{name: ci, sha256: {hashlib.sha256(TOKEN.encode(
 EVERY = 0.005
 ELSEWHERE = (
     sys.executable, "-c",
-    "import os, sys; from carrel.priority import step_back; os.setsid(); step_back(); os.execvp(sys.argv[1], sys.argv[1:])",
+    "import os, sys; from carrel.priority import step_back; os.setsid(); step_back(); "
+    "os.execvp(sys.argv[1], sys.argv[1:])",
 )  # fmt: skip
 
 

@@ -39,8 +39,8 @@ class Clone:
         """Git's answer, whatever it is."""
         more = [word for setting in settings for word in ("-c", setting)]
         done = subprocess.run(
-            [*self._prefix, "git", *self._settings, *more, *words], cwd=self.path, env=self._env, input=stdin, capture_output=True,
-            timeout=wait, check=False,
+            [*self._prefix, "git", *self._settings, *more, *words], cwd=self.path, env=self._env, input=stdin,
+            capture_output=True, timeout=wait, check=False,
         )  # fmt: skip
         return subprocess.CompletedProcess(
             done.args, done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")

@@ -106,7 +106,7 @@ class Follower:
     async def _may_start_with(self, directory: Path) -> bool:
         """Whether all is done that comes before; otherwise it is tried again while the gateway runs."""
         try:
-            await self._ready(exported.path)
+            await self._ready(directory)
         except CarrelError as error:
             _log.error("the branch's commit waits; it is tried again", reason=error.message)
             return False
