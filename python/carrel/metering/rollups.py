@@ -135,8 +135,7 @@ def _put(connection: apsw.Connection, table: str, names: str, totals: Mapping[Ke
 
 def read_sums(found: Sequence[Any]) -> Sums:
     """The sums in the columns of a rollup."""
-    calls, *counts, tool_calls, cost = found
-    return Sums(calls, TokenCounts(*counts), tool_calls, Decimal(cost))
+    return Sums(found[0], TokenCounts(*found[1:7]), found[7], Decimal(found[8]))
 
 
 def by_day(connection: apsw.Connection, period: Period) -> dict[tuple[date, str], Sums]:
@@ -153,7 +152,9 @@ def by_split(connection: apsw.Connection, period: Period, split: Split) -> dict[
                 f"SELECT {SESSION_KEY}, {_SUMS} FROM session_rollups WHERE date BETWEEN ? AND ?",  # noqa: S608 - constants
                 _days(period),
             ).fetchall()
-        return {(date.fromisoformat(day), model, of): read_sums(rest) for day, model, of, *rest in found}
+        # Tens of thousands in a busy month, of some thirty days.
+        days = {day: date.fromisoformat(day) for day in {row[0] for row in found}}
+        return {(days[row[0]], row[1], row[2]): read_sums(row[3:]) for row in found}
     return _grouped(connection, period, _KEYS[split], "rollups")
 
 
