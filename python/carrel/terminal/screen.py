@@ -30,6 +30,8 @@ PAUSE_SECONDS: Final = 0.004
 LONGEST_PAUSE_SECONDS: Final = 0.1
 LATE_RESTS: Final = 8
 """How many times as long a flood rests as the loop was late."""
+FLOOD: Final = 2 << 20
+"""Bytes a second of one terminal that are read at most: about a tenth of the loop's time, at 50 ms for each MiB."""
 UNSEEN_PAUSE_SECONDS: Final = 0.05
 STALL_SECONDS: Final = 30.0
 MOST_PENDING: Final = 1 << 20
@@ -331,7 +333,7 @@ class Screen:
             for viewer in list(self._viewers):
                 self._show(viewer)
         if len(data) > SMALL:
-            seconds = self._pace if self._viewers else max(self._pace, UNSEEN_PAUSE_SECONDS)
+            seconds = max(self._pace, len(data) / FLOOD, 0.0 if self._viewers else UNSEEN_PAUSE_SECONDS)
             loop = asyncio.get_running_loop()
             self._due = loop.time() + seconds
             self._pause = loop.call_later(seconds, self._paused)

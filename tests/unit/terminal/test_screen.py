@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ from carrel.errors import InvalidRequest, RateLimited
 from carrel.sandbox.protocol import Job, Size
 from carrel.terminal.screen import (
     BURST,
+    FLOOD,
     LONGEST_PAUSE_SECONDS,
     MOST_PENDING,
     MOST_VIEWERS,
     PAUSE_SECONDS,
+    SMALL,
     STALL_SECONDS,
     WINDOW,
     End,
@@ -181,6 +184,21 @@ async def test_a_flood_rests_the_longer_the_later_the_loop_is(tmp_path: Path) ->
             screen._paused()
             assert screen._pace >= pace
             assert screen._pace <= LONGEST_PAUSE_SECONDS
+
+
+async def test_a_flood_rests_by_its_bytes_however_idle_the_loop_is(tmp_path: Path) -> None:
+    async with a_screen(tmp_path, "sleep 60") as (screen, _):
+        eye = Eye(screen)
+        screen.attach(eye, after=None)
+        for size, seconds in ((BURST, BURST / FLOOD), (2 * SMALL, PAUSE_SECONDS), (SMALL, 0.0)):
+            screen._burst = partial(bytes, size)  # type: ignore[method-assign]
+            screen._due = before = asyncio.get_running_loop().time()
+            screen._readable()
+            assert screen._due >= before + seconds
+            if screen._pause is not None:
+                screen._pause.cancel()
+                screen._pause = None
+        assert len(eye.text) == BURST + 3 * SMALL
 
 
 async def test_no_more_look_than_may(tmp_path: Path) -> None:
