@@ -24,9 +24,13 @@ from carrel.backup.archive import Header, Writer
 from carrel.http.app import all_routes
 from carrel.http.rpc.methods import REGISTRY
 from tests.fakes.gateway_process import GatewayProcess
+from tests.fakes.oauth_vendor import SECRET, declared
 from tests.fakes.patience import PATIENCE, eventually
+from tests.fakes.person import Person
 from tests.fakes.telegram import TOKEN, BotApi, running_bot_api
 from tests.system.conftest import StartGateway
+from tests.system.test_connections import Vendor
+from tests.system.test_connections import vendor as vendor_fixture
 
 CANARY = "canary5ecret" + "0" * 12
 CALLS = "Model calls are in the ledger and what was said is in the transcript, both with the request's id."
@@ -43,6 +47,8 @@ WITHOUT_A_LINE = {
     "POST /v1/responses/input_tokens": "It changes nothing.", "POST /v1/responses/{response}/cancel": CALLS,
     "DELETE /v1/responses/{response}": CALLS,
     "POST /hooks/{tenant}/{channel}": CALLS,
+    "POST /mcp/{server}": "Sessions and calls of tools have a line each, as a server is asked: test_mcp.py.",
+    "DELETE /mcp/{server}": "As above.",
     "POST /v1/browser/session": "A browser's session is in memory alone, and holds what the token does.",
     "DELETE /v1/browser/session": "As above.", "POST /v1/browser/tickets": "As above.",
     **dict.fromkeys(
@@ -137,6 +143,8 @@ METHODS: list[tuple[str, Params, str | None]] = [
     ("channels.stop", {"channel": "telegram"}, None),
     ("channels.start", {"channel": "telegram"}, None),
     ("channels.logout", {"channel": "telegram"}, None),
+    ("connections.link", {"provider": "vendor"}, "url"),
+    ("connections.remove", {"name": "vendor"}, None),
     ("grants.decide", lambda known: {"grant": known["grant"], "decision": "deny"}, None),
     ("tenants.quota.request", {"quota": "requests_per_hour", "limit": "99", "reason": "more"}, "id"),
     ("tenants.backup", {}, "key"),
@@ -214,6 +222,9 @@ async def talking(gateway: GatewayProcess) -> AsyncIterator[Talk]:
         yield Talk(session)
 
 
+vendor = vendor_fixture
+
+
 @pytest.fixture
 def bot() -> Iterator[BotApi]:
     with running_bot_api() as api:
@@ -221,11 +232,12 @@ def bot() -> Iterator[BotApi]:
 
 
 @pytest.fixture
-def home(new_gateway: StartGateway, bot: BotApi) -> GatewayProcess:
-    gateway = new_gateway(args=("--trial",), env={"CARREL_SECRET_BOT": TOKEN})
+def home(new_gateway: StartGateway, bot: BotApi, vendor: Vendor) -> GatewayProcess:
+    gateway = new_gateway(args=("--trial",), env={"CARREL_SECRET_BOT": TOKEN, "CARREL_SECRET_VENDOR_SECRET": SECRET})
     operator, demo = gateway.tenants_dir / "_gateway.yaml", gateway.tenants_dir / "demo.yaml"
     operator.write_text(f"{operator.read_text()}\nbackup:\n  to: file://{gateway.state_dir}/backups\n"
-                        f"channels: {{telegram: {{base_url: '{bot.base_url}'}}}}\n")  # fmt: skip
+                        f"channels: {{telegram: {{base_url: '{bot.base_url}'}}}}\n"
+                        f"oauth_providers: {json.dumps({'vendor': declared(vendor.url)})}\n")  # fmt: skip
     demo.write_text(demo.read_text() + "sandbox: {keep: true}\n" + CHANNEL)
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", str(gateway.tenants_dir)]
     subprocess.run([*git, "init", "-q"], check=True)
@@ -236,7 +248,7 @@ def home(new_gateway: StartGateway, bot: BotApi) -> GatewayProcess:
 
 
 async def test_every_change_has_exactly_one_line_and_no_line_a_secret(home: GatewayProcess, bot: BotApi) -> None:
-    secrets = {CANARY, home.token, TOKEN}
+    secrets = {CANARY, home.token, TOKEN, SECRET}
     bot.say("let me in")
     async with talking(home) as talk:
         asking = await prepared(talk)
@@ -301,6 +313,10 @@ async def before(talk: Talk, name: str, secrets: set[str]) -> None:
             await claimed(talk, secrets)
         case "device.pair.reject":
             await paired(talk, "pair again")
+        case "connections.remove":
+            secrets.add(talk.known["connections.link"].partition("link=")[2])
+            async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as browser:
+                assert (await Person(browser).through(talk.known["connections.link"])).status == 200
         case "node.pair.reject":
             answer, _ = await talk.call("node.pair.request", {"name": "tub"})
             talk.known["node.pair.request"] = answer["requestId"]

@@ -22,7 +22,7 @@ class Connection(BaseModel):
     ``refreshing`` is set while the vendor is asked for a new token: with one that is left, a gateway ended meanwhile.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     version: Literal[1] = 1
     name: str

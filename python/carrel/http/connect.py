@@ -110,7 +110,8 @@ def _refused(exchange: Exchange, error: CarrelError) -> web.Response:
         if wait is not None:
             error = RateLimited("Too many failed attempts from this address: wait a moment.", retry_after=wait)
     status = STATUS.get(error.code, 500)
-    again = () if isinstance(error, InvalidRequest | RateLimited) else ("Nothing was connected by this.",)
+    # Of what was used up already it is not known here how it ended.
+    again = () if isinstance(error, InvalidRequest | NotFound | RateLimited) else ("Nothing was connected by this.",)
     response = plain_page("That did not work", tidy(error.message, 1000), *again, status=status)
     if isinstance(error, RateLimited):
         response.headers["Retry-After"] = str(int(error.retry_after) + 1)

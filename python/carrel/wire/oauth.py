@@ -158,7 +158,7 @@ TokenText = Annotated[str, Field(pattern=r"^[!-~]+$", max_length=MOST_TOKEN)]
 class TokenAnswer(BaseModel):
     """What a token endpoint gives. What is not known in it is left."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True)
 
     access_token: TokenText = Field(repr=False)
     token_type: str = "bearer"  # noqa: S105 - a kind of token
