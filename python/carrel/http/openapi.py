@@ -1,6 +1,7 @@
 """`GET /openapi.json`: the control plane and all other routes, made from the table of routes and its models."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -61,10 +62,14 @@ def document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
     kinds: list[tuple[type[BaseModel], Any]] = [(r.body, "validation") for r in routes if r.body is not None]
     kinds += [(r.result, "serialization") for r in routes if r.result is not None]
     names, definitions = models_json_schema(kinds, by_alias=True, ref_template=_REF)
+    shared = Counter(row.handler.__name__ for row in routes)
     paths: dict[str, dict[str, Any]] = {}
     for row in routes:
         path = _PARAMETER.sub(r"{\1}", row.path)
-        paths.setdefault(path, {})[row.method.lower()] = _operation(row, names)
+        operation = _operation(row, names)
+        if shared[operation["operationId"]] > 1:
+            operation["operationId"] += f"_{row.method.lower()}"
+        paths.setdefault(path, {})[row.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": "Carrel", "version": version, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
