@@ -56,6 +56,15 @@ in
       }
       {
         assertion =
+          cfg.settings.listen.address == cfg.listen.address && cfg.settings.listen.port == cfg.listen.port;
+        message = "services.carrel.settings.listen: systemd's socket, the firewall and the proxy go by services.carrel.listen.address and .port: set those.";
+      }
+      {
+        assertion = cfg.settings.state_dir == state;
+        message = "services.carrel.settings.state_dir: units, mounts and the command go by services.carrel.stateDir: set that.";
+      }
+      {
+        assertion =
           !cfg.hardening.kernelFloor || lib.versionAtLeast config.boot.kernelPackages.kernel.version "5.14";
         message = "services.carrel needs Linux 5.14 or later: choose another boot.kernelPackages, or say services.carrel.hardening.kernelFloor = false.";
       }

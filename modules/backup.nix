@@ -105,6 +105,8 @@ in
       description = "Carrel: a backup of every tenant";
       after = [ "carrel.service" ];
       requisite = [ "carrel.service" ];
+      # A switch that comes meanwhile does not wait for another round of them.
+      restartIfChanged = false;
       serviceConfig = {
         Type = "oneshot";
         ExecStart = "${carrel} backup all --state-dir ${state}${to}";
@@ -113,18 +115,46 @@ in
         Slice = "carrel.slice";
         # It asks the gateway, over its socket, and does nothing else. The keys are the gateway's.
         PrivateNetwork = true;
+        IPAddressDeny = "any";
         CapabilityBoundingSet = "";
+        AmbientCapabilities = "";
         NoNewPrivileges = true;
         ProtectSystem = "strict";
         ProtectHome = true;
         PrivateTmp = true;
         PrivateDevices = true;
+        DevicePolicy = "closed";
+        PrivateUsers = true;
+        PrivateIPC = true;
+        PrivateMounts = true;
+        ProtectClock = true;
+        ProtectHostname = true;
         ProtectKernelTunables = true;
         ProtectKernelModules = true;
+        ProtectKernelLogs = true;
         ProtectControlGroups = true;
+        ProtectProc = "invisible";
+        ProcSubset = "pid";
+        LockPersonality = true;
+        MemoryDenyWriteExecute = true;
+        RestrictRealtime = true;
+        RestrictSUIDSGID = true;
+        RemoveIPC = true;
+        KeyringMode = "private";
         RestrictNamespaces = true;
         RestrictAddressFamilies = [ "AF_UNIX" ];
         SystemCallArchitectures = "native";
+        SystemCallFilter = [
+          "@system-service"
+          "~@privileged @resources"
+        ];
+        SystemCallErrorNumber = "EPERM";
+        InaccessiblePaths = [
+          "-/run/credentials"
+          "-/run/secrets"
+          "-/run/keys"
+          "-${state}/tenants"
+        ];
         UMask = "0077";
         TimeoutStartSec = "infinity";
       };

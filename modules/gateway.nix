@@ -18,6 +18,9 @@ let
   writable = outside ++ cfg.backup.directories ++ map (lib.removePrefix "file://") local;
   host =
     if lib.hasInfix ":" cfg.listen.address then "[${cfg.listen.address}]" else cfg.listen.address;
+  socket = "carrel-${
+    builtins.replaceStrings [ ":" "%" ] [ "-" "-" ] cfg.listen.address
+  }-${toString cfg.listen.port}";
   credentials =
     encrypted:
     lib.mapAttrsToList (name: secret: "${name}:${secret.file}") (
@@ -163,13 +166,20 @@ in
     };
 
     # systemd holds what listens. While one gateway drains and the next starts, connections wait in it and are not refused.
-    systemd.sockets.carrel = {
+    # A switch leaves a socket that is there alone, whatever was changed of it: one for another address is another unit. So
+    # the old address is closed, and the new one open, when the switch is over.
+    systemd.sockets.${socket} = {
       description = "Carrel gateway, where it is reached";
+      aliases = [ "carrel.socket" ];
       wantedBy = [ "sockets.target" ];
-      listenStreams = [ "${host}:${toString cfg.listen.port}" ];
+      # What follows a percent sign means something to systemd.
+      listenStreams = [
+        "${builtins.replaceStrings [ "%" ] [ "%%" ] host}:${toString cfg.listen.port}"
+      ];
       socketConfig = {
         NoDelay = true;
         Backlog = 4096;
+        Service = "carrel.service";
       };
     };
 
@@ -178,12 +188,12 @@ in
       wantedBy = [ "multi-user.target" ];
       wants = [ "network-online.target" ];
       requires = [
-        "carrel.socket"
+        "${socket}.socket"
         "carrel-launcher.socket"
       ];
       after = [
         "network-online.target"
-        "carrel.socket"
+        "${socket}.socket"
         "carrel-launcher.socket"
       ];
       environment = cfg.unit.environment;

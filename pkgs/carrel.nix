@@ -3,7 +3,8 @@
   lib,
   python3,
   callPackage,
-  makeWrapper,
+  installShellFiles,
+  stdenv,
   bubblewrap,
   git,
   nix,
@@ -61,6 +62,17 @@ python.pkgs.buildPythonApplication {
       openssh
     ])
   ];
+  # As the command itself gives them: a machine that it cannot run on has none.
+  nativeBuildInputs = [ installShellFiles ];
+  postFixup = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    export HOME=$TMPDIR
+    $out/bin/carrel man > carrel.1
+    installManPage carrel.1
+    for shell in bash zsh fish; do
+      $out/bin/carrel completion $shell > carrel.$shell
+    done
+    installShellCompletion carrel.bash carrel.zsh carrel.fish
+  '';
   pythonImportsCheck = [ "carrel.main.console" ];
   # The tests need a whole checkout and make namespaces: they are run by `make test`.
   doCheck = false;

@@ -26,6 +26,7 @@ PACKAGE: Final = "/run/package"
 """Where the package is in there."""
 SETTINGS: Final = "/run/host.json"
 LOG: Final = "/run/carrel.log"
+_ALIAS: Final = "alias of "
 _TARGETS: Final = (
     "sysinit", "basic", "sockets", "timers", "paths", "slices", "shutdown", "umount", "final", "network-online",
     "multi-user", "default",
@@ -44,7 +45,7 @@ mount --bind {libraries} {package}/libraries; mount --bind {tools} {package}/too
 cp {home}/bin/* {package}/bin/
 mount -t tmpfs -o mode=755 none /var/lib
 mkdir /var/lib/declared && cp {home}/tenants.d/* /var/lib/declared/
-cp {home}/units/* /run/units/; cp {home}/host.json {settings}
+cp -P {home}/units/* /run/units/; cp {home}/host.json {settings}
 cp /etc/passwd /etc/group /run/; echo carrel:x:{uid}:{uid}::/var/lib/carrel:/bin/false >> /run/passwd
 echo carrel:x:{uid}: >> /run/group; mount --bind /run/passwd /etc/passwd; mount --bind /run/group /etc/group
 (umask 077; {keys})
@@ -96,6 +97,7 @@ def units_of(systemd: Mapping[str, Any], package: str, settings: str) -> dict[st
     for plural, kind in (("services", "service"), ("sockets", "socket"), ("slices", "slice"), ("timers", "timer")):
         for name, unit in systemd.get(plural, {}).items():
             made[f"{name}.{kind}"] = render(kind, unit).replace(package, PACKAGE).replace(settings, SETTINGS)
+            made |= dict.fromkeys(unit.get("aliases", []), f"{_ALIAS}{name}.{kind}")
     return made
 
 
@@ -135,7 +137,10 @@ def boot(
 def _lay_out(home: Path, units: Mapping[str, str], settings: Mapping[str, Any], driver: Path) -> None:
     (home / "units").mkdir()
     for name, text in units.items():
-        (home / "units" / name).write_text(text)
+        if text.startswith(_ALIAS):
+            (home / "units" / name).symlink_to(text.removeprefix(_ALIAS))
+        else:
+            (home / "units" / name).write_text(text)
     for name in _TARGETS:
         wants = "Requires=driver.service\n" if name == "default" else ""
         (home / "units" / f"{name}.target").write_text(f"[Unit]\nDefaultDependencies=no\n{wants}")
@@ -162,7 +167,7 @@ def exposure(units: Mapping[str, str], name: str) -> tuple[float, list[str]]:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("there is no systemd-analyze here: install the package systemd")
     with tempfile.TemporaryDirectory(prefix="carrel-units-") as directory:
-        for other, text in units.items():
+        for other, text in ((name, text) for name, text in units.items() if not text.startswith(_ALIAS)):
             # An instance stands for what a template makes.
             Path(directory, other.replace("@.", "@1.")).write_text(text.replace(PACKAGE, "/usr"))
         done = subprocess.run(

@@ -173,11 +173,7 @@ def serve_s3() -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
-    def listens() -> bool:
-        with socket.socket() as there:
-            return there.connect_ex(("127.0.0.1", 9000)) == 0
-
-    until(listens)
+    until(lambda: listens(9000))
     return process
 
 
@@ -236,6 +232,29 @@ def lose_and_restore(seen: dict[str, Any], token: str) -> None:
     seen["workspace_is_back"] = answer(token, "cat note")
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as there:
+        return there.connect_ex(("127.0.0.1", port)) == 0
+
+
+def listen_elsewhere(seen: dict[str, Any]) -> None:
+    """As a switch does it: what is gone is stopped, all is read anew, what is new started, what changed restarted."""
+    units, old, new = Path("/run/units"), "carrel-127.0.0.1-18789.socket", "carrel-127.0.0.1-18790.socket"
+    systemctl("stop", old)
+    (units / new).write_text((units / old).read_text().replace("18789", "18790"))
+    (units / old).unlink()
+    (units / "carrel.socket").unlink()
+    (units / "carrel.socket").symlink_to(new)
+    for path, was, now in ((units / "carrel.service", old, new), (Path("/run/host.json"), "18789", "18790")):
+        path.write_text(path.read_text().replace(was, now))
+    systemctl("daemon-reload")
+    seen["elsewhere"] = [systemctl("start", new), systemctl("restart", "carrel.service")]
+    seen["elsewhere_listens"] = [listens(18789), listens(18790)]
+    with urllib.request.urlopen("http://127.0.0.1:18790/healthz", timeout=SECONDS) as reply:
+        seen["elsewhere_answers"] = reply.status
+    seen["by_its_other_name"] = shown("carrel.socket", "Id", "ActiveState")
+
+
 def observe(seen: dict[str, Any]) -> None:
     """Start it, look at it, use it, let a new one take its place while it answers, and lose all that it has."""
     systemctl("start", "carrel.socket", "carrel-launcher.socket")
@@ -268,6 +287,7 @@ def observe(seen: dict[str, Any]) -> None:
     seen["stopped"] = shown("carrel", "ActiveState", "Result")
     seen["no_launcher"] = until(lambda: launcher() == "")
     lose_and_restore(seen, token)
+    listen_elsewhere(seen)
 
 
 def hand_over(seen: dict[str, Any], token: str, gateway: int, unit: str) -> None:

@@ -130,6 +130,14 @@ in
       module = host { user = "root"; };
       says = "never started by root";
     };
+    listens-elsewhere = {
+      module = host { settings.listen.port = 9; };
+      says = "set those";
+    };
+    state-elsewhere = {
+      module = host { settings.state_dir = "/srv/state"; };
+      says = "go by services.carrel.stateDir";
+    };
     one-place = {
       module = host {
         stateDir = "/srv/t";

@@ -5,8 +5,10 @@ packages build, and that systemd takes the unit, is seen on a real machine.
 """
 
 import json
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -65,8 +67,50 @@ def test_the_package_has_what_pyproject_asks_for(nix: Nix) -> None:
     assert got == wanted
 
 
+def test_the_manual_and_completions_are_in_the_package(nix: Nix, tmp_path: Path) -> None:
+    script = nix.evaluate("packages.x86_64-linux.carrel.arguments.postFixup")
+    # What nixpkgs' installShellFiles does, in short.
+    functions = """
+      put() { mkdir -p "$2" && cp "$1" "$2/$3"; }
+      installManPage() { for f; do put "$f" "$out/share/man/man${f##*.}" "$f"; done; }
+      installShellCompletion() { for f; do case "$f" in
+        *.bash) put "$f" "$out/share/bash-completion/completions" "$f";;
+        *.zsh) put "$f" "$out/share/zsh/site-functions" "_${f%.zsh}";;
+        *.fish) put "$f" "$out/share/fish/vendor_completions.d" "$f";;
+        *) exit 9;;
+      esac; done; }
+      mkdir -p "$out/bin" && ln -s "$0" "$out/bin/carrel"
+    """
+    done = subprocess.run(
+        ["bash", "-euc", functions + script, str(Path(sys.executable).parent / "carrel")], cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "out": str(tmp_path / "out"), "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    share = tmp_path / "out" / "share"
+    assert (share / "man/man1/carrel.1").read_text().startswith(".TH CARREL 1")
+    bash = share / "bash-completion/completions/carrel.bash"
+    assert subprocess.run(["bash", "-n", str(bash)], check=False, timeout=60).returncode == 0
+    assert (share / "zsh/site-functions/_carrel").read_text().startswith("#compdef carrel")
+    assert "complete -c carrel" in (share / "fish/vendor_completions.d/carrel.fish").read_text()
+
+
 def test_an_aiohttp_that_is_too_old_is_replaced(nix: Nix) -> None:
-    assert nix.evaluate("packages.x86_64-linux.carrel.arguments.dependencies", "x: (builtins.head x).version") >= "3.14"
+    read = (
+        "x: let one = builtins.head x; in { inherit (one) name version env; more = map (y: y.name) one.dependencies; }"
+    )
+    assert nix.evaluate("packages.x86_64-linux.carrel.arguments.dependencies", read) == {
+        "name": "aiohttp", "version": "3.14.5", "more": ["typing-extensions"],
+        # With nixpkgs' own it would be built with the system's parser, which is another version's.
+        "env": {"AIOHTTP_USE_SYSTEM_DEPS": ""},
+    }  # fmt: skip
+
+
+def test_what_the_lock_has_is_new_enough_for_what_is_replaced() -> None:
+    text = (REPOSITORY / "pkgs" / "python.nix").read_text()
+    lock = (REPOSITORY / "python" / "requirements.lock").read_text()
+    for name, version in re.findall(r'name = "(\w+)";\n    least = "[0-9.]+";\n    version = "([0-9.]+)";', text):
+        assert f"\n{name}=={version} " in f"\n{lock}", f"{name} of the package set and of the lock are one version"
 
 
 def test_a_host_becomes_units(nix: Nix) -> None:
@@ -83,7 +127,11 @@ def test_a_host_becomes_units(nix: Nix) -> None:
     assert service["TimeoutStopSec"] > 120, "what drains is not killed"
     assert unit["stopIfChanged"] is False
     assert unit["environment"]["CARREL_NIXPKGS"].startswith("/")
-    assert units["sockets"]["carrel"]["listenStreams"] == ["127.0.0.1:18789"]
+    listening = units["sockets"]["carrel-127.0.0.1-18789"]
+    assert (listening["listenStreams"], listening["aliases"]) == (["127.0.0.1:18789"], ["carrel.socket"])
+    assert (listening["socketConfig"]["Service"], unit["requires"][0]) == (
+        "carrel.service", "carrel-127.0.0.1-18789.socket",
+    )  # fmt: skip
     assert units["slices"]["carrel"]["sliceConfig"]["MemoryMax"] == "80%"
 
     launcher = units["services"]["carrel-launcher@"]["serviceConfig"]
@@ -101,6 +149,22 @@ def settings_of(nix: Nix, module: str) -> dict[str, Any]:
     assert made.returncode == 0, made.stderr
     told: dict[str, Any] = json.loads(made.stdout)
     return told
+
+
+def test_another_address_is_another_socket(nix: Nix) -> None:
+    # What a switch does with units: one that is gone is stopped, one that is new is started, a changed socket is left.
+    for listen, name, stream in (
+        ("{ port = 80; }", "carrel-127.0.0.1-80", "127.0.0.1:80"),
+        ('{ address = "::1"; }', "carrel---1-18789", "[::1]:18789"),
+        ('{ address = "fe80::1%eth0"; }', "carrel-fe80--1-eth0-18789", "[fe80::1%%eth0]:18789"),
+    ):
+        made = nix.host(
+            f"{{ services.carrel = {{ enable = true; listen = {listen}; }}; }}", "host.config.systemd.sockets"
+        )
+        assert made.returncode == 0, made.stderr
+        sockets = json.loads(made.stdout)
+        assert set(sockets) == {name, "carrel-launcher"}
+        assert sockets[name]["listenStreams"] == [stream]
 
 
 def test_every_option_ends_in_the_settings_and_the_gateway_takes_them(nix: Nix, tmp_path: Path) -> None:

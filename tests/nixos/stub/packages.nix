@@ -33,6 +33,8 @@ let
   names = [
     "aiohttp"
     "anthropic"
+    "typing-extensions"
+    "yarl"
     "apsw"
     "boto3"
     "cronsim"
@@ -160,6 +162,8 @@ let
     "gitMinimal"
     "minio-client"
     "nixfmt"
+    "installShellFiles"
+    "rclone"
   ] (name: fake name { });
 in
 self
