@@ -27,7 +27,10 @@ MAX_SHOWN: Final = 100
 MAX_KEYS: Final = 6
 _NAMES: Final = ("tenants", "tenants.git")
 _VERBS: Final = {"git-receive-pack": "receive-pack", "git-upload-pack": "upload-pack"}
-_MARKS: Final = {"create": "+", "resume": "+", "update": "~", "suspend": "-", "remove": "-", "broken": "!"}
+_MARKS: Final = {
+    "create": "+", "resume": "+", "update": "~", "suspend": "-", "remove": "-", "hold": "!", "refuse": "!",
+    "broken": "!",
+}  # fmt: skip
 _LOOK_SECONDS: Final = 0.3
 _LONGEST_LOOK_SECONDS: Final = 3.0
 _ANSWER_SECONDS: Final = 120.0
@@ -168,6 +171,8 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
     yield from (screen.one_line(problem) for problem in plan["problems"])
     verbs = [action["verb"] for action in actions]
     yield ", ".join(f"{verbs.count(verb)} {verb}" for verb in _MARKS if verb in verbs) or "no tenant changes"
+    if plan.get("confirm"):
+        yield f"what is held is done by `carrel reconcile --confirm {plan['confirm']}`"
 
 
 def _keys(changes: Sequence[Mapping[str, str]]) -> str:

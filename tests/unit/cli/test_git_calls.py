@@ -130,6 +130,16 @@ def test_each_tenant_is_told_once_it_is_ready_or_time_is_over(monkeypatch: pytes
     assert list(ready_lines(Path(), ["b"], time.monotonic() - 1)) == ["b: Reconciling: building"]
 
 
+def test_what_is_not_done_although_it_is_declared_is_told() -> None:
+    held = (("a", "hold"), ("b", "refuse"))
+    actions = [{"tenant": name, "verb": verb, "changes": [], "problems": []} for name, verb in held]
+    plan = {"operator_changes": {}, "actions": actions, "problems": [], "confirm": "3fa94c0d1e2b"}
+    assert list(plan_lines(plan)) == [
+        "! a: hold", "! b: refuse", "1 hold, 1 refuse",
+        "what is held is done by `carrel reconcile --confirm 3fa94c0d1e2b`",
+    ]  # fmt: skip
+
+
 def test_a_long_plan_is_told_in_short() -> None:
     actions = [{"tenant": f"t{n}", "verb": "create", "changes": [], "problems": ["x:1:1: y"]} for n in range(150)]
     lines = list(plan_lines({"operator_changes": {}, "actions": actions, "problems": ["p:1:1: q"]}))
