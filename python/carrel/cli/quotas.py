@@ -44,6 +44,18 @@ def _limit(text: str) -> object:
     return {name: size(part) for name, part in (("hard", hard), ("soft", soft)) if part and part != NONE}
 
 
+def _soft(key: str, text: str) -> object:
+    """What is said of a quota that has no hard limit here: `SOFT` alone, with or without its colon."""
+    hard, colon, soft = text.partition(":")
+    if colon and hard:
+        limit = key.removeprefix("sandbox_").removesuffix("_bytes").replace("_", "-")
+        raise WrongUsage(
+            f"--{key.replace('_', '-')} is a soft limit alone, as {soft or '100'}: `carrel tenants resize --{limit}` "
+            "sets the hard one."
+        )
+    return _limit(text if colon or text == NONE else f":{text}")
+
+
 def _minute(when: str | None) -> str | None:
     try:
         return None if when is None else screen.moment(datetime.fromisoformat(when))
@@ -93,7 +105,7 @@ def update(
         "sandbox_pids": sandbox_pids,
     }
     limits = {
-        key: _limit(text if ":" in text or text == NONE or not key.startswith("sandbox_") else f":{text}")
+        key: _soft(key, text) if key.startswith("sandbox_") else _limit(text)
         for key, text in given.items()
         if text is not None
     }

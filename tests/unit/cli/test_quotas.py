@@ -87,3 +87,12 @@ async def test_hard_and_soft_are_said_together(carrel: CommandLine, edge: Edge) 
         "cost_per_day_usd": {"soft": "4.5"},
     }  # fmt: skip
     assert (await carrel("tenants", "quota", "update", "acme", "--tokens-per-day", "many:few")).code == 2
+
+
+async def test_what_sandboxes_take_has_soft_limits_alone(carrel: CommandLine, edge: Edge) -> None:
+    for text in ("2GiB", ":2GiB", "none"):
+        done = await carrel("tenants", "quota", "update", "acme", "--sandbox-memory-bytes", text, "--json")
+        assert done.code == 0, done.err
+    done = await carrel("tenants", "quota", "update", "acme", "--sandbox-memory-bytes", "2GiB:1GiB")
+    assert done.code == 2
+    assert "`carrel tenants resize --memory` sets the hard one" in done.err
