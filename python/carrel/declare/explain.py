@@ -28,6 +28,8 @@ _PATTERNS: Final = {
     r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$": "a model's name: letters, digits and ._:/@+-",
     r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$": "a package's name: letters, digits and ._+-",
     r"^https?://[^\s@]+$": "an http:// or https:// address without a user in it",
+    r"^/[^\x00]*$": "a path from the root",
+    r"^[A-Za-z0-9._-]{1,253}$": "a host name",
     r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$": "a secret's name: letters, digits and _.-, starting with a letter",
 }
 

@@ -70,6 +70,8 @@ def test_all_of_it_is_taken(tmp_path: Path) -> None:
             "placement.shard: not one of the shards, found 'alhpa'; did you mean",
         ),
         ({"secrets": ["sk-ant-api03-" + "aB3dE5gH7jK9" * 8]}, "secrets[0]: "),
+        ({"git": "relative"}, "git: wanted a path from the root, found 'relative'"),
+        ({"listen": {"names": ["a b"]}}, "listen.names[0]: wanted a host name, found 'a b'"),
     ],
 )
 def test_what_is_wrong_is_placed(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
