@@ -175,19 +175,26 @@ class Follower:
             tip = await self._repository.tip()
             if tip is None or tip == self._taken.revision:
                 return self._taken
-            exported = await self._exported(tip)
-            if exported is None:
-                raise Unavailable(f"{tip[:12]} is not taken: {self._refused[1] if self._refused else 'unknown'}")
-            await self._ready(exported.path)
-            await self._record(self._taken.revision)
-            by = await self._by(tip)
-            await asyncio.to_thread(self._revisions.swap, tip)
-            plan = await self._reconciler.move_to(exported.path, exported.digests)
-            self._taken = Taken(tip, by, self._clock.now(), plan)
-            _log.info("revision in force", revision=tip, by=by)
+            try:
+                self._taken = await self._take(tip, self._taken.revision, self._reconciler)
+            except CarrelError as error:
+                self._waits = error.message
+                raise
+            self._waits = None
+            _log.info("revision in force", revision=tip, by=self._taken.by)
             await asyncio.to_thread(self._revisions.tidy, tip)
         await self._repository.tidy()
         return self._taken
+
+    async def _take(self, tip: str, before: str, reconciler: Reconciler) -> Taken:
+        exported = await self._exported(tip)
+        if exported is None:
+            raise Unavailable(f"{tip[:12]} is not taken: {self._refused[1] if self._refused else 'unknown'}")
+        await self._ready(exported.path)
+        await self._record(before)
+        by = await self._by(tip)
+        await asyncio.to_thread(self._revisions.swap, tip)
+        return Taken(tip, by, self._clock.now(), await reconciler.move_to(exported.path, exported.digests))
 
     async def _exported(self, commit: str) -> Exported | None:
         """The commit as a directory, None where its tree may not be read: then `_refused` says why.
@@ -249,6 +256,6 @@ class Follower:
             told |= {"revision": self.revision or "none yet", "by": taken.by, "in_force_since": at}
         if self._refused is not None:
             told |= {"refused": self._refused[0], "reason": self._refused[1]}
-        if self._waits is not None:
+        if self._waits is not None and self._refused is None:
             told |= {"waits": self._waits}
         return told | dict(self._notes)

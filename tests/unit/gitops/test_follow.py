@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import hashlib
 import shutil
 from collections.abc import Mapping
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from carrel.errors import CarrelError, Unavailable
+from carrel.errors import CarrelError, StorageFull, Unavailable
 from carrel.gitops.follow import LONGEST_LOOK_SECONDS, LOOK_SECONDS, Before, Follower
 from carrel.vcs.bare import BY_COMMAND, Bare
 from carrel.vcs.revisions import Revisions
@@ -123,6 +124,23 @@ async def test_a_commit_that_may_not_be_read_leaves_what_was_in_force(house: Hou
     assert follower.revision == good
     assert follower.report()["refused"] == bad
     assert (await house.start()).revision == good
+
+
+async def test_what_cannot_be_written_waits_and_is_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = await house.start()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    pushed = await put(house.bare, {"_gateway.yaml": GATEWAY})
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.write_bytes", full)
+        with pytest.raises(StorageFull):
+            await follower.take()
+    assert "The disk is full" in str(follower.report()["waits"])
+    assert follower.report()["revision"] == "none yet"
+    assert (await follower.take()).revision == pushed
+    assert "waits" not in follower.report()
 
 
 async def test_it_looks_by_itself(house: House) -> None:
