@@ -29,7 +29,7 @@ SECONDS: Final = 600
 _BYTES: Final = 32
 
 
-async def connect(exchange: Exchange) -> web.StreamResponse:
+async def open_link(exchange: Exchange) -> web.StreamResponse:
     """Say for whom an account is to be connected; with what that page holds, go on to the vendor."""
     try:
         return await _connect(exchange)
@@ -37,7 +37,7 @@ async def connect(exchange: Exchange) -> web.StreamResponse:
         return _refused(exchange, error)
 
 
-async def callback(exchange: Exchange) -> web.StreamResponse:
+async def oauth_callback(exchange: Exchange) -> web.StreamResponse:
     """A browser that a vendor has sent back."""
     try:
         return await _callback(exchange)
@@ -148,10 +148,10 @@ def _connections(exchange: Exchange) -> Connections:
 
 
 ROUTES: Final = (
-    Route("GET", "/connect/{provider}", connect, "public", "Where a person opens a link of `connections.link`.",
+    Route("GET", "/connect/{provider}", open_link, "public", "Where a person opens a link of `connections.link`.",
           query=(Query("link", "The link's own text, good once."), Query("go", "What the page before holds.")),
           media="text/html"),
-    Route("GET", "/oauth/callback", callback, "public", "Where a vendor sends a person's browser back to.",
+    Route("GET", "/oauth/callback", oauth_callback, "public", "Where a vendor sends a person's browser back to.",
           query=(Query("code", "The vendor's code."), Query("state", "The state, of this very browser, good once."),
                  Query("iss", "The vendor's issuer (RFC 9207)."), Query("error", "Why the vendor refused.")),
           media="text/html"),

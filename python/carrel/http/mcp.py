@@ -18,14 +18,27 @@ METHODS: Final = ("DELETE", "GET", "POST")
 _log = structlog.get_logger(__name__)
 
 
-async def mcp(exchange: Exchange) -> web.StreamResponse:
-    """A message to a server, its standing stream, or the end of a session."""
+async def mcp_message(exchange: Exchange) -> web.StreamResponse:
+    """A message to a server, and its answer."""
+    return await _passed(exchange)
+
+
+async def mcp_stream(exchange: Exchange) -> web.StreamResponse:
+    """A standing stream: as long as both sides want it, and its token, which is asked again all the while, is good."""
+    exchange.live.endless = True
+    return await _passed(exchange)
+
+
+async def mcp_end(exchange: Exchange) -> web.StreamResponse:
+    """The end of a session."""
+    return await _passed(exchange)
+
+
+async def _passed(exchange: Exchange) -> web.StreamResponse:
     exchange.require_own_page(needed=False)
     caller = exchange.tenant("chat")
     if exchange.services.mcp is None:
         raise Unavailable("No MCP server is reached from here.")
-    # A stream stands as long as both sides want it; its token is asked again all the while.
-    exchange.live.endless = exchange.request.method == "GET"
     asks = McpCaller(caller.tenant, exchange.snapshot, caller.label, exchange.request_id)
     return await exchange.services.mcp.handle(exchange.request, exchange.request.match_info["server"], asks)
 
@@ -71,11 +84,10 @@ class McpForSandboxes:
         return await self._proxy.handle(request, request.path.removeprefix(PREFIX), caller)
 
 
-ROUTES: Final = tuple(
-    Route(method, "/mcp/{server}", mcp, "tenant-chat", summary, dialect="jsonrpc", media=media)
-    for method, summary, media in (
-        ("POST", "A message to an MCP server, with the tenant's own credential put in.", "application/json"),
-        ("GET", "An MCP server's standing stream of events.", "text/event-stream"),
-        ("DELETE", "End a session with an MCP server.", "application/json"),
-    )
-)
+ROUTES: Final = (
+    Route("POST", "/mcp/{server}", mcp_message, "tenant-chat",
+          "A message to an MCP server, with the tenant's own credential put in.", dialect="jsonrpc"),
+    Route("GET", "/mcp/{server}", mcp_stream, "tenant-chat", "An MCP server's standing stream of events.",
+          dialect="jsonrpc", media="text/event-stream"),
+    Route("DELETE", "/mcp/{server}", mcp_end, "tenant-chat", "End a session with an MCP server.", dialect="jsonrpc"),
+)  # fmt: skip
