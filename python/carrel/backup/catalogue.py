@@ -1,9 +1,10 @@
 """What a repository's objects hold: the lock to its key, its list of backups, a backup's manifest, and its entries."""
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from carrel.ids import TENANT_ID_PATTERN
 
@@ -96,7 +97,10 @@ class Origin(Stored):
 
 
 class Manifest(Stored):
-    """One backup. ``index`` are the pieces that hold its entries, one JSON document a line, in order of their paths."""
+    """One backup. ``index`` are the pieces that hold its entries, one JSON document a line, in order of their paths.
+
+    ``holes`` are those of its ``bytes`` that take no room.
+    """
 
     format: Literal[1] = 1
     id: BackupId
@@ -107,20 +111,40 @@ class Manifest(Stored):
     entries: Count
     files: Count
     bytes: Count
+    holes: Count = 0
     left_out: Count = 0
     left_out_named: Annotated[tuple[LeftOut, ...], Field(max_length=MOST_LEFT_OUT_NAMED)] = ()
 
 
-class Part(Stored):
-    """``length`` bytes from ``offset`` of a piece."""
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """So many bytes of a file that were never written, and take no room."""
 
-    piece: PieceName
-    offset: Annotated[int, Field(ge=0, le=16 << 20)]
-    length: Annotated[int, Field(ge=0, le=16 << 20)]
+    length: int
+
+
+Block = bytes | Hole
+
+
+class Part(Stored):
+    """``length`` bytes from ``offset`` of a piece; without a piece they are a hole."""
+
+    piece: PieceName | Literal[""] = ""
+    offset: Annotated[int, Field(ge=0, le=16 << 20)] = 0
+    length: Annotated[int, Field(ge=0, le=1 << 60)]
+
+    @model_validator(mode="after")
+    def _within_a_piece(self) -> Self:
+        if self.piece and self.length > 16 << 20:
+            raise ValueError("a part is longer than a piece can be")
+        return self
 
 
 class Entry(Stored):
-    """One name in a tenant's directory. ``seen`` tells a file that did not change since from one that did."""
+    """One name in a tenant's directory. ``seen`` tells a file that did not change since from one that did.
+
+    ``sha256`` is of the content without its holes.
+    """
 
     path: Annotated[str, Field(min_length=1, max_length=4096)]
     kind: Literal["file", "directory", "link"]

@@ -5,6 +5,7 @@ others are read again where they changed meanwhile. Nothing is opened by name fr
 what is neither file, directory nor a link that stays inside is left out and counted.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Final
 
 import apsw
 
+from carrel.backup.catalogue import Block, Hole
 from carrel.backup.contents import NOT_KEPT
 from carrel.backup.names import (
     MOST_DEPTH,
@@ -123,11 +125,12 @@ class Gathering:
             raise UnsafePath("It is neither file, directory nor link.")
 
 
-def read(found: Found, *, temporary: Path, restart: Callable[[], None]) -> Iterator[bytes]:
-    """The content in blocks. Where the file changed meanwhile ``restart`` is called, and it begins anew.
+def read(found: Found, *, temporary: Path, restart: Callable[[], None]) -> Iterator[Block]:
+    """The content in blocks, and in a workspace holes of a block or more.
 
-    One that changes all the time is given as it was read last. ``temporary`` is a directory for copies of databases.
-    Raises FileNotFoundError where it is gone, UnsafePath where it is no plain file any more.
+    Where the file changed meanwhile ``restart`` is called, and it begins anew. One that changes all the time is given
+    as it was read last. ``temporary`` is a directory for copies of databases. Raises FileNotFoundError where the file
+    is gone, UnsafePath where it is no plain file any more.
     """
     if is_database(found.path):
         yield from _database(found, temporary)
@@ -141,7 +144,7 @@ def read(found: Found, *, temporary: Path, restart: Callable[[], None]) -> Itera
             return
 
 
-def _file(found: Found, *, accept: bool) -> Iterator[bytes]:
+def _file(found: Found, *, accept: bool) -> Iterator[Block]:
     fd = open_beneath(found.directory, found.name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         before = os.fstat(fd)
@@ -149,9 +152,16 @@ def _file(found: Found, *, accept: bool) -> Iterator[bytes]:
             raise UnsafePath("It is no file any more.")
         lines = is_lines(found.path)
         end = _border(fd, before.st_size) if lines else before.st_size
-        at = 0
+        sparse = is_workspace(found.path) and before.st_blocks * 512 < before.st_size
+        at = until = 0
         while at < end:
-            block = os.pread(fd, min(BLOCK, end - at), at)
+            if sparse and at >= until:
+                begin, until = _data(fd, at, end)
+                if begin - at >= BLOCK:
+                    yield Hole(begin - at)
+                    at = begin
+                    continue
+            block = os.pread(fd, min(BLOCK, (until if sparse else end) - at), at)
             if not block:
                 break
             at += len(block)
@@ -163,6 +173,18 @@ def _file(found: Found, *, accept: bool) -> Iterator[bytes]:
             raise Changed
     finally:
         os.close(fd)
+
+
+def _data(fd: int, at: int, end: int) -> tuple[int, int]:
+    """Where data begins and ends next, from ``at`` on; both are ``end`` where there is none."""
+    try:
+        begin = min(os.lseek(fd, at, os.SEEK_DATA), end)
+        return begin, min(os.lseek(fd, begin, os.SEEK_HOLE), end)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return end, end
+        # Of this file system nobody says where its holes are.
+        return at, end
 
 
 def _border(fd: int, size: int) -> int:

@@ -1,6 +1,8 @@
 """A tenant carried out as one file, and one taken in: what goes in, and what becomes of what was there. It blocks."""
 
+import itertools
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,8 +13,8 @@ import apsw
 
 from carrel import __version__
 from carrel.backup.archive import Header, Writer
-from carrel.backup.catalogue import LeftOut
-from carrel.backup.gather import Found, Gathering, read
+from carrel.backup.catalogue import Block, LeftOut
+from carrel.backup.gather import BLOCK, Found, Gathering, read
 from carrel.backup.intake import TakenIn, take_in
 from carrel.backup.swap import staged
 from carrel.errors import UnsafePath
@@ -22,6 +24,8 @@ from carrel.vault.keys import MasterKeys
 
 NOTE: Final = "imported.json"
 """In a tenant's directory: which archive it came from, so that the same one again changes nothing."""
+MOST_HOLES: Final = 256 << 20
+"""Of a file with more of it in holes an archive has only the name."""
 _MADE: Final = (
     "sessions", "sessions.d", "sandbox", "sandbox.d", "agents", "plugins", "channels", "credentials/vault"
 )  # fmt: skip
@@ -72,14 +76,31 @@ def _add(writer: Writer, found: Found, temporary: Path, left: Callable[[str, str
         case _:
 
             def content(restart: Callable[[], None]) -> Iterator[bytes]:
-                return read(found, temporary=temporary, restart=restart)
+                for block in read(found, temporary=temporary, restart=restart):
+                    yield from _filled(block)
 
             try:
+                if found.size > MOST_HOLES and _room_of(found) < found.size - MOST_HOLES:
+                    raise UnsafePath("It is mostly holes, which an archive would have to fill.")
                 writer.file(found.path, content, mode=found.mode, mtime=seconds)
             except FileNotFoundError:
                 return
             except UnsafePath as error:
                 left(found.path, error.message)
+
+
+def _room_of(found: Found) -> int:
+    """The bytes that a file takes on the disk."""
+    return os.stat(found.name, dir_fd=found.directory, follow_symlinks=False).st_blocks * 512
+
+
+def _filled(block: Block) -> Iterator[bytes]:
+    if isinstance(block, bytes):
+        yield block
+        return
+    whole, rest = divmod(block.length, BLOCK)
+    yield from itertools.repeat(bytes(BLOCK), whole)
+    yield bytes(rest)
 
 
 def unpacked(

@@ -77,6 +77,8 @@ def require_entry(entry: Entry) -> Entry:
         require_link(entry.path, entry.target)
     if entry.kind == "file" and sum(part.length for part in entry.parts) != entry.size:
         raise UnsafePath(f"{entry.path[:200]!r} is not as large as it says.")
+    if not is_workspace(entry.path) and any(not part.piece for part in entry.parts):
+        raise UnsafePath(f"{entry.path[:200]!r} has holes, and those are in workspaces alone.")
     if entry.kind != "file" and (entry.parts or entry.size):
         raise UnsafePath(f"{entry.path[:200]!r} has a content and is no file.")
     return entry

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
-from carrel.backup.catalogue import Entry, Manifest, Part
+from carrel.backup.catalogue import Block, Entry, Hole, Manifest, Part
 from carrel.backup.progress import Progress
 from carrel.backup.repository import Repository
 from carrel.errors import CarrelError
@@ -28,7 +28,7 @@ class Reader:
         self._progress = progress
         self._pieces: OrderedDict[str, Future[bytes]] = OrderedDict()
 
-    def contents(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Iterator[bytes]]]:
+    def contents(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Iterator[Block]]]:
         """Each entry with its content, which is to be taken to its end before the next. Raises ObjectDamaged."""
         ahead: deque[Entry] = deque()
         coming = iter(entries)
@@ -36,7 +36,7 @@ class Reader:
         while True:
             while fetched < _AHEAD and (entry := next(coming, None)) is not None:
                 for part in itertools.islice(entry.parts, _AHEAD):
-                    self._want(part.piece)
+                    self._expect(part)
                 fetched += min(len(entry.parts), _AHEAD)
                 ahead.append(entry)
                 if not entry.parts:
@@ -47,11 +47,16 @@ class Reader:
             fetched -= min(len(entry.parts), _AHEAD)
             yield entry, self._content(entry)
 
-    def _content(self, entry: Entry) -> Iterator[bytes]:
+    def _content(self, entry: Entry) -> Iterator[Block]:
         digest, size = hashlib.sha256(), 0
         for at, part in enumerate(entry.parts):
             for later in entry.parts[at : at + _AHEAD]:
-                self._want(later.piece)
+                self._expect(later)
+            if not part.piece:
+                size += part.length
+                self._progress.done += part.length
+                yield Hole(part.length)
+                continue
             data = self._part(part)
             digest.update(data)
             size += len(data)
@@ -68,6 +73,10 @@ class Reader:
         if len(data) != part.length:
             raise ObjectDamaged(f"The piece {part.piece} is shorter than the backup says.")
         return data
+
+    def _expect(self, part: Part) -> None:
+        if part.piece:
+            self._want(part.piece)
 
     def _want(self, name: str) -> Future[bytes]:
         known = self._pieces.get(name)
@@ -97,14 +106,15 @@ def reading(repository: Repository, progress: Progress) -> Iterator[Reader]:
 
 def counted(repository: Repository, manifest: Manifest) -> Iterator[Entry]:
     """The entries; raises ObjectDamaged where they are more, fewer or larger than the manifest says."""
-    entries, size = 0, 0
+    entries, size, holes = 0, 0, 0
     for entry in repository.entries(manifest):
         entries += 1
         size += entry.size
+        holes += sum(part.length for part in entry.parts if not part.piece)
         if entries > manifest.entries or size > manifest.bytes:
             raise ObjectDamaged("The backup holds more than its manifest says.")
         yield entry
-    if (entries, size) != (manifest.entries, manifest.bytes):
+    if (entries, size, holes) != (manifest.entries, manifest.bytes, manifest.holes):
         raise ObjectDamaged("The backup holds less than its manifest says.")
 
 

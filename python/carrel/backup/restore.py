@@ -113,7 +113,7 @@ def fetch_one(
     with reading(repository, progress) as reader:
         for entry, content in reader.contents(entries):
             means.pace.check()
-            return info, entry.path, b"".join(content)
+            return info, entry.path, b"".join(block for block in content if isinstance(block, bytes))
     return None
 
 

@@ -146,8 +146,8 @@ def _written(
             pieces.close()
     manifest = Manifest(
         id=new_backup_id(at), tenant=subject.tenant, at=at, origin=subject.origin, index=tuple(written.index),
-        entries=written.entries, files=written.files, bytes=written.bytes, left_out=left_out,
-        left_out_named=tuple(named),
+        entries=written.entries, files=written.files, bytes=written.bytes, holes=written.holes,
+        left_out=left_out, left_out_named=tuple(named),
     )  # fmt: skip
     repository.put_manifest(manifest)
     return manifest, written

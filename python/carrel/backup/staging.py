@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from carrel.backup.catalogue import Entry, Manifest
+from carrel.backup.catalogue import Block, Entry, Hole, Manifest
 from carrel.backup.progress import Progress
 from carrel.backup.reader import counted, reading
 from carrel.backup.repository import Repository
@@ -102,14 +102,18 @@ def _lay_out(
             os.close(fd)
 
 
-def _file(parent: int, name: str, entry: Entry, content: Iterable[bytes]) -> None:
+def _file(parent: int, name: str, entry: Entry, content: Iterable[Block]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=parent)
     try:
         for block in content:
+            if isinstance(block, Hole):
+                os.lseek(fd, block.length, os.SEEK_CUR)
+                continue
             view = memoryview(block)
             while view:
                 view = view[os.write(fd, view) :]
+        os.ftruncate(fd, entry.size)
         os.fchmod(fd, entry.mode)
         os.utime(fd, ns=(entry.mtime, entry.mtime))
     finally:
@@ -140,9 +144,10 @@ def synced(place: Path) -> Iterator[int]:
 def _require_room(place: Path, manifest: Manifest) -> None:
     found = os.statvfs(place)
     free = found.f_bavail * found.f_frsize - RESERVE_BYTES
-    if manifest.bytes > free:
+    wanted = manifest.bytes - manifest.holes
+    if wanted > free:
         raise TooLarge(
-            f"The backup takes {manifest.bytes} bytes and the disk of the state directory has {max(free, 0)} to spare."
+            f"The backup takes {wanted} bytes and the disk of the state directory has {max(free, 0)} to spare."
         )
     if found.f_files and manifest.entries > found.f_favail:
         raise TooLarge("The backup has more files than the disk of the state directory can take.")

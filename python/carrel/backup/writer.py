@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from carrel.backup.catalogue import Entry, Part
+from carrel.backup.catalogue import Block, Entry, Hole, Part
 from carrel.backup.gather import BLOCK, Found, LeftOut, read
 from carrel.backup.progress import Progress
 from carrel.backup.repository import Repository
@@ -22,6 +22,8 @@ from carrel.errors import UnsafePath
 SMALL: Final = 128 << 10
 BUNDLE: Final = 1 << 20
 INDEX: Final = 256 << 10
+MOST_PARTS: Final = 100_000
+"""What of one file's pieces a line of the index can name."""
 SENDERS: Final = 4
 _IN_FLIGHT: Final = 8
 _WAITING: Final = 2000
@@ -35,6 +37,7 @@ class Written:
     entries: int = 0
     files: int = 0
     bytes: int = 0
+    holes: int = 0
     sent: int = 0
 
 
@@ -58,8 +61,8 @@ class Pieces:
         self.sent = 0
 
     def has(self, name: str) -> bool:
-        """Whether it is there, or on its way."""
-        return name in self._known
+        """Whether it is there, or on its way; a hole needs none."""
+        return not name or name in self._known
 
     def put(self, content: bytes) -> str:
         """The name of a piece with ``content``, which is sent where it is not there. Raises what sending others did."""
@@ -147,7 +150,7 @@ class Writer:
         try:
             for block in read(found, temporary=self._temporary, restart=restart):
                 content.add(block)
-                self._progress.done += len(block)
+                self._progress.done += block.length if isinstance(block, Hole) else len(block)
         except FileNotFoundError:
             return
         except (UnsafePath, PermissionError) as error:
@@ -196,6 +199,7 @@ class Writer:
             if entry.kind == "file":
                 self._written.files += 1
                 self._written.bytes += entry.size
+                self._written.holes += sum(part.length for part in entry.parts if not part.piece)
             ends = len(self._lines) >= INDEX // 8 and zlib.crc32(entry.path.encode()) % 256 == 0
             if ends or len(self._lines) >= INDEX:
                 self._close_index()
@@ -220,8 +224,15 @@ class _Content:
         self.parts: list[Part] = []
         self._block = bytearray()
 
-    def add(self, data: bytes) -> None:
-        """Take the next bytes."""
+    def add(self, data: Block) -> None:
+        """Take the next bytes, or a hole."""
+        if isinstance(data, Hole):
+            if self._block:
+                self._piece(bytes(self._block))
+                self._block.clear()
+            self.parts.append(Part(length=data.length))
+            self.size += data.length
+            return
         self.digest.update(data)
         self.size += len(data)
         self._block += data
@@ -238,4 +249,6 @@ class _Content:
         return bytes(self._block)
 
     def _piece(self, content: bytes) -> None:
+        if len(self.parts) >= MOST_PARTS:
+            raise UnsafePath("It is larger than 100 GB, which is the most that a backup holds of one file.")
         self.parts.append(Part(piece=self._put(content), offset=0, length=len(content)))

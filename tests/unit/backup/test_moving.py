@@ -1,6 +1,7 @@
 """A tenant goes out as one file and comes in as it was."""
 
 import io
+import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,3 +87,20 @@ def test_a_note_that_is_none_is_of_no_archive(tmp_path: Path) -> None:
     for text in ("", "[]", "{}"):
         (tmp_path / NOTE).write_text(text)
         assert came_from(tmp_path) is None
+
+
+def test_a_file_of_holes_fills_no_archive(tmp_path: Path) -> None:
+    tenant, out = full_tenant(tmp_path, large=0), io.BytesIO()
+    for name, size in (("hollow", 1 << 40), ("some", 4 << 20)):
+        (tmp_path / f"tenants/acme/sandbox/{name}").touch()
+        os.truncate(tmp_path / f"tenants/acme/sandbox/{name}", size)
+    (tmp_path / "scratch").mkdir()
+    done = export(ACME, tenant.root, out, at=AT, temporary=tmp_path / "scratch", going=nothing)
+    assert done.left_out == 4
+    out.seek(0)
+    (tmp_path / "other").mkdir()
+    unpacked(out, tmp_path / "other", ACME, going=nothing)
+    place = staged(tmp_path / "other", ACME) / "sandbox"
+    assert (place / "some").read_bytes() == bytes(4 << 20)
+    assert not (place / "hollow").exists()
+    tenant.root.close()

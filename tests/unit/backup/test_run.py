@@ -1,5 +1,6 @@
 """A backup made and made again: whole, consistent, sent once, and never taken from under another's feet."""
 
+import filecmp
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from carrel.backup import writer
 from carrel.backup.catalogue import Collecting, Origin
 from carrel.backup.progress import Progress
 from carrel.backup.reader import verify
@@ -224,3 +226,70 @@ class Between(DirectoryStore):
             self.then = then if self._always else None
             then()  # type: ignore[operator] # see above
         return tag
+
+
+class CutOff(DirectoryStore):
+    """A store that breaks off after so many pieces, and counts the bytes of those that it took."""
+
+    def __init__(self, place: Path, *, most: int) -> None:
+        super().__init__(place)
+        self.left, self.bytes = most, 0
+
+    def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
+        if "/pieces/" in key:
+            self.left -= 1
+            if self.left < 0:
+                raise StoreUnavailable("the way is cut")
+            self.bytes += len(data)
+        return super().put(key, data, replaces=replaces, absent=absent)
+
+
+def test_a_large_file_that_broke_off_in_the_middle_goes_on_from_there(tenant: Tenant, tmp_path: Path) -> None:
+    large = tmp_path / "tenants/acme/sandbox/large"
+    with large.open("wb") as file:
+        for _ in range(24):
+            file.write(os.urandom(1 << 20))
+    first = CutOff(tmp_path / "store", most=14)
+    with pytest.raises(StoreUnavailable):
+        back_up(subject(tenant), means(tmp_path, store=first), Progress())
+    assert first.bytes > 10 << 20
+    second = CutOff(tmp_path / "store", most=1000)
+    info = back_up(subject(tenant), means(tmp_path, store=second), Progress())
+    # Nothing that was there is sent again: both together are no more than all of it once.
+    assert first.bytes + second.bytes < info.bytes + (2 << 20)
+    restored(tmp_path, info.id, tmp_path / "back")
+    assert filecmp.cmp(large, tmp_path / "back/sandbox/large", shallow=False)
+
+
+def test_holes_take_no_time_and_no_room(tenant: Tenant, tmp_path: Path) -> None:
+    sparse = tmp_path / "tenants/acme/sandbox/sparse"
+    with sparse.open("wb") as file:
+        file.write(b"begin")
+        file.seek(1 << 40)
+        file.write(b"middle" * 100_000)
+        file.truncate(3 << 40)
+    (tmp_path / "tenants/acme/sandbox/hollow").touch()
+    os.truncate(tmp_path / "tenants/acme/sandbox/hollow", 5 << 40)
+    info = back_up(subject(tenant), means(tmp_path), Progress())
+    assert info.bytes > 8 << 40
+    assert verify(Repository.at(means(tmp_path).store, tenant.id, KEYS), info.id, Progress()) == []
+    restored(tmp_path, info.id, tmp_path / "back")
+    back = tmp_path / "back/sandbox/sparse"
+    assert back.stat().st_size == 3 << 40
+    assert back.stat().st_blocks * 512 < 8 << 20
+    with back.open("rb") as file:
+        assert file.read(7) == b"begin\0\0"
+        file.seek((1 << 40) - 1)
+        assert file.read(1 + 600_001) == b"\0" + b"middle" * 100_000 + b"\0"
+    assert (tmp_path / "back/sandbox/hollow").stat().st_size == 5 << 40
+    assert back_up(subject(tenant), means(tmp_path), Progress()).sent < 64 << 10
+
+
+def test_a_file_that_no_line_of_the_index_can_hold_is_left_out_and_told(
+    tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MOST_PARTS", 2)
+    info = back_up(subject(tenant), means(tmp_path), Progress())
+    manifest = Repository.at(means(tmp_path).store, tenant.id, KEYS).manifest(info.id)
+    why = {one.path: one.why for one in manifest.left_out_named}
+    assert "100 GB" in why["sandbox/data.bin"]
