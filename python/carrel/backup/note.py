@@ -13,7 +13,10 @@ _MOST: Final = 64 << 10
 
 
 class Note(BaseModel):
-    """What was done last. ``failed`` is why the newest try did not succeed, None where it did."""
+    """What was done last. ``failed`` is why the newest try did not succeed, None where it did.
+
+    ``damaged``: what was read back since the last backup was not whole.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -23,6 +26,7 @@ class Note(BaseModel):
     tried: datetime | None = None
     failed: str | None = None
     verified: datetime | None = None
+    damaged: bool = False
 
 
 def read_note(root: TenantRoot) -> Note:

@@ -62,15 +62,16 @@ def new_backup_id(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%SZ}-{os.urandom(4).hex()}"
 
 
-def back_up(subject: Subject, means: Means, progress: Progress) -> BackupInfo:
+def back_up(subject: Subject, means: Means, progress: Progress, *, anew: bool = False) -> BackupInfo:
     """Back up one tenant. What was sent before it broke off is not sent again the next time.
 
+    ``anew``: nothing that is there is relied on, all is read and sent again, in the place of what may be damaged.
     Raises what the store and the vault raise, Cancelled, and Conflict where others change the repository all the time.
     """
     repository = Repository.make(means.store, subject.tenant, means.keys, means.clock.now())
     for _ in range(ROUNDS):
         head = settled(repository, means)
-        manifest, written = _written(subject, means, progress, repository, head)
+        manifest, written = _written(subject, means, progress, repository, head, anew=anew)
         info = BackupInfo(
             id=manifest.id, at=manifest.at, host=subject.origin.host, files=written.files, bytes=written.bytes,
             sent=written.sent, left_out=manifest.left_out, revision=subject.origin.revision,
@@ -114,7 +115,7 @@ def _listed(repository: Repository, began: Head, info: BackupInfo) -> bool:
 
 
 def _written(
-    subject: Subject, means: Means, progress: Progress, repository: Repository, head: Head
+    subject: Subject, means: Means, progress: Progress, repository: Repository, head: Head, *, anew: bool
 ) -> tuple[Manifest, Written]:
     named: list[LeftOut] = []
     left_out = 0
@@ -128,15 +129,16 @@ def _written(
     walk = Gathering(subject.root, owner=subject.owner, left_out=leave_out, going=means.pace.check)
     progress.phase, progress.done = "counting", 0
     progress.total = walk.total()
-    known = {name for name, _ in repository.pieces()}
+    known = set() if anew else {name for name, _ in repository.pieces()}
     progress.phase = "copying"
     at = means.clock.now()
     with _scratch(means.scratch) as temporary:
         pieces = Pieces(repository, known, progress)
         try:
+            previous = iter(()) if anew else _previous(repository, head)
             writer = Writer(
-                pieces, previous=_previous(repository, head), temporary=temporary, left_out=leave_out, progress=progress
-            )
+                pieces, previous=previous, temporary=temporary, left_out=leave_out, progress=progress
+            )  # fmt: skip
             written = writer.run(iter(walk))
         except BaseException:
             # What waits to be sent is not: whoever stopped it waits for nothing more than what is on its way.

@@ -192,7 +192,7 @@ class Backups:
                 raise
             self._metrics.made(tenant.id, info, seconds=self._clock.monotonic() - began)
             await asyncio.to_thread(
-                _noted, tenant, last=now, id=info.id, to=str(location), tried=now, failed=None
+                _noted, tenant, last=now, id=info.id, to=str(location), tried=now, failed=None, damaged=False
             )  # fmt: skip
         _log.info("backed up", tenant=tenant.id, backup=info.id, files=info.files, bytes=info.bytes, sent=info.sent,
                   left_out=info.left_out, removed=len(collected.backups))  # fmt: skip
@@ -201,7 +201,8 @@ class Backups:
     def _backed_up(
         self, tenant: Tenant, origin: Origin, means: Means, progress: Progress, asked: KeepBackups | None
     ) -> tuple[BackupInfo, Collected]:
-        info = back_up(Subject(tenant.id, tenant.root.fd, tenant.root.owner, origin), means, progress)
+        subject = Subject(tenant.id, tenant.root.fd, tenant.root.owner, origin)
+        info = back_up(subject, means, progress, anew=read_note(tenant.root).damaged)
         repository = Repository.at(means.store, tenant.id, means.keys)
         try:
             collected = collect(repository, keep_of(self._declared, tenant.config.backup, asked), means)
@@ -252,6 +253,8 @@ class Backups:
                 await asyncio.to_thread(_noted, tenant, verified=self._clock.now())
         if problems:
             self._metrics.failed(tenant.id, "verify", "damaged")
+            # The next backup relies on nothing that is there, and so mends what can be mended.
+            await asyncio.to_thread(_noted, tenant, damaged=True)
         for problem in problems:
             _log.error("a backup does not read back", tenant=tenant.id, problem=problem)
         return problems

@@ -275,3 +275,14 @@ async def test_an_import_can_be_looked_at_and_its_seal_asked_for(rig: Rig) -> No
             await rig.service.take_in(other, file, replaces=False, sealed=True)
         assert (await rig.service.take_in(other, file, replaces=False)).taken.seal == "none"
     other.root.close()
+
+
+async def test_what_does_not_read_back_is_mended_by_the_next_backup(rig: Rig) -> None:
+    await rig.service.back_up(rig.tenant)
+    for piece in (rig.place / "store/acme/pieces").rglob("*"):
+        if piece.is_file() and piece.stat().st_size > 1 << 20:
+            piece.write_bytes(b"damaged")
+    assert await rig.service.verify(rig.tenant)
+    assert (await rig.service.back_up(rig.tenant)).sent > 1 << 20
+    assert await rig.service.verify(rig.tenant) == []
+    assert (await rig.service.back_up(rig.tenant)).sent < 1 << 20

@@ -118,8 +118,8 @@ def test_a_key_that_is_not_the_right_one(rclone_url: str) -> None:
         ("InvalidAccessKeyId", 403, "access key"), ("Strange", 418, "Strange"),
     ],
 )  # fmt: skip
-def test_what_is_refused_says_what_to_mend(moto_url: str, says: str, code: int, word: str) -> None:
-    with FaultyProxy(moto_url) as proxy:
+def test_what_is_refused_says_what_to_mend(url: str, says: str, code: int, word: str) -> None:
+    with FaultyProxy(url) as proxy:
         proxy.before += status(code, says=says)
         store = PatientStore(S3Store(parse_location(f"s3://{BUCKET}"), options(proxy.url)), pace=Pace(), patience=QUICK)
         with pytest.raises(StoreRefused) as caught:
