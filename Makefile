@@ -27,7 +27,7 @@ test-long: $(VENV)/.dev system-packages userland ## The same, with the long runs
 	cd python && CARREL_TEST_LONG=1 $(PYTEST) $(ARGS)
 
 bench: $(VENV)/.dev system-packages ## Run the benchmarks, side by side with their references.
-	cd python && for b in gateway_overhead sandbox_start egress reconcile push idle_workers report ledger terminal; do PYTHONPATH=.. .venv/bin/python -m "tests.bench.$$b"; done
+	cd python && for b in gateway_overhead sandbox_start egress reconcile push idle_workers report ledger terminal channels; do PYTHONPATH=.. .venv/bin/python -m "tests.bench.$$b"; done
 
 docs: $(VENV)/.dev ## Write the generated reference pages anew.
 	cd python && PYTHONPATH=.. .venv/bin/python -m tests.house.generate_docs && PYTHONPATH=.. .venv/bin/python -m tests.nixos.options_page

@@ -150,13 +150,14 @@ class Answering:
         self._told(problem)
 
     async def _send_all(self, waiting: Waiting, answer: str) -> str | None:
-        """Send what is not out yet of ``answer``; why it was not sent, None where all of it was."""
+        """Send what is not out yet of ``answer``; why that failed, None where it did not. The end is noted elsewhere."""
         pieces = self.link.pieces(answer) or ("(The answer is empty.)",)
         for count in range(waiting.sent + 1, len(pieces) + 1):
             problem = await self._send(waiting, pieces[count - 1])
             if problem is not None:
                 return problem
-            await self._run(partial(book.sent, place=self._place, number=waiting.message.number, pieces=count))
+            if count < len(pieces):
+                await self._run(partial(book.sent, place=self._place, number=waiting.message.number, pieces=count))
         return None
 
     async def _asked(self, waiting: Waiting) -> str:

@@ -120,6 +120,11 @@ class Channels:
         said = dict(zip((spec.key for spec in asked), found, strict=True))
         return [await self._status(spec, said.get(spec.key)) for spec in chosen]
 
+    def connected(self, tenant: Tenant) -> Mapping[str, bool]:
+        """The tenant's channels, and whether an account of each is connected now. Looks at nothing on the disk."""
+        live = {key[1] for key, one in self._running.items() if key[0] == tenant.id and one.account.connected}
+        return {name: name in live for name in tenant.config.channels}
+
     async def start(self, tenant: Tenant, channel: str, account: str | None) -> Sequence[AccountStatus]:
         """Run accounts that were stopped, and try anew those that run; how they then stand."""
         chosen = _accounts(tenant, channel, account)

@@ -33,7 +33,8 @@ def register(registry: Registry) -> None:
 
 
 async def health(context: Context, params: rpc.HealthParams) -> rpc.Health:
-    """Whether the tenant is served, with its agents and newest sessions."""
+    """Whether the tenant is served, with its agents, channels and newest sessions."""
+    rooms = context.services.engines
     clock = context.services.clock
     began = clock.monotonic()
     sessions = await context.services.sessions.list(context.tenant)
@@ -41,6 +42,9 @@ async def health(context: Context, params: rpc.HealthParams) -> rpc.Health:
         ok=context.tenant.ready and not context.tenant.suspended,
         ts=int(clock.now().timestamp() * 1000),
         duration_ms=int((clock.monotonic() - began) * 1000),
+        channels={}
+        if rooms is None
+        else {name: {"connected": connected} for name, connected in rooms.channels.connected(context.tenant).items()},
         agents=agents_of(context.tenant),
         sessions=rpc.SessionCount(count=len(sessions), recent=tuple(s.session_id for s in sessions[:5])),
     )

@@ -34,6 +34,7 @@ async def test_a_channel_as_existing_clients_read_it(edge: Edge, rpc: Rpc) -> No
         }  # fmt: skip
         assert {name: account[name] for name in expected} == expected
         assert account["lastProbeAt"] > 1_700_000_000_000
+        assert (await rpc("health"))["channels"] == {"telegram": {"connected": True}}
         for method, running in (("stop", False), ("start", True), ("logout", False)):
             (account,) = (await rpc(f"channels.{method}", {"channel": "telegram"}))["accounts"]
             assert (account["running"], account["stopped"]) == (running, not running)
