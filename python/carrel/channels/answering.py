@@ -150,7 +150,7 @@ class Answering:
         self._told(problem)
 
     async def _send_all(self, waiting: Waiting, answer: str) -> str | None:
-        """Send what is not out yet of ``answer``; why that failed, None where it did not. The end is noted elsewhere."""
+        """Send what is not out of ``answer``; why that failed, None where it did not. Its end is noted elsewhere."""
         pieces = self.link.pieces(answer) or ("(The answer is empty.)",)
         for count in range(waiting.sent + 1, len(pieces) + 1):
             problem = await self._send(waiting, pieces[count - 1])
