@@ -89,7 +89,8 @@ class FaultyDisk:
     @property
     def env(self) -> dict[str, str]:
         """For a gateway that is to be on it, also where root starts it; git by its path is on it too."""
-        return {"PATH": f"{self.store / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(self.store / "python")}
+        paths = {"PATH": f"{self.store / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(self.store / "python")}
+        return {**paths, **self.program_env}
 
     @property
     def program_env(self) -> dict[str, str]:

@@ -32,6 +32,8 @@ from tests.system.faults.truth import Truth
 
 DEATHS_OF_ONE: Final = 20
 """How often one state directory dies, before a new one is begun."""
+LONGEST: Final = 15.0
+"""Seconds of a life, on a machine that comes to nothing."""
 TOKEN: Final = f"tk_{TENANT}_{'5' * 32}"
 OPERATOR: Final = """\
 providers: {demo: {kind: demo}}
@@ -133,7 +135,7 @@ class Life:
         """One round."""
         way, seed = chance.choice(WAYS), f"{self.seed}.{number}"
         point = chance.choice(POINTS) if chance.random() < 0.6 else None
-        last, times, after = chance.uniform(0.05, 1.2), chance.randint(1, 12), chance.random() < 0.5
+        told, times, after = chance.randint(1, 90), chance.randint(1, 12), chance.random() < 0.5
         mix = Mix(self.gateway, self.truth, seed.replace(".", "-"), TOKEN)
         process = self.gateway.process
         assert process is not None
@@ -141,12 +143,14 @@ class Life:
             self.disk.kill_at(process.pid, point[0], path=point[1], after=after, time=times)
 
         async def until_dead() -> None:
-            end = time.monotonic() + last
-            while time.monotonic() < end and process.poll() is None:
+            end, enough = time.monotonic() + LONGEST, self.truth.acknowledged() + told
+            while self.truth.acknowledged() < enough and time.monotonic() < end and process.poll() is None:
                 await asyncio.sleep(0.002)
             self.kill(way)
 
-        name = f"{way}, {'after' if after else 'before'} {point[0]} {point[1]}" if point else f"{way}, at {last:.3f} s"
+        name = (
+            f"{way}, {'after' if after else 'before'} {point[0]} {point[1]}" if point else f"{way}, after {told} told"
+        )
         try:
             asyncio.run(mix.run(until_dead))
             if self.disk.killed and point is not None:
