@@ -120,13 +120,15 @@ static void keep_file(int fd, const char *key) {
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   int from = syscall(SYS_openat, AT_FDCWD, link, O_RDONLY | O_CLOEXEC, 0), to = beside(temporary);
   if (from >= 0 && to >= 0) {
-    char *piece = malloc(1 << 18);
+    char *piece = malloc(1 << 16);
     ssize_t got;
     off_t at = 0;
-    while ((got = syscall(SYS_pread64, from, piece, 1 << 18, at)) > 0) {
-      syscall(SYS_write, to, piece, got);
+    while ((got = syscall(SYS_pread64, from, piece, 1 << 16, at)) > 0) {
+      /* Zeros are left as a hole: a journal is made full of them. */
+      if (piece[0] || memcmp(piece, piece + 1, got - 1)) syscall(SYS_pwrite64, to, piece, got, at);
       at += got;
     }
+    syscall(SYS_ftruncate, to, at);
     free(piece);
   }
   if (from >= 0) close(from);
@@ -184,6 +186,35 @@ static void keep_all(int directory) {
   if (all) closedir(all);
 }
 
+static void forget(const char *name) {
+  const char *kinds[] = {"i", "d"};
+  char path[PATH_MAX + 400];
+  for (int kind = 0; kind < 2; kind++) {
+    snprintf(path, sizeof path, "%s/%s/%s", store, name, kinds[kind]);
+    DIR *all = opendir(path);
+    struct dirent *one;
+    while (all && (one = readdir(all))) {
+      if (one->d_name[0] == '.') continue;
+      snprintf(path, sizeof path, "%s/%s/%s/%s", store, name, kinds[kind], one->d_name);
+      syscall(SYS_unlink, path);
+    }
+    if (all) closedir(all);
+    snprintf(path, sizeof path, "%s/%s/%s", store, name, kinds[kind]);
+    rmdir(path);
+  }
+  snprintf(path, sizeof path, "%s/%s", store, name);
+  rmdir(path);
+}
+
+/* What was kept whole before is in what is kept whole now. */
+static void forget_older(const char *done) {
+  DIR *all = opendir(store);
+  struct dirent *one;
+  while (all && (one = readdir(all)))
+    if (!strncmp(one->d_name, "whole-", 6) && strcmp(one->d_name, strrchr(done, '/') + 1)) forget(one->d_name);
+  if (all) closedir(all);
+}
+
 /* All of it in one step, as a journal does: whoever is killed in between has synced nothing by it. */
 static void keep_whole(void) {
   static int number;
@@ -201,6 +232,7 @@ static void keep_whole(void) {
   keep_all(top);
   syscall(SYS_rename, half, done);
   whole[0] = 0;
+  forget_older(done);
   close(top);
 }
 

@@ -3,7 +3,8 @@
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,33 +18,33 @@ def days(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if _DAY.fullmatch(p.name)) if path.is_dir() else []
 
 
-def append_synced(path: Path, line: bytes) -> int:
-    """Append and sync; the size before. A line that could not be kept whole is taken away again."""
+def append_synced(path: Path, line: bytes) -> None:
+    """Append and sync. A line that could not be kept whole is taken away again."""
+    with appended(path, line):
+        return
+
+
+@contextmanager
+def appended(path: Path, line: bytes) -> Iterator[None]:
+    """Append and sync ``line``, before what has to come to be with it: where that fails, the line is taken away again.
+
+    By the descriptor that is there: where a new one cannot be had, nothing could be taken away any more.
+    """
     new = not path.exists()
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         size = os.fstat(fd).st_size
         try:
-            written = os.write(fd, line)
-            if written < len(line):
+            if os.write(fd, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(fd)
+            if new:
+                sync_directory(path.parent)
+            yield
         except OSError:
             os.ftruncate(fd, size)
+            os.fsync(fd)
             raise
-    finally:
-        os.close(fd)
-    if new:
-        sync_directory(path.parent)
-    return size
-
-
-def cut(path: Path, size: int) -> None:
-    """Take away what is behind ``size``."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        os.ftruncate(fd, size)
-        os.fsync(fd)
     finally:
         os.close(fd)
 

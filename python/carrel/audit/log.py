@@ -18,7 +18,7 @@ from typing import Any, Final
 import structlog
 
 from carrel.audit.chain import GENESIS, Finding, Head, sealed
-from carrel.audit.files import append_synced, cut, days, replace_synced
+from carrel.audit.files import append_synced, appended, days, replace_synced
 from carrel.audit.heads import SignedHead, Signer, public_pem
 from carrel.audit.keys import open_signer, publish
 from carrel.audit.reading import page
@@ -57,6 +57,7 @@ class Audit:
         self._clock = clock
         self._head = Head()
         self._last_day = ""
+        self._doubtful = False
         self._lock = asyncio.Lock()
         self._signer: Signer | None = None
         self._published = False
@@ -147,6 +148,17 @@ class Audit:
 
     def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Add all of ``lines`` or none."""
+        try:
+            if self._doubtful:
+                self._find_end()
+                self._doubtful = False
+            self._append_to_the_end(lines)
+        except OSError as error:
+            # What could not be taken away either stands, and the next line comes after it.
+            self._doubtful = True
+            raise _public(error) from error
+
+    def _append_to_the_end(self, lines: Sequence[Mapping[str, Any]]) -> None:
         now = self._clock.now()
         day = max(f"{now:%Y-%m-%d}", self._last_day)
         data, head = b"", self._head
@@ -154,17 +166,10 @@ class Audit:
             line, head = sealed(head, {"time": now.isoformat(timespec="milliseconds"), **members})
             data += line
         file = self._path / f"{day}.jsonl"
-        try:
-            if self._last_day and day != self._last_day:
-                self._end_day(self._last_day)
-            size = append_synced(file, data)
-            try:
-                self._keep_end(day, head)
-            except OSError:
-                cut(file, size)
-                raise
-        except OSError as error:
-            raise _public(error) from error
+        if self._last_day and day != self._last_day:
+            self._end_day(self._last_day)
+        with appended(file, data):
+            self._keep_end(day, head)
         self._head, self._last_day = head, day
 
     def _keep_end(self, day: str, head: Head) -> None:

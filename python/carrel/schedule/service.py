@@ -80,8 +80,8 @@ class Schedule:
         """Keep a job, in force at once. Raises Conflict where it is a declared one."""
         _require_own(tenant, job)
         await self._known(tenant)
-        now = self._clock.now()
-        kept = await self._databases.run(tenant, lambda c: book.put(c, job, now=now, new=new))
+        # A time that passed while the order was on its way here was not past when it was given: it is due at once.
+        kept = await self._databases.run(tenant, lambda c: book.put(c, job, now=job.updated, new=new))
         await self._changed(tenant)
         self._tell(tenant, job, "added" if new else "updated", {})
         return kept

@@ -100,6 +100,10 @@ class Life:
     home: Path
     seed: str
     figures: Figures
+    faulty: bool = True
+    """Whether it is on the faulty disk."""
+    descriptors: int = 0
+    """How many the gateway may have; 0 is as many as this process."""
     disk: FaultyDisk = field(init=False)
     gateway: GatewayProcess = field(init=False)
     truth: Truth = field(default_factory=Truth)
@@ -109,7 +113,10 @@ class Life:
         root.mkdir()
         root.chmod(0o755)
         self.disk = FaultyDisk(root, self.home / "store")
-        self.gateway = GatewayProcess(home=root, args=("--trial",), env=self.disk.env)
+        self.gateway = GatewayProcess(home=root, args=("--trial",), env=self.disk.env if self.faulty else {})
+        if self.descriptors:
+            limited = f'ulimit -n {self.descriptors}; exec "$0" "$@"'
+            self.gateway.program = ("sh", "-c", limited, *self.gateway.program)
         declare(self.gateway)
         self.disk.sync()
 

@@ -21,6 +21,8 @@ from tests.system.faults.truth import UNKNOWN, Asked, Truth, Value
 TENANT: Final = "acme"
 OTHERS: Final = ("berg", "cato")
 MESSAGES_A_SESSION: Final = 5
+MOST_JOBS: Final = 100
+"""A tenant may have twice as many."""
 Gone: Final = (aiohttp.ClientError, ConnectionError, asyncio.TimeoutError)
 
 
@@ -31,6 +33,17 @@ class Refused(Exception):
     what: str
     status: int
     text: str
+
+    @property
+    def code(self) -> str:
+        """The status, and the code that the body has in its dialect."""
+        try:
+            body = json.loads(self.text)
+        except ValueError:
+            return str(self.status)
+        error = body.get("error", body)
+        said = error.get("data", {}).get("code") or error.get("type") if "data" in error else error.get("code")
+        return f"{self.status} {said}"
 
     def __str__(self) -> str:
         return f"{self.what}: {self.status} {self.text[:600]}"
@@ -47,6 +60,10 @@ class Mix:
     refusals: list[Refused] = field(default_factory=list)
     tolerant: bool = False
     """Whether a refusal is written down and worked on after: where a fault is there that users are told of."""
+    ahead: float = 0.0
+    """Seconds that the gateway's clock is ahead of ours."""
+    pace: float = 0.0
+    """Seconds that a worker rests after each thing."""
     _number: int = 0
     _control: aiohttp.ClientSession = field(init=False)
     _edge: aiohttp.ClientSession = field(init=False)
@@ -54,7 +71,7 @@ class Mix:
     async def run(self, until: Callable[[], Awaitable[None]]) -> None:
         """Work until ``until`` comes back, or the gateway is gone."""
         socket = aiohttp.UnixConnector(path=str(self.gateway.state_dir / "run" / "control.sock"))
-        limit = aiohttp.ClientTimeout(total=60)
+        limit = aiohttp.ClientTimeout(total=20 if self.tolerant else 60)
         async with (
             aiohttp.ClientSession("http://carrel", connector=socket, timeout=limit) as self._control,
             aiohttp.ClientSession(self.gateway.url, timeout=limit) as self._edge,
@@ -66,29 +83,37 @@ class Mix:
             working = [asyncio.create_task(self._work(kind, at)) for at, kind in enumerate(kinds)]
             ending = asyncio.ensure_future(until())
             try:
-                await asyncio.wait({ending, *working}, return_when=asyncio.FIRST_EXCEPTION)
-                await asyncio.wait([ending])
+                left: set[asyncio.Future[None]] = {ending, *working}
+                while not ending.done():
+                    ended, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+                    if any(task.exception() for task in ended):
+                        break
             finally:
-                for task in working:
+                for task in (ending, *working):
                     task.cancel()
                 told = await asyncio.gather(*working, return_exceptions=True)
             for error in told:
                 if isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
                     raise error
+            if not ending.cancelled():
+                ending.result()
 
     async def _work(self, kind: Callable[[random.Random], Awaitable[None]], at: int) -> None:
         chance = random.Random(f"{self.seed} {at}")  # noqa: S311 - the same for the same seed
         while True:
             try:
                 await kind(chance)
-            except Gone:
-                return
+            except Gone as gone:
+                if not self.tolerant:
+                    return
+                self.refusals.append(Refused(kind.__name__, 0, f"no answer: {type(gone).__name__}"))
+                await asyncio.sleep(0.05)
             except Refused as refused:
                 if not self.tolerant:
                     raise
                 self.refusals.append(refused)
                 await asyncio.sleep(0.05)
-            await asyncio.sleep(chance.choice((0, 0, 0.001, 0.01)))
+            await asyncio.sleep(chance.choice((0, 0, 0.001, 0.01)) + 2 * self.pace * chance.random())
 
     def name(self, kind: str) -> str:
         """A name that was not given before."""
@@ -208,18 +233,23 @@ class Mix:
     async def jobs(self, chance: random.Random) -> None:
         """A job that is due in a moment."""
         word = self.name("job")
-        due = datetime.now(UTC) + timedelta(milliseconds=chance.randint(800, 1600))
+        due = datetime.now(UTC) + timedelta(seconds=self.ahead, milliseconds=chance.randint(800, 1600))
         asked = self.truth.jobs[word] = Asked(TENANT)
         schedule = {"kind": "at", "at": due.isoformat()}
         try:
-            await self._change_rpc("cron.add", {"name": word, "message": f"it is {word}", "schedule": schedule})
+            made = await self._change_rpc("cron.add", {"name": word, "message": f"it is {word}", "schedule": schedule})
         except Refused as refused:
             if "past" not in refused.text:
                 raise
             # The machine was slower than the job was far away.
             return
-        asked.acked = True
+        asked.acked, asked.where = True, made["jobId"]
         await asyncio.sleep(chance.uniform(0, 0.3))
+        if len(self.truth.jobs) > MOST_JOBS:
+            oldest = next(iter(self.truth.jobs))
+            gone = self.truth.jobs.pop(oldest)
+            if gone.acked:
+                await self._change_rpc("cron.remove", {"jobId": gone.where})
 
     async def remember(self, chance: random.Random) -> None:
         """A note in the memory."""

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from carrel.audit.files import append_synced, cut, days, replace_synced
+from carrel.audit.files import append_synced, appended, days, replace_synced
 
 
 def test_lines_are_appended_and_cut(tmp_path: Path) -> None:
     file = tmp_path / "2026-03-01.jsonl"
-    assert append_synced(file, b"a\n") == 0
-    assert append_synced(file, b"b\n") == 2
-    cut(file, 2)
-    assert file.read_bytes() == b"a\n"
+    append_synced(file, b"a\n")
+    with appended(file, b"b\n"):
+        assert file.read_bytes() == b"a\nb\n"
+    with pytest.raises(FileNotFoundError), appended(file, b"c\n"):
+        (tmp_path / "none").read_bytes()
+    assert file.read_bytes() == b"a\nb\n"
     assert file.stat().st_mode & 0o777 == 0o600
 
 

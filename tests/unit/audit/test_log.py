@@ -1,5 +1,6 @@
 import asyncio
 import os
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -168,3 +169,42 @@ async def test_it_is_private(tmp_path: Path) -> None:
     await add(audit, "a")
     assert (tmp_path / "audit").stat().st_mode & 0o077 == 0
     assert all(p.stat().st_mode & 0o077 == 0 for p in (tmp_path / "audit").iterdir())
+
+
+@pytest.mark.parametrize("left", [0, 1])
+async def test_where_descriptors_run_out_the_chain_holds(tmp_path: Path, left: int) -> None:
+    audit = await opened(tmp_path)
+    await add(audit, "a")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + left, before[1]))
+    try:
+        with pytest.raises(CarrelError, match="Too many open files"):
+            await add(audit, "b")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    await add(audit, "c")
+    assert await audit.verify() == []
+    page = await audit.page(AuditQuery(limit=10))
+    assert [line["target"] for line in page.lines][1:] == ["a", "c"]
+
+
+async def test_a_line_that_could_not_be_taken_away_stands_and_the_chain_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = await opened(tmp_path)
+    await add(audit, "a")
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(5, os.strerror(5))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("carrel.audit.log.replace_synced", fails)
+        broken.setattr(os, "ftruncate", fails)
+        with pytest.raises(CarrelError, match="Input/output error"):
+            await add(audit, "b")
+    await add(audit, "c")
+    assert await audit.verify() == []
+    page = await audit.page(AuditQuery(limit=10))
+    assert [line["target"] for line in page.lines][1:] == ["a", "b", "c"]

@@ -240,3 +240,13 @@ async def test_a_tenant_that_was_restored_has_the_jobs_of_its_new_directory(rig:
     await rig.until(lambda: "cron.finished" in rig.told, step=10)
     assert [one.job.id for one in await schedule.list(rig.tenant)] == ["other"]
     assert "job None" not in rig.said
+
+
+async def test_a_time_that_passes_while_the_order_is_on_its_way_is_due_at_once(rig: Rig) -> None:
+    schedule = rig.live()
+    job = rig.job(schedule=At(at=rig.clock.now() + timedelta(seconds=1)))
+    rig.clock.advance(2)
+    kept = await schedule.put(rig.tenant, job, new=True)
+    assert kept.due == job.updated + timedelta(seconds=1)
+    await rig.until(lambda: "cron.finished" in rig.told)
+    assert [run.due for run in await schedule.runs(rig.tenant, "job")] == [kept.due]

@@ -1,0 +1,30 @@
+"""A gateway under mixed work that goes on: what it holds does not grow without an end, and nothing is lost meanwhile."""
+
+import os
+
+from tests.fakes.sandboxed import reachable
+from tests.system.faults.deaths import Figures, Life
+from tests.system.faults.soak import slope, soak
+
+LONG = bool(os.environ.get("CARREL_TEST_LONG"))
+
+
+def test_what_is_held_does_not_grow() -> None:
+    with reachable() as home:
+        life = Life(home, "soak", Figures("soak"), faulty=False)
+        try:
+            life.start()
+            found = soak(life, 600.0 if LONG else 5.0, "soak")
+        finally:
+            life.close()
+    assert not found.problems
+    assert found.done > 0
+    if LONG:
+        growth = (found.descriptors_a_minute, found.threads_a_minute, found.children_a_minute)
+        assert max(growth) < 1, found
+        assert found.rss_kib_a_thousand_done < 1024, found
+
+
+def test_a_slope_is_that_of_the_line() -> None:
+    assert abs(slope([(x, 3 * x + 1) for x in range(9)]) - 3) < 1e-9
+    assert slope([(1, 5), (1, 5)]) == 0
