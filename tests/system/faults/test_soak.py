@@ -1,4 +1,4 @@
-"""A gateway under mixed work that goes on: what it holds does not grow without an end, and nothing is lost meanwhile."""
+"""A gateway under mixed work that goes on: what it holds does not grow for ever, and nothing is lost meanwhile."""
 
 import os
 
