@@ -7,6 +7,7 @@ locks only those of this gateway's uid are touched, and none of a repository tha
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ _OF_DECLARATIONS: Final = re.compile(r"\..+\.ya?ml\.\d+\.tmp")
 _OF_GIT: Final = re.compile(r".+\.lock|tmp_obj_.+")
 _NOT_OURS: Final = frozenset({"sandbox", "sandboxes", "snapshots"})
 """A workspace's files are those who work in it."""
+_HALF_SNAPSHOTS: Final = "tenants/*/snapshots/.making-*"
 _DEEP: Final = 4
 _GIT_SECONDS: Final = 5.0
 """A git that outlived its gateway ends by itself in less."""
@@ -47,7 +49,10 @@ def clear_before(state: Path, tenants_dir: Path | None) -> list[str]:
 def clear_tenants(state: Path) -> list[str]:
     """The same in tenants' directories, while the gateway serves already: only what is older than it. Blocks."""
     began = (state / "run" / "lock").stat().st_ctime_ns
-    return _removed(
+    halves = [half for half in state.glob(_HALF_SNAPSHOTS) if half.lstat().st_ctime_ns < began]
+    for half in halves:
+        shutil.rmtree(half, ignore_errors=True)
+    return [str(half) for half in halves] + _removed(
         entry for entry in _below(state / "tenants", _DEEP)
         if _OF_TENANTS.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_ctime_ns < began
     )  # fmt: skip
