@@ -27,10 +27,10 @@ _LONG = 60.0
 
 
 @contextlib.contextmanager
-def rclone(place: Path) -> Iterator[str]:
-    """`rclone serve s3` on a directory, with our bucket; gives its address."""
-    (place / BUCKET).mkdir(parents=True)
-    port = free_port()
+def rclone(place: Path, *, port: int | None = None) -> Iterator[str]:
+    """`rclone serve s3` on a directory, with our bucket; gives its address. ``port``: where it was before."""
+    (place / BUCKET).mkdir(parents=True, exist_ok=True)
+    port = free_port() if port is None else port
     words = [str(BIN / "rclone"), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS},{SECRET}",
              "--config", str(place / "no.conf"), str(place)]  # fmt: skip
     with _running(words, port) as url:

@@ -127,6 +127,17 @@ class Environments:
                 self._begin(entry)
         self._changed.set()
 
+    def retry(self, packages: frozenset[str] | None = None) -> None:
+        """Try once more what failed, of ``packages`` or of all: somebody says that what was in the way is gone."""
+        for entry in self._entries.values():
+            if packages in (None, entry.packages) and entry.failure is not None and not entry.trying:
+                if entry.userland is None:
+                    # Who asks now waits for how this goes, and not for how it went before.
+                    entry.failure, entry.began = None, self._clock.monotonic()
+                    entry.settled.clear()
+                entry.again.set()
+                self._begin(entry)
+
     async def userland(self, packages: frozenset[str], *, wait: float) -> Userland:
         """The userland with ``packages``. Raises Unavailable where it is not built within ``wait`` seconds.
 

@@ -58,6 +58,10 @@ class Environments(Protocol):
         """Have an environment of these packages built, where it is not there yet. Returns at once."""
         ...
 
+    def retry(self, packages: frozenset[str] | None = None) -> None:
+        """Try once more what failed, of these packages or of all. Returns at once."""
+        ...
+
 
 class EnvironmentState(Protocol):
     """Where one set of packages stands."""
@@ -213,6 +217,11 @@ class Reconciler:
         for packages in {frozenset(names) for names in sets} - self._requested:
             self._requested.add(packages)
             self._environments.request(packages)
+
+    def _retry_environments(self, tenant: TenantId | None) -> None:
+        held = None if tenant is None else self.world.tenant(tenant)
+        if self._environments is not None and (tenant is None or held is not None):
+            self._environments.retry(None if held is None else frozenset(held.config.packages))
 
     # --- watching ---
 
@@ -399,6 +408,7 @@ class Reconciler:
                     request_id=by.request_id, after={"confirm": confirm} if confirm is not None else None,
                 )  # fmt: skip
         await self._worker.run(lambda: self.world.hurry(tenant))
+        self._retry_environments(tenant)
         if tenant is not None:
             await self._worker.run(lambda: self.world.patrol.suspect(tenant))
         plan = await self._pass(None, at_once=True)

@@ -116,6 +116,22 @@ async def test_a_failure_is_told_and_not_tried_again_for_ever(tasks: Tasks) -> N
     assert made.summary() == "none: A package cannot be had: jqq."
 
 
+async def test_who_says_that_it_is_mended_has_it_tried_once_more(tasks: Tasks) -> None:
+    source = Source(PackageError("A package cannot be had: jqq."))
+    source.go.set()
+    made = make(source, tasks)
+    with pytest.raises(PackageError):
+        await made.userland(JQ, wait=30)
+    made.retry(frozenset({"other"}))
+    assert made.states()[0].state == "failed"
+    made.retry(JQ)
+    assert made.states()[0].state == "building"
+    await made.userland(JQ, wait=30)
+    built = len(source.built)
+    made.retry()
+    assert (made.states()[0].state, len(source.built)) == ("ready", built)
+
+
 async def test_what_may_pass_is_tried_again_for_as_long_as_it_takes(
     tasks: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,9 +26,13 @@ ACME = TenantId("acme")
 class Environments:
     def __init__(self) -> None:
         self.requested: list[frozenset[str]] = []
+        self.retried: list[frozenset[str] | None] = []
 
     def request(self, packages: frozenset[str]) -> None:
         self.requested.append(packages)
+
+    def retry(self, packages: frozenset[str] | None = None) -> None:
+        self.retried.append(packages)
 
 
 class House:
@@ -191,6 +195,12 @@ async def test_environments_are_requested_once_for_each_set(house: House) -> Non
     (house.path / "other.yaml").write_text("packages: [jq]\n")
     await house.reconciler.reconcile_now()
     assert house.environments.requested[2:] == [frozenset({"jq", "ripgrep"})]
+
+
+async def test_who_asks_for_it_has_environments_tried_once_more(house: House) -> None:
+    await house.reconciler.reconcile_now()
+    await house.reconciler.reconcile_now(tenant=ACME)
+    assert house.environments.retried == [None, frozenset({"jq"})]
 
 
 async def test_a_change_without_an_event_is_found_by_comparing(house: House) -> None:
