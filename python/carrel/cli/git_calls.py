@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from carrel.cli import screen
 from carrel.cli.failures import DONE, FAILED, WrongUsage, exit_code
+from carrel.durability import sync_filesystem
 from carrel.errors import CarrelError, Forbidden
 from carrel.priority import step_back
 
@@ -136,7 +137,14 @@ def judge(state: Path, updates: Sequence[tuple[str, ...]]) -> int:
 
 
 def tell(state: Path) -> int:
-    """Tell the gateway that the branch has moved, and whoever pushed what that changed. It finds that by itself too."""
+    """Tell the gateway that the branch has moved, and whoever pushed what that changed. It finds that by itself too.
+
+    A push ends when this does: what it brought outlives the machine by then.
+    """
+    try:
+        sync_filesystem(state / "git")
+    except OSError as error:
+        screen.note(f"the disk did not take it for good ({error.strerror}): push again when it does")
     try:
         told = json.loads((state / "git" / "wait.json").read_text())
         wait = float(told["seconds"])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from carrel.durability import sync_filesystem
 from carrel.errors import Conflict, NotFound
 from carrel.processes import ProcessFailed
 from carrel.vcs import program
@@ -190,6 +191,14 @@ class Bare:
             if await self.tip() != old:
                 raise Moved(f"{self.branch} has moved meanwhile: somebody pushed. Try again on what is there now.")
             raise GitFailed(f"git update-ref failed: {program.tail(answer)}")
+        await self.keep()
+
+    async def keep(self) -> None:
+        """Have the branch with all that it is made of outlive the machine: git syncs no names. Raises GitFailed."""
+        try:
+            await asyncio.to_thread(sync_filesystem, self.path)
+        except OSError as error:
+            raise GitFailed(f"{self.path} could not be synced to the disk: {error.strerror}.") from error
 
     async def tidy(self) -> None:
         """Pack what lies loose, where it is much. Nothing that is named is lost."""

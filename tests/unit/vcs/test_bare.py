@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,6 +9,7 @@ from carrel.errors import NotFound
 from carrel.vcs.bare import BY_COMMAND, NONE, Bare, Moved
 from carrel.vcs.git import Author
 from carrel.vcs.tree import Limits
+from tests.fakes.faulty_disk import FaultyDisk
 
 WHO = Author("ops", "ops@example.org")
 
@@ -91,3 +95,32 @@ async def test_a_short_name_and_a_step_back_are_understood(bare: Bare) -> None:
     assert await bare.commit_of(first[:10]) == first
     await bare.tidy()
     assert await bare.commit_of("main^") == first
+
+
+def test_a_commit_that_was_acknowledged_outlives_a_power_cut(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    disk = FaultyDisk(tmp_path / "root", tmp_path / "store")
+    try:
+        disk.sync()
+        program = f"""
+import asyncio
+from pathlib import Path
+from carrel.vcs.bare import Bare
+from carrel.vcs.git import Author
+async def main():
+    bare, by = Bare(Path({str(disk.root)!r}) / "git" / "tenants.git"), Author("ops", "ops@example.org")
+    await bare.init(receives=1 << 20)
+    commit = await bare.commit_files(None, {{"acme.yaml": b"plan: pro\\n"}}, "add\\n", by)
+    await bare.advance(commit, None, by)
+    print(commit)
+asyncio.run(main())
+"""
+        env = {**os.environ, **disk.program_env, "PATH": disk.env["PATH"]}
+        told = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+        disk.power_cut()
+    finally:
+        disk.close()
+    git = ["git", "-C", str(disk.root / "git" / "tenants.git")]
+    found = subprocess.run([*git, "rev-parse", "main"], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == told.stdout.strip() != ""
+    assert subprocess.run([*git, "fsck", "--strict"], capture_output=True, check=False).returncode == 0
