@@ -218,11 +218,6 @@ class Reconciler:
             self._requested.add(packages)
             self._environments.request(packages)
 
-    def _retry_environments(self, tenant: TenantId | None) -> None:
-        held = None if tenant is None else self.world.tenant(tenant)
-        if self._environments is not None and (tenant is None or held is not None):
-            self._environments.retry(None if held is None else frozenset(held.config.packages))
-
     # --- watching ---
 
     async def watch(self) -> None:
@@ -408,7 +403,9 @@ class Reconciler:
                     request_id=by.request_id, after={"confirm": confirm} if confirm is not None else None,
                 )  # fmt: skip
         await self._worker.run(lambda: self.world.hurry(tenant))
-        self._retry_environments(tenant)
+        held = None if tenant is None else self.world.tenant(tenant)
+        if self._environments is not None and (tenant is None or held is not None):
+            self._environments.retry(None if held is None else frozenset(held.config.packages))
         if tenant is not None:
             await self._worker.run(lambda: self.world.patrol.suspect(tenant))
         plan = await self._pass(None, at_once=True)
