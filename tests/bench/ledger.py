@@ -37,7 +37,7 @@ from carrel.telemetry import Metrics, configure_logging
 from tests.fakes.tenants import make_snapshot, make_tenant
 
 WRITERS: Final = 64
-SWITCH_SECONDS: Final = 0.0005
+SWITCH_SECONDS: Final = 0.0002
 GC_YOUNG: Final = 10_000
 """Both as the gateway sets them."""
 USED: Final = TokenCounts(input=100, output=20)

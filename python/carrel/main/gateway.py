@@ -111,8 +111,11 @@ SWEEP_SECONDS: Final = 60.0
 SETTLED_SECONDS: Final = 30.0
 GC_YOUNG: Final = 10_000
 """New objects before cycles are looked for: a call makes hundreds, and hardly one of them is in a cycle."""
-SWITCH_SECONDS: Final = 0.0005
-"""How long a thread that computes keeps the loop from the interpreter: a piece of a stream takes it several times."""
+SWITCH_SECONDS: Final = 0.0002
+"""How long a thread that computes keeps the loop from the interpreter: a piece of a stream takes it several times.
+
+A thread that lets go of it more often than this, if only for a look at a file, has it again before another is awake.
+"""
 _THREADS: Final = 32
 _CLOSING_SECONDS: Final = 20.0
 """What closing takes at most beside the draining: each room has its own deadline."""
