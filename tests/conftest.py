@@ -5,6 +5,7 @@ run with what broke them the first time. What guards the house and its walls get
 other time is no wall.
 """
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.pluginmanager.hasplugin("rerunfailures"):
         return
     for item in items:
-        if names[item].partition("/")[0] in ONE_TRY:
+        if _has_one_try(item):
             item.add_marker(pytest.mark.flaky(reruns=0))
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Look for what was left open before tests that get no second try: it is told of who left it or near it."""
+    if nextitem is not None and _has_one_try(nextitem) and not _has_one_try(item):
+        gc.collect()
+
+
+def _has_one_try(item: pytest.Item) -> bool:
+    return item.path.relative_to(HERE).parts[0] in ONE_TRY
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
