@@ -67,23 +67,27 @@ def whole(target: Target, path: str, of: str, query: Mapping[str, str] | None = 
 
     async def work() -> Any:
         document: Any = None
-        cursor: dict[str, str] = {}
+        after: str | None = ""
         async with Client(target) as client, told_when_slow():
-            while True:
+            while after is not None:
+                cursor = {"cursor": after} if after else {}
                 page = await client.get(path, {**(query or {}), "limit": MOST_AT_ONCE, **cursor})
-                if not isinstance(page, dict) or not isinstance(page.get(of), list):
-                    return page
-                if document is None:
-                    document = page
-                else:
-                    document[of] += page[of]
-                after = page.pop("next", None)
-                document.pop("next", None)
-                if after is None:
-                    return document
-                cursor = {"cursor": str(after)}
+                document, after = joined(document, page, of)
+        return document
 
     return ask(work())
+
+
+def joined(document: Any, page: Any, of: str) -> tuple[Any, str | None]:
+    """``document`` with one ``page`` more of its list ``of``, and the cursor of the next, None at the end."""
+    if not isinstance(page, dict) or not isinstance(page.get(of), list):
+        return page, None
+    after = page.pop("next", None)
+    if document is None:
+        document = page
+    else:
+        document[of] += page[of]
+    return document, None if after is None else str(after)
 
 
 def path_of(*parts: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter
 
 from carrel.cli import screen
-from carrel.cli.client import request
+from carrel.cli.client import joined, request
 from carrel.cli.failures import DONE, NotUnderstood, Refused, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import tenant_path
@@ -47,20 +47,12 @@ def called_whole(
 ) -> Any:  # fmt: skip
     """The list that a tenant's method gives, page after page, as one answer; ``of`` is the field with the entries."""
     document: Any = None
-    cursor: dict[str, object] = {}
-    while True:
+    after: str | None = ""
+    while after is not None:
+        cursor = {"cursor": after} if after else {}
         page = called(target, tenant, method, {**(params or {}), "limit": MOST_OF_A_PAGE, **cursor})
-        if not isinstance(page, dict) or not isinstance(page.get(of), list):
-            return page
-        if document is None:
-            document = page
-        else:
-            document[of] += page[of]
-        after = page.pop("next", None)
-        document.pop("next", None)
-        if after is None:
-            return document
-        cursor = {"cursor": after}
+        document, after = joined(document, page, of)
+    return document
 
 
 def result_of(answer: Any) -> Any:
