@@ -89,6 +89,9 @@ class DemoProviders:
         allowed(snapshot, tenant, "demo")
         return DemoProvider(provider_name)
 
+    def hedge(self, snapshot: Snapshot, tenant: Tenant, model: str) -> None:
+        return None
+
 
 @dataclass
 class House:

@@ -39,6 +39,7 @@ from carrel.metering.rollups import Charged, Recount, Split, Sums
 from carrel.policy.periods import Period
 from carrel.policy.pricing import price_for
 from carrel.providers.demo import DemoProvider
+from carrel.providers.hedged import Hedge
 from carrel.providers.protocol import Provider
 from carrel.reconcile.quota_requests import QuotaRequests
 from carrel.relay.answer import Answer, Caller
@@ -332,9 +333,13 @@ class OneProvider:
 
     def __init__(self, provider: Provider | None = None) -> None:
         self.provider: Provider = provider or DemoProvider()
+        self.hedging: Hedge | None = None
 
     def get(self, snapshot: Snapshot, tenant: Tenant, name: str) -> Provider:
         return self.provider
+
+    def hedge(self, snapshot: Snapshot, tenant: Tenant, model: str) -> Hedge | None:
+        return self.hedging
 
 
 @dataclass

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError
+from carrel.providers.hedged import Hedge
 from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.wire.conversation import (
     Block,
@@ -51,10 +52,15 @@ class ScriptedProvider:
     open_calls: int = 0
     closed_early: int = 0
     holding: asyncio.Event = field(default_factory=asyncio.Event)
+    hedging: Hedge | None = None
 
     def get(self, snapshot: Snapshot, tenant: Tenant, provider_name: str) -> "ScriptedProvider":
         """Itself, as the provider of every name."""
         return self
+
+    def hedge(self, snapshot: Snapshot, tenant: Tenant, model: str) -> Hedge | None:
+        """As it is told, the same for every model."""
+        return self.hedging
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         chosen = self.script[min(len(self.requests), len(self.script) - 1)]

@@ -107,7 +107,7 @@ class Compactor:
         except UpstreamError as error:
             _log.warning("no summary could be had", tenant=place.tenant.id, session=session.id, error=error.message)
         usage = sum((end.usage for end in ends), TokenCounts())
-        last = ends[-1] if ends and ends[-1].outcome == "ok" else None
+        last = next((end for end in reversed(ends) if end.outcome == "ok"), None)
         text = text_of(last.message).strip() if last is not None and last.message is not None else ""
         return text, usage, last.candidate.name if last is not None and text else None
 

@@ -5,7 +5,7 @@ task that no cancellation reaches.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -22,7 +22,8 @@ from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError, UpstreamError, UpstreamTimeout
 from carrel.ids import RequestId, SessionId
 from carrel.policy.calls import Call, Meter, Outcome, Reservation
-from carrel.policy.estimate import IMAGE_TOKENS, likely, worst_input
+from carrel.policy.estimate import IMAGE_TOKENS, filled, likely, worst_input
+from carrel.providers.hedged import Claim, Superseded, raced
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.wire.conversation import (
@@ -87,6 +88,7 @@ class _Attempt:
     thought: int = 0
     called: int = 0
     begun: bool = False
+    sent: bool = False
 
     def saw(self, event: ModelEvent) -> None:
         """Note what came. A call that wants tools has begun with their first piece: nobody else is asked then."""
@@ -99,22 +101,22 @@ class _Attempt:
             case ToolDelta(arguments=text):
                 self.called += len(text.encode("utf-8", "replace"))
 
-    def estimate(self) -> TokenCounts:
-        """About what was used, where the vendor does not say."""
-        said = len("".join(self.pieces).encode("utf-8", "replace"))
-        return TokenCounts(input=self.prompt_tokens, output=likely(said + self.called), reasoning=likely(self.thought))
+    def used(self, said: TokenCounts | None) -> tuple[TokenCounts, bool]:
+        """What was used, and whether it is estimated: where the vendor does not say, or not all of it."""
+        words = len("".join(self.pieces).encode("utf-8", "replace"))
+        return filled(
+            said, prompt=self.prompt_tokens, output=likely(words + self.called), reasoning=likely(self.thought)
+        )  # fmt: skip
 
     def whole(self, finished: Finished, *, now: float) -> CallEnd:
         """The end of a whole answer."""
         message = sound(finished.message, taken=self.ask.taken)
-        usage = finished.usage or self.estimate()
-        return CallEnd(
-            self.candidate, "ok", message, finished, usage, finished.usage is None, now - self.started
-        )  # fmt: skip
+        usage, estimated = self.used(finished.usage)
+        return CallEnd(self.candidate, "ok", message, finished, usage, estimated, now - self.started)
 
     def broken(self, outcome: Outcome, *, reached: bool, now: float) -> CallEnd:
         """The end of an answer that broke off. A call that reached no vendor, or that one refused, used nothing."""
-        usage = self.estimate() if reached or self.begun else TokenCounts()
+        usage = self.used(None)[0] if reached or self.begun else TokenCounts()
         said = "".join(self.pieces)
         message = sound(Message("assistant", (Text(said),))) if said.strip() else None
         return CallEnd(self.candidate, outcome, message, None, usage, reached or self.begun, now - self.started)
@@ -136,20 +138,38 @@ class ModelCalls:
         """
         for number, candidate in enumerate(ask.candidates, 1):
             failure: UpstreamError | None = None
-            attempt = await self._reserved(ask, candidate)
+            begun = False
             try:
-                async with closing(self._answer(ask, attempt)) as events:
+                async with closing(self._hedged(ask, candidate)) as events:
                     async for event in events:
-                        yield event
+                        begun = True
+                        if isinstance(event, TextDelta | ThinkingDelta | CallEnd):
+                            yield event
                 return
             except UpstreamError as error:
-                if attempt.begun or number == len(ask.candidates):
+                if begun or number == len(ask.candidates):
                     raise
                 failure = error
             following = ask.candidates[number]
             _log.warning("falling back to the next model", tenant=ask.tenant.id, model=candidate.name,
                          next=following.name, error=failure.message)  # fmt: skip
             yield Notice(f"{failure.message} Going on with {following.name}.")
+
+    async def _hedged(self, ask: Ask, candidate: Candidate) -> AsyncIterator[ModelEvent | CallEnd]:
+        """One candidate's answer, asked for twice where that is declared and it does not begin."""
+        attempts: list[_Attempt] = []
+
+        async def one(claim: Claim) -> AsyncGenerator[ModelEvent | CallEnd, None]:
+            attempt = await self._reserved(ask, candidate)
+            attempts.append(attempt)
+            async with closing(self._answer(ask, attempt, claim, first=len(attempts) == 1)) as events:
+                async for event in events:
+                    yield event
+
+        hedge = self._providers.hedge(ask.snapshot, ask.tenant, candidate.name)
+        async with closing(raced(one, hedge, may=lambda: bool(attempts) and attempts[0].sent)) as events:
+            async for event in events:
+                yield event
 
     async def _reserved(self, ask: Ask, candidate: Candidate) -> _Attempt:
         request = ask.request(candidate)
@@ -167,24 +187,31 @@ class ModelCalls:
         prompt = min(likely(size) + images * IMAGE_TOKENS, candidate.config.context_window)
         return _Attempt(ask, candidate, request, reservation, prompt, self._clock.monotonic())
 
-    async def _answer(self, ask: Ask, attempt: _Attempt) -> AsyncIterator[TextDelta | ThinkingDelta | CallEnd]:
-        """One candidate's answer. A call that was reserved is settled on every way out of here."""
+    async def _answer(
+        self, ask: Ask, attempt: _Attempt, claim: Claim, *, first: bool
+    ) -> AsyncIterator[ModelEvent | CallEnd]:  # fmt: skip
+        """One call's answer. A call that was reserved is settled on every way out of here.
+
+        ``first``: what came in is yet to be accepted. The answer is given up where ``claim`` says that it is another's.
+        """
         outcome: Outcome = "cancelled"
         reached, end = False, None
         try:
-            await ask.accepted()
+            if first:
+                await ask.accepted()
             provider = self._providers.get(ask.snapshot, ask.tenant, attempt.candidate.config.provider)
-            reached = True
+            reached = attempt.sent = True
             async with closing(provider.stream(attempt.request)) as events:
                 async for event in events:
+                    if not claim():
+                        raise Superseded
                     if isinstance(event, Finished):
                         attempt.begun = True
                         end = attempt.whole(event, now=self._clock.monotonic())
                         await self._settle(attempt, end)
                         break
                     attempt.saw(event)
-                    if isinstance(event, TextDelta | ThinkingDelta):
-                        yield event
+                    yield event
             if end is None:
                 raise UpstreamError("The model's answer ended too early.", retryable=True)
             yield end
@@ -192,7 +219,7 @@ class ModelCalls:
             outcome = "cut" if attempt.begun else "error"
             reached = isinstance(error, UpstreamTimeout)
             raise
-        except (asyncio.CancelledError, GeneratorExit):
+        except (asyncio.CancelledError, GeneratorExit, Superseded):
             raise
         except BaseException:
             outcome = "error"

@@ -6,6 +6,7 @@ from typing import Protocol
 from carrel.agents.events import Turn
 from carrel.agents.files import AgentFile
 from carrel.ids import RequestId, SessionId
+from carrel.providers.hedged import Hedge
 from carrel.providers.protocol import Provider
 from carrel.sandbox.protocol import EgressGate
 from carrel.tenancy.handle import Snapshot, Tenant
@@ -17,6 +18,10 @@ class Providers(Protocol):
 
     def get(self, snapshot: Snapshot, tenant: Tenant, provider_name: str, /) -> Provider:
         """The provider of that name with the tenant's own key where it has one; raises NotFound."""
+        ...
+
+    def hedge(self, snapshot: Snapshot, tenant: Tenant, model: str, /) -> Hedge | None:
+        """How a call of ``model`` is made once more where it does not begin; None where it is not."""
         ...
 
 

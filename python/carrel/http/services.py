@@ -25,6 +25,7 @@ from carrel.metering.protocol import Call, Reservation
 from carrel.metering.report import ReportRow
 from carrel.metering.rollups import Recount, Split
 from carrel.policy.periods import Period
+from carrel.providers.hedged import Hedge
 from carrel.providers.protocol import Provider
 from carrel.relay.answer import Answer
 from carrel.relay.answer import Caller as RelayCaller
@@ -211,6 +212,10 @@ class Providers(Protocol):
 
     def get(self, snapshot: Snapshot, tenant: Tenant, name: str) -> Provider:
         """The provider declared as ``name``, with the tenant's own key where it has one."""
+        ...
+
+    def hedge(self, snapshot: Snapshot, tenant: Tenant, model: str) -> Hedge | None:
+        """How a call of ``model`` is made once more where it does not begin; None where it is not."""
         ...
 
 

@@ -1,7 +1,7 @@
 """A model call whose provider speaks another dialect than the caller: reserved, made through its adapter, settled."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, replace
 
 from carrel.agents.sizes import images_in, request_bytes
 from carrel.declare.rate_card import TokenCounts
@@ -9,8 +9,9 @@ from carrel.errors import CarrelError, UpstreamError, UpstreamTimeout
 from carrel.http.exchange import Exchange
 from carrel.http.streaming import closing
 from carrel.metering.protocol import Call, Outcome, Reservation
-from carrel.policy.estimate import IMAGE_TOKENS, likely, worst_input
+from carrel.policy.estimate import IMAGE_TOKENS, filled, likely, worst_input
 from carrel.policy.ways import Translated
+from carrel.providers.hedged import Claim, Superseded, raced
 from carrel.tenancy.handle import Tenant
 from carrel.wire.asked import Asked
 from carrel.wire.conversation import Finished, ModelEvent, ModelRequest, TextDelta, ThinkingDelta, ToolCall, ToolDelta
@@ -22,35 +23,37 @@ class _Metered:
 
     reservation: Reservation
     prompt_tokens: int
-    characters: int = 0
+    said: int = 0
     thought: int = 0
     settled: bool = False
 
     def saw(self, event: ModelEvent) -> None:
         """Count what came, for the case that the vendor never says."""
         match event:
-            case TextDelta(text):
-                self.characters += len(text)
+            case TextDelta(text) | ToolDelta(arguments=text):
+                self.said += len(text.encode("utf-8", "replace"))
             case ThinkingDelta(text):
-                self.thought += len(text)
-            case ToolDelta(arguments=text):
-                self.characters += len(text)
+                self.thought += len(text.encode("utf-8", "replace"))
 
     @property
     def begun(self) -> bool:
         """Whether anything came."""
-        return bool(self.characters or self.thought)
+        return bool(self.said or self.thought)
 
-    async def finish(self, finished: Finished) -> None:
-        """Settle a whole answer; returns when its row is committed."""
+    async def finish(self, finished: Finished) -> Finished:
+        """Settle a whole answer, and give it with what it is charged for; returns when its row is committed."""
         self.settled = True
+        usage, estimated = filled(
+            finished.usage, prompt=self.prompt_tokens, output=likely(self.said), reasoning=likely(self.thought)
+        )
         await self.reservation.settle(
-            finished.usage or self._estimate(),
+            usage,
             outcome="ok",
             provider_request_id=finished.provider_request_id,
             tool_calls=sum(isinstance(block, ToolCall) for block in finished.message.content),
-            estimated=finished.usage is None,
+            estimated=estimated,
         )
+        return replace(finished, usage=usage)
 
     async def give_up(self, outcome: Outcome, *, reached: bool) -> None:
         """Settle an answer that broke off: what came is estimated, and one that the vendor never began is free."""
@@ -59,9 +62,7 @@ class _Metered:
         await self.reservation.settle(usage, outcome=outcome, estimated=True)
 
     def _estimate(self) -> TokenCounts:
-        return TokenCounts(
-            input=self.prompt_tokens, output=likely(self.characters), reasoning=likely(self.thought)
-        )  # fmt: skip
+        return filled(None, prompt=self.prompt_tokens, output=likely(self.said), reasoning=likely(self.thought))[0]
 
 
 async def translated_events(
@@ -82,15 +83,22 @@ async def translated_events(
         max_output=request.max_tokens,
         byo=config.provider in tenant.config.providers,
     )
-    reservation = await exchange.services.meter.reserve(tenant, snapshot, call)
-    metered = _Metered(reservation, prompt_tokens=prompt_tokens(request))
-    async with closing(_settling(exchange, metered, provider.stream(request))) as events:
+
+    async def one(claim: Claim) -> AsyncGenerator[ModelEvent, None]:
+        reservation = await exchange.services.meter.reserve(tenant, snapshot, call)
+        metered = _Metered(reservation, prompt_tokens=prompt_tokens(request))
+        async with closing(_settling(exchange, metered, provider.stream(request), claim)) as events:
+            async for event in events:
+                yield event
+
+    hedge = exchange.services.providers.hedge(snapshot, tenant, way.model)
+    async with closing(raced(one, hedge)) as events:
         async for event in events:
             yield event
 
 
 async def _settling(
-    exchange: Exchange, metered: _Metered, events: AsyncIterator[ModelEvent]
+    exchange: Exchange, metered: _Metered, events: AsyncIterator[ModelEvent], claim: Claim
 ) -> AsyncIterator[ModelEvent]:
     """The call's events; the last one comes after its row is in the ledger, and every other end is settled too."""
     outcome: Outcome = "cancelled"
@@ -98,13 +106,13 @@ async def _settling(
     try:
         async with closing(events):
             async for event in events:
+                if not claim():
+                    raise Superseded
                 if isinstance(event, Finished):
-                    await exchange.finish(metered.finish(event), name="settle")
-                else:
-                    metered.saw(event)
-                yield event
-                if isinstance(event, Finished):
+                    yield await exchange.finish(metered.finish(event), name="settle")
                     return
+                metered.saw(event)
+                yield event
         raise UpstreamError("The model's answer ended too early.", retryable=True)
     except CarrelError as error:
         outcome = "cut" if metered.begun else "error"

@@ -43,6 +43,7 @@ from carrel.metering.rows import (
 )
 from carrel.metering.standing import Standing
 from carrel.metering.warnings import SoftWarning, Told, window_end
+from carrel.policy.estimate import believable
 from carrel.policy.periods import Period
 from carrel.policy.pricing import price_for
 from carrel.policy.quota import Refusal
@@ -231,8 +232,11 @@ class Metering:
         estimated: bool,
     ) -> asyncio.Future[None] | None:
         """Write the row of ``call`` to the journal: done when the future is; None where the disk takes nothing now."""
-        counts = clean_counts(usage)
         asked = call.call
+        counts = clean_counts(usage)
+        if counts.total > call.hold.tokens:
+            counts, doubted = self._doubted(call, counts)
+            estimated = estimated or doubted
         tariff = call.tariff
         row = Row(
             call.id, call.tenant, call.started, micros(self._clock.now()), asked.request_id,
@@ -241,18 +245,23 @@ class Metering:
             tariff.price.snapshot, tariff.card_hash, outcome, asked.byo, estimated, call.member, tariff.plan,
             tariff.plan_hash,
         )  # fmt: skip
-        used = counts.total
-        if used > call.hold.tokens:
-            _log.warning(
-                "a call used more than its worst case", tenant=call.tenant, request_id=asked.request_id,
-                model=asked.model, used=used, held=call.hold.tokens,
-            )  # fmt: skip
         number, waiter = self._journal.settle(call.id, settled_line(row))
-        call.account.use(call.hold, used, row.cost)
+        call.account.use(call.hold, counts.total, row.cost)
         if call.account.over_totals:
             self._warn(call.tenant, call.account, call.account.over_totals, self._stamp())
         self._book.add(number, row)
         return waiter
+
+    def _doubted(self, call: "HeldCall", said: TokenCounts) -> tuple[TokenCounts, bool]:
+        """What is charged of a usage beyond the worst case, and whether it is another than the vendor said."""
+        asked = call.call
+        charged = believable(said, max_input=asked.max_input, max_output=asked.max_output)
+        _log.warning(
+            "a call used more than its worst case" if charged == said else "a usage that no call can have",
+            tenant=call.tenant, request_id=asked.request_id, model=asked.model, used=said.total, held=call.hold.tokens,
+            charged=charged.total,
+        )  # fmt: skip
+        return charged, charged != said
 
     def _account(self, tenant: Tenant) -> Account:
         account = self._accounts.get(tenant.id)

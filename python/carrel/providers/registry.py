@@ -17,7 +17,9 @@ from carrel.declare.gateway import ProviderConfig
 from carrel.errors import NotFound, Unavailable, UpstreamError
 from carrel.providers.demo import DemoProvider
 from carrel.providers.guard import Guard
+from carrel.providers.hedged import Hedge, patience
 from carrel.secrets import Secret, SecretMissing, SecretStore
+from carrel.tasks import Tasks
 from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.wire.conversation import ModelEvent, ModelRequest
 
@@ -90,6 +92,7 @@ class Providers:
         self._retired: list[_Entry] = []
         self._lock = asyncio.Lock()
         self._closed = False
+        self._hedges = Tasks("hedges")
 
     def get(self, snapshot: Snapshot, tenant: Tenant, provider_name: str) -> "LeasedProvider":
         """The provider of that name with the tenant's own key, or else the operator's. Cheap, and does no I/O.
@@ -104,6 +107,15 @@ class Providers:
         if own is not None:
             return LeasedProvider(self, _Wanted(slot, config, own.api_key, tenant), tenant)
         return LeasedProvider(self, _Wanted(slot, config, config.api_key), tenant)
+
+    def hedge(self, snapshot: Snapshot, tenant: Tenant, model: str) -> Hedge | None:
+        """How a call of ``model`` is made once more where it does not begin; None where it is not."""
+        after, guard = patience(snapshot, tenant, model), self.guard
+        if after is None or guard is None:
+            return None
+        name = snapshot.gateway.models[model].provider
+        config = snapshot.gateway.providers[name]
+        return Hedge(after, lambda: guard.has_room(tenant, name, config), self._hedges)
 
     @staticmethod
     def is_byo(tenant: Tenant, provider_name: str) -> bool:
@@ -145,6 +157,7 @@ class Providers:
             entries = [*self._entries.values(), *self._retired]
             self._entries.clear()
             self._retired.clear()
+        await self._hedges.close()
         for entry in entries:
             await entry.adapter.close()
 

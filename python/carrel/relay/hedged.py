@@ -14,6 +14,7 @@ import structlog
 from carrel.errors import CarrelError
 from carrel.ids import RequestId
 from carrel.providers.guard import Guard
+from carrel.providers.hedged import patience
 from carrel.relay.answer import Answer, Caller, CallerGone
 from carrel.relay.dialects.protocol import CallFields
 from carrel.relay.response import PassesOn
@@ -112,7 +113,8 @@ class HedgedRelay(PassesOn):
         more: bytes = b"",
     ) -> Answer:
         """See `relay.Relay.pass_on`."""
-        after = _patience(tenant, snapshot, fields)
+        # Only streams, for a whole answer's beginning is its end.
+        after = patience(snapshot, tenant, fields.model) if fields.stream else None
 
         async def go(to: Caller) -> Answer:
             return await self._relay.pass_on(to, tenant, snapshot, request_id, body, fields=fields, more=more)
@@ -159,19 +161,6 @@ class HedgedRelay(PassesOn):
         """Whether the provider has a place that nobody waits for."""
         name = snapshot.gateway.models[fields.model].provider
         return self._guard.has_room(tenant, name, snapshot.gateway.providers[name])
-
-
-def _patience(tenant: Tenant, snapshot: Snapshot, fields: CallFields) -> float | None:
-    """Seconds after which a call is made once more; None where it never is.
-
-    Only for streams: a whole answer's beginning is its end. And not with a key of the tenant's own, whose money it is.
-    """
-    model = snapshot.gateway.models.get(fields.model)
-    provider = snapshot.gateway.providers.get(model.provider) if model is not None else None
-    if model is None or provider is None or not fields.stream or model.provider in tenant.config.providers:
-        return None
-    after = provider.hedge_after_ms if model.hedge_after_ms is None else model.hedge_after_ms
-    return after / 1000 if after else None
 
 
 def _any(*waited: "asyncio.Future[Any]") -> "set[asyncio.Future[Any]]":

@@ -39,6 +39,12 @@ class Seen:
     error: bool = False
     open_ended: bool = False
 
+    @property
+    def whole(self) -> bool:
+        """Whether the vendor has counted all of the answer."""
+        counts = self.counts
+        return counts is not None and not self.open_ended and bool(counts.output or counts.reasoning)
+
 
 class StreamObserver(ABC):
     """Watches a stream of server-sent events. `feed` gives what may be passed on: whole events, all but the end."""
@@ -84,8 +90,15 @@ class StreamObserver(ABC):
         return self._event(last)
 
     def estimated_output(self) -> int:
-        """About how many tokens have passed: by the text that is in the events, not by their frames; one at least."""
-        return max(tokens_in(b"".join(self._kept), self._bytes, self.text, stream=True), 1) if self._bytes else 0
+        """About how many tokens have passed: by the text that is in the events, not by their frames.
+
+        One at least, unless the vendor counted something: then there may be none.
+        """
+        if not self._bytes:
+            return 0
+        counted = self.seen.counts is not None and not self.seen.open_ended
+        said = tokens_in(b"".join(self._kept), self._bytes, self.text, stream=True, counted=counted)
+        return said if counted else max(said, 1)
 
     def _marked(self, block: bytes, marks: list[int]) -> bytes:
         """Look at the events of ``block`` that hold a mark, and let the others pass."""

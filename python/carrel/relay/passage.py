@@ -14,14 +14,15 @@ from carrel.declare.rate_card import TokenCounts
 from carrel.errors import CarrelError, StorageFull, UpstreamAuth, UpstreamError, UpstreamTimeout
 from carrel.ids import RequestId
 from carrel.policy.calls import Outcome, Reservation
-from carrel.policy.estimate import likely
+from carrel.policy.estimate import filled
 from carrel.providers.failures import status_error
 from carrel.providers.retry import may_retry, with_retries
 from carrel.relay.answer import Answer, Caller, CallerGone
 from carrel.relay.connection import Connection
-from carrel.relay.dialects.protocol import CallFields, Outgoing
+from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing
 from carrel.relay.framing import Head
 from carrel.relay.observe import Seen
+from carrel.relay.said import prompt_tokens
 from carrel.relay.targets import Target
 
 _log = structlog.get_logger(__name__)
@@ -33,7 +34,7 @@ ERROR_BYTES: Final = 64 << 10
 
 @dataclass(slots=True)
 class Passage:
-    """One call. ``more`` are header lines for the vendor."""
+    """One call. ``more`` are header lines for the vendor, ``max_input`` is the most tokens that its prompt can have."""
 
     caller: Caller
     request_id: RequestId
@@ -44,6 +45,7 @@ class Passage:
     reservation: Reservation
     clock: Clock
     stall_seconds: float
+    max_input: int
     provider_request_id: str = ""
     deadline: float = 0.0
 
@@ -176,7 +178,7 @@ class Passage:
             raise
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         seen = self.fields.seen_in(body)
-        estimate = 0 if seen.counts is not None else self.fields.estimated_output(body, size)
+        estimate = 0 if seen.whole else self.fields.estimated_output(body, size, counted=seen.counts is not None)
         await self._settle(seen, "error" if seen.error else "ok", estimate=estimate)
         answer.begin(length=len(body))
         with contextlib.suppress(CallerGone):
@@ -204,8 +206,9 @@ class Passage:
         except (UpstreamError, CallerGone) as error:
             outcome = "cut" if isinstance(error, UpstreamError) else "cancelled"
         seen = self.fields.seen_in_ends(front[:END_BYTES], held)
+        estimate = self.fields.estimated_output(front, size, counted=seen.counts is not None)
         try:
-            await self._settle(seen, outcome, estimate=self.fields.estimated_output(front, size))
+            await self._settle(seen, outcome, estimate=estimate)
         except StorageFull:
             outcome = "cut"
         with contextlib.suppress(CallerGone):
@@ -240,9 +243,10 @@ class Passage:
             outcome = "cut"
         elif observer.seen.error and outcome == "ok":
             outcome = "error"
-        complete = observer.seen.counts is not None and not observer.seen.open_ended
         try:
-            await self._settle(observer.seen, outcome, estimate=0 if complete else observer.estimated_output())
+            await self._settle(
+                observer.seen, outcome, estimate=0 if observer.seen.whole else observer.estimated_output()
+            )  # fmt: skip
         except StorageFull as error:
             failure = failure or error
         return await self._end(answer, observer.held, outcome, failure)
@@ -262,15 +266,19 @@ class Passage:
                 answer.finish(held)
         return answer
 
+    def _prompt_tokens(self) -> int:
+        images = self.fields.images if self.fields.images < UNBOUNDED else 0
+        return prompt_tokens(self.outgoing.plain, images=images, most=self.max_input)
+
     async def _settle(self, seen: Seen, outcome: Outcome, *, estimate: int) -> None:
-        counts = seen.counts
-        estimated = counts is None or seen.open_ended
+        counts, estimated = seen.counts, seen.open_ended
         if not self.fields.generates:
             estimate = 0
-        if counts is None:
-            counts = TokenCounts(input=likely(len(self.outgoing.plain)), output=estimate)
-        elif seen.open_ended:
+        if counts is not None and seen.open_ended:
             counts = replace(counts, output=max(counts.output, estimate))
+        if counts is None or outcome != "error":
+            counts, unsaid = filled(counts, prompt=self._prompt_tokens(), output=estimate)
+            estimated = estimated or unsaid
         await self.reservation.settle(
             counts, outcome=outcome, provider_request_id=self.provider_request_id or None,
             tool_calls=seen.tool_calls, estimated=estimated,

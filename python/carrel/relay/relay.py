@@ -79,7 +79,8 @@ class Relay(PassesOn):
             await self._meter.reserve(tenant, snapshot, call) if fields.metered else _Unmetered()
         )  # fmt: skip
         passage = Passage(
-            caller, request_id, target, fields, outgoing, more, reservation, self._clock, self._stall_seconds
+            caller, request_id, target, fields, outgoing, more, reservation, self._clock, self._stall_seconds,
+            call.max_input,
         )  # fmt: skip
         try:
             return await passage.run()

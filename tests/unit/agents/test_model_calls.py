@@ -1,7 +1,7 @@
 """A call is reserved before, settled once whatever happens, and its end is told after both."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from carrel.clock import SystemClock
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import InvalidRequest, StorageFull, UpstreamError, UpstreamTimeout
 from carrel.ids import RequestId, SessionId
+from carrel.providers.hedged import Hedge
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Tenant
-from carrel.wire.conversation import Message, ModelRequest, Text, TextDelta, ThinkingDelta
+from carrel.wire.conversation import Finished, Message, ModelEvent, ModelRequest, Text, TextDelta, ThinkingDelta
 from tests.fakes.agents import RecordingMeter, call, models
 from tests.fakes.model import USED, Play, ScriptedProvider
 from tests.fakes.tenants import make_snapshot, make_tenant
@@ -185,3 +186,38 @@ async def test_a_ledger_that_is_full_lets_no_end_be_told(rig: Rig) -> None:
     assert "CallEnd" not in rig.log
     assert rig.log[-1] == "ended ok"
     assert rig.meter.outcomes == ["ok"]
+
+
+async def test_a_call_that_does_not_begin_is_made_twice_and_both_are_settled(rig: Rig) -> None:
+    provider = ScriptedProvider([Play("first", hold=True), Play("second", calls=(call("shell"),))])
+    provider.hedging = Hedge(0.001, lambda: True, rig.tasks)
+    events = await rig.play(provider)
+    assert rig.log.count("accepted") == 1
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "second"
+    assert sorted(rig.meter.outcomes) == ["cancelled", "ok"]
+    lost = rig.meter.calls[0].endings[0]
+    assert lost[0].input > 0, "its prompt was sent"
+    assert (lost[0].output, lost[1], lost[2]) == (0, "cancelled", True)
+    assert {(end.outcome, end.message is None) for end in rig.ends} == {("cancelled", True), ("ok", False)}
+    assert (provider.open_calls, provider.closed_early) == (0, 1)
+
+
+async def test_both_of_a_hedged_call_fail_and_the_next_model_is_asked(rig: Rig) -> None:
+    went = asyncio.Event()
+
+    class Both(ScriptedProvider):
+        async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+            self.requests.append(request)
+            if len(self.requests) == 2:
+                went.set()
+            if len(self.requests) < 3:
+                await went.wait()
+                raise BROKEN
+            yield Finished(Message("assistant", (Text("third"),)), "end", USED)
+
+    provider = Both()
+    provider.hedging = Hedge(0.001, lambda: True, rig.tasks)
+    events = await rig.play(provider, "demo", "second")
+    assert [request.model for request in provider.requests] == ["demo", "demo", "second"]
+    assert rig.meter.outcomes == ["error", "error", "ok"]
+    assert isinstance(events[-1], CallEnd)

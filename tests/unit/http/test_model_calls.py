@@ -48,6 +48,9 @@ class Failing:
     def get(self, snapshot: Snapshot, tenant: Tenant, name: str) -> Provider:
         return self if name == "claude" else DemoProvider()
 
+    def hedge(self, snapshot: Snapshot, tenant: Tenant, model: str) -> None:
+        return None
+
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         none: list[ModelEvent] = []
         for event in none:

@@ -11,6 +11,8 @@ import aiohttp
 from carrel.declare.allowlists import Allowlists
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import UpstreamError
+from carrel.providers.hedged import Hedge
+from carrel.tasks import Tasks
 from carrel.wire.conversation import Finished, Message, ModelEvent, ModelRequest, Text, TextDelta
 from tests.fakes.edge import Edge, OneProvider, bearer, chat_body, running_edge, token_of
 from tests.fakes.patience import eventually
@@ -119,3 +121,54 @@ async def test_what_the_dialect_cannot_say_is_refused_before_anything_is_reserve
         assert reply.status == 400
         assert (await reply.json())["error"]["param"] == "n"
     assert not edge.meter.reservations
+
+
+async def test_of_a_usage_that_lacks_half_the_rest_is_estimated_and_told(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    for said, told in ((TokenCounts(output=7), 7), (TokenCounts(), 2), (None, 2)):
+        async with (
+            running_edge(tmp_path, providers=OneProvider(Scripted(usage=said))) as edge,
+            client.post(edge.url + PATH, data=chat_body("hi", model="demo"), headers=ACME) as reply,
+        ):
+            usage = (await reply.json())["usage"]
+        [(settled, outcome, estimated)] = edge.meter.reservations[0].settled
+        assert (settled.output, outcome, estimated) == (told, "ok", True)
+        assert usage["prompt_tokens"] == settled.input > 0, "the caller is told what is charged"
+        assert usage["completion_tokens"] == told
+
+
+class Slow(Scripted):
+    """Its first call says nothing."""
+
+    calls = 0
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        self.calls += 1
+        if self.calls == 1:
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self.closed += 1
+        async for event in Scripted.stream(self, request):
+            yield event
+
+
+async def test_a_call_that_does_not_begin_is_made_twice_and_both_are_in_the_ledger(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    tasks = Tasks("hedges")
+    for stream in (False, True):
+        provider = Slow(usage=TokenCounts(input=9, output=2))
+        async with running_edge(tmp_path / str(stream), providers=(one := OneProvider(provider))) as edge:
+            one.hedging = Hedge(0.001, lambda: True, tasks)
+            body = chat_body("hi", model="demo", stream=stream)
+            async with client.post(edge.url + PATH, data=body, headers=ACME) as reply:
+                assert "four" in await reply.text()
+            lost, won = (reservation.settled for reservation in edge.meter.reservations)
+            assert [(outcome, estimated) for _, outcome, estimated in (*lost, *won)] == [
+                ("cancelled", True), ("ok", False)
+            ]  # fmt: skip
+            assert lost[0][0].input > 0
+            assert provider.closed == 2
+    await tasks.close()

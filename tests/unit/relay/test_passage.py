@@ -142,3 +142,49 @@ async def test_a_stream_without_done_that_finished_is_whole(tmp_path: Path) -> N
         reply = await b.ask({**ASK, "stream": True})
         assert reply.whole
         assert reply.body == events
+
+
+SAID = "Words that somebody made, and that are not free of charge."
+UNSAID: list[object] = [
+    {"prompt_tokens": -5, "completion_tokens": -6}, {"prompt_tokens": None, "completion_tokens": None},
+    {"prompt_tokens": "100", "completion_tokens": "50"}, {"prompt_tokens": 0, "completion_tokens": 0},
+    {"total_tokens": 150}, {"prompt_tokens": 9}, {"completion_tokens": 9},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("usage", UNSAID)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_usage_that_says_nothing_of_the_prompt_or_the_answer_makes_nothing_free(
+    tmp_path: Path, usage: object, stream: bool
+) -> None:
+    if stream:
+        events = [{"choices": [{"delta": {"content": SAID}, "finish_reason": "stop"}]}, {"choices": [], "usage": usage}]
+        body = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events) + b"data: [DONE]\n\n"
+        given = answer(body, kind="text/event-stream")
+    else:
+        given = answer(json.dumps({"choices": [{"message": {"content": SAID}}], "usage": usage}).encode())
+    ask = {"model": "fake-ok", "messages": [{"role": "user", "content": "hello " * 20}], "stream": stream}
+    async with upstream(given) as (url, _), bed(tmp_path, url) as b:
+        assert (await b.ask(ask)).status == 200
+        [row] = await b.rows()
+        assert (row.outcome, row.estimated) == ("ok", True)
+        assert min(row.input_tokens, row.output_tokens) >= 9
+
+
+async def test_a_usage_of_no_answer_is_taken_as_it_is(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 0}
+    given = answer(json.dumps({"choices": [{"message": {"content": ""}}], "usage": usage}).encode())
+    async with upstream(given) as (url, _), bed(tmp_path, url) as b:
+        await b.ask(ASK)
+        [row] = await b.rows()
+        assert (row.input_tokens, row.output_tokens, row.estimated) == (9, 0, False)
+
+
+async def test_a_vendor_that_counts_what_no_call_can_use_bills_the_worst_case(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 10**30, "completion_tokens": 10**18}
+    given = answer(json.dumps({"choices": [{"message": {"content": SAID}}], "usage": usage}).encode())
+    async with upstream(given) as (url, _), bed(tmp_path, url) as b:
+        await b.ask(ASK | {"max_tokens": 40})
+        [row] = await b.rows()
+        assert (row.output_tokens, row.estimated) == (40, True)
+        assert 0 < row.input_tokens < 2000

@@ -3,12 +3,13 @@ from typing import Any
 
 import pytest
 
+from carrel.policy.estimate import IMAGE_TOKENS
 from carrel.relay.dialects.chat import ChatFields, ChatObserver
 from carrel.relay.dialects.messages import MessagesFields, MessagesObserver
 from carrel.relay.dialects.protocol import CallFields
 from carrel.relay.dialects.responses import ResponsesFields, ResponsesObserver
 from carrel.relay.observe import StreamObserver
-from carrel.relay.said import KEPT, text_members, tokens_in
+from carrel.relay.said import KEPT, prompt_tokens, text_members, tokens_in
 
 HELLO = "Hello! How can I help you?"
 """26 bytes: 7 tokens."""
@@ -112,3 +113,17 @@ def test_nothing_known_is_taken_whole_and_nothing_is_nothing() -> None:
     assert tokens_in(b"", 0, text) == 0
     assert tokens_in(b'{"content": null}', 17, text) == 0
     assert tokens_in(b'{"content": ""}', 15, text, stream=True) == 0
+
+
+def test_of_a_vendor_that_counts_an_answer_without_text_has_none() -> None:
+    text = text_members("content")
+    assert tokens_in(b'{"output": [], "usage": {}}', 27, text, counted=True) == 0
+    assert tokens_in(b'{"content": "12345678"}', 23, text, counted=True) == 2
+
+
+def test_the_bytes_of_a_picture_are_no_text() -> None:
+    picture = b"iVBORw0KGgo" * 100_000
+    body = b'{"messages": "look", "url": "data:image/png;base64,%b"}' % picture
+    assert prompt_tokens(body, images=1, most=1 << 40) == IMAGE_TOKENS + 14
+    assert prompt_tokens(body, images=1, most=5000) == 5000, "no more than the model's window"
+    assert prompt_tokens(b"x" * 400, images=2, most=1 << 40) == 100 + 2 * IMAGE_TOKENS

@@ -79,11 +79,12 @@ class MessagesFields(CallFields):
         usage = usage_in_ends(front, back)
         return Seen(None if usage is None else usage_from_anthropic(usage))
 
-    def estimated_output(self, front: bytes, size: int) -> int:
+    def estimated_output(self, front: bytes, size: int, *, counted: bool = False) -> int:
         content = record_in(front).get("content") if size == len(front) else None
         calls = [block.get("input") for block in content if _is_call(block)] if isinstance(content, list) else []
         # What a tool is called with is an object here, in other dialects its text.
-        return sum(likely(len(json.dumps(call))) for call in calls) + CallFields.estimated_output(self, front, size)
+        said = CallFields.estimated_output(self, front, size, counted=counted)
+        return sum(likely(len(json.dumps(call))) for call in calls) + said
 
     def error_event(self, code: str, message: str) -> bytes:
         return f"event: error\ndata: {json.dumps(error_body(code, message, 'api_error'))}\n\n".encode()

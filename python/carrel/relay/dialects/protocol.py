@@ -97,9 +97,12 @@ class CallFields(ABC):
     def seen_in_ends(self, front: bytes, back: bytes) -> Seen:
         """What the two ends of an answer say that is too long to be read whole."""
 
-    def estimated_output(self, front: bytes, size: int) -> int:
-        """About how many tokens an answer of ``size`` bytes is that begins with ``front``, for what is generated."""
-        return tokens_in(front[:KEPT], size, self.text) if self.generates else 0
+    def estimated_output(self, front: bytes, size: int, *, counted: bool = False) -> int:
+        """About how many tokens an answer of ``size`` bytes is that begins with ``front``, for what is generated.
+
+        ``counted``: its vendor counted something, so that there may be none.
+        """
+        return tokens_in(front[:KEPT], size, self.text, counted=counted) if self.generates else 0
 
     @abstractmethod
     def error_event(self, code: str, message: str) -> bytes:
