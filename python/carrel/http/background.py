@@ -59,7 +59,7 @@ class _Noting:
         for event in self._decoder.feed(data):
             try:
                 record = json.loads(event.data)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict) and record.get("type") != "error":
                 if isinstance(record.get("response"), dict):

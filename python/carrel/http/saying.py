@@ -43,8 +43,9 @@ async def say(
                 answer = asked.whole(event, id=id, created=created)
                 if kept is not None:
                     await kept(answer)
-                text = json.dumps(answer, ensure_ascii=False)
-                return web.Response(text=text, content_type="application/json", headers=headers)
+                # Half a surrogate pair, which a vendor may send, is escaped as it was there.
+                body = json.dumps(answer, ensure_ascii=False).encode("utf-8", "backslashreplace")
+                return web.Response(body=body, content_type="application/json", charset="utf-8", headers=headers)
     raise UpstreamError("The model's answer ended too early.", retryable=True)
 
 

@@ -101,7 +101,7 @@ class _Reading:
     def _parse(self, text: str) -> Mapping[str, Any]:
         try:
             record = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
             raise self._call.broken("sent something that is not its wire format")

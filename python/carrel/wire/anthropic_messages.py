@@ -165,7 +165,7 @@ def tool_input(arguments: str) -> dict[str, Any]:
     """Tool input is an object here; arguments that are none, as a model wrote them, are shown to it as text."""
     try:
         value = json.loads(arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {"invalid_arguments": arguments}
 
@@ -242,13 +242,13 @@ class EventReader:
             raise UpstreamError("The provider sent a piece of no block.", details={"reason": "cut"})
         match delta:
             case {"type": "text_delta", "text": str(text)}:
-                block["text"] = block.get("text", "") + text
+                block["text"] = _words(block, "text") + text
                 return [TextDelta(text)] if text else []
             case {"type": "thinking_delta", "thinking": str(text)}:
-                block["thinking"] = block.get("thinking", "") + text
+                block["thinking"] = _words(block, "thinking") + text
                 return [ThinkingDelta(text)] if text else []
             case {"type": "signature_delta", "signature": str(text)}:
-                block["signature"] = block.get("signature", "") + text
+                block["signature"] = _words(block, "signature") + text
             case {"type": "input_json_delta", "partial_json": str(text)}:
                 block["json"] += text
                 if text and isinstance(block.get("id"), str) and isinstance(block.get("name"), str):
@@ -261,7 +261,7 @@ class EventReader:
             case {"type": "text", "text": str(text)} if text:
                 self._blocks[index] = Text(text)
             case {"type": "thinking"}:
-                self._blocks[index] = Thinking(block.get("thinking", ""), signature=block.get("signature", ""))
+                self._blocks[index] = Thinking(_words(block, "thinking"), signature=_words(block, "signature"))
             case {"type": "redacted_thinking", "data": str(data)}:
                 self._blocks[index] = Thinking("", redacted=data)
             case {"type": "tool_use", "id": str(call_id), "name": str(name), "json": str(text)}:
@@ -281,6 +281,12 @@ class EventReader:
 
 def _mapping(value: object) -> Json:
     return value if isinstance(value, Mapping) else {}
+
+
+def _words(block: Json, name: str) -> str:
+    """What is there of a block's text so far; a vendor may begin it with a null."""
+    words = block.get(name)
+    return words if isinstance(words, str) else ""
 
 
 def _index(record: Json) -> int:

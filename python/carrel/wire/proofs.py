@@ -72,6 +72,6 @@ def unseal(text: str, content: object) -> Thinking:
         try:
             value = json.loads(base64.b64decode(content.removeprefix(_SEAL), validate=True))
             return Thinking(text, str(value["signature"]), str(value["redacted"]))
-        except (binascii.Error, ValueError, KeyError, TypeError):
+        except (binascii.Error, ValueError, KeyError, TypeError, RecursionError):
             return Thinking(text)
     return Thinking(text)

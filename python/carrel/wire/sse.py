@@ -116,7 +116,10 @@ class SseDecoder:
 
 
 def encode(data: str, *, event: str | None = None, id: str | None = None) -> bytes:  # noqa: A002 - the field's name
-    """One event as bytes. Line breaks in ``data`` become several data lines; ``event`` and ``id`` may hold none."""
+    """One event as bytes. Line breaks in ``data`` become several data lines; ``event`` and ``id`` may hold none.
+
+    ``data`` is JSON: half a surrogate pair, which a vendor may send as the end of a piece, is escaped as it was there.
+    """
     lines = []
     for name, value in (("event", event), ("id", id)):
         if value is not None:
@@ -124,7 +127,7 @@ def encode(data: str, *, event: str | None = None, id: str | None = None) -> byt
                 raise ValueError(f"a server-sent event's {name} is one line")
             lines.append(f"{name}: {value}")
     lines += [f"data: {line}" for line in _BREAK.split(data)]
-    return ("\n".join(lines) + "\n\n").encode()
+    return ("\n".join(lines) + "\n\n").encode("utf-8", "backslashreplace")
 
 
 def encode_comment(text: str = "") -> bytes:

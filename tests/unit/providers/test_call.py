@@ -72,7 +72,9 @@ async def test_a_whole_answer_instead_of_a_stream() -> None:
         await collect(Line([b"<html>"], whole=True))
 
 
-@pytest.mark.parametrize("record", [b"data: {\n\n", b"data: [1]\n\n", b"data: hello\n\n"])
+@pytest.mark.parametrize("record", [
+    b"data: {\n\n", b"data: [1]\n\n", b"data: hello\n\n", b"data: %b\n\n" % (b"[" * 100_000 + b"]" * 100_000),
+])  # fmt: skip
 async def test_what_is_no_record_is_a_cut_and_not_tried_again(record: bytes) -> None:
     for chunks in ([record], [HI, record]):
         line = Line(chunks, [HI, END])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import InvalidRequest, UpstreamError
-from carrel.wire.anthropic_messages import EventReader, request_body
+from carrel.wire.anthropic_messages import EventReader, request_body, tool_input
 from carrel.wire.conversation import (
     Finished,
     Image,
@@ -278,3 +278,22 @@ VALUE = (
 def test_no_json_breaks_the_reader(records: list[dict[str, Any]]) -> None:
     _, finished = read(*records)
     assert finished.message.role == "assistant"
+
+
+def test_a_block_that_begins_with_nothing_said_is_one() -> None:
+    def block(index: int, kind: str, **deltas: str) -> list[dict[str, Any]]:
+        begun = {"type": kind, "text": None, "thinking": None, "signature": None}
+        pieces = [{"type": f"{name}_delta", name: text} for name, text in deltas.items()]
+        return [
+            {"type": "content_block_start", "index": index, "content_block": begun},
+            *({"type": "content_block_delta", "index": index, "delta": piece} for piece in pieces),
+            {"type": "content_block_stop", "index": index},
+        ]
+
+    _, finished = read(*block(0, "thinking", thinking="hm", signature="s"), *block(1, "text", text="hi"))
+    assert finished.message.content == (Thinking("hm", "s"), Text("hi"))
+
+
+def test_arguments_that_are_nested_too_deeply_are_shown_as_text() -> None:
+    deep = '{"a":' * 100_000 + "1" + "}" * 100_000
+    assert tool_input(deep) == {"invalid_arguments": deep}

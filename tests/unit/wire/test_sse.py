@@ -1,6 +1,7 @@
 """Server-sent events: any bytes, split anywhere, and back."""
 
 import itertools
+import json
 
 import pytest
 from hypothesis import given
@@ -83,3 +84,9 @@ def test_splitting_never_changes_what_is_read(data: bytes, cuts: list[int]) -> N
 def test_a_name_cannot_smuggle_lines(field: str, value: str) -> None:
     with pytest.raises(ValueError, match="one line"):
         encode("x", **{field: value})
+
+
+def test_half_a_surrogate_pair_is_escaped_as_json_has_it() -> None:
+    sent = encode(json.dumps({"text": "x\ud83d"}, ensure_ascii=False))
+    assert sent == b'data: {"text": "x\\ud83d"}\n\n'
+    assert json.loads(SseDecoder().feed(sent)[0].data) == {"text": "x\ud83d"}

@@ -182,6 +182,8 @@ def _own_key_only(value: dict[str, Any], messages: list[Any]) -> OwnKeyOnly | No
             return OwnKeyOnly(name, "it would be the operator's, and every tenant's with it.")
     if value.get("speed") not in (None, "standard"):
         return OwnKeyOnly("speed", "it costs more than the model's rates; leave it out.")
+    if value.get("inference_geo") not in (None, "global"):
+        return OwnKeyOnly("inference_geo", "a place of its own costs more than the model's rates; leave it out.")
     tools = value.get("tools")
     for number, tool in enumerate(tools if isinstance(tools, list) else ()):
         kind = tool.get("type") if isinstance(tool, dict) else None

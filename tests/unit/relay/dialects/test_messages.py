@@ -57,6 +57,7 @@ def test_a_field_that_cannot_be_used_is_named(more: dict[str, Any], param: str) 
     [
         ({"container": "container_1"}, "container"), ({"mcp_servers": [{"url": "https://x"}]}, "mcp_servers"),
         ({"speed": "fast"}, "speed"), ({"service_tier": "priority"}, "service_tier"),
+        ({"inference_geo": "us"}, "inference_geo"),
         ({"tools": [{"name": "x"}, {"type": "web_search_20250305", "name": "web_search"}]}, "tools[1].type"),
         ({"tools": [{"type": "code_execution_20250825", "name": "c"}]}, "tools[0].type"),
         (saying({"type": "document", "source": {"type": "file", "file_id": "f"}}), "messages[0].content"),
@@ -70,13 +71,14 @@ def test_what_tenants_would_share_or_costs_more_than_tokens_is_for_the_tenants_o
     found = read(**more)
     assert found.own_key_only is not None
     assert found.own_key_only.refusal().param == param
-    assert found.images >= 1 << 20 or param in ("speed", "service_tier")
+    assert found.images >= 1 << 20 or param in ("speed", "service_tier", "inference_geo")
 
 
 @pytest.mark.parametrize(
     "more",
     [
         {"container": None}, {"mcp_servers": []}, {"speed": "standard"}, {"service_tier": "standard_only"},
+        {"inference_geo": "global"}, {"inference_geo": None},
         {"tools": [{"name": "x", "input_schema": {}}, {"type": "custom", "name": "y"},
                    {"type": "bash_20250124", "name": "bash"}, {"type": "text_editor_20250728", "name": "e"}]},
         saying({"type": "text", "text": "file_id"}, {"type": "tool_result", "content": "container"}),
