@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,6 +27,11 @@ from tests.fakes.socket import Socket, opened
 KEYS = 500
 STREAMS = 60
 SETTLE_SECONDS = 1.0
+TOLD_SECONDS = 0.25
+"""How often the flood says how far it is; a measurement that ends sooner goes on until it has said so twice."""
+WAIT_SECONDS = 30.0
+LEAST_RATE = 0.01
+"""Megabytes a second below which `yes` was no flood, and what was measured beside it means nothing."""
 
 
 def figures(name: str, seconds: list[float]) -> str:
@@ -69,32 +75,70 @@ async def echo(socket: Socket, terminal: str) -> list[float]:
 
 
 async def flood(url: str, token: str) -> None:
-    """Run `yes` in a terminal, keep up with it, and say every second how many bytes that were: a process of its own."""
+    """Run `yes` in a terminal, keep up with it, and say again and again when it had how many bytes: its own process."""
     async with opened(url, token, "?events=none") as socket:
-        terminal, due = (await socket.call("terminal.spawn", {"shell": "yes"}))["terminalId"], time.perf_counter()
+        terminal, due = (await socket.call("terminal.spawn", {"shell": "yes"}))["terminalId"], 0.0
+        sys.stdout.write(f"{terminal}\n")
         while True:
             told = await socket.next("terminal.output")
             await socket.send("terminal.ack", {"terminalId": terminal, "at": told["next"]})
-            if time.perf_counter() > due:
-                sys.stdout.write(f"{told['next']}\n")
+            if (now := time.monotonic()) > due:
+                sys.stdout.write(f"{now} {told['next']}\n")
                 sys.stdout.flush()
-                due += 1.0
+                due = now + TOLD_SECONDS
+
+
+class Flood:
+    """`yes` in a terminal whose page keeps up, in a process of its own. ``told`` is how far it was when."""
+
+    def __init__(self, gateway: GatewayProcess) -> None:
+        self._gateway = gateway
+        self.told: list[tuple[float, int]] = []
+        command = [sys.executable, "-m", "tests.bench.terminal", gateway.url, gateway.token]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self._lines = self._process.stdout
+        self._terminal = self._lines.readline().strip()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._lines:
+            moment, at = line.split()
+            self.told.append((float(moment), int(at)))
+
+    async def rate(self, since: float) -> float:
+        """Megabytes a second from ``since`` on, a time of `time.monotonic`; raises where `yes` got next to nothing."""
+        until = time.monotonic() + WAIT_SECONDS
+        while len(during := [one for one in self.told if one[0] >= since]) < 2:
+            if time.monotonic() > until or self._process.poll() is not None:
+                raise SystemExit(f"`yes` came to nothing more after {self.told[-1:]}: its terminal stands still.")
+            await asyncio.sleep(TOLD_SECONDS)
+        (first, begun), (last, came) = during[0], during[-1]
+        rate = (came - begun) / (last - first) / 1e6
+        if rate < LEAST_RATE:
+            raise SystemExit(f"`yes` came to {rate:.4f} MB/s: that is no flood, and beside it nothing was measured.")
+        return rate
+
+    def end(self) -> None:
+        """End it, and its terminal."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        self._lines.close()
+        self._gateway.rpc("terminal.close", {"terminalId": self._terminal})
 
 
 async def flooded(gateway: GatewayProcess, measured: Callable[[], Awaitable[Any]]) -> tuple[Any, float]:
-    """What ``measured`` gives while `yes` runs in a terminal whose page keeps up; and its megabytes a second."""
-    command = [sys.executable, "-m", "tests.bench.terminal", gateway.url, gateway.token]
-    flooding = await asyncio.to_thread(subprocess.Popen, command, stdout=subprocess.PIPE, text=True)
-    assert flooding.stdout is not None
+    """What ``measured`` gives while `yes` runs in a terminal; and its megabytes a second meanwhile."""
+    flooding = await asyncio.to_thread(Flood, gateway)
     try:
-        await asyncio.to_thread(flooding.stdout.readline)
         await asyncio.sleep(SETTLE_SECONDS)
+        began = time.monotonic()
         found = await measured()
+        return found, await flooding.rate(began)
     finally:
-        flooding.kill()
-    told = [int(line) for line in (await asyncio.to_thread(flooding.communicate))[0].splitlines()]
-    gateway.rpc("terminal.close", {"terminalId": gateway.rpc("terminal.list")["sessions"][-1]["terminalId"]})
-    return found, (told[-1] - told[0]) / max(1, len(told) - 1) / 1e6
+        await asyncio.to_thread(flooding.end)
 
 
 async def streams(gateway: GatewayProcess) -> list[float]:

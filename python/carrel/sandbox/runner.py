@@ -45,6 +45,8 @@ from carrel.tenancy.userland import Mount, Userland
 AT_ONCE: Final = 64
 WAIT_SECONDS: Final = 60.0
 _PROBE: Final = "_probe"
+_GREEDY_BYTES: Final = 64 << 20
+"""The limit that the check sees held: it is run at each start, also where there is little memory."""
 """Whose group the probe is in: no tenant's."""
 _NOT_KEPT: Final = "This sandbox ended with its command: {}, which runs it, has a kernel of its own, and none is kept."
 
@@ -386,4 +388,8 @@ def _probe_job(confinement: Confinement) -> Job:
 def _greedy(job: Job) -> Job:
     """The probe's job as one that takes more memory than it may: it says nothing where the limit holds."""
     python, *options = job.argv[: job.argv.index("-") + 1]
-    return replace(job, argv=(python, *options, "memory", str(job.limits.memory_bytes)))
+    limits = job.limits
+    if job.confinement.runtime == "bwrap":
+        # A container whose runtime has a kernel of its own cannot be held to so little.
+        limits = limits.model_copy(update={"memory_bytes": _GREEDY_BYTES})
+    return replace(job, limits=limits, argv=(python, *options, "memory", str(limits.memory_bytes)))

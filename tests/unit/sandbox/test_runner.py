@@ -5,11 +5,12 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from carrel.errors import SandboxUnavailable, TooLarge
-from carrel.sandbox.protocol import Job
+from carrel.sandbox.protocol import Job, Outcome
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
 from tests.fakes.patience import eventually
@@ -99,3 +100,18 @@ async def test_the_check_runs_a_real_one(runner: BwrapSandbox, monkeypatch: pyte
     monkeypatch.setattr(sys, "base_prefix", "/usr")
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
     assert await runner.check() is None
+
+
+async def test_the_check_leaves_the_machine_its_memory(runner: BwrapSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    outcomes, real = [], runner._run_in
+
+    async def run_in(*args: Any, **options: Any) -> Outcome:
+        outcomes.append(await real(*args, **options))
+        return outcomes[-1]
+
+    monkeypatch.setattr(runner, "_run_in", run_in)
+    assert await runner.check() is None
+    assert len(outcomes) == 2
+    assert max(outcome.memory_bytes or 0 for outcome in outcomes) < 128 << 20
