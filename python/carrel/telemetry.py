@@ -316,6 +316,10 @@ class Metrics:
         self._mcp = self._counter(
             "carrel_mcp_requests", "Requests to MCP servers, by how they ended.", "tenant", "server", "outcome"
         )
+        self._channels = self._counter(
+            "carrel_channel_messages", "Messages of channels: taken, then answered or unsent.",
+            "tenant", "channel", "outcome",
+        )  # fmt: skip
         self._tenants = self._gauge("carrel_tenants", "Tenants by state.", "state")
         self._conditions = self._gauge(
             "carrel_tenant_conditions", "Tenants by condition and its status.", "condition", "status"
@@ -384,6 +388,14 @@ class Metrics:
     def mcp(self, tenant: TenantId, *, server: str, outcome: str) -> None:
         """Count one request to a declared MCP server by how it ended: ok, or an error's code."""
         self._mcp.labels(self._labels.of(tenant), server, outcome).inc()
+
+    def channel_message(self, tenant: TenantId, *, channel: str, outcome: str, count: int = 1) -> None:
+        """Count messages of a declared channel by what became of them: `taken`, then `answered` or `unsent`."""
+        self._channels.labels(self._labels.of(tenant), channel, outcome).inc(count)
+
+    def label(self, tenant: TenantId) -> str:
+        """The tenant as labels have it, for who keeps gauges of tenants: see `read_from`."""
+        return self._labels.of(tenant)
 
     def tenants(self, state: str, count: int) -> None:
         """Set how many tenants are in a state."""

@@ -4,13 +4,14 @@ The library is an extra (`carrel[traces]`), imported with the first endpoint. A 
 text that anybody wrote, no token, and nothing that a model provider is sent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
 
@@ -55,6 +56,7 @@ class Traces:
         self._declared: tuple[str | None, float] = (None, 1.0)
         self._provider: TracerProvider | None = None
         self._tracer: Tracer | None = None
+        self._read_parent: "Callable[[dict[str, str]], Context] | None" = None
 
     @property
     def on(self) -> bool:
@@ -75,15 +77,18 @@ class Traces:
             from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
             from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
             from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
+            from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
         except ImportError:
             _log.error(_MISSING)
             return
         resource = Resource({"service.name": "carrel", "service.version": version})
-        provider = TracerProvider(
-            resource=resource, sampler=ParentBased(TraceIdRatioBased(sample)), shutdown_on_exit=False
-        )
+        # How much is recorded the operator says, not who calls.
+        share = TraceIdRatioBased(sample)
+        sampler = ParentBased(share, remote_parent_sampled=share, remote_parent_not_sampled=share)
+        provider = TracerProvider(resource=resource, sampler=sampler, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
         self._provider, self._tracer = provider, provider.get_tracer("carrel", version)
+        self._read_parent = TraceContextTextMapPropagator().extract
         _log.info("traces are sent", endpoint=endpoint, sample=sample)
 
     def begin(self, name: str, **values: Value) -> Span:
@@ -95,12 +100,16 @@ class Traces:
         return span
 
     @contextmanager
-    def request(self, name: str, **values: Value) -> Iterator[Span]:
-        """A span for as long as the block lasts, which all that begins in it is beneath."""
+    def request(self, name: str, *, parent: str = "", **values: Value) -> Iterator[Span]:
+        """A span for as long as the block lasts, which all that begins in it is beneath.
+
+        ``parent`` is the caller's own span, by the header `traceparent` (W3C Trace Context); what is none is let fall.
+        """
         if self._tracer is None:
             yield _OFF
             return
-        with self._tracer.start_as_current_span(name, record_exception=False) as real:
+        context = self._read_parent({"traceparent": parent}) if parent and self._read_parent is not None else None
+        with self._tracer.start_as_current_span(name, context=context, record_exception=False) as real:
             span = Span(real)
             span.set(**values)
             yield span

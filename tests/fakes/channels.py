@@ -15,6 +15,7 @@ from carrel.declare.channels import Channel, ChannelsConfig
 from carrel.errors import CarrelError
 from carrel.events.hub import Hub, Subscription
 from carrel.tasks import Tasks
+from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from tests.fakes.administration import FakeAudit
 from tests.fakes.engines import FakeSecrets
@@ -57,6 +58,7 @@ class ChannelHouse:
     audit: FakeAudit
     secrets: FakeSecrets
     events: list[str]
+    metrics: Metrics
 
     def publish(self, **changes: Any) -> Tenant:
         """The tenant as it is from now on."""
@@ -95,6 +97,7 @@ async def channel_house(
     tenant, directory, clock = make_tenant(state, channels=declared), Directory(), clock or SystemClock()
     directory.publish(make_snapshot(tenant, channels=shared(api)))
     hub, tasks, audit, spoken = Hub(clock=clock), Tasks("channels"), FakeAudit(), speaker or Speaker()
+    metrics = Metrics()
     if speaker is None:
         spoken.go.set()
     kept = FakeSecrets(**{"BOT": TOKEN, "HOOK": PROOF, **secrets})
@@ -102,11 +105,11 @@ async def channel_house(
     hub.subscribe(tenant, Subscription(None, ("channels",), lambda event: events.append(event.text)))
     channels = Channels(
         directory=directory, clock=clock, tasks=tasks, hub=hub, audit=audit, speak=spoken, secrets=kept,
-        platforms={"telegram": Telegram(poll_seconds=poll_seconds)},
+        platforms={"telegram": Telegram(poll_seconds=poll_seconds)}, counts=metrics,
     )  # fmt: skip
     tasks.start(channels.run(), name="follow")
     try:
-        yield ChannelHouse(state, tenant, directory, channels, spoken, audit, kept, events)
+        yield ChannelHouse(state, tenant, directory, channels, spoken, audit, kept, events, metrics)
     finally:
         await tasks.close(grace=10.0)
         await channels.close()

@@ -26,6 +26,7 @@ from carrel.reconcile.own_settings import ConfigChanged
 from carrel.secrets import Secret, SecretMissing
 from carrel.skills.service import Skills
 from carrel.tasks import Tasks
+from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.terminal.service import Audit, Terminals
 from carrel.vcs.edits import DELETE
@@ -131,7 +132,7 @@ async def running_engines(
             channels=build_channels(
                 stack, directory=directory, clock=clock, hub=hub, audit=audit,
                 secrets=FakeSecrets(BOT=TOKEN, HOOK="s3cret-of-the-hook"), sends=sends, sessions=sessions,
-                meter=FakeAdmission(),
+                meter=FakeAdmission(), metrics=Metrics(),
             ),
             connections=connections,
         )  # fmt: skip

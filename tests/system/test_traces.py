@@ -16,7 +16,10 @@ def test_a_request_is_traced_to_the_model_and_into_the_sandbox(new_gateway: Star
         answer = gateway.request("POST", "/v1/chat/completions", said, token=gateway.token)
         assert answer.status == 200, answer
         passed = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}
-        assert gateway.request("POST", "/v1/chat/completions", passed, token=gateway.token).status == 200
+        theirs = "0af7651916cd43dd8448eb211c80319c"
+        parent = {"traceparent": f"00-{theirs}-b7ad6b7169203331-01"}
+        done = gateway.request("POST", "/v1/chat/completions", passed, token=gateway.token, headers=parent)
+        assert done.status == 200, done
         gateway.stop()
         spans = receiver.spans()
     assert until(lambda: spans)
@@ -27,6 +30,7 @@ def test_a_request_is_traced_to_the_model_and_into_the_sandbox(new_gateway: Star
         if span.parent_span_id in by_id
     }
     assert {("model.call", "/v1/chat/completions"), ("sandbox.run", "/v1/chat/completions")} <= beneath
+    assert {"request", "model.call"} <= {span.name for span in spans if span.trace_id.hex() == theirs}
     told = " ".join(str(attributes(span)) for span in spans)
     for secret in (gateway.token, "echo traced", "hello"):
         assert secret not in told

@@ -50,6 +50,32 @@ def test_none_are_sent_of_a_share_of_nothing_and_another_endpoint_is_followed() 
         assert (first.spans(), len(second.spans())) == ([], 1)
 
 
+def test_a_callers_trace_is_gone_on_with_and_what_is_none_is_let_fall() -> None:
+    traces, theirs = Traces(), "0af7651916cd43dd8448eb211c80319c"
+    with receiving() as receiver:
+        traces.follow(receiver.endpoint)
+        for number, parent in enumerate((f"00-{theirs}-b7ad6b7169203331-00", f"00-{theirs}-b7ad6b7169203331-01",
+                                         f"00-{'0' * 32}-b7ad6b7169203331-01", "no parent at all", "00-\x1b")):  # fmt: skip
+            with traces.request("request", parent=parent, number=number):
+                traces.begin("model.call").end()
+        traces.close()
+        spans = receiver.spans()
+    requests = sorted((s for s in spans if s.name == "request"), key=lambda s: attributes(s)["carrel.number"])
+    assert [s.trace_id.hex() == theirs for s in requests] == [True, True, False, False, False]
+    assert [s.parent_span_id.hex() for s in requests] == ["b7ad6b7169203331"] * 2 + [""] * 3
+    assert sum(s.trace_id.hex() == theirs for s in spans) == 4, "what is beneath is of it too"
+
+
+def test_who_calls_does_not_say_how_much_is_recorded() -> None:
+    traces = Traces()
+    with receiving() as receiver:
+        traces.follow(receiver.endpoint, sample=0.0)
+        with traces.request("request", parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+            pass
+        traces.close()
+        assert receiver.spans() == []
+
+
 def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     traces = Traces()

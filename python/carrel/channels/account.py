@@ -111,6 +111,9 @@ class Account:
         taken = await self._means.databases.run(
             spec.tenant, lambda c: book.take_in(c, spec.key, place, spec.channel, batch, now=now)
         )
+        if taken.kept:
+            counts = self._means.counts
+            counts.channel_message(spec.tenant.id, channel=spec.name, outcome="taken", count=taken.kept)
         for asking in taken.asked:
             self._tells.asked(self, asking)
         self._answering.wake(taken.chats)

@@ -22,7 +22,7 @@ from carrel.channels.protocol import ChannelError, Link, Platform
 from carrel.clock import Clock
 from carrel.declare.channels import Channel
 from carrel.errors import CarrelError, QuotaExceeded
-from carrel.ids import RequestId
+from carrel.ids import RequestId, TenantId
 from carrel.store.tenants import TenantDatabases
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
@@ -59,6 +59,14 @@ class Speaks(Protocol):
         ...
 
 
+class Counts(Protocol):
+    """Metrics."""
+
+    def channel_message(self, tenant: TenantId, *, channel: str, outcome: str, count: int = 1) -> None:
+        """Count messages: `taken`, then `answered` or `unsent`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What every account works with."""
@@ -68,6 +76,7 @@ class Means:
     clock: Clock
     tasks: Tasks
     speak: Speaks
+    counts: Counts
 
 
 class Answering:
@@ -139,6 +148,10 @@ class Answering:
         now = self._means.clock.now()
         changes: dict[str, Any] = {"last_outbound": now} if problem is None else {"last_error": problem}
         await self._run(lambda c: book.finish(c, self._account, self._place, number, **changes))
+        self._means.counts.channel_message(
+            self._tenant.id, channel=self._account.partition("/")[0],
+            outcome="answered" if problem is None else "unsent",
+        )  # fmt: skip
         if problem is not None:
             self._tell(problem)
         elif self._troubled and waiting.answer is None:

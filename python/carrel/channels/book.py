@@ -59,13 +59,14 @@ class Waiting(BaseModel):
 
 
 class Taken(BaseModel):
-    """What became of a batch: the chats that something is to be done for, and who asked to be let in."""
+    """What became of a batch: chats that something is to be done for, who asked to be let in, how many are kept."""
 
     model_config = ConfigDict(frozen=True)
 
     chats: frozenset[str] = frozenset()
     asked: tuple[Asking, ...] = ()
     waiting: int = 0
+    kept: int = 0
 
 
 def upgrade(connection: apsw.Connection) -> None:
@@ -134,6 +135,7 @@ def take_in(
     """Judge each message and keep those that are to be answered, with how far the account has come, all at once."""
     chats: set[str] = set()
     asked: list[Asking] = []
+    kept = 0
     name = account.partition("/")[0]
     with transaction(connection):
         for message in batch.messages:
@@ -156,6 +158,7 @@ def take_in(
                 (place, message.number, message.chat.key, state, message.model_dump_json(), answer, _micros(now)),
             )
             chats.add(message.chat.key)
+            kept += 1
         if batch.following is not None:
             connection.execute(
                 "INSERT INTO offsets VALUES (?, ?) ON CONFLICT (place) DO UPDATE SET following = excluded.following",
@@ -165,7 +168,7 @@ def take_in(
             _note(connection, account, {"last_inbound": now})
             old = _micros(now - _REMEMBERED)
             connection.execute("DELETE FROM inbox WHERE place = ? AND state = 'done' AND arrived < ?", (place, old))
-    return Taken(chats=frozenset(chats), asked=tuple(asked), waiting=waiting(connection, place))
+    return Taken(chats=frozenset(chats), asked=tuple(asked), waiting=waiting(connection, place), kept=kept)
 
 
 def _answer_at_once(connection: apsw.Connection, place: str, message: Inbound) -> str | None:

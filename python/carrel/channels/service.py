@@ -8,13 +8,13 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import structlog
 
 from carrel.channels import book, people
 from carrel.channels.account import Account, Secrets, Spec, Tells
-from carrel.channels.answering import Means, Speaks
+from carrel.channels.answering import Counts, Means, Speaks
 from carrel.channels.book import Standing
 from carrel.channels.people import Asking, Person
 from carrel.channels.protocol import Identity, Platform
@@ -34,6 +34,8 @@ SETTLE_SECONDS: Final = 10.0
 _NOBODYS: Final = SecretHeader("nobody's")
 _log = structlog.get_logger(__name__)
 _Key = tuple[TenantId, str, str]
+State = Literal["connected", "connecting", "failing", "off"]
+"""How an account stands. ``off``: its tenant, its channel or itself is, or somebody stopped it."""
 
 
 class Record(Protocol):
@@ -73,7 +75,7 @@ class Channels:
 
     def __init__(
         self, *, directory: Directory, clock: Clock, tasks: Tasks, hub: Hub, audit: Record, speak: Speaks,
-        secrets: Secrets, platforms: Mapping[str, Platform],
+        secrets: Secrets, platforms: Mapping[str, Platform], counts: Counts,
     ) -> None:  # fmt: skip
         self._directory = directory
         self._clock = clock
@@ -83,7 +85,7 @@ class Channels:
         self._secrets = secrets
         self._platforms = platforms
         self._databases = TenantDatabases(directory="channels", name="channels.sqlite", schema=book.upgrade)
-        self._means = Means(directory, self._databases, clock, tasks, speak)
+        self._means = Means(directory, self._databases, clock, tasks, speak, counts)
         self._tells = Tells(self._changed, self._asked)
         self._running: dict[_Key, _Running] = {}
         self._moving = asyncio.Lock()
@@ -124,6 +126,18 @@ class Channels:
         """The tenant's channels, and whether an account of each is connected now. Looks at nothing on the disk."""
         live = {key[1] for key, one in self._running.items() if key[0] == tenant.id and one.account.connected}
         return {name: name in live for name in tenant.config.channels}
+
+    def standing(self) -> Iterator[tuple[TenantId, str, str, State, str]]:
+        """Tenant, channel, account, how it stands and why, of every account that is declared. Not from the disk."""
+        for tenant in self._directory.current.tenants.values():
+            for spec in self._specs(tenant):
+                running = self._running.get((tenant.id, spec.name, spec.account))
+                if running is None:
+                    yield tenant.id, spec.name, spec.account, "off", ""
+                    continue
+                account = running.account
+                state: State = "connected" if account.connected else "failing" if account.error else "connecting"
+                yield tenant.id, spec.name, spec.account, state, account.error or ""
 
     async def start(self, tenant: Tenant, channel: str, account: str | None) -> Sequence[AccountStatus]:
         """Run accounts that were stopped, and try anew those that run; how they then stand."""

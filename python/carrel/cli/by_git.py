@@ -8,7 +8,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from carrel.cli.client import understand
 from carrel.cli.findings import Finding, some
+from carrel.wire.revisions import GitStanding
 
 
 def history(directory: Path, uid: int) -> Finding:
@@ -54,6 +56,23 @@ def _uncommitted(directory: Path) -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     return [line[3:] for line in done.stdout.splitlines()]
+
+
+def followed(answer: object) -> Iterator[Finding]:
+    """Whether what is in git is in force, as the gateway's ``answer`` for its status tells it."""
+    if not isinstance(answer, dict) or not isinstance(answer.get("git"), dict):
+        return
+    told = understand(GitStanding, answer["git"])
+    if told.refused is not None:
+        text = f"{told.refused[:12]} is not taken: {told.reason}"
+        yield Finding("revision", "fault", text, "Push a commit that mends it; carrel diff shows what is in force.")
+    if told.pull is None:
+        return
+    if told.pull in ("Ready", "Waiting"):
+        yield Finding("pull", "ok", f"{told.url}: {told.message}.")
+    else:
+        text = f"{told.url} ({told.pull}): {told.message}"
+        yield Finding("pull", "fault", text, "carrel git pull looks now, and says how that ended.")
 
 
 def push(state: Path, shell: Callable[[int], tuple[str, str]] | None = None) -> Iterator[Finding]:

@@ -80,7 +80,7 @@ def _told(directory: Path | None, listen: str, host: Path | None, target: Target
 def examine(told: _Told, secrets_dir: Path | None, *, offline: bool) -> Iterator[Finding]:
     """Every finding, in the order in which one rests on another."""
     directory, target, address = told.directory, told.target, told.address
-    from carrel.cli import installation, looks, outside  # noqa: PLC0415 - all that they look at, which other commands do without
+    from carrel.cli import by_git, installation, looks, outside  # noqa: PLC0415 - all that they look at, which other commands do without
 
     answer = _status(target)
     if target.url is None:
@@ -93,6 +93,7 @@ def examine(told: _Told, secrets_dir: Path | None, *, offline: bool) -> Iterator
     yield installation.reached(answer, target, address)
     if not isinstance(answer, CarrelError):
         yield from installation.serving(answer)
+        yield from by_git.followed(answer)
 
 
 def _names_its_own(answer: Any) -> bool:

@@ -219,6 +219,12 @@ def _of_itself(report: StatusReport) -> Iterator[Finding]:
         if provider.circuit == "open":
             text = f"It failed {provider.failures} times and is not asked now; fallbacks are, where there are any."
             yield Finding(f"circuit {provider.name}", "warning", text, "`carrel doctor` tries it itself: see above.")
+    for one in report.channels:
+        mend = (
+            f"carrel channels status {one.channel} --tenant {one.tenant} --probe asks the platform; a token that it "
+            f"refuses is replaced by carrel secrets set {one.tenant} NAME, then carrel channels start."
+        )
+        yield Finding(f"channel {one.tenant}/{one.channel}/{one.account}", "warning", one.error, mend)
     if report.uncommitted:
         text = f"{some(report.uncommitted)}: changed by hand, and in no commit."
         yield Finding("uncommitted", "warning", text, "git add and commit them where tenants.d is, or restore them.")

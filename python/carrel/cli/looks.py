@@ -103,6 +103,7 @@ LOOKS: Final[tuple[Look, ...]] = (
     lambda seen: credentials.readable(seen.secrets_dir, seen.state_dir),
     lambda seen: [] if seen.tree is None else credentials.admin_keys(seen.tree, SystemClock().now()),
     lambda seen: [] if seen.tree is None else credentials.declared_tokens(seen.tree, SystemClock().now()),
+    lambda seen: credentials.issued_tokens(seen.state_dir, SystemClock().now()),
     lambda seen: [] if seen.tree is None else credentials.prices(seen.tree),
     lambda seen: by_git.push(seen.state_dir),
     lambda seen: keepings.record(seen.state_dir),

@@ -12,7 +12,7 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from carrel.clock import Clock
@@ -23,6 +23,7 @@ from carrel.events.hub import Hub
 from carrel.ids import TenantId
 from carrel.tenancy.documents import Documents
 from carrel.tenancy.handle import Directory, Tenant
+from carrel.tenancy.tokens import TokenRecord
 
 ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 """Without what is mistaken for something else."""
@@ -49,6 +50,10 @@ class Tokens(Protocol):
 
     def revoke(self, tenant: Tenant, name: str) -> object:
         """End one; raises NotFound."""
+        ...
+
+    def verify(self, text: str, now: datetime) -> TokenRecord | None:
+        """The record of one that is good."""
         ...
 
 
@@ -183,6 +188,14 @@ class Devices:
         found = next((one for one in await self.list(tenant, role=role) if one.id == device_id), None)
         if found is None:
             raise NotFound("There is no such device.")
+        return found
+
+    async def holder(self, tenant: Tenant, node_id: str, token: str) -> Device | None:
+        """The node ``node_id`` where ``token`` is its own and good; None for all else, whatever it is."""
+        record = self._tokens.verify(token, self._clock.now())
+        found = next((one for one in await self.list(tenant, role="node") if one.id == node_id), None)
+        if found is None or record is None or (record.tenant, record.name) != (tenant.id, found.token_name):
+            return None
         return found
 
     async def rename(self, tenant: Tenant, device_id: str, name: str, *, role: Role | None = None) -> Device:

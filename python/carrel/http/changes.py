@@ -164,14 +164,18 @@ class Changes:
 async def check(exchange: Exchange, matched: Matched | None = None) -> None:
     """Raise PreconditionFailed where `If-Match` names neither the tenant's revision nor what ``matched`` tells.
 
-    Where that tells of something, `If-None-Match: *` is refused: it is there already.
+    What is of no tenant has no ETag, and a condition on one does not hold: RFC 9110, 13.1.1. Where ``matched`` tells of
+    something, `If-None-Match: *` is refused: it is there already.
     """
     headers = exchange.request.headers
     tags, new_only = _tags(headers.getall("If-Match", [])), _tags(headers.getall("If-None-Match", []))
     if not tags and (not new_only or matched is None):
         return
     if "id" not in exchange.request.match_info:
-        raise InvalidRequest("`If-Match` is for changes of one tenant: there is nothing here to match.")
+        raise PreconditionFailed(
+            "Nothing was done: what this changes is of no one tenant and has no ETag, so `If-Match` cannot hold. Leave "
+            "it out."
+        )
     own = await matched(exchange) if matched is not None else None
     if new_only and ("*" in new_only or own in new_only) and own is not None:
         raise PreconditionFailed("It is there already: change it with `If-Match`.", details={"etag": f'"{own}"'})

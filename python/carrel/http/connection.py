@@ -69,7 +69,9 @@ class EdgeProtocol(web.RequestHandler):
     whole plain requests. After the first that is not plain the connection is aiohttp's for good.
     """
 
-    __slots__ = ("_gathered", "_gathering", "_owed", "_short", "_short_way", "_waiting", "fresh")
+    __slots__ = (
+        "_bound", "_gathered", "_gathering", "_owed", "_short", "_short_way", "_too_much", "_waiting", "fresh"
+    )  # fmt: skip
 
     def __init__(self, manager: "EdgeServer", *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(manager, loop=loop, **options)
@@ -79,6 +81,8 @@ class EdgeProtocol(web.RequestHandler):
         self._gathering: asyncio.TimerHandle | None = None
         self._short: asyncio.Task[None] | None = None
         self._waiting: bytearray | None = None
+        self._bound: int | None = None
+        self._too_much: Callable[[], None] | None = None
         self.fresh = True
         """No request of it was handled yet: whoever opened it may be about to send one, and will not try again."""
 
@@ -86,6 +90,15 @@ class EdgeProtocol(web.RequestHandler):
     def gathering(self) -> bool:
         """Whether a request has begun to arrive that nobody handles yet."""
         return self._gathered is not None
+
+    def bound(self, size: int, too_much: Callable[[], None]) -> None:
+        """Take ``size`` more bytes; what comes beyond them is let fall, and ``too_much`` called. For a stranger."""
+        self._bound, self._too_much = size, too_much
+
+    def unbound(self) -> None:
+        """Take all from now on, unless too much came."""
+        if self._bound is not None and self._bound >= 0:
+            self._bound = self._too_much = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         manager = self._manager
@@ -102,6 +115,8 @@ class EdgeProtocol(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._bound is not None and not self._is_within(self._bound, data):
+            return
         if not data:
             # So aiohttp asks itself to go on with what its parser held back, a body's end among it.
             super().data_received(data)
@@ -126,6 +141,14 @@ class EdgeProtocol(web.RequestHandler):
             self._resume_reading_for_buffer()
         if waiting is not None:
             self.data_received(bytes(waiting))
+
+    def _is_within(self, bound: int, data: bytes) -> bool:
+        self._bound = bound - len(data)
+        too_much = self._too_much
+        if self._bound < 0 and too_much is not None:
+            self._too_much = None
+            too_much()
+        return self._bound >= 0
 
     # --- where bytes go ---
 

@@ -1,10 +1,12 @@
 """The control plane of the house: what is declared, what runs, what would change, and who changed what."""
 
+from itertools import islice
 from typing import Final
 
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
+from carrel.channels.service import Channels
 from carrel.errors import Forbidden, InvalidRequest
 from carrel.http.body import path_of
 from carrel.http.control_tenants import reply
@@ -16,6 +18,7 @@ from carrel.ids import parse_tenant_id
 from carrel.wire import control
 from carrel.wire.wording import wording
 
+MOST_TROUBLES: Final = 100
 _ANY: Final = TypeAdapter[object](object)
 
 
@@ -29,7 +32,16 @@ async def show_status(exchange: Exchange) -> web.StreamResponse:
         told = {**members(house), "tenants": tenants}
     else:
         told = {**members(await services.reconciler.status())}
-    return await document({"version": services.version, **stands, **git, **told})
+    channels = {"channels": _troubles(services.engines.channels)} if services.engines is not None else {}
+    return await document({"version": services.version, **stands, **git, **channels, **told})
+
+
+def _troubles(channels: Channels) -> list[control.ChannelTrouble]:
+    failing = (one for one in channels.standing() if one[3] == "failing")
+    return [
+        control.ChannelTrouble(tenant=tenant, channel=channel, account=account, error=error)
+        for tenant, channel, account, _, error in islice(failing, MOST_TROUBLES)
+    ]
 
 
 async def show_tenant_status(exchange: Exchange) -> web.StreamResponse:

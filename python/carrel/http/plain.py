@@ -32,6 +32,7 @@ class PlainHead(NamedTuple):
     request_id: str
     size: int
     length: int
+    trace_parent: str = ""
 
     @property
     def total(self) -> int:
@@ -59,5 +60,5 @@ def plain_head(data: bytes) -> PlainHead | None:
         return None
     return PlainHead(
         line[1].decode("ascii"), line[2].decode("ascii"), fields["host"], fields.get("authorization", ""),
-        fields.get("x-request-id", ""), end + 4, int(length),
+        fields.get("x-request-id", ""), end + 4, int(length), fields.get("traceparent", ""),
     )  # fmt: skip

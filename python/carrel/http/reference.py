@@ -53,7 +53,8 @@ root, the gateway's own user or who started it calls. `GET /openapi.json` descri
   tenant is its revision, and what is declared of it (its quotas, say) has an ETag that begins with it: a change with
   `If-Match` of any of them is refused with 412 where the tenant is another by then. Tokens and secrets have an `etag`
   of their own in their lists, which `If-Match` takes where they are changed; `PUT` of a secret with `If-None-Match: *`
-  only makes a new one. Snapshots, sandboxes and backups never change: their ids are never used again.
+  only makes a new one. Snapshots, sandboxes and backups never change: their ids are never used again. What is of no
+  one tenant (`/v1/reconcile`, say) has no ETag to hold a change against: there `If-Match` is 412, and nothing is done.
 - **Idempotency-Key** (1 to 128 characters) on any change of the control plane: asked again within a day, it is not
   made again and its answer is the same, with `Idempotent-Replayed: true`. One that shows a token answers 409 the
   second time; one that a gateway died in the middle of, 409 `outcome_unknown`.

@@ -205,7 +205,9 @@ class Server:
         )  # fmt: skip
         status = 0
         try:
-            with self._services.traces.request("request", method=request.method, request_id=request_id) as span:
+            parent = request.headers.get("traceparent", "")
+            about = {"method": request.method, "request_id": request_id}
+            with self._services.traces.request("request", parent=parent, **about) as span:
                 response = await self._answer(exchange, first=first)
                 status = response.status
                 span.set(route=exchange.route, status=status, tenant=exchange.tenant_id or "-")

@@ -90,6 +90,7 @@ class _Taken:
     caller: TenantCaller
     body: bytes
     fields: ChatFields
+    trace_parent: str
     live: Live | None = None
     status: int = 499
 
@@ -154,12 +155,13 @@ class ShortChat:
             return None
         request_id = self._ids.of(head.request_id)
         to = ShortCaller(connection, partial(self._services.meter.soft_passed, tenant.id))
-        return _Taken(to, request_id, tenant, snapshot, tenant_caller, body, fields)
+        return _Taken(to, request_id, tenant, snapshot, tenant_caller, body, fields, head.trace_parent)
 
     async def _traced(self, taken: _Taken) -> None:
         """`_run` within a span."""
         about = {"method": "POST", "route": COMPLETIONS, "tenant": taken.tenant.id}
-        with self._services.traces.request("request", request_id=taken.request_id, **about) as span:
+        parent = taken.trace_parent
+        with self._services.traces.request("request", parent=parent, request_id=taken.request_id, **about) as span:
             await self._run(taken)
             span.set(status=taken.status)
 

@@ -1,8 +1,9 @@
 """`GET /`: the WebSocket of clients and nodes that were written for OpenClaw.
 
 They connect without a header and say who they are in their first frame. Until then a connection is nobody's: there are
-few of these, it has ten seconds, one frame of bounded size, and what is wrong with it counts against its address as on
-every other way in. From then on it is a connection like those of `/ws`, in other words.
+few of these, it has ten seconds, one frame of bounded size, of which nothing beyond is kept, and what is wrong with it
+counts against its address as on every other way in. From then on it is a connection like those of `/ws`, in other
+words.
 """
 
 import asyncio
@@ -10,20 +11,23 @@ import json
 import os
 from typing import Final
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
-from carrel.errors import CarrelError, RateLimited, Unauthorized
+from carrel.errors import CarrelError, RateLimited, TooLarge, Unauthorized
 from carrel.events.hub import Subscription
 from carrel.http.auth import TenantCaller, require_tenant
+from carrel.http.connection import EdgeProtocol
 from carrel.http.errors import rpc_error
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Route
 from carrel.http.ws import Sockets
-from carrel.http.ws_connection import POLICY, Connection, Speaker
+from carrel.http.ws_connection import POLICY, UNSUPPORTED, Connection, Speaker
 from carrel.wire import frames, jsonrpc
 
 OPENING_SECONDS: Final = 10.0
 OPENING_BYTES: Final = 64 * 1024
+_AROUND_BYTES: Final = 4 * 1024
+"""What frames, pings and pongs may take around it."""
 MOST_OPENING: Final = 64
 _RETRY_SECONDS: Final = 5.0
 
@@ -53,13 +57,15 @@ class Openings:
             now_ms = int(exchange.services.clock.now().timestamp() * 1000)
             await socket.send_str(json.dumps(frames.event("connect.challenge", {"nonce": nonce, "ts": now_ms})))
             async with asyncio.timeout(OPENING_SECONDS):
-                message = await socket.receive()
+                message = await _first(exchange, socket)
         finally:
             self.count -= 1
+        if message is None or (message.type is WSMsgType.TEXT and len(message.data) > OPENING_BYTES):
+            raise Refused("connect", TooLarge(f"The first frame has at most {OPENING_BYTES} bytes."))
+        if message.type is WSMsgType.BINARY:
+            await socket.close(code=UNSUPPORTED, message=b"text_only")
         if message.type is not WSMsgType.TEXT:
             raise ConnectionError
-        if len(message.data) > OPENING_BYTES:
-            raise Refused("connect", CarrelError(f"The first frame has at most {OPENING_BYTES} characters."))
         opened_by = "connect"
         try:
             opened_by, params = frames.opening(message.data)
@@ -67,6 +73,28 @@ class Openings:
             return opened_by, connect, await _speaker(exchange, connect, nonce)
         except CarrelError as error:
             raise Refused(opened_by, error) from error
+
+
+async def _first(exchange: Exchange, socket: web.WebSocketResponse) -> WSMessage | None:
+    """The first frame, None where it is too large."""
+    protocol = exchange.request.protocol
+    assert isinstance(protocol, EdgeProtocol)  # noqa: S101 - for the type checker alone
+    too_large = asyncio.Event()
+    protocol.bound(OPENING_BYTES + _AROUND_BYTES, too_large.set)
+    frame = exchange.tasks.start(socket.receive(), name="ws-first")
+    over = exchange.tasks.start(_waited(too_large), name="ws-too-large")
+    try:
+        await asyncio.wait({frame, over}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (frame, over):
+            task.cancel()
+        await asyncio.wait({frame, over})
+        protocol.unbound()
+    return None if too_large.is_set() else frame.result()
+
+
+async def _waited(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _speaker(exchange: Exchange, connect: frames.Connect, nonce: str) -> Speaker:

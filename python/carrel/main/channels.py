@@ -1,7 +1,9 @@
 """Channels in the whole gateway: their questions are turns like any other's, allowed, metered and kept in sessions."""
 
+from collections import Counter
 from contextlib import AsyncExitStack
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from carrel.agents.events import Turn
 from carrel.agents.sends import Sends
@@ -14,8 +16,17 @@ from carrel.clock import Clock
 from carrel.events.hub import Hub
 from carrel.policy.names import require_agent
 from carrel.tasks import Tasks
+from carrel.telemetry import Gauges, Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.wire.conversation import Message, Text
+
+GAUGES: Final = MappingProxyType({
+    "carrel_channel_accounts": (
+        "Accounts of channels by how they stand: connected, connecting, failing or off.",
+        ("tenant", "channel", "state"),
+    ),
+})  # fmt: skip
+"""Their help and labels, by name."""
 
 
 class Admits(Protocol):
@@ -58,16 +69,25 @@ class Conversations:
 
 def build_channels(
     stack: AsyncExitStack, *, directory: Directory, clock: Clock, hub: Hub, audit: Record, secrets: Secrets,
-    sends: Sends, sessions: Sessions, meter: Admits,
+    sends: Sends, sessions: Sessions, meter: Admits, metrics: Metrics,
 ) -> Channels:  # fmt: skip
     """Build them; ``stack`` stops and closes them. They run from here on."""
     tasks = Tasks("channels")
     speak = Conversations(sends=sends, sessions=sessions, meter=meter)
     channels = Channels(
         directory=directory, clock=clock, tasks=tasks, hub=hub, audit=audit, speak=speak, secrets=secrets,
-        platforms={"telegram": Telegram()},
+        platforms={"telegram": Telegram()}, counts=metrics,
     )  # fmt: skip
+    metrics.read_from(GAUGES, lambda: gauges(channels, metrics))
     stack.push_async_callback(channels.close)
     stack.push_async_callback(tasks.close, grace=10.0)
     tasks.start(channels.run(), name="follow")
     return channels
+
+
+def gauges(channels: Channels, metrics: Metrics) -> Gauges:
+    """How many accounts of each channel stand how."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for tenant, channel, _, state, _ in channels.standing():
+        found[metrics.label(tenant), channel, state] += 1
+    return {"carrel_channel_accounts": dict(found)}

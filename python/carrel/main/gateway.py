@@ -481,8 +481,8 @@ def _build(
         channels=build_channels(
             stack, directory=ground.directory, clock=ground.clock, hub=talk.hub, audit=ground.audit,
             secrets=ground.own_secrets, sends=talk.sends, sessions=talk.sessions, meter=ground.meter,
-        ),
-        connections=talk.connections,
+            metrics=ground.metrics,
+        ), connections=talk.connections,
     )  # fmt: skip
     ground.reconciler.listen(engines.schedule.follow)
     services = Services(

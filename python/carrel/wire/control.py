@@ -419,6 +419,15 @@ class ProviderStatus(Answer):
     opened: int = Field(0, description="How often the circuit opened since then.")
 
 
+class ChannelTrouble(Answer):
+    """An account of a tenant's channel that is tried, and is not connected."""
+
+    tenant: str
+    channel: str
+    account: str
+    error: str
+
+
 class StatusReport(Report):
     """What runs, and how what is declared took effect. Fields that are not named here may be added."""
 
@@ -431,6 +440,7 @@ class StatusReport(Report):
     runtimes: tuple[SandboxRuntime, ...] = ()
     providers: tuple[ProviderStatus, ...] = Field((), description="Model providers that were called.")
     limits: tuple[HeldLimit, ...] = ()
+    channels: tuple[ChannelTrouble, ...] = Field((), description="Accounts that fail, the first hundred of them.")
     problems: tuple[str, ...] = Field((), description="Those that are no one tenant's.")
     conditions: tuple[Condition, ...] = Field((), description="Those of the gateway as a whole.")
     confirm: str = Field("", description="The word for removals that wait for one.")

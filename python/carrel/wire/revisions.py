@@ -68,3 +68,16 @@ class PullAnswer(Answer):
     state: str
     revision: str | None
     message: str
+
+
+class GitStanding(Answer):
+    """How a gateway that follows git stands, as `/v1/status` tells it in `git`."""
+
+    mode: str = Field("", description="`push`: it is pushed to; `pull`: it looks at a remote.")
+    branch: str = ""
+    revision: str = Field("", description="The commit in force.")
+    refused: str | None = Field(None, description="A newer commit that is not taken, and why: `reason`.")
+    reason: str = ""
+    url: str = ""
+    pull: str | None = Field(None, description="How the last look at the remote ended: `Ready`, or what is wrong.")
+    message: str = ""

@@ -144,6 +144,24 @@ class NodeAskParams(Params):
     platform: Platform = ""
 
 
+class NodeVerifyParams(Params):
+    """Parameters of `node.pair.verify`: of a request to be paired, or of a node that is paired."""
+
+    request_id: RequestId | None = None
+    secret: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
+        None, description="The request's, which alone fetches the token."
+    )
+    node_id: DeviceId | None = None
+    token: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        None, description="Is it this node's? It is looked at, and stays as it is."
+    )
+
+    @property
+    def about(self) -> str | None:
+        """The request, or the node."""
+        return self.request_id or self.node_id
+
+
 class NodeParams(Params):
     """A node: a device that is paired with the role `node`."""
 
@@ -169,6 +187,18 @@ class NodeView(Result):
     version: str | None = None
     capabilities: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+
+
+class NodeVerified(Result):
+    """How a request stands: `waiting`, `rejected` or `approved`, then with the node's token, shown once.
+
+    Of a node and a token: `approved` with the node where the token is the node's and good, else `unknown`.
+    """
+
+    status: Literal["waiting", "rejected", "approved", "unknown"]
+    device_id: str | None = None
+    token: str | None = None
+    node: NodeView | None = None
 
 
 class NodeList(Result):

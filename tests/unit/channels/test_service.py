@@ -53,6 +53,28 @@ async def test_what_is_declared_is_followed(tmp_path: Path, api: BotApi) -> None
         await eventually(lambda: not house.channels._running)
 
 
+async def test_how_accounts_stand_and_what_became_of_messages_is_counted(tmp_path: Path, api: BotApi) -> None:
+    def counted(outcome: str) -> float | None:
+        labels = {"tenant": house.tenant.id, "channel": "telegram", "outcome": outcome}
+        return house.metrics.registry.get_sample_value("carrel_channel_messages_total", labels)
+
+    async with channel_house(tmp_path, api, OPEN) as house:
+        await until_connected(house)
+        assert list(house.channels.standing()) == [(house.tenant.id, "telegram", "main", "connected", "")]
+        api.say("hello")
+        await eventually(lambda: counted("answered") == 1)
+        api.refuse("sendMessage", 403, "Forbidden: bot was blocked by the user")
+        api.say("are you there?")
+        await eventually(lambda: counted("unsent") == 1)
+        assert counted("taken") == 2
+        api.refuse("getMe", 401, "Unauthorized", times=10)
+        await house.channels.start(house.tenant, "telegram", None)
+        ((*_, state, error),) = house.channels.standing()
+        assert (state, "Unauthorized" in error) == ("failing", True)
+        await house.channels.stop(house.tenant, "telegram", None)
+        assert [one[3] for one in house.channels.standing()] == ["off"]
+
+
 async def test_stopped_is_stopped_until_it_is_started(tmp_path: Path, api: BotApi) -> None:
     async with channel_house(tmp_path, api, OPEN) as house:
         await until_connected(house)

@@ -66,3 +66,15 @@ def test_a_push_needs_its_hooks_program_and_an_account_with_a_shell(tmp_path: Pa
     assert "every push is refused" in found()[1]
     (tmp_path / "git" / "hooks" / "pre-receive").unlink()
     assert "carrel git init" in found()[1]
+
+
+def test_what_is_in_git_and_not_in_force() -> None:
+    assert list(by_git.followed({"tenants": []})) == list(by_git.followed("no document")) == []
+    pulled = {"mode": "pull", "url": "https://git.example/t", "pull": "Ready", "message": "0123 is the newest"}
+    (fine,) = by_git.followed({"git": pulled})
+    assert (fine.what, fine.state) == ("pull", "ok")
+    (away,) = by_git.followed({"git": {**pulled, "pull": "Unreachable", "message": "No such host."}})
+    assert (away.what, away.state, "No such host." in away.text) == ("pull", "fault", True)
+    (refused,) = by_git.followed({"git": {"mode": "push", "refused": "f" * 40, "reason": "acme.yaml:1:1: what"}})
+    assert (refused.what, refused.state, "acme.yaml:1:1" in refused.text) == ("revision", "fault", True)
+    assert all(one.why for one in (fine, away, refused))

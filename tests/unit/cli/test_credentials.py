@@ -1,12 +1,15 @@
 """Keys and tokens that the doctor warns of, and secrets that others may read."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from carrel.cli import credentials
 from carrel.declare.load import load_tree
+from carrel.tenancy.tokens import TokenStore
+from tests.fakes.clock import FakeClock
+from tests.fakes.tenants import make_tenant
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DIGEST = "0" * 63
@@ -21,7 +24,9 @@ def test_admin_keys_that_ended_or_will_soon(tmp_path: Path) -> None:
     ]
     (tmp_path / "_gateway.yaml").write_text("admin_keys:\n" + "".join(keys))
     found = list(credentials.admin_keys(load_tree(tmp_path), NOW))
-    assert [(one.what, one.state) for one in found] == [("admin key k0", "warning"), ("admin key k1", "warning")]
+    assert [one.what for one in found] == ["admin key k0", "admin key k1", "admin key k3"]
+    assert {one.state for one in found} == {"warning"}
+    assert found[2].text == "It never ends."
     assert "ended at 2026-02-01" in found[0].text
     assert "in 4 days" in found[1].text
     assert "carrel admin-key k1-2" in found[1].mend
@@ -38,6 +43,22 @@ def test_declared_tokens_without_an_end_and_near_it(tmp_path: Path) -> None:
     endless, over = credentials.declared_tokens(load_tree(tmp_path), NOW)
     assert (endless.state, endless.text) == ("warning", "acme/forever: declared without an end.")
     assert "acme/soon" in over.text
+
+
+def test_issued_tokens_without_an_end_and_near_it(tmp_path: Path) -> None:
+    assert list(credentials.issued_tokens(tmp_path, NOW)) == []
+    acme, bravo = make_tenant(tmp_path), make_tenant(tmp_path, "bravo")
+    tokens = TokenStore(state_dir=tmp_path, clock=FakeClock(NOW))
+    tokens.issue(acme)
+    tokens.issue(acme, name="device-0011", scopes=("node",))
+    tokens.issue(acme, name="fine", expires=NOW + timedelta(days=90))
+    tokens.issue(bravo, name="soon", expires=NOW + timedelta(days=2))
+    endless, over = credentials.issued_tokens(tmp_path, NOW)
+    assert (endless.state, endless.text) == ("warning", "acme/default: issued without an end.")
+    assert (over.state, over.text.partition(":")[0]) == ("warning", "bravo/soon")
+    (tmp_path / "tenants" / "bravo" / "credentials" / "tokens.json").write_text('{"tokens": [{"name": 7}]}')
+    damaged, _ = credentials.issued_tokens(tmp_path, NOW)
+    assert (damaged.state, "bravo" in damaged.text) == ("fault", True)
 
 
 def test_models_without_a_price(tmp_path: Path) -> None:

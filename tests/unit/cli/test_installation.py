@@ -134,6 +134,11 @@ def test_a_gateway_that_does_not_answer() -> None:
         ({"limits": [{"limit": "memory", "by": "rlimit", "scope": "process"}]}, "limits", "warning"),
         ({"tenants": [{"id": "acme", "state": "Stalled", "reason": "Invalid"}]}, "tenants", "fault"),
         ({"problems": ["_plans.yaml:1:1: what"]}, "declared", "fault"),
+        (
+            {"channels": [{"tenant": "acme", "channel": "tg", "account": "main", "error": "Unauthorized"}]},
+            "channel acme/tg/main",
+            "warning",
+        ),
         ({"tenants": 2}, "status", "fault"),
     ],
 )

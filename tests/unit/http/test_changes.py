@@ -94,7 +94,10 @@ async def test_a_change_on_condition_that_the_tenant_is_as_it_was(plane: Plane) 
     assert (await plane("POST", "/v1/tenants/acme/suspend", If_Match=f'"x", {tag}'))[0] == 200
     assert (await plane("POST", "/v1/tenants/acme/resume", If_Match="*"))[0] == 200
     assert (await plane("POST", "/v1/tenants/nobody/resume", If_Match="*"))[0] == 404
-    assert (await plane("POST", "/v1/reconcile", If_Match=tag))[0] == 400
+    for path in ("/v1/reconcile", "/v1/tenants"):
+        for given in (tag, "*"):
+            status, problem, _ = await plane("POST", path, {"id": "new"}, If_Match=given)
+            assert (status, problem["code"], "etag" in problem) == (412, "precondition_failed", False)
     assert [what for what, _, _ in plane.administration.asked] == ["suspend", "resume"]
 
 

@@ -16,7 +16,9 @@ async def get(edge: Edge, client: aiohttp.ClientSession, path: str, method: str 
 
 
 async def test_status_plan_and_reconcile(edge: Edge, client: aiohttp.ClientSession) -> None:
-    assert (await get(edge, client, "/v1/status"))[1] == {"version": "1.2.3", "tenants": 2, "userland": "host"}
+    assert (await get(edge, client, "/v1/status"))[1] == {
+        "version": "1.2.3", "tenants": 2, "userland": "host", "channels": [],
+    }  # fmt: skip
     assert (await get(edge, client, "/v1/plan"))[1] == {"actions": []}
     observed = (await get(edge, client, "/v1/observed"))[1]
     assert {name: observed[name] for name in ("revision", "operators", "tenants")} == {

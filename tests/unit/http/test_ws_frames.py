@@ -152,6 +152,31 @@ async def test_a_wrong_token_is_a_failed_attempt_of_its_address(edge: Edge) -> N
     assert code == "RATE_LIMITED"
 
 
+@pytest.mark.parametrize("size", [ws_frames.OPENING_BYTES + 1, 3 << 20])
+async def test_a_first_frame_that_is_too_large_is_told_so(edge: Edge, size: int) -> None:
+    async with opened(edge) as client:
+        await client.socket.send_str(" " * size)
+        frame = await client.next("connect")
+        assert (frame["ok"], frame["error"]["code"]) == (False, "TOO_LARGE")
+        assert await client.end() == (1008, "too_large")
+
+
+async def test_a_large_frame_after_the_first_is_no_strangers(edge: Edge) -> None:
+    async with opened(edge) as client:
+        padded = by("acme", caps=["x" * 150] * 190)
+        assert (await client.ask("c", "connect", padded))["ok"] is True
+        content = "x" * (100 << 10)
+        for number in ("1", "2"):
+            said = await client.ask(number, "config.patch", {"raw": json.dumps({"display_name": content})})
+            assert (said["ok"], said["error"]["code"]) == (False, "DECLARATION_INVALID"), "it was read"
+
+
+async def test_bytes_are_no_first_frame(edge: Edge) -> None:
+    async with opened(edge) as client:
+        await client.socket.send_bytes(b"{}")
+        assert await client.end() == (1003, "text_only")
+
+
 async def test_a_revoked_token_ends_it(edge: Edge) -> None:
     async with opened(edge) as client:
         await client.ask("c", "connect", by("acme"))

@@ -24,7 +24,7 @@ def register(registry: Registry) -> None:
     registry.method("node.pair.list")(list_nodes_pairing)
     registry.method("node.pair.approve", scope="admin", changes=True, target="request_id")(approve_node)
     registry.method("node.pair.reject", scope="admin", changes=True, target="request_id")(reject_node)
-    registry.method("node.pair.verify", changes=True, secret=True, target="request_id")(verify)
+    registry.method("node.pair.verify", changes=True, secret=True, target="about")(verify)
     registry.method("node.rename", changes=True, target="node_id")(rename)
     registry.method("node.list")(list_nodes)
     registry.method("node.describe")(describe)
@@ -99,10 +99,21 @@ async def reject_node(context: Context, params: wire.RequestParams) -> wire.Pair
     return wire.PairRejected(request_id=_devices(context).reject(context.tenant, params.request_id, role="node").id)
 
 
-async def verify(context: Context, params: wire.ClaimOrder) -> wire.PairClaimed:
-    """How a request to be paired stands; where it is approved, the token, for who holds the request's secret."""
-    status, device, token = await _devices(context).claim(params.request_id, params.secret, tenant_id=context.tenant.id)
-    return claimed(status, device, token)
+async def verify(context: Context, params: wire.NodeVerifyParams) -> wire.NodeVerified:
+    """How a request to be paired stands, with the token for who holds its secret; or whether a token is a node's."""
+    devices = _devices(context)
+    match params:
+        case wire.NodeVerifyParams(request_id=str(request), secret=str(secret), node_id=None, token=None):
+            status, device, token = await devices.claim(request, secret, tenant_id=context.tenant.id)
+            device_id = device.id if device is not None else None
+            return wire.NodeVerified.model_validate({"status": status, "device_id": device_id, "token": token})
+        case wire.NodeVerifyParams(request_id=None, secret=None, node_id=str(node_id), token=str(token)):
+            device = await devices.holder(context.tenant, node_id, token)
+            if device is None:
+                return wire.NodeVerified(status="unknown")
+            return wire.NodeVerified(status="approved", device_id=device.id, node=_node(context, device))
+        case _:
+            raise InvalidRequest("`requestId` and `secret` of a request are wanted, or `nodeId` and `token` of a node.")
 
 
 async def rename(context: Context, params: wire.NodeRenameParams) -> wire.NodeView:

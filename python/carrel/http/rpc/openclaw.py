@@ -394,6 +394,8 @@ def _asked_node(tenant: TenantId, value: Json) -> Json:
 
 
 def _verified(tenant: TenantId, value: Json) -> Json:
+    if "node" in value:
+        value["node"].update(_as_node(value["node"]))
     return {"ok": value["status"] == "approved"}
 
 

@@ -51,6 +51,26 @@ async def test_a_node_is_asked_and_answers(edge: Edge, rpc: Rpc) -> None:
     assert (await rpc("node.invoke", {"nodeId": node_id, "command": "notify"}))["data"]["code"] == "unavailable"
 
 
+async def test_whether_a_token_is_a_nodes(rpc: Rpc) -> None:
+    node_id, token = await paired(rpc)
+    other_id, other = await paired(rpc, "other")
+    found = await rpc("node.pair.verify", {"nodeId": node_id, "token": token})
+    assert (found["ok"], found["status"], found["node"]["nodeId"]) == (True, "approved", node_id)
+    assert (found["node"]["displayName"], found["node"]["paired"], "token" in found) == ("laptop", True, False)
+    assert (await rpc("node.pair.verify", {"nodeId": node_id, "token": token}))["ok"] is True, "it stays good"
+    no = {"ok": False, "status": "unknown"}
+    for wrong in (
+        {"nodeId": node_id, "token": other}, {"nodeId": other_id, "token": token}, {"nodeId": "no", "token": token},
+        {"nodeId": node_id, "token": token_of("acme")}, {"nodeId": node_id, "token": f"tk_acme_{'0' * 32}"},
+    ):  # fmt: skip
+        assert await rpc("node.pair.verify", wrong) == no
+    assert await rpc("node.pair.verify", {"nodeId": node_id, "token": token}, tenant="bravo") == no
+    await rpc("device.token.revoke", {"deviceId": node_id})
+    assert await rpc("node.pair.verify", {"nodeId": node_id, "token": token}) == no
+    for half in ({}, {"nodeId": node_id}, {"nodeId": node_id, "token": token, "requestId": "p", "secret": "s"}):
+        assert (await rpc("node.pair.verify", half))["data"]["code"] == "invalid_request"
+
+
 async def test_a_nodes_token_is_for_nothing_else(edge: Edge, rpc: Rpc) -> None:
     _, token = await paired(rpc)
     async with opened(edge.url, token) as node:
