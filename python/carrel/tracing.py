@@ -56,7 +56,7 @@ class Traces:
         self._declared: tuple[str | None, float] = (None, 1.0)
         self._provider: TracerProvider | None = None
         self._tracer: Tracer | None = None
-        self._read_parent: "Callable[[dict[str, str]], Context] | None" = None
+        self._read_parent: Callable[[dict[str, str]], Context] | None = None
 
     @property
     def on(self) -> bool:

@@ -54,8 +54,8 @@ def test_a_callers_trace_is_gone_on_with_and_what_is_none_is_let_fall() -> None:
     traces, theirs = Traces(), "0af7651916cd43dd8448eb211c80319c"
     with receiving() as receiver:
         traces.follow(receiver.endpoint)
-        for number, parent in enumerate((f"00-{theirs}-b7ad6b7169203331-00", f"00-{theirs}-b7ad6b7169203331-01",
-                                         f"00-{'0' * 32}-b7ad6b7169203331-01", "no parent at all", "00-\x1b")):  # fmt: skip
+        known, unknown = f"00-{theirs}-b7ad6b7169203331", f"00-{'0' * 32}-b7ad6b7169203331-01"
+        for number, parent in enumerate((f"{known}-00", f"{known}-01", unknown, "no parent at all", "00-\x1b")):
             with traces.request("request", parent=parent, number=number):
                 traces.begin("model.call").end()
         traces.close()
