@@ -163,6 +163,9 @@ def used_metrics(metrics: Metrics, tenant: TenantId) -> bytes:
     metrics.sandbox(tenant, ending="ok")
     metrics.turn(tenant, ending="ok")
     metrics.egress(tenant, outcome="ok", sent=1, received=1)
+    metrics.connection(tenant, provider="github", outcome="linked")
+    metrics.mcp(tenant, server="docs", outcome="ok")
+    metrics.channel_message(tenant, channel="telegram", outcome="taken", count=2)
     metrics.tenants("active", 1)
     metrics.reconciled(0.1, failed=False, at=datetime(2026, 3, 1, tzinfo=UTC))
     metrics.conditions({("Ready", "True"): 1})
@@ -181,7 +184,7 @@ def test_metrics_are_named_as_prometheus_wants_them() -> None:
         for sample in family.samples:
             assert set(sample.labels) <= {
                 "tenant", "route", "status", "model", "class", "quota", "ending", "outcome", "direction", "state",
-                "condition", "kind", "le",
+                "condition", "kind", "le", "provider", "server", "channel",
             }  # fmt: skip
 
 

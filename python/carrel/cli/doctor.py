@@ -27,7 +27,8 @@ def doctor(
     listen: Annotated[str, Parameter(help="As `carrel gateway` is given it.")] = f"{DEFAULT_HOST}:{DEFAULT_PORT}",
     secrets_dir: Annotated[Path | None, Parameter(help="As `carrel gateway` is given it.")] = None,
     host: Annotated[
-        Path | None, Parameter(help="A machine's settings, as `services.carrel` writes them: where all is.")
+        Path | None,
+        Parameter(help="A machine's settings, as `services.carrel` writes them: where all is; else its unit's own."),
     ] = None,
     offline: Annotated[
         bool, Parameter(negative=(), show_default=False, help="Ask no provider, object store or other host.")
@@ -64,6 +65,10 @@ class _Told:
 
 def _told(directory: Path | None, listen: str, host: Path | None, target: Target) -> _Told:
     address = parse_listen(listen)
+    if host is None and directory is None and target.state_dir is None and target.url is None:
+        from carrel.cli.unit import host_file  # noqa: PLC0415 - only where nothing is said
+
+        host = host_file()
     if host is None:
         return _Told(directory, address, target)
     from carrel.declare.host import read_host  # noqa: PLC0415 - only where it is said

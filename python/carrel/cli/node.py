@@ -1,6 +1,7 @@
 """`carrel node`: this machine as a node of a tenant's, for as long as the command runs."""
 
 import asyncio
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Coroutine
@@ -107,11 +108,13 @@ class NodeClient:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _post(self, http: "aiohttp.ClientSession", path: str, body: dict[str, Any]) -> dict[str, Any]:
+        import aiohttp  # noqa: PLC0415 - the other commands start without it
+
         try:
             async with http.post(self._url + path, json=body) as reply:
                 answer: dict[str, Any] = await reply.json(content_type=None)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise GatewayUnreachable(f"{self._url} does not answer: {error}.") from None
+        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+            raise GatewayUnreachable(f"{self._url} does not answer: {str(error) or type(error).__name__}.") from None
         if reply.status >= 400:
             raise Refused(str(answer.get("detail", "refused")), code=str(answer.get("code", "refused")))
         return answer
@@ -167,7 +170,9 @@ class NodeClient:
             answer["result"] = await self._doer.do(str(call["command"]), call.get("params") or {})
         except CarrelError as error:
             answer["error"] = {"code": error.code, "message": error.message}
-        await _send(socket, {"id": call["id"], "method": "node.result", "params": answer})
+        with contextlib.suppress(ConnectionError):
+            # The connection is gone, and with it whoever asked.
+            await _send(socket, {"id": call["id"], "method": "node.result", "params": answer})
 
 
 def _as_json(text: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from carrel.cli.failures import Refused, WrongUsage
+from carrel.cli.failures import GatewayUnreachable, Refused, WrongUsage
 from carrel.cli.node import NodeClient, node
 from carrel.cli.node_commands import COMMANDS, Doer, Owner
 from carrel.tasks import Tasks
@@ -52,6 +52,16 @@ async def test_a_gateway_that_is_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("tk_acme_x\n")
     client = NodeClient("http://127.0.0.1:9", tmp_path / "token", Doer(Owner(), tmp_path))
     assert await asyncio.wait_for(client.run(code=None, name="x", once=True), 60) == 0
+
+
+async def test_a_gateway_that_ends_while_a_node_is_paired_is_told(tmp_path: Path) -> None:
+    async def hangs_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hangs_up, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(GatewayUnreachable, match="does not answer"):
+            await NodeClient(url, tmp_path / "token", Doer(Owner(), tmp_path)).run(code="AAAAAAAA", name="x", once=True)
 
 
 def test_wrong_words_are_told(tmp_path: Path) -> None:
