@@ -23,7 +23,6 @@ from carrel.events.hub import Hub
 from carrel.ids import TenantId
 from carrel.tenancy.documents import Documents
 from carrel.tenancy.handle import Directory, Tenant
-from carrel.tenancy.tokens import TokenRecord
 
 ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 """Without what is mistaken for something else."""
@@ -33,6 +32,15 @@ REQUEST_LIFE: Final = timedelta(hours=1)
 MOST_WAITING: Final = 20
 MOST_DEVICES: Final = 100
 OPERATOR_SCOPES: Final[tuple[Scope, ...]] = ("chat", "rpc")
+
+
+class Record(Protocol):
+    """What a token is."""
+
+    @property
+    def tenant(self) -> TenantId: ...
+    @property
+    def name(self) -> str: ...
 
 
 class Tokens(Protocol):
@@ -52,7 +60,7 @@ class Tokens(Protocol):
         """End one; raises NotFound."""
         ...
 
-    def verify(self, text: str, now: datetime) -> TokenRecord | None:
+    def verify(self, text: str, now: datetime) -> Record | None:
         """The record of one that is good."""
         ...
 

@@ -70,7 +70,7 @@ async def test_how_accounts_stand_and_what_became_of_messages_is_counted(tmp_pat
         api.refuse("getMe", 401, "Unauthorized", times=10)
         await house.channels.start(house.tenant, "telegram", None)
         ((*_, state, error),) = house.channels.standing()
-        assert (state, "Unauthorized" in error) == ("failing", True)
+        assert (state, "BotFather" in error) == ("failing", True)
         await house.channels.stop(house.tenant, "telegram", None)
         assert [one[3] for one in house.channels.standing()] == ["off"]
 
