@@ -87,7 +87,7 @@ def ledger_rows(home: Path, seconds: float) -> Pace:
             f"{number:028x}", tenant.id, at, at, f"r{number}", "", "", "", "demo", USED, 0, price.cost(USED),
             price.snapshot, snapshot.rate_card_hash, "ok", False, False,
         )  # fmt: skip
-        apply(connection, [row])
+        apply(connection, [row.values])
 
     found = one_by_one("a row of the ledger a transaction", write, seconds)
     connection.close()

@@ -31,7 +31,7 @@ from carrel.metering.ledger import (
 )
 from carrel.metering.protocol import ToolEnding
 from carrel.metering.rollups import Charged, Recount, Split, Sums, by_day, by_split, charged, charged_of, recount
-from carrel.metering.rows import Row
+from carrel.metering.rows import Row, Values
 from carrel.policy.periods import Period
 from carrel.policy.pricing import plain
 from carrel.store.sqlite import OPEN_DATABASES, DatabasePool, Worker
@@ -44,8 +44,8 @@ _log = structlog.get_logger(__name__)
 GATHER_SECONDS: Final = 1.0
 """How long rows are gathered: their journal has them, and who reads is given them too. Each commit of a ledger is one
 more that the disk does while the journal asks it for its own."""
-RETRY_SECONDS: Final = 1.0
-BATCH_ROWS: Final = 8000
+BATCH_ROWS: Final = 2000
+"""How many rows are of one transaction: what it writes, the journal's next sync may have to wait for."""
 ORPHANS: Final = "orphans.jsonl"
 
 
@@ -69,7 +69,7 @@ class LedgerBook:
         self._metrics = metrics
         self._worker = Worker("carrel-ledger")
         self._pool = DatabasePool(lambda key: open_ledger(state_dir, TenantId(key)), limit=open_ledgers)
-        self._pending: dict[TenantId, list[tuple[int, Row]]] = {}
+        self._pending: dict[TenantId, list[tuple[int, Values]]] = {}
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
         self._full: StorageFull | None = None
@@ -92,17 +92,22 @@ class LedgerBook:
         if broken is not None:
             raise CarrelError(broken.message)
 
-    def add(self, number: int, row: Row) -> None:
-        """Take a settled row; ``number`` is its sequence number in the journal."""
-        self._pending.setdefault(row.tenant, []).append((number, row))
-        self._wake.set()
+    def add(self, number: int, tenant: TenantId, values: Values) -> None:
+        """Take a settled row of ``tenant``; ``number`` is its sequence number in the journal."""
+        waiting = self._pending.get(tenant)
+        if waiting is None:
+            waiting = self._pending[tenant] = []
+            self._wake.set()
+        waiting.append((number, values))
 
     async def flush(self, tenant: TenantId) -> None:
-        """Write what is here of ``tenant``. Raises StorageFull, and what else is wrong with its ledger."""
+        """Write what is here of ``tenant`` now. Raises StorageFull, and what else is wrong with its ledger."""
         if tenant in self._pending:
             async with self._lock:
-                while self._pending.get(tenant):
-                    await self._apply(tenant)
+                # What comes meanwhile is for the next time: a busy tenant would have a commit for every few rows.
+                due = len(self._pending.get(tenant, ()))
+                while due > 0:
+                    due -= await self._apply(tenant, min(due, BATCH_ROWS))
 
     async def flush_all(self) -> None:
         """Write everything that can be written; what cannot stays."""
@@ -119,10 +124,9 @@ class LedgerBook:
         """Sums by day and model, of every row that was settled before."""
         await self._flush_if_possible(tenant)
         found = await self._worker.run(lambda: by_day(self._pool.get(tenant), period))
-        for _, row in self._pending.get(tenant, ()):
-            if period.holds(row.day):
-                key = (row.day, row.model)
-                found[key] = found.get(key, Sums()) + Sums(1, row.counts, row.tool_calls, row.cost)
+        for row in self._waiting(tenant, period):
+            key = (row.day, row.model)
+            found[key] = found.get(key, Sums()) + Sums(1, row.counts, row.tool_calls, row.cost)
         return found
 
     async def sums_split(self, tenant: TenantId, period: Period, split: Split) -> dict[tuple[date, str, str], Sums]:
@@ -154,15 +158,22 @@ class LedgerBook:
     ) -> dict[K, Sums]:
         """What ``read`` finds in the ledger, with what still waits for it."""
         await self._flush_if_possible(tenant)
-        waiting = [row for _, row in self._pending.get(tenant, ()) if period.holds(row.day)]
+        waiting = self._waiting(tenant, period)
 
         def whole(own: apsw.Connection) -> dict[K, Sums]:
-            found = read(own)
-            for row in missing(own, waiting):
-                found[key(row)] = found.get(key(row), Sums()) + Sums(1, row.counts, row.tool_calls, row.cost)
+            # One look at it: what waited a moment ago may be written between two.
+            with own:
+                found = read(own)
+                for row in missing(own, waiting):
+                    found[key(row)] = found.get(key(row), Sums()) + Sums(1, row.counts, row.tool_calls, row.cost)
             return found
 
         return await asyncio.to_thread(self._beside, tenant, whole, {})
+
+    def _waiting(self, tenant: TenantId, period: Period) -> list[Row]:
+        """The rows of ``period`` that are on their way."""
+        rows = (Row.of(tenant, values) for _, values in self._pending.get(tenant, ()))
+        return [row for row in rows if period.holds(row.day)]
 
     def _beside(self, tenant: TenantId, read: Callable[[apsw.Connection], T], nothing: T) -> T:
         """What ``read`` finds on a connection of its own, beside the ledger's thread, which writes rows meanwhile."""
@@ -171,11 +182,7 @@ class LedgerBook:
         except FileNotFoundError:
             return nothing
         with contextlib.closing(own):
-            # One look at it: what waited a moment ago may be written between two.
-            own.execute("BEGIN")
-            found = read(own)
-            own.execute("COMMIT")
-        return found
+            return read(own)
 
     async def entries(
         self, tenant: TenantId, period: Period, *, after: tuple[int, int] | None, limit: int
@@ -213,13 +220,12 @@ class LedgerBook:
             await self._clock.sleep(GATHER_SECONDS)
             await self.flush_all()
             if self._pending:
-                await self._clock.sleep(RETRY_SECONDS)
                 self._wake.set()
 
-    async def _apply(self, tenant: TenantId) -> None:
-        """Write one batch of the tenant's rows. The caller has the lock."""
-        batch = self._pending[tenant][:BATCH_ROWS]
-        rows = [row for _, row in batch]
+    async def _apply(self, tenant: TenantId, count: int) -> int:
+        """Write the first ``count`` rows of the tenant; returns that. The caller has the lock."""
+        batch = self._pending[tenant][:count]
+        rows = [values for _, values in batch]
         try:
             written = await self._worker.run(partial(self._write, tenant, rows))
         except StorageFull as error:
@@ -236,6 +242,7 @@ class LedgerBook:
             del self._pending[tenant]
         self._journal.applied(number for number, _ in batch)
         self._count(tenant, written)
+        return count
 
     def _note(self, tenant: TenantId, ended: int, it: ToolEnding) -> None:
         try:
@@ -246,12 +253,12 @@ class LedgerBook:
             self._pool.discard(tenant)
             raise CarrelError("A tenant's ledger cannot be opened; the operator's log says why.") from error
 
-    def _write(self, tenant: TenantId, rows: Sequence[Row]) -> dict[tuple[date, str], Sums]:
+    def _write(self, tenant: TenantId, rows: Sequence[Values]) -> dict[str, Sums]:
         try:
             return apply(self._pool.get(tenant), rows)
         except FileNotFoundError:
             self._pool.discard(tenant)
-            self._keep_orphans(rows)
+            self._keep_orphans([Row.of(tenant, values) for values in rows])
             return {}
         except (CarrelError, apsw.Error, OSError) as error:
             self._pool.discard(tenant)
@@ -278,8 +285,8 @@ class LedgerBook:
         except OSError as error:
             raise StorageFull("The disk is full: nothing was written.") from error
 
-    def _count(self, tenant: TenantId, written: Mapping[tuple[date, str], Sums]) -> None:
-        for (_, model), sums in written.items():
+    def _count(self, tenant: TenantId, written: Mapping[str, Sums]) -> None:
+        for model, sums in written.items():
             c = sums.counts
             for name, count in (
                 ("input", c.input), ("cache_read", c.cache_read), ("cache_write", c.cache_write),

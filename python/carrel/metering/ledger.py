@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -17,27 +17,28 @@ import apsw
 from carrel.errors import CarrelError
 from carrel.ids import TenantId
 from carrel.metering.protocol import ToolEnding
-from carrel.metering.rollups import Sums, Tally
-from carrel.metering.rows import Row, micros, moment
-from carrel.metering.tables import add_functions, upgrade
+from carrel.metering.rollups import Sums, enter
+from carrel.metering.rows import TERMS, Row, Values, micros, moment
+from carrel.metering.tables import upgrade
 from carrel.policy.periods import Period
-from carrel.policy.pricing import plain
-from carrel.store.sqlite import AlreadyThere, open_database, transaction, translated
+from carrel.store.sqlite import open_database, transaction, translated
 from carrel.tenancy.paths import TenantRoot
 
 NAME: Final = "ledger.sqlite"
 _COLUMNS: Final = (
     "id, started, ended, request_id, provider_request_id, session_id, agent, model, input_tokens, cache_read_tokens, "
-    "cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, cost_usd, rates_id, outcome, byo, estimated, "
-    "member, cache_write_1h_tokens, plan_id"
+    "cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, cost_usd, outcome, byo, estimated, member, "
+    "cache_write_1h_tokens, rates_id, plan_id"
 )
 _PLACES: Final = "(" + ",".join("?" * (_COLUMNS.count(",") + 1)) + ")"
+_COST: Final = 14
+"""The place of the cost among them."""
 # Several rows in one statement, for each takes the interpreter's lock and gives it back; and no more than a few, for
 # what makes their values holds that lock meanwhile, and the event loop waits for it as long.
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 64
 _INSERTS: Final = tuple(
-    (count, f"INSERT INTO calls({_COLUMNS}) VALUES {','.join([_PLACES] * count)}")  # noqa: S608 - constants
-    for count in (_AT_ONCE, 4, 1)
+    (count, f"INSERT INTO calls({_COLUMNS}) VALUES {','.join([_PLACES] * count)} ON CONFLICT(id) DO NOTHING")  # noqa: S608 - constants
+    for count in (_AT_ONCE, 8, 1)
 )
 
 
@@ -77,9 +78,7 @@ def open_ledger(state_dir: Path, tenant: TenantId) -> apsw.Connection:
         usage = root.directory("usage", create=True)
         try:
             _judge(usage)
-            connection = open_database(f"/proc/self/fd/{usage.fd}/{NAME}", schema=upgrade)
-            add_functions(connection)
-            return connection
+            return open_database(f"/proc/self/fd/{usage.fd}/{NAME}", schema=upgrade)
         finally:
             usage.close()
     finally:
@@ -97,17 +96,15 @@ def _judge(usage: TenantRoot) -> None:
             raise CarrelError("A tenant's ledger is not a plain file of the gateway's own; it is not opened.")
 
 
-def apply(connection: apsw.Connection, rows: Sequence[Row]) -> dict[tuple[date, str], Sums]:
+def apply(connection: apsw.Connection, rows: Sequence[Values]) -> dict[str, Sums]:
     """Write ``rows`` in one transaction; those that are there already are left out. Raises StorageFull.
 
-    Returns the sums of what was written, by day and model.
+    Returns the sums of what was written, by model.
     """
-    try:
-        with transaction(connection):
-            return _write(connection, rows)
-    except AlreadyThere:
-        with transaction(connection):
-            return _write(connection, missing(connection, rows))
+    with transaction(connection):
+        found: Any = connection.execute("SELECT coalesce(max(seq), 0) FROM calls").fetchone()
+        longest = _write(connection, rows)
+        return enter(connection, int(found[0]), longest)
 
 
 def note(connection: apsw.Connection, ended: int, it: ToolEnding) -> None:
@@ -126,32 +123,25 @@ def missing(connection: apsw.Connection, rows: Iterable[Row]) -> list[Row]:
     return [r for r in wanted.values() if not connection.execute("SELECT 1 FROM calls WHERE id=?", (r.id,)).fetchone()]
 
 
-def _write(connection: apsw.Connection, rows: Sequence[Row]) -> dict[tuple[date, str], Sums]:
-    rates: dict[tuple[str, str], int] = {}
-    plans: dict[tuple[str, str], int] = {("", ""): 0}
-    tally = Tally()
-    at = 0
+def _write(connection: apsw.Connection, rows: Sequence[Values]) -> int:
+    """Write ``rows``; how many characters the longest of their costs has."""
+    known: dict[tuple[Any, ...], tuple[int, int]] = {}
+    longest = at = 0
     while at < len(rows):
         count, statement = next(one for one in _INSERTS if one[0] <= len(rows) - at)
         values: list[Any] = []
         for row in rows[at : at + count]:
-            key = (row.card_hash, row.rates)
-            if key not in rates:
-                rates[key] = _rates_id(connection, key)
-            plan = (row.plan, row.plan_hash)
-            if plan not in plans:
-                plans[plan] = _plan_id(connection, plan)
-            c = row.counts
-            values += (
-                row.id, row.started, row.ended, row.request_id, row.provider_request_id, row.session_id, row.agent,
-                row.model, c.input, c.cache_read, c.cache_write, c.output, c.reasoning, row.tool_calls,
-                plain(row.cost), rates[key], row.outcome, int(row.byo), int(row.estimated), row.member,
-                c.cache_write_1h, plans[plan],
-            )  # fmt: skip
-            tally.add(row, rates[key], plans[plan])
+            terms = row[-TERMS:]
+            numbers = known.get(terms)
+            if numbers is None:
+                numbers = known[terms] = _rates_id(connection, terms[:2]), _plan_id(connection, terms[2:])
+            cost = len(row[_COST])
+            longest = max(longest, cost)
+            values += row[:-TERMS]
+            values += numbers
         connection.execute(statement, values)
         at += count
-    return tally.enter(connection)
+    return longest
 
 
 def _rates_id(connection: apsw.Connection, key: tuple[str, str]) -> int:

@@ -4,7 +4,7 @@ Blocks: for the ledger's own thread, or beside it on a connection of one's own. 
 by functions of ours alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -13,10 +13,11 @@ from typing import Any, Final, Literal
 import apsw
 
 from carrel.declare.rate_card import TokenCounts
+from carrel.metering.addition import KEYS, SUMMED, SUMS, added, counted, entered
 from carrel.metering.rows import Row
-from carrel.metering.tables import DAY_MICROSECONDS, RECOUNT, ROLLUP_KEY, SESSION_KEY, SESSION_RECOUNT, SUMMED
+from carrel.metering.tables import longest_cost
 from carrel.policy.periods import Period
-from carrel.policy.pricing import add, plain, tier_in
+from carrel.policy.pricing import add, tier_in
 from carrel.store.sqlite import translated
 
 Split = Literal["agent", "session", "member", "key"]
@@ -24,10 +25,11 @@ Split = Literal["agent", "session", "member", "key"]
 _KEYS: Final[Mapping[Split, str]] = {
     "agent": "agent", "member": "member", "key": "CASE byo WHEN 1 THEN 'byo' ELSE 'operator' END"
 }  # fmt: skip
-_SUMS: Final = f"calls, {SUMMED}, cost_usd"
 _ADDED: Final = "sum(calls), " + ", ".join(f"sum({name})" for name in SUMMED.split(", ")) + ", exact_sum(cost_usd)"
-Key = tuple[str | int, ...]
-_ZERO: Final = Decimal(0)
+_DAY: Final = 86_400_000_000
+"""In microseconds."""
+_RECOUNT_KIB: Final = 16 * 1024
+"""The memory for pages while calls are counted anew: those of a busy day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,67 +72,18 @@ class Recount:
     wrong: tuple[tuple[str, str], ...]
 
 
-class Tally:
-    """Rows that are being written, added up as they come."""
+def enter(connection: apsw.Connection, after: int, longest: int) -> dict[str, Sums]:
+    """Add the calls behind the one of sequence number ``after`` to what their days say; what they are by model.
 
-    def __init__(self) -> None:
-        self._groups: dict[Key, list[Any]] = {}
-        self._sessions: dict[Key, list[Any]] = {}
-        self._days: dict[int, str] = {}
-
-    def add(self, row: Row, rates_id: int, plan_id: int) -> None:
-        """Count ``row``, whose rates and plan have these numbers."""
-        number = row.started // DAY_MICROSECONDS
-        day = self._days.get(number)
-        if day is None:
-            day = self._days[number] = row.day.isoformat()
-        counts = row.counts
-        key: Key = (
-            day, row.model, rates_id, plan_id, int(row.byo), tier_in(row.rates, counts.prompt), row.agent, row.member
-        )  # fmt: skip
-        session: Key = (day, row.model, row.session_id)
-        for groups, of in ((self._groups, key), (self._sessions, session)):
-            sums = groups.get(of)
-            if sums is None:
-                sums = groups[of] = [0, 0, 0, 0, 0, 0, 0, 0, _ZERO]
-            sums[0] += 1
-            sums[1] += counts.input
-            sums[2] += counts.cache_read
-            sums[3] += counts.cache_write
-            sums[4] += counts.output
-            sums[5] += counts.reasoning
-            sums[6] += counts.cache_write_1h
-            sums[7] += row.tool_calls
-            sums[8] = add(sums[8], row.cost)
-
-    def enter(self, connection: apsw.Connection) -> dict[tuple[date, str], Sums]:
-        """Add what was counted to what its days say; what it is by day and model. In the caller's transaction."""
-        totals = {key: read_sums(sums) for key, sums in self._groups.items()}
-        _put(connection, "rollups", ROLLUP_KEY, totals)
-        sessions = {key: read_sums(sums) for key, sums in self._sessions.items()}
-        _put(connection, "session_rollups", SESSION_KEY, sessions)
-        written: dict[tuple[date, str], Sums] = {}
-        for key, sums in totals.items():
-            of = (date.fromisoformat(str(key[0])), str(key[1]))
-            written[of] = written[of] + sums if of in written else sums
-        return written
-
-
-def _put(connection: apsw.Connection, table: str, names: str, totals: Mapping[Key, Sums]) -> None:
-    count = names.count(",") + 1
-    where = " AND ".join(f"{name}=?" for name in names.split(", "))
-    # Constants all, but for the values that are bound.
-    find = f"SELECT {_SUMS} FROM {table} WHERE {where}"  # noqa: S608
-    places = ",".join("?" * (count + 9))
-    put = f"INSERT OR REPLACE INTO {table}({names}, {_SUMS}) VALUES ({places})"  # noqa: S608
-    for key, sums in totals.items():
-        found = connection.execute(find, key).fetchone()
-        whole = sums + read_sums(found) if found else sums
-        c = whole.counts
-        connection.execute(put, (
-            *key, whole.calls, c.input, c.cache_read, c.cache_write, c.output, c.reasoning, c.cache_write_1h,
-            whole.tool_calls, plain(whole.cost),
-        ))  # fmt: skip
+    In the caller's transaction. ``longest``: as many characters as the longest of their costs has, or more.
+    """
+    for table in KEYS:
+        connection.execute(entered(table, "seq > ?", longest), (after,))
+    found: list[Any] = connection.execute(
+        f"SELECT model, {added(longest)} FROM calls WHERE seq > ? GROUP BY model",  # noqa: S608 - constants
+        (after,),
+    ).fetchall()
+    return {model: read_sums(rest) for model, *rest in found}
 
 
 def read_sums(found: Sequence[Any]) -> Sums:
@@ -149,7 +102,7 @@ def by_split(connection: apsw.Connection, period: Period, split: Split) -> dict[
         # There is a row for each already: nothing has to be added up.
         with translated():
             found: list[Any] = connection.execute(
-                f"SELECT {SESSION_KEY}, {_SUMS} FROM session_rollups WHERE date BETWEEN ? AND ?",  # noqa: S608 - constants
+                f"SELECT {KEYS['session_rollups']}, {SUMS} FROM session_rollups WHERE date BETWEEN ? AND ?",  # noqa: S608 - constants
                 _days(period),
             ).fetchall()
         # Tens of thousands in a busy month, of some thirty days.
@@ -189,20 +142,43 @@ def charged_of(row: Row) -> Charged:
 
 
 def recount(connection: apsw.Connection) -> Recount:
-    """Count every call anew, and hold it against what is kept: as long as the calls are many."""
-    wrong: set[tuple[str, str]] = set()
-    for kept, counted in (
-        (f"SELECT {ROLLUP_KEY}, {_SUMS} FROM rollups", RECOUNT),  # noqa: S608 - constants
-        (f"SELECT {SESSION_KEY}, {_SUMS} FROM session_rollups", SESSION_RECOUNT),  # noqa: S608 - constants
-    ):
-        with translated():
-            for left, right in ((kept, counted), (counted, kept)):
-                # Names in the order of the columns are all that the halves have to share.
-                differ: Iterable[Any] = connection.execute(f"SELECT * FROM ({left}) EXCEPT SELECT * FROM ({right})")  # noqa: S608
-                wrong |= {(row[0], row[1]) for row in differ}
+    """Count every call anew, day by day, and hold it against what is kept: as long as the calls are many.
+
+    Each day is one look at the ledger, to which calls may be added meanwhile.
+    """
+    connection.pragma("cache_size", -_RECOUNT_KIB)
+    calls, wrong = 0, set[tuple[str, str]]()
     with translated():
-        found: Any = connection.execute("SELECT count(*) FROM calls").fetchone()
-    return Recount(int(found[0]), tuple(sorted(wrong)))
+        for day in _days_of(connection):
+            with connection:
+                calls += _recount_day(connection, day, wrong)
+    return Recount(calls, tuple(sorted(wrong)))
+
+
+def _days_of(connection: apsw.Connection) -> list[date]:
+    """The days that have calls or sums."""
+    found: list[Any] = connection.execute(
+        "SELECT date FROM rollups UNION SELECT date FROM session_rollups UNION SELECT * FROM ("
+        "WITH RECURSIVE ones(day) AS (SELECT min(started) / :day FROM calls UNION "
+        "SELECT (SELECT min(started) FROM calls WHERE started >= (day + 1) * :day) / :day FROM ones "
+        "WHERE day IS NOT NULL) SELECT date(day * 86400, 'unixepoch') FROM ones WHERE day IS NOT NULL)",
+        {"day": _DAY},
+    ).fetchall()
+    return [date.fromisoformat(day) for (day,) in found]
+
+
+def _recount_day(connection: apsw.Connection, day: date, wrong: set[tuple[str, str]]) -> int:
+    """How many calls a day has; what is wrong with its sums is added to ``wrong``."""
+    first = (day - date(1970, 1, 1)).days * _DAY
+    where, bound = "started >= ? AND started < ?", (first, first + _DAY)
+    longest = longest_cost(connection, where, bound)
+    calls = 0
+    for table, names in KEYS.items():
+        right = set(connection.execute(counted(table, where, longest), bound))
+        kept = connection.execute(f"SELECT {names}, {SUMS} FROM {table} WHERE date = ?", (day.isoformat(),))  # noqa: S608 - constants
+        wrong |= {(row[0], row[1]) for row in right.symmetric_difference(kept)}
+        calls = sum(row[names.count(",") + 1] for row in right)
+    return calls
 
 
 def _days(period: Period) -> tuple[str, str]:

@@ -8,12 +8,12 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from carrel.declare.rate_card import TokenCounts
 from carrel.ids import TenantId
 from carrel.metering.protocol import Call, Outcome
-from carrel.policy.pricing import Price
+from carrel.policy.pricing import Price, plain
 
 MAX_PROVIDER_ID: Final = 128
 SETTLED_MAX: Final = 512
@@ -40,6 +40,18 @@ class Tariff:
     def line(self) -> bytes:
         """The journal's line for it."""
         return f"P\t{self.number}\t{self.card_hash}\t{self.price.snapshot}\t{self.plan}\t{self.plan_hash}".encode()
+
+
+Values = tuple[
+    str, int, int, str, str, str, str, str, int, int, int, int, int, int, str, str, int, int, str, int,
+    str, str, str, str,
+]  # fmt: skip
+"""A row as a ledger's columns have it, and the terms that it was priced by: what `Row.of` takes.
+
+A plain tuple of plain values: the garbage collector need not look at it while it waits for its ledger.
+"""
+TERMS: Final = 4
+"""How many of the values, the last ones, are terms: the hash of the rate card, the rates, the plan and its hash."""
 
 
 @dataclass(slots=True)
@@ -71,6 +83,32 @@ class Row:
     def day(self) -> date:
         """The UTC day that it belongs to."""
         return moment(self.started).date()
+
+    @property
+    def values(self) -> Values:
+        """It as flat values."""
+        c = self.counts
+        return (
+            self.id, self.started, self.ended, self.request_id, self.provider_request_id, self.session_id, self.agent,
+            self.model, c.input, c.cache_read, c.cache_write, c.output, c.reasoning, self.tool_calls, plain(self.cost),
+            self.outcome, int(self.byo), int(self.estimated), self.member, c.cache_write_1h, self.card_hash, self.rates,
+            self.plan, self.plan_hash,
+        )  # fmt: skip
+
+    @classmethod
+    def of(cls, tenant: TenantId, values: Values) -> "Row":
+        """The row of ``tenant`` that these are the values of."""
+        row_id, started, ended, request, provider, session, agent, model, *more = values
+        fields: list[Any] = [*more]
+        (
+            read_in, read, written, out, reasoning, tools, cost, outcome, byo, estimated, member, hour, card_hash,
+            rates, plan, plan_hash,
+        ) = fields  # fmt: skip
+        return cls(
+            row_id, tenant, started, ended, request, provider, session, agent, model,
+            TokenCounts(read_in, read, written, out, reasoning, hour), tools, Decimal(cost), rates, card_hash, outcome,
+            bool(byo), bool(estimated), member, plan, plan_hash,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +153,15 @@ def opened_line(
     ).encode()
 
 
-def settled_line(row: Row) -> bytes:
+def settled_line(values: Values) -> bytes:
     """The line for a call that is settled. Its cost is not in it: rates and counts make it again, exactly."""
-    c = row.counts
+    (
+        row_id, _, ended, _, provider_id, _, _, _, prompt, read, written, output, reasoning, tool_calls, _, outcome, _,
+        estimated, _, hour, *_,
+    ) = values  # fmt: skip
     return (
-        f"S\t{row.id}\t{row.outcome}\t{row.provider_request_id}\t{c.input}\t{c.cache_read}\t{c.cache_write}\t"
-        f"{c.output}\t{c.reasoning}\t{c.cache_write_1h}\t{row.tool_calls}\t{int(row.estimated)}\t{row.ended}"
+        f"S\t{row_id}\t{outcome}\t{provider_id}\t{prompt}\t{read}\t{written}\t{output}\t{reasoning}\t{hour}\t"
+        f"{tool_calls}\t{estimated}\t{ended}"
     ).encode()
 
 

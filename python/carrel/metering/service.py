@@ -33,7 +33,6 @@ from carrel.metering.recovery import read_journal
 from carrel.metering.report import ReportRow, UsageTotals, rows_of, split_rows, to_csv, totals_of
 from carrel.metering.rollups import Recount, Split
 from carrel.metering.rows import (
-    Row,
     Tariff,
     clean_counts,
     clean_provider_id,
@@ -45,7 +44,7 @@ from carrel.metering.standing import Standing
 from carrel.metering.warnings import SoftWarning, Told, window_end
 from carrel.policy.estimate import believable
 from carrel.policy.periods import Period
-from carrel.policy.pricing import price_for
+from carrel.policy.pricing import plain, price_for
 from carrel.policy.quota import Refusal
 from carrel.store.sqlite import OPEN_DATABASES
 from carrel.tasks import Tasks
@@ -99,7 +98,7 @@ class Metering:
         last = 0
         for row in found.rows:
             last = self._journal.next_sequence()
-            self._book.add(last, row)
+            self._book.add(last, row.tenant, row.values)
         self._journal.continue_after((path, last) for path in found.files)
         if found.rows:
             _log.info("rows of an earlier run", rows=len(found.rows), interrupted=found.interrupted)
@@ -238,18 +237,19 @@ class Metering:
             counts, doubted = self._doubted(call, counts)
             estimated = estimated or doubted
         tariff = call.tariff
-        row = Row(
-            call.id, call.tenant, call.started, micros(self._clock.now()), asked.request_id,
-            clean_provider_id(provider_request_id), asked.session_id or "", asked.agent or "", asked.model, counts,
-            min(max(tool_calls, 0), 1_000_000) if tool_calls else 0, tariff.price.cost(counts),
-            tariff.price.snapshot, tariff.card_hash, outcome, asked.byo, estimated, call.member, tariff.plan,
-            tariff.plan_hash,
+        cost = tariff.price.cost(counts)
+        values = (
+            call.id, call.started, micros(self._clock.now()), asked.request_id, clean_provider_id(provider_request_id),
+            asked.session_id or "", asked.agent or "", asked.model, counts.input, counts.cache_read, counts.cache_write,
+            counts.output, counts.reasoning, min(max(tool_calls, 0), 1_000_000) if tool_calls else 0, plain(cost),
+            outcome, int(asked.byo), int(estimated), call.member, counts.cache_write_1h, tariff.card_hash,
+            tariff.price.snapshot, tariff.plan, tariff.plan_hash,
         )  # fmt: skip
-        number, waiter = self._journal.settle(call.id, settled_line(row))
-        call.account.use(call.hold, counts.total, row.cost)
+        number, waiter = self._journal.settle(call.id, settled_line(values))
+        call.account.use(call.hold, counts.total, cost)
         if call.account.over_totals:
             self._warn(call.tenant, call.account, call.account.over_totals, self._stamp())
-        self._book.add(number, row)
+        self._book.add(number, call.tenant, values)
         return waiter
 
     def _doubted(self, call: "HeldCall", said: TokenCounts) -> tuple[TokenCounts, bool]:

@@ -4,22 +4,12 @@
 ``session_rollups`` are what calls of a UTC day add up to: made from the calls, and made anew from them at any time.
 """
 
-from collections.abc import Callable
-from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
 from carrel.errors import CarrelError
-from carrel.policy.pricing import add, plain, tier_in
-
-DAY_MICROSECONDS: Final = 86_400_000_000
-SUMMED: Final = (
-    "input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cache_write_1h_tokens, "
-    "tool_calls"
-)
-ROLLUP_KEY: Final = "date, model, rates_id, plan_id, byo, tier, agent, member"
-SESSION_KEY: Final = "date, model, session_id"
+from carrel.metering.addition import KEYS, SUMS, add_functions, counted
 
 _SCHEMA: Final = """
 CREATE TABLE rates(
@@ -95,29 +85,23 @@ _SINCE_5: Final = f"""
 CREATE TABLE rollups(
   date TEXT NOT NULL, model TEXT NOT NULL, rates_id INTEGER NOT NULL, plan_id INTEGER NOT NULL, byo INTEGER NOT NULL,
   tier INTEGER NOT NULL, agent TEXT NOT NULL, member TEXT NOT NULL, {_SUMS_OF},
-  PRIMARY KEY({ROLLUP_KEY})) STRICT, WITHOUT ROWID;
+  PRIMARY KEY({KEYS["rollups"]})) STRICT, WITHOUT ROWID;
 CREATE TABLE session_rollups(
   date TEXT NOT NULL, model TEXT NOT NULL, session_id TEXT NOT NULL, {_SUMS_OF},
-  PRIMARY KEY({SESSION_KEY})) STRICT, WITHOUT ROWID;
+  PRIMARY KEY({KEYS["session_rollups"]})) STRICT, WITHOUT ROWID;
 DROP TABLE days;
 """
-_DATE: Final = "date(started / 1000000, 'unixepoch')"
-_ADDED: Final = "count(*), " + ", ".join(f"sum({name})" for name in SUMMED.split(", ")) + ", exact_sum(cost_usd)"
-_PROMPT: Final = "input_tokens + cache_read_tokens + cache_write_tokens"
-RECOUNT: Final = (
-    f"SELECT {_DATE} AS date, model, rates_id, plan_id, byo, tier_in(rate_snapshot, {_PROMPT}) AS tier, agent, member, "  # noqa: S608 - constants
-    f"{_ADDED} FROM calls JOIN rates ON rates.id = calls.rates_id GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"
-)
-"""What `rollups` must say, from the calls themselves."""
-SESSION_RECOUNT: Final = f"SELECT {_DATE} AS date, model, session_id, {_ADDED} FROM calls GROUP BY 1, 2, 3"  # noqa: S608 - constants
-"""What `session_rollups` must say."""
 SCHEMAS: Final = (_SCHEMA, _SINCE_2, _SINCE_3, _SINCE_4, _SINCE_5)
 """What makes each version of the one before."""
 VERSION: Final = len(SCHEMAS)
 
 
 def upgrade(connection: apsw.Connection) -> None:
-    """Bring a ledger's tables up to date; raises CarrelError for one of a later version."""
+    """Bring a ledger's tables up to date, with the functions that sums are made by.
+
+    Raises CarrelError for one of a later version.
+    """
+    add_functions(connection)
     version = connection.pragma("user_version")
     if not 0 <= version <= VERSION:
         raise CarrelError(f"A ledger is of version {version}, which this Carrel does not know: use a newer one.")
@@ -125,28 +109,13 @@ def upgrade(connection: apsw.Connection) -> None:
         connection.execute(schema)
     if version != VERSION:
         if 0 < version < 5:
-            add_functions(connection)
-            connection.execute(f"INSERT INTO rollups {RECOUNT}")
-            connection.execute(f"INSERT INTO session_rollups {SESSION_RECOUNT}")
+            longest = longest_cost(connection, "true")
+            for table in KEYS:
+                connection.execute(f"INSERT INTO {table}({KEYS[table]}, {SUMS}) {counted(table, 'true', longest)}")
         connection.pragma("user_version", VERSION)
 
 
-def add_functions(connection: apsw.Connection) -> None:
-    """Give ``connection`` what its recounts call: `exact_sum` of money, and `tier_in` a row's rates."""
-    connection.create_aggregate_function("exact_sum", _exact_sum, 1)
-    connection.create_scalar_function("tier_in", _tier_in, 2)
-
-
-def _exact_sum() -> tuple[list[Decimal], Callable[..., None], Callable[..., str]]:
-    def step(state: list[Decimal], cost: str) -> None:
-        state[0] = add(state[0], Decimal(cost))
-
-    def final(state: list[Decimal]) -> str:
-        return plain(state[0])
-
-    return [Decimal(0)], step, final
-
-
-def _tier_in(*values: object) -> int:
-    rates, prompt = values
-    return tier_in(str(rates), prompt if isinstance(prompt, int) else 0)
+def longest_cost(connection: apsw.Connection, where: str, bound: tuple[int, ...] = ()) -> int:
+    """How many characters the longest cost of the calls ``where`` has."""
+    found: Any = connection.execute(f"SELECT max(length(cost_usd)) FROM calls WHERE {where}", bound).fetchone()  # noqa: S608 - constants
+    return int(found[0] or 0)

@@ -58,7 +58,7 @@ def _add(made: Path, other: Path, tenant: TenantId) -> int:
     try:
         with translated():
             connection.execute("ATTACH ? AS other", (str(other),))
-            missing = list(_rows(connection, tenant))
+            missing = [row.values for row in _rows(connection, tenant)]
             connection.execute("DETACH other")
         for at in range(0, len(missing), _AT_ONCE):
             apply(connection, missing[at : at + _AT_ONCE])

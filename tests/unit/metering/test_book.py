@@ -1,11 +1,16 @@
 import asyncio
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from carrel.errors import CarrelError
+from carrel.ids import TenantId
+from carrel.metering.rollups import Sums
+from carrel.metering.rows import Values
 from tests.fakes.clock import FakeClock
-from tests.fakes.patience import PATIENCE
+from tests.fakes.patience import PATIENCE, eventually
 from tests.unit.metering.harness import USED, bench
 
 
@@ -36,3 +41,31 @@ async def test_a_broken_ledger_stops_its_tenant_alone_and_loses_no_row(tmp_path:
         await b.meter.flush()
         await b.call(3)
         assert sorted(row.request_id for row in await b.rows()) == ["req_1", "req_3"]
+
+
+async def test_rows_that_come_while_others_are_entered_wait_for_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path) as b:
+        book = b.meter._book
+        write, go, entered = book._write, threading.Event(), list[int]()
+
+        def slow(tenant: TenantId, rows: Sequence[Values]) -> dict[str, Sums]:
+            entered.append(len(rows))
+            assert go.wait(PATIENCE)
+            return write(tenant, rows)
+
+        monkeypatch.setattr(book, "_write", slow)
+        for number in range(3):
+            await b.call(number)
+        flushing = asyncio.create_task(b.meter.flush())
+        await eventually(lambda: entered)
+        for number in range(3, 8):
+            await b.call(number)
+        go.set()
+        await flushing
+        assert entered == [3]
+        assert len(book._pending[b.tenant.id]) == 5
+        assert sum(row.tool_calls + 1 for row in await b.rows()) == 8
+        assert entered == [3, 5]
+        assert not book._pending

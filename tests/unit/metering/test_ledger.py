@@ -13,7 +13,7 @@ from carrel.ids import parse_tenant_id
 from carrel.metering.ledger import NAME, apply, entries, note, open_ledger
 from carrel.metering.protocol import ToolEnding
 from carrel.metering.rollups import Sums, by_day
-from carrel.metering.rows import Row, micros
+from carrel.metering.rows import Row, Values, micros
 from carrel.metering.tables import SCHEMAS
 from carrel.policy.periods import parse_period
 from tests.unit.metering.test_rows import row
@@ -32,7 +32,11 @@ def ledger(tmp_path: Path) -> Iterator[apsw.Connection]:
     connection.close()
 
 
-def made(name: str, at: datetime = NOON, **more: object) -> Row:
+def made(name: str, at: datetime = NOON, **more: object) -> Values:
+    return made_row(name, at, **more).values
+
+
+def made_row(name: str, at: datetime = NOON, **more: object) -> Row:
     fields = {"cost": Decimal("0.1"), "counts": TokenCounts(1, 2, 3, 4, 5), **more}
     return row(id=name, started=micros(at), **fields)
 

@@ -10,6 +10,7 @@ import pytest
 from carrel.declare.rate_card import TokenCounts
 from carrel.metering.ledger import apply, open_ledger
 from carrel.metering.rollups import Charged, Recount, Sums, by_day, by_split, charged, charged_of, recount
+from carrel.metering.rows import Row
 from carrel.policy.periods import parse_period
 from tests.unit.metering.test_ledger import ACME, MARCH, NOON, made
 
@@ -59,7 +60,7 @@ def test_what_is_charged_alike_is_added_up_by_its_rates_and_tier(ledger: apsw.Co
         Charged("m", TIERED, "c", "", "", False, 50): 1, Charged("m", TIERED, "c", "", "", True, 50): 1,
         Charged("m", TIERED, "c", "pro", "p1", False, 0): 1, Charged("m", "{}", "d", "", "", False, 0): 1,
     }  # fmt: skip
-    assert {charged_of(row) for row in rows[:6]} == set(found)
+    assert {charged_of(Row.of(ACME, row)) for row in rows[:6]} == set(found)
     assert {key for _, _, key in by_split(ledger, MARCH, "key")} == {"operator", "byo"}
 
 

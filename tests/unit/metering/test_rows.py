@@ -32,33 +32,46 @@ def row(**more: object) -> Row:
     return Row(**{**fields, **more})  # type: ignore[arg-type] # fields by name
 
 
+def settled(**more: object) -> bytes:
+    return settled_line(row(**more).values)
+
+
+def test_values_make_the_row_again() -> None:
+    one = row(
+        counts=TokenCounts(1, 2, 3, 4, 5, 3), cost=Decimal("0.10"), byo=True, estimated=False, member="ada", plan="pro",
+        plan_hash="p", session_id="s", agent="main",
+    )  # fmt: skip
+    assert Row.of(ACME, one.values) == one
+    assert {type(value) for value in one.values} == {str, int}
+
+
 def test_lines_read_back_as_they_were_written() -> None:
     call = Call(RequestId("req_1"), "m/x:y", 10, 20, SessionId("s"), "main", byo=True)
     opened = read_opened(opened_line("id", ACME, 77, call, 3).decode().split("\t"))
     assert (opened.id, opened.tenant, opened.started, opened.request_id) == ("id", "acme", 77, "req_1")
     assert (opened.session_id, opened.agent, opened.model, opened.tariff) == ("s", "main", "m/x:y", 3)
     assert (opened.byo, opened.max_input, opened.max_output) == (True, 10, 20)
-    settled = read_settled(settled_line(row()).decode().split("\t"))
-    assert (settled.outcome, settled.provider_request_id, settled.counts) == ("ok", "p", COUNTS)
-    assert (settled.tool_calls, settled.estimated, settled.ended) == (6, True, 2)
+    end = read_settled(settled().decode().split("\t"))
+    assert (end.outcome, end.provider_request_id, end.counts) == ("ok", "p", COUNTS)
+    assert (end.tool_calls, end.estimated, end.ended) == (6, True, 2)
 
 
 def test_no_settled_line_is_longer_than_its_claim() -> None:
     most = clean_counts(TokenCounts(*[1 << 80] * 6))
-    longest = row(
+    longest = settled(
         counts=most, outcome="interrupted", provider_request_id=clean_provider_id("p" * 999), tool_calls=10**6,
         started=10**17, ended=10**17,
     )  # fmt: skip
-    assert len(settled_line(longest)) <= SETTLED_MAX
+    assert len(longest) <= SETTLED_MAX
 
 
 def test_lines_of_an_older_version_are_read() -> None:
     call = Call(RequestId("req_1"), "m", 10, 20)
     new = opened_line("id", ACME, 77, call, 3, member="ada").decode().split("\t")
     assert (read_opened(new).member, read_opened(new[:-1]).member) == ("ada", "")
-    settled = settled_line(row(counts=TokenCounts(1, 2, 3, 4, 5, 2))).decode().split("\t")
-    assert read_settled(settled).counts.cache_write_1h == 2
-    assert read_settled([*settled[:9], *settled[10:]]).counts == COUNTS
+    fields = settled(counts=TokenCounts(1, 2, 3, 4, 5, 2)).decode().split("\t")
+    assert read_settled(fields).counts.cache_write_1h == 2
+    assert read_settled([*fields[:9], *fields[10:]]).counts == COUNTS
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ from carrel.errors import CarrelError
 from carrel.ids import TenantId
 from carrel.metering.ledger import NAME, LedgerEntry, apply, entries, note, open_ledger
 from carrel.metering.rollups import by_day
-from carrel.metering.rows import Row
+from carrel.metering.rows import Values
 from carrel.metering.tables import SCHEMAS
 from carrel.metering.union import remove_ledger, unite
 from tests.unit.metering.test_ledger import ACME, ENDING, MARCH, NOON, made
 
 
-def ledger_of(state: Path, *rows: Row) -> Path:
+def ledger_of(state: Path, *rows: Values) -> Path:
     (state / "tenants/acme").mkdir(parents=True, exist_ok=True)
     connection = open_ledger(state, ACME)
     apply(connection, rows)
