@@ -12,7 +12,7 @@ from carrel.ids import parse_session_id
 from carrel.policy.names import require_agent
 from carrel.schedule.book import Job, Kept, Run
 from carrel.schedule.service import Schedule as Service
-from carrel.schedule.times import At, Cron, Every, Schedule
+from carrel.schedule.times import At, Cron, Every, Schedule, next_after
 from carrel.wire import rpc_cron as wire
 
 _SCHEDULE: TypeAdapter[At | Every | Cron] = TypeAdapter(Schedule)
@@ -52,11 +52,10 @@ async def add(context: Context, params: wire.CronAddParams) -> wire.CronJob:
         catch_up=params.catch_up, delete_after_run=params.delete_after_run, timeout_seconds=params.timeout_seconds,
         created=now, updated=now,
     )  # fmt: skip
-    kept = await _schedule(context).put(context.tenant, job, new=True)
-    if job.enabled and kept.due is None:
-        await _schedule(context).remove(context.tenant, job.id)
+    if job.enabled and next_after(job.schedule, now) is None:
+        # Before it is kept: a gateway that dies between two steps would leave a job that never runs.
         raise InvalidRequest("That time is past, or never comes.", param="schedule")
-    return _job(context, kept)
+    return _job(context, await _schedule(context).put(context.tenant, job, new=True))
 
 
 async def update(context: Context, params: wire.CronUpdateParams) -> wire.CronJob:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from carrel.schedule.service import Schedule as Service
 from tests.unit.http.rpc.conftest import Rpc
 
 DAILY = {"kind": "cron", "expr": "0 9 * * *", "tz": "Europe/Vienna"}
@@ -56,6 +57,23 @@ async def test_a_time_that_never_comes_is_refused(rpc: Rpc, schedule: dict[str, 
     assert error["data"]["code"] == "invalid_request", error
     assert error["data"]["path"].startswith("schedule")
     assert (await rpc("cron.list"))["jobs"] == []
+
+
+async def test_a_job_that_is_refused_was_never_kept(rpc: Rpc, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept and taken away again, it would stay for ever where the gateway dies in between."""
+    kept: list[Any] = []
+    put = Service.put
+
+    async def noted(self: Service, *given: Any, **named: Any) -> Any:
+        kept.append(given)
+        return await put(self, *given, **named)
+
+    monkeypatch.setattr(Service, "put", noted)
+    past = {"kind": "at", "at": "2020-01-01T00:00:00Z"}
+    assert "past" in (await rpc("cron.add", job(schedule=past)))["message"]
+    assert kept == []
+    assert "jobId" in await rpc("cron.add", job(schedule=past, enabled=False))
+    assert len(kept) == 1
 
 
 async def test_jobs_are_listed_page_by_page_and_are_the_tenants_own(rpc: Rpc) -> None:
