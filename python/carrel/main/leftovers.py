@@ -16,8 +16,8 @@ from typing import Final
 import structlog
 
 from carrel.main.ownership import git_directories
+from carrel.tenancy.paths import HALF_WRITTEN
 
-_OF_TENANTS: Final = re.compile(r"\.carrel-[0-9a-f]{16}\.tmp")
 _OF_THE_STATE: Final = re.compile(r"\.?[a-z.-]+(\.\d+)?\.tmp|\.master\.marks\.[0-9a-f]+|.+\.half")
 _OF_DECLARATIONS: Final = re.compile(r"\..+\.ya?ml\.\d+\.tmp")
 _OF_GIT: Final = re.compile(r".+\.lock|tmp_obj_.+")
@@ -54,7 +54,7 @@ def clear_tenants(state: Path) -> list[str]:
         shutil.rmtree(half, ignore_errors=True)
     return [str(half) for half in halves] + _removed(
         entry for entry in _below(state / "tenants", _DEEP)
-        if _OF_TENANTS.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_ctime_ns < began
+        if HALF_WRITTEN.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_ctime_ns < began
     )  # fmt: skip
 
 

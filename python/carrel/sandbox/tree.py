@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from carrel.errors import TooLarge
-from carrel.tenancy.paths import open_beneath
+from carrel.tenancy.paths import HALF_WRITTEN, open_beneath
 
 FICLONE: Final = 0x40049409
 MOST_DEPTH: Final = 200
@@ -122,7 +122,10 @@ def _copy_into(source: int, target: int, copied: Copied, limits: Limits, depth: 
 
 
 def _names(directory: int, limits: Limits, seen: int) -> list[str]:
-    """The names in a directory, of which strangers may have made any number; raises TooLarge, Stopped."""
+    """The names in a directory, of which strangers may have made any number; raises TooLarge, Stopped.
+
+    Without those of files that are being written: in a copy they would stay for ever.
+    """
     names: list[str] = []
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -131,7 +134,7 @@ def _names(directory: int, limits: Limits, seen: int) -> list[str]:
                 raise TooLarge(f"A workspace of over {limits.most_entries} entries is not copied.")
             if len(names) % 1024 == 0 and not limits.going():
                 raise Stopped
-    return sorted(names)
+    return sorted(name for name in names if not HALF_WRITTEN.fullmatch(name))
 
 
 def _copy_directory(ends: tuple[int, int], name: str, copied: Copied, limits: Limits, depth: int) -> None:

@@ -8,6 +8,7 @@ link and the expected owner, opened without blocking, for hard links and FIFOs p
 import ctypes
 import errno
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from carrel.durability import sync_directory
-from carrel.errors import CarrelError, InvalidRequest, NotFound, StorageFull, UnsafePath
+from carrel.errors import CarrelError, InvalidRequest, NotFound, UnsafePath, lacking
 
 _SYS_OPENAT2: Final = 437
 _RESOLVE_NO_MAGICLINKS: Final = 0x02
@@ -25,6 +26,8 @@ _RESOLVE: Final = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLIN
 _MAX_PATH: Final = 4096
 _RETRIES: Final = 64
 
+HALF_WRITTEN: Final = re.compile(r"\.carrel-[0-9a-f]{16}\.tmp")
+"""The name of a file that is to take another's place: nobody's content until then."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -150,7 +153,7 @@ class TenantRoot:
         if name in ("", ".", ".."):
             raise UnsafePath("The path names no file.", param="path")
         directory = self.directory(parent or ".", create=bool(parent))
-        temporary = f".carrel-{os.urandom(8).hex()}.tmp"
+        temporary = f".carrel-{os.urandom(8).hex()}.tmp"  # as HALF_WRITTEN
         try:
             with os.fdopen(directory.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 file.write(data)
@@ -313,9 +316,9 @@ def _public(error: OSError) -> CarrelError:
             return NotFound("No such file or directory.")
         case errno.EXDEV | errno.ELOOP:
             return UnsafePath("The path leaves its root or passes through a link.", param="path")
-        case errno.ENOSPC | errno.EDQUOT:
-            return StorageFull("The disk is full: nothing was written.")
         case errno.ENOTDIR | errno.EISDIR | errno.EEXIST | errno.ENOTEMPTY | errno.ENXIO | errno.EACCES | errno.EPERM:
             return InvalidRequest(f"{os.strerror(error.errno)}.", param="path")
         case _:
-            return CarrelError(f"A file operation failed: {os.strerror(error.errno or 0)}.")
+            return lacking(error, "the file is as it was") or CarrelError(
+                f"A file operation failed: {os.strerror(error.errno or 0)}."
+            )

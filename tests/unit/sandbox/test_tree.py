@@ -44,6 +44,15 @@ def test_files_directories_links_modes_and_times(tmp_path: Path) -> None:
     assert (target / "empty").is_dir()
 
 
+def test_what_is_half_written_is_not_copied(tmp_path: Path) -> None:
+    source, target = tmp_path / "a", tmp_path / "b"
+    (source / "deep").mkdir(parents=True)
+    (source / "deep" / ".carrel-0123456789abcdef.tmp").write_text("hal")
+    (source / "deep" / ".carrel-notes.tmp").write_text("whole")
+    copied(source, target)
+    assert [path.name for path in target.rglob("*")] == ["deep", ".carrel-notes.tmp"]
+
+
 def test_nothing_is_shared_with_what_is_written_to_afterwards(tmp_path: Path) -> None:
     source, target = tmp_path / "a", tmp_path / "b"
     source.mkdir()
