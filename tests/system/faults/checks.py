@@ -52,10 +52,12 @@ class Checks:
     def ledger(self) -> None:
         """One row a call that was acknowledged."""
         path = self._gateway.state_dir / "tenants" / TENANT / "usage" / "ledger.sqlite"
+        # After a power cut a ledger's log is to be taken in, before anybody can read it who may not write.
+        self._rpc("tenants.usage", {})
         rows: list[tuple[str, str]] = []
 
         def entered() -> bool:
-            rows[:] = _rows(path, "SELECT request_id, outcome FROM ledger") if path.exists() else []
+            rows[:] = rows_of(path, "SELECT request_id, outcome FROM ledger") if path.exists() else []
             found = Counter(rid for rid, _ in rows)
             return all(found[rid] >= asked.count for rid, asked in self._truth.calls.items() if asked.acked)
 
@@ -267,7 +269,8 @@ class Checks:
         return int(status), text
 
 
-def _rows(path: Path, query: str) -> list[tuple[str, str]]:
+def rows_of(path: Path, query: str) -> list[tuple[str, str]]:
+    """What ``query`` finds in a database that somebody writes to meanwhile."""
     deadline = time.monotonic() + 20
     while True:
         try:

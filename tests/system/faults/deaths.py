@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +34,8 @@ DEATHS_OF_ONE: Final = 20
 """How often one state directory dies, before a new one is begun."""
 LONGEST: Final = 15.0
 """Seconds of a life, on a machine that comes to nothing."""
+LONGEST_START: Final = 300.0
+"""Seconds: a machine whose disk others keep busy may stand still for a minute."""
 TOKEN: Final = f"tk_{TENANT}_{'5' * 32}"
 OPERATOR: Final = """\
 providers: {demo: {kind: demo}}
@@ -88,6 +90,11 @@ def declare(gateway: GatewayProcess) -> None:
     (top / f"{TENANT}.yaml").write_text(f"tokens: [{{name: ci, sha256: {digest}}}]\n")
     for name in OTHERS:
         (top / f"{name}.yaml").write_text("quotas:\n  requests_per_second: 1000\n")
+    commit(top)
+
+
+def commit(top: Path) -> None:
+    """Make ``top`` a git work tree with all that is in it committed."""
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", str(top)]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "begin"]):
         subprocess.run([*git, *words], check=True)
@@ -104,6 +111,8 @@ class Life:
     """Whether it is on the faulty disk."""
     descriptors: int = 0
     """How many the gateway may have; 0 is as many as this process."""
+    declares: Callable[[GatewayProcess], None] = declare
+    """Lays out tenants.d."""
     disk: FaultyDisk = field(init=False)
     gateway: GatewayProcess = field(init=False)
     truth: Truth = field(default_factory=Truth)
@@ -117,7 +126,7 @@ class Life:
         if self.descriptors:
             limited = f'ulimit -n {self.descriptors}; exec "$0" "$@"'
             self.gateway.program = ("sh", "-c", limited, *self.gateway.program)
-        declare(self.gateway)
+        self.declares(self.gateway)
         self.disk.sync()
 
     def live(self, deaths: int) -> None:
@@ -135,7 +144,7 @@ class Life:
     def start(self) -> None:
         """Start the gateway, until it is ready."""
         began = time.monotonic()
-        self.gateway.start()
+        self.gateway.start(wait=LONGEST_START)
         self.figures.starts.append(time.monotonic() - began)
 
     def die(self, chance: random.Random, number: int) -> None:
