@@ -4,8 +4,11 @@ An error carries a stable machine-readable ``code``, a sentence that is safe to 
 trying the same again may help. Edges map codes to statuses and dialects; nothing here knows of HTTP.
 """
 
+import errno
+import os
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 
 class CarrelError(Exception):
@@ -154,11 +157,17 @@ class Unavailable(CarrelError):
     retryable = True
 
 
-class StorageFull(CarrelError):
+class StorageFailed(CarrelError):
+    """The disk fails, or takes no writes any more: nothing was acknowledged; what can be read still is."""
+
+    code = "storage_failed"
+    retryable = True
+
+
+class StorageFull(StorageFailed):
     """The disk is full: nothing was acknowledged; reads go on."""
 
     code = "storage_full"
-    retryable = True
 
 
 class DiskQuotaExceeded(CarrelError):
@@ -184,6 +193,28 @@ class SandboxBusy(SandboxUnavailable):
 
     code = "sandbox_busy"
     retryable = True
+
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FAILED: Final = frozenset({errno.EIO, errno.EROFS, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.EREMOTEIO})
+"""What a disk says that breaks, is gone, or was made read-only by its file system, which does so after it broke."""
+_SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+def lacking(error: OSError, undone: str) -> CarrelError | None:
+    """What the kernel's refusal means where it is not of the request but of the machine, else None.
+
+    ``undone`` is half a sentence on what was not done, as `the change was not made`. StorageFull, StorageFailed, or
+    Unavailable where the gateway has too few descriptors or too little memory for now.
+    """
+    reason = os.strerror(error.errno or 0)
+    if error.errno in _FULL:
+        return StorageFull(f"The disk is full: {undone}.")
+    if error.errno in _FAILED:
+        return StorageFailed(f"The disk fails ({reason}): {undone}. Try again; the operator finds it in the log.")
+    if error.errno in _SHORT:
+        return Unavailable(f"The gateway is short of what it needs ({reason}): {undone}. Try again in a moment.")
+    return None
 
 
 class InternalError(CarrelError):

@@ -5,7 +5,6 @@ goes out in one piece and is synced before it counts; where it fails, what came 
 """
 
 import base64
-import errno
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -15,14 +14,13 @@ from typing import Final
 from pydantic import ValidationError
 
 from carrel.agents.entries import VERSION, Entry, Header, NoteEntry, encode, parse_entry
-from carrel.errors import CarrelError, Conflict, StorageFull, TooLarge
+from carrel.errors import CarrelError, Conflict, TooLarge, lacking
 from carrel.ids import SessionId
 from carrel.tenancy.paths import TenantRoot
 
 DIRECTORY: Final = "sessions"
 SUFFIX: Final = ".jsonl"
 MAX_BYTES: Final = 256 * 1024 * 1024
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 Sync = Callable[[int], None]
 
 
@@ -126,7 +124,7 @@ def problem_note(problem: Problem) -> NoteEntry:
 
 
 def create(directory: TenantRoot, session_id: SessionId, data: bytes) -> int:
-    """Make the file with ``data`` in it, whole or not at all; returns its size. Raises Conflict, StorageFull."""
+    """Make the file with ``data`` in it, whole or not at all; returns its size. Raises Conflict, StorageFailed."""
     name = file_name(session_id)
     try:
         os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
@@ -139,7 +137,7 @@ def create(directory: TenantRoot, session_id: SessionId, data: bytes) -> int:
 def append(directory: TenantRoot, session_id: SessionId, data: bytes, *, at: int, sync: Sync) -> int:
     """Write ``data`` at the offset ``at``, which is the end of what counts, and sync it; returns the new size.
 
-    Raises StorageFull where the disk takes it not, with the file as it was.
+    Raises StorageFailed where the disk takes it not, with the file as it was.
     """
     fd = directory.open_file(file_name(session_id), os.O_WRONLY)
     try:
@@ -153,9 +151,9 @@ def append(directory: TenantRoot, session_id: SessionId, data: bytes, *, at: int
             sync(fd)
         except OSError as error:
             _cut_back(fd, at)
-            if error.errno in _FULL:
-                raise StorageFull("The disk is full: nothing was taken. Try again when there is room.") from error
-            raise CarrelError(f"The session cannot be written: {os.strerror(error.errno or 0)}.") from error
+            raise lacking(error, "nothing was taken") or CarrelError(
+                f"The session cannot be written: {os.strerror(error.errno or 0)}."
+            ) from error
     finally:
         os.close(fd)
     return at + len(data)

@@ -6,7 +6,6 @@ was cut short together with its end is found too. The record is the gateway's ow
 """
 
 import asyncio
-import errno
 import json
 import os
 from collections import deque
@@ -25,7 +24,7 @@ from carrel.audit.reading import page
 from carrel.audit.verify import END, HEADS, TOGETHER, verify_directory
 from carrel.clock import Clock
 from carrel.durability import make_directory
-from carrel.errors import CarrelError, StorageFull
+from carrel.errors import CarrelError, lacking
 from carrel.wire.control import AuditEnds, AuditPage, AuditQuery, SignedEnd
 
 _log = structlog.get_logger(__name__)
@@ -86,7 +85,7 @@ class Audit:
         before: object = None,
         after: object = None,
     ) -> None:
-        """Add one line; raises StorageFull where it cannot be kept, and then nothing was added."""
+        """Add one line; raises StorageFailed where it cannot be kept, and then nothing was added."""
         members = {
             "actor": actor, "action": action, "target": target, "tenant": tenant, "request_id": request_id,
             "before": before, "after": after, "outcome": outcome,
@@ -275,9 +274,7 @@ def _told(signed: SignedHead) -> SignedEnd:
 
 
 def _public(error: OSError) -> CarrelError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull("The disk is full: the change was not made, for it could not be recorded.")
     where = f" of {error.filename}" if error.filename else ""
-    return CarrelError(
+    return lacking(error, "the change was not made, for it could not be recorded") or CarrelError(
         f"The change was not made, for it could not be recorded: {os.strerror(error.errno or 0)}{where}."
-    )  # fmt: skip
+    )

@@ -1,7 +1,6 @@
 """A backup laid out beside the live directory: a new tree, every name judged, nothing followed, synced at the end."""
 
 import ctypes
-import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from carrel.backup.catalogue import Block, Entry, Hole, Manifest
 from carrel.backup.progress import Progress
 from carrel.backup.reader import counted, reading
 from carrel.backup.repository import Repository
-from carrel.errors import CarrelError, StorageFull, TooLarge
+from carrel.errors import CarrelError, TooLarge, lacking
 from carrel.tenancy.paths import open_beneath
 from carrel.tenancy.removal import remove_tree
 
@@ -59,7 +58,7 @@ def stage(
 ) -> None:
     """Lay the backup out in ``target``, which must not be there; where it fails nothing is left of it.
 
-    Raises TooLarge where the disk has no room for it, StorageFull, UnsafePath, ObjectDamaged, ObjectMissing.
+    Raises TooLarge where the disk has no room for it, StorageFailed, UnsafePath, ObjectDamaged, ObjectMissing.
     """
     _require_room(target.parent, manifest)
     progress.phase, progress.total, progress.done = "reading", manifest.bytes, 0
@@ -160,6 +159,6 @@ def _sync(fd: int) -> None:
 
 
 def _public(error: OSError) -> CarrelError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull("The disk became full: nothing was changed, and what was there is as it was.")
-    return CarrelError(f"It could not be written: {os.strerror(error.errno or 0)}.")
+    return lacking(error, "nothing was changed, and what was there is as it was") or CarrelError(
+        f"It could not be written: {os.strerror(error.errno or 0)}."
+    )

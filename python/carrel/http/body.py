@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import errno
 from pathlib import Path
 from typing import Final, TypeVar
 
 from aiohttp import StreamReader, web
 from pydantic import BaseModel, ValidationError
 
-from carrel.errors import CarrelError, InvalidRequest, StorageFull, TooLarge
+from carrel.errors import CarrelError, InvalidRequest, TooLarge, lacking
 from carrel.http.errors import RequestTimeout, UnsupportedEncoding
 from carrel.http.services import Limits
 from carrel.wire.wording import wording
@@ -65,7 +64,7 @@ async def _arriving(content: StreamReader, limit: int, limits: Limits) -> bytes:
 
 
 async def spool_body(request: web.BaseRequest, path: Path, *, limits: Limits) -> None:
-    """Write the body to the new file ``path``; raises RequestTimeout where nothing more comes, StorageFull."""
+    """Write the body to the new file ``path``; raises RequestTimeout where nothing more comes, StorageFailed."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedEncoding("Send the body without Content-Encoding.")
     if request.headers.get("Expect", "").lower() == "100-continue":
@@ -84,9 +83,9 @@ async def spool_body(request: web.BaseRequest, path: Path, *, limits: Limits) ->
     except web.RequestPayloadError:
         raise _misframed() from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("The disk is full: the body could not be kept, and nothing was done.") from error
-        raise CarrelError(f"The body could not be kept: {error.strerror}.") from error
+        raise lacking(error, "the body could not be kept, and nothing was done") or CarrelError(
+            f"The body could not be kept: {error.strerror}."
+        ) from error
 
 
 def _misframed() -> InvalidRequest:

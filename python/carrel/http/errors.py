@@ -5,9 +5,19 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
+import structlog
 from aiohttp import web
 
-from carrel.errors import CarrelError, InternalError, InvalidRequest, QuotaExceeded, RateLimited, UpstreamError
+from carrel.errors import (
+    CarrelError,
+    InternalError,
+    InvalidRequest,
+    QuotaExceeded,
+    RateLimited,
+    StorageFailed,
+    UpstreamError,
+    lacking,
+)
 from carrel.ids import RequestId
 from carrel.wire import anthropic_answer, jsonrpc
 from carrel.wire.openai_answer import error_body
@@ -85,6 +95,7 @@ STATUS: Final[Mapping[str, int]] = {
     "final_backup_failed": 503,
     "package_error": 503,
     "process_failed": 500,
+    "storage_failed": 503,
     "storage_full": 507,
     "disk_quota_exceeded": 507,
     "internal_error": 500,
@@ -105,6 +116,7 @@ _ANTHROPIC_TYPE: Final[Mapping[int, str]] = {
 }
 _RPC_CODE: Final[Mapping[int, int]] = {400: jsonrpc.INVALID_PARAMS, 500: jsonrpc.INTERNAL_ERROR}
 _SDK_RETRY_CEILING: Final = 60.0
+_log = structlog.get_logger(__name__)
 
 
 class MethodNotAllowed(CarrelError):
@@ -165,9 +177,12 @@ def status_of(error: CarrelError) -> int:
     return 500
 
 
-def unexpected(request_id: RequestId) -> InternalError:
-    """What a caller is told of a fault of ours: nothing but the id to quote."""
-    return InternalError(f"The gateway failed at this; it is logged. Quote request id {request_id} to the operator.")
+def unexpected(error: Exception, request_id: RequestId) -> CarrelError:
+    """What a caller is told of what nobody foresaw: that the machine lacks something, or of a fault of ours the id."""
+    lacks = lacking(error, "this was not done, or not to its end") if isinstance(error, OSError) else None
+    return lacks or InternalError(
+        f"The gateway failed at this; it is logged. Quote request id {request_id} to the operator."
+    )
 
 
 def headers_of(error: CarrelError) -> dict[str, str]:
@@ -193,12 +208,14 @@ def _retry_after(error: CarrelError) -> float | None:
         return error.retry_after
     if isinstance(error, UpstreamError):
         return error.retry_after
-    return 1.0 if error.code == "unavailable" else None
+    return 1.0 if error.code in ("unavailable", "storage_failed") else None
 
 
 def render(error: CarrelError, *, dialect: Dialect, request_id: RequestId, rpc_id: jsonrpc.Id = None) -> web.Response:
     """``error`` as a response in the dialect of the endpoint."""
     status = status_of(error)
+    if dialect != "jsonrpc":
+        _tell_operator(error, request_id)
     if dialect == "openai":
         body: dict[str, Any] = openai_error(error)
     elif dialect == "anthropic":
@@ -211,6 +228,12 @@ def render(error: CarrelError, *, dialect: Dialect, request_id: RequestId, rpc_i
     if dialect == "problem":
         response.content_type = "application/problem+json"
     return response
+
+
+def _tell_operator(error: CarrelError, request_id: RequestId) -> None:
+    """What the machine lacks is for whoever looks after it, more than for who asked."""
+    if isinstance(error, StorageFailed):
+        _log.error("the disk refuses", request_id=request_id, code=error.code, reason=error.message)
 
 
 def openai_error(error: CarrelError) -> dict[str, Any]:
@@ -252,6 +275,7 @@ def problem(error: CarrelError, *, request_id: RequestId) -> dict[str, Any]:
 
 def rpc_error(error: CarrelError, *, request_id: RequestId) -> jsonrpc.RpcError:
     """An error object of JSON-RPC; the code is of the server's range unless the specification has one."""
+    _tell_operator(error, request_id)
     status = status_of(error)
     code = _RPC_CODE.get(status, -32000 - status % 100 - (50 if status >= 500 else 0))
     data: dict[str, Any] = {"code": error.code, "status": status, "retryable": error.retryable, "requestId": request_id}

@@ -235,7 +235,7 @@ class Server:
             raise
         except Exception as error:  # noqa: BLE001 - the root of a request
             _log.error("request failed", request_id=exchange.request_id, route=exchange.route, exc_info=error)
-            return await self._refuse(exchange, unexpected(exchange.request_id))
+            return await self._refuse(exchange, unexpected(error, exchange.request_id))
 
     async def _routed(self, exchange: Exchange) -> web.StreamResponse:
         exchange.dialect = _dialect_of(exchange.request.path)

@@ -181,7 +181,7 @@ class ShortChat:
                 status = self._refuse(taken, error)
             except Exception as error:  # noqa: BLE001 - the root of a request
                 _log.error("request failed", request_id=taken.request_id, route=COMPLETIONS, exc_info=error)
-                status = self._refuse(taken, unexpected(taken.request_id))
+                status = self._refuse(taken, unexpected(error, taken.request_id))
             if to.paused:
                 with contextlib.suppress(ConnectionError):
                     await to.drained()

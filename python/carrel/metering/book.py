@@ -18,9 +18,9 @@ import apsw
 import structlog
 
 from carrel.clock import Clock
-from carrel.errors import CarrelError, StorageFull
+from carrel.errors import CarrelError, StorageFailed, StorageFull, lacking
 from carrel.ids import TenantId
-from carrel.metering.journal import Journal
+from carrel.metering.journal import Journal, again
 from carrel.metering.ledger import (
     LedgerEntry,
     apply,
@@ -87,10 +87,10 @@ class LedgerBook:
     def check(self, tenant: TenantId) -> None:
         """Raise where rows cannot be written now: then no more are made."""
         if self._full is not None:
-            raise StorageFull(self._full.message)
+            raise again(self._full)
         broken = self._broken.get(tenant)
         if broken is not None:
-            raise CarrelError(broken.message)
+            raise again(broken)
 
     def add(self, number: int, tenant: TenantId, values: Values) -> None:
         """Take a settled row of ``tenant``; ``number`` is its sequence number in the journal."""
@@ -101,7 +101,7 @@ class LedgerBook:
         waiting.append((number, values))
 
     async def flush(self, tenant: TenantId) -> None:
-        """Write what is here of ``tenant`` now. Raises StorageFull, and what else is wrong with its ledger."""
+        """Write what is here of ``tenant`` now. Raises StorageFailed, and what else is wrong with its ledger."""
         if tenant in self._pending:
             async with self._lock:
                 # What comes meanwhile is for the next time: a busy tenant would have a commit for every few rows.
@@ -192,7 +192,7 @@ class LedgerBook:
         return await self._worker.run(lambda: entries(self._pool.get(tenant), period, after=after, limit=limit))
 
     async def note(self, tenant: TenantId, ended: int, it: ToolEnding) -> None:
-        """Write down that a limit ended a tool call; raises StorageFull, and what else is wrong with the ledger."""
+        """Write down that a limit ended a tool call; raises StorageFailed, and what else is wrong with the ledger."""
         await self._worker.run(partial(self._note, tenant, ended, it))
 
     async def forget(self, tenant: TenantId) -> None:
@@ -210,7 +210,7 @@ class LedgerBook:
     async def _flush_if_possible(self, tenant: TenantId) -> None:
         try:
             await self.flush(tenant)
-        except StorageFull as error:
+        except StorageFailed as error:
             _log.warning("read while rows wait for the disk", tenant=tenant, error=error.message)
 
     async def _run(self) -> None:
@@ -251,7 +251,7 @@ class LedgerBook:
             self._pool.discard(tenant)
         except (apsw.Error, OSError) as error:
             self._pool.discard(tenant)
-            raise CarrelError("A tenant's ledger cannot be opened; the operator's log says why.") from error
+            raise _closed(error) from error
 
     def _write(self, tenant: TenantId, rows: Sequence[Values]) -> dict[str, Sums]:
         try:
@@ -264,7 +264,7 @@ class LedgerBook:
             self._pool.discard(tenant)
             if isinstance(error, CarrelError):
                 raise
-            raise CarrelError("A tenant's ledger cannot be opened; the operator's log says why.") from error
+            raise _closed(error) from error
 
     def _keep_orphans(self, rows: Sequence[Row]) -> None:
         """A tenant whose directory is gone has no ledger any more; what it used is kept for the operator."""
@@ -283,7 +283,7 @@ class LedgerBook:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise StorageFull("The disk is full: nothing was written.") from error
+            raise lacking(error, "nothing was written") or StorageFailed("The disk takes nothing.") from error
 
     def _count(self, tenant: TenantId, written: Mapping[str, Sums]) -> None:
         for model, sums in written.items():
@@ -294,3 +294,8 @@ class LedgerBook:
             ):  # fmt: skip
                 self._metrics.tokens(tenant, model=model, token_class=name, count=count)
             self._metrics.cost(tenant, float(sums.cost))
+
+
+def _closed(error: Exception) -> CarrelError:
+    lacks = lacking(error, "nothing was written") if isinstance(error, OSError) else None
+    return lacks or CarrelError("A tenant's ledger cannot be opened; the operator's log says why.")

@@ -20,7 +20,7 @@ import structlog
 
 from carrel.clock import Clock
 from carrel.durability import sync_directory
-from carrel.errors import CarrelError, StorageFull
+from carrel.errors import CarrelError, StorageFailed
 from carrel.metering.committer import Committer
 from carrel.metering.rows import SETTLED_MAX, Tariff
 from carrel.metering.segment import SUFFIX, Segment, framed, order_of, translated
@@ -89,6 +89,11 @@ class Journal:
         """How many calls are let through and not settled."""
         return len(self._open)
 
+    @property
+    def failed(self) -> CarrelError:
+        """Why the disk takes nothing now, where it does not."""
+        return self._failed or StorageFailed("The disk takes nothing.")
+
     def continue_after(self, files: Iterable[tuple[Path, int]]) -> None:
         """Go on after ``files`` of an earlier run. Each is removed once the sequence number with it is applied."""
         for path, last in files:
@@ -103,11 +108,11 @@ class Journal:
         return self._sequence
 
     async def prepare(self) -> None:
-        """Make the first file. Raises StorageFull: then `open` tries again."""
+        """Make the first file. Raises StorageFailed: then `open` tries again."""
         await self._make_room(0)
 
     async def open(self, key: str, line: bytes, tariff: Tariff) -> None:
-        """Write the line of a call that is let through, and claim the room to settle it. Raises StorageFull.
+        """Write the line of a call that is let through, and claim the room to settle it. Raises StorageFailed.
 
         The line outlives the process when this returns; the machine's end it outlives with the next commit.
         """
@@ -115,9 +120,9 @@ class Journal:
             await self._make_room(framed(line) + framed(tariff.line()) + _CLAIM)
 
     def opens(self, key: str, line: bytes, tariff: Tariff) -> bool:
-        """What `open` does, where the file at hand has the room; else False. Raises StorageFull."""
+        """What `open` does, where the file at hand has the room; else False. Raises StorageFailed."""
         if self._failed is not None:
-            raise StorageFull(self._failed.message)
+            raise again(self._failed)
         current = self._current
         if current is None:
             return False
@@ -272,11 +277,11 @@ class Journal:
         self._unsynced = lines + self._unsynced
         waiters += self._waiters
         self._waiters = []
-        failed = translated(error) if isinstance(error, OSError) else CarrelError("The ledger's journal failed.")
+        failed = translated(error) if isinstance(error, OSError) else StorageFailed("The ledger's journal failed.")
         _log.error("the journal could not be committed; no calls are taken until it can", error=failed.message)
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_exception(StorageFull(failed.message))
+                waiter.set_exception(again(failed))
         if self._failed is None:
             self._tasks.start(self._recover(), name="journal-recovery")
         self._failed = failed
@@ -339,13 +344,13 @@ class Journal:
             and self._clock.monotonic() < refused.at + RETRY_SECONDS
             and not refused.free < size <= self._free()
         ):
-            raise _again(refused.error)
+            raise again(refused.error)
         if self._making is None:
             self._start_making(size)
         if self._making is not None:
             await asyncio.shield(self._making)
         if self._refused is not None:
-            raise _again(self._refused.error)
+            raise again(self._refused.error)
         return self._spares[-1] if self._spares else None
 
     def _free(self) -> int:
@@ -402,6 +407,6 @@ class Journal:
             sync_directory(self._directory)
 
 
-def _again(error: CarrelError) -> CarrelError:
+def again(error: CarrelError) -> CarrelError:
     """The same error anew: one instance is not raised twice."""
     return type(error)(error.message)

@@ -7,7 +7,6 @@ number that the file's head has: it is another one each time the file is begun, 
 the last line is no line of this one.
 """
 
-import errno
 import mmap
 import os
 import struct
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from carrel.durability import sync_directory
-from carrel.errors import CarrelError, StorageFull
+from carrel.errors import CarrelError, StorageFailed, lacking
 
 MAGIC: Final = b"carrel journal 2"
 OLDER: Final = b"carrel journal 1"
@@ -45,7 +44,7 @@ class Segment:
 
     @classmethod
     def create(cls, path: Path, size: int) -> "Segment":
-        """A new file of ``size`` bytes, on the disk with its name. Blocks. Raises StorageFull."""
+        """A new file of ``size`` bytes, on the disk with its name. Blocks. Raises StorageFailed."""
         fd = -1
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -136,9 +135,9 @@ def _head(data: bytes) -> tuple[int | None, int]:
 
 def translated(error: OSError) -> CarrelError:
     """An error of the journal's files as one of ours."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return StorageFull("The disk is full: no new model calls are taken until there is room; reads go on.")
-    return CarrelError(f"The ledger's journal cannot be written: {os.strerror(error.errno or 0)}.")
+    return lacking(error, "no new model calls are taken until it takes their rows; reads go on") or StorageFailed(
+        f"The ledger's journal cannot be written: {os.strerror(error.errno or 0)}."
+    )
 
 
 def _fill(fd: int, size: int) -> None:

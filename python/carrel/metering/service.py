@@ -21,7 +21,7 @@ import structlog
 from carrel.clock import Clock
 from carrel.declare.rate_card import RateCard, TokenCounts
 from carrel.durability import make_directory
-from carrel.errors import CarrelError, InvalidRequest, StorageFull
+from carrel.errors import CarrelError, InvalidRequest
 from carrel.ids import SessionId, TenantId
 from carrel.metering.account import Account, Hold, Limits, QuotaState, Window
 from carrel.metering.book import LedgerBook
@@ -130,7 +130,7 @@ class Metering:
     async def reserve(self, tenant: Tenant, snapshot: Snapshot, call: Call) -> "HeldCall":
         """Hold the worst case of ``call``.
 
-        Raises QuotaExceeded, InvalidRequest for a model with no price, StorageFull while rows cannot be written.
+        Raises QuotaExceeded, InvalidRequest for a model with no price, StorageFailed while rows cannot be written.
         """
         self._book.check(tenant.id)
         if call.max_input < 0 or call.max_output < 0:
@@ -262,6 +262,11 @@ class Metering:
             charged=charged.total,
         )  # fmt: skip
         return charged, charged != said
+
+    def not_kept(self) -> CarrelError:
+        """What the caller of a settled call is told while the disk takes no row."""
+        failed = self._journal.failed
+        return type(failed)(f"{failed.message} This call was made, and its ledger row is kept in memory until then.")
 
     def _account(self, tenant: Tenant) -> Account:
         account = self._accounts.get(tenant.id)
@@ -423,7 +428,7 @@ class HeldCall:
     ) -> None:
         """Write the row; returns when it is on the disk. It is written also where the caller is cancelled meanwhile.
 
-        Raises StorageFull where the disk takes nothing: the row is kept and written as soon as it does.
+        Raises StorageFailed where the disk takes nothing: the row is kept and written as soon as it does.
         """
         if self.settled:
             return
@@ -433,7 +438,7 @@ class HeldCall:
             estimated=estimated,
         )  # fmt: skip
         if waiter is None:
-            raise StorageFull("The disk takes nothing: this call's ledger row is kept in memory until it does.")
+            raise self.meter.not_kept()
         await waiter
 
 

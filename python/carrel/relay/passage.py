@@ -11,7 +11,7 @@ import structlog
 
 from carrel.clock import Clock
 from carrel.declare.rate_card import TokenCounts
-from carrel.errors import CarrelError, StorageFull, UpstreamAuth, UpstreamError, UpstreamTimeout
+from carrel.errors import CarrelError, StorageFailed, UpstreamAuth, UpstreamError, UpstreamTimeout
 from carrel.ids import RequestId
 from carrel.policy.calls import Outcome, Reservation
 from carrel.policy.estimate import filled
@@ -62,7 +62,7 @@ class Passage:
             raise
         except CarrelError as error:
             seen = Seen() if isinstance(error, UpstreamTimeout) else Seen(TokenCounts())
-            with contextlib.suppress(StorageFull):
+            with contextlib.suppress(StorageFailed):
                 await self._settle(seen, "error", estimate=0)
             raise
         try:
@@ -173,7 +173,7 @@ class Passage:
             await self._settle(Seen(), "cancelled", estimate=self.fields.estimated_output(b"".join(pieces), size))
             raise
         except UpstreamError:
-            with contextlib.suppress(StorageFull):
+            with contextlib.suppress(StorageFailed):
                 await self._settle(Seen(), "cut", estimate=self.fields.estimated_output(b"".join(pieces), size))
             raise
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -209,7 +209,7 @@ class Passage:
         estimate = self.fields.estimated_output(front, size, counted=seen.counts is not None)
         try:
             await self._settle(seen, outcome, estimate=estimate)
-        except StorageFull:
+        except StorageFailed:
             outcome = "cut"
         with contextlib.suppress(CallerGone):
             if outcome == "ok":
@@ -247,7 +247,7 @@ class Passage:
             await self._settle(
                 observer.seen, outcome, estimate=0 if observer.seen.whole else observer.estimated_output()
             )  # fmt: skip
-        except StorageFull as error:
+        except StorageFailed as error:
             failure = failure or error
         return await self._end(answer, observer.held, outcome, failure)
 

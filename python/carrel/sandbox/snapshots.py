@@ -16,7 +16,7 @@ from typing import Final, Literal
 from uuid import uuid4
 
 from carrel.clock import Clock
-from carrel.errors import CarrelError, DiskQuotaExceeded, NotFound, StorageFull, TooLarge
+from carrel.errors import CarrelError, DiskQuotaExceeded, NotFound, StorageFailed, StorageFull, TooLarge, lacking
 from carrel.ids import TenantId
 from carrel.sandbox.disk import Room, room_at
 from carrel.sandbox.protocol import Measured
@@ -82,7 +82,7 @@ class Snapshots:
 
         ``together`` bounds what all that messages made take of one tenant; the newest stays. The oldest of those also
         make room for this one in the tenant's quota of snapshots. Raises NotFound, TooLarge, DiskQuotaExceeded,
-        StorageFull, also where what is kept free of the disk would be needed.
+        StorageFailed, StorageFull also where what is kept free of the disk would be needed.
         """
         most = tenant.config.quotas.count("snapshots_bytes").hard
         with self._half(tenant) as (snapshot_id, half):
@@ -92,7 +92,7 @@ class Snapshots:
                 state = _state(source.fd, limits)
                 copied = self._copied(tenant, source.fd, half, limits)
             except OSError as error:
-                raise StorageFull(f"The workspace could not be copied: {error.strerror}.") from error
+                raise _not_made("the workspace was not copied", error) from error
             finally:
                 source.close()
             snapshot = Snapshot(
@@ -171,7 +171,7 @@ class Snapshots:
                 limits = Limits(max(most_bytes, 2 * chosen.bytes + (1 << 20)))
                 copied = self._copied(tenant, source.fd, half, limits)
             except OSError as error:
-                raise StorageFull(f"The snapshot could not be copied: {error.strerror}.") from error
+                raise _not_made("the snapshot was not copied", error) from error
             finally:
                 source.close()
             tenant.root.directory(chosen.workspace, create=True).close()
@@ -185,7 +185,7 @@ class Snapshots:
             _exchange(tenant.root, f"{PLACE}/{kept_id}/{FILES}", chosen.workspace)
         except OSError as error:
             self.remove(tenant, kept_id)
-            raise StorageFull(f"The workspace could not be exchanged: {error.strerror}.") from error
+            raise _not_made("the workspace was not exchanged", error) from error
         taken = self._taken(tenant, kept_id)
         before = replace(
             before, label=f"before going back to {snapshot_id}", files=taken.files, bytes=taken.bytes, left_out=0
@@ -291,6 +291,10 @@ def _within_the_disk(source: int, limits: Limits) -> Limits:
         raise StorageFull("The disk is nearly full, so that no snapshot is made.")
     written = room.bytes if limits.most_unshared is None else min(limits.most_unshared, room.bytes)
     return replace(limits, most_unshared=written, most_entries=min(limits.most_entries, room.files))
+
+
+def _not_made(undone: str, error: OSError) -> CarrelError:
+    return lacking(error, undone) or StorageFailed(f"The disk refuses ({error.strerror}): {undone}.")
 
 
 def _state(source: int, limits: Limits) -> str:

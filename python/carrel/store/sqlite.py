@@ -1,9 +1,11 @@
 """SQLite opened one way, on threads of its own, with a ceiling on how many databases are open.
 
-WAL with synchronous=FULL: what was committed is on the disk. A full disk is StorageFull, whatever was being done.
+WAL with synchronous=FULL: what was committed is on the disk. A full disk is StorageFull and one that fails
+StorageFailed, whatever was being done.
 """
 
 import asyncio
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -15,7 +17,7 @@ from typing import Final, TypeVar
 
 import apsw
 
-from carrel.errors import CarrelError, Conflict, StorageFull, Unavailable
+from carrel.errors import CarrelError, Conflict, StorageFailed, StorageFull, Unavailable
 
 T = TypeVar("T")
 BUSY_MILLISECONDS: Final = 5000
@@ -23,6 +25,7 @@ CACHE_KIB: Final = 64
 OPEN_DATABASES: Final = 64
 """At about 145 KiB and three descriptors each."""
 DISK_FULL: Final = "The disk is full: nothing was written, and what was written before can be read."
+FAILED: Final = "The disk fails ({}): nothing was written. Try again; the operator finds it in the log."
 
 _OPEN: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_EXRESCODE
 
@@ -67,7 +70,13 @@ def translated() -> Iterator[None]:
         # Shared memory that cannot grow is an I/O error to SQLite, not a full disk.
         if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
             raise StorageFull(DISK_FULL) from error
-        raise CarrelError("A database could not be read or written; the operator's log says why.") from error
+        raise StorageFailed(FAILED.format("Input/output error")) from error
+    except apsw.ReadOnlyError as error:
+        raise StorageFailed(FAILED.format("Read-only file system")) from error
+    except apsw.CantOpenError as error:
+        if _has_descriptors():
+            raise CarrelError("A database cannot be opened; the operator's log says why.") from error
+        raise Unavailable("Too many files are open for now: nothing was written. Try again in a moment.") from error
     except apsw.ConstraintError as error:
         raise AlreadyThere("A database refused a row that breaks a rule of its own.") from error
     except apsw.BusyError as error:
@@ -91,6 +100,15 @@ def transaction(connection: apsw.Connection) -> Iterator[None]:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _has_descriptors() -> bool:
+    """Whether this process may open one more file."""
+    try:
+        os.close(os.open("/", os.O_PATH | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
+    return True
 
 
 def _is_full(directory: Path) -> bool:

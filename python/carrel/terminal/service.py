@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import structlog
 
 from carrel.clock import Clock
-from carrel.errors import CarrelError, InvalidRequest, NotFound, SandboxBusy, StorageFull, Unavailable
+from carrel.errors import CarrelError, InvalidRequest, NotFound, SandboxBusy, StorageFailed, Unavailable, lacking
 from carrel.events.hub import Hub
 from carrel.ids import RequestId, SessionId, TenantId
 from carrel.sandbox.modes import UNTRUSTED_CODE, confinement_in, limits_in, mode_of
@@ -146,7 +146,7 @@ class Terminals:
         self._tasks.start(self._watch(), name="watch")
 
     async def open(self, tenant: Tenant, order: Order) -> Screen:
-        """A new one; raises SandboxBusy where there are enough, SandboxUnavailable, Unavailable, StorageFull."""
+        """A new one; raises SandboxBusy where there are enough, SandboxUnavailable, Unavailable, StorageFailed."""
         config = tenant.config.terminal
         if not config.enabled:
             raise NotFound("This tenant has no terminals (terminal.enabled).")
@@ -212,7 +212,7 @@ class Terminals:
         try:
             await asyncio.to_thread(self._left.note, began)
         except OSError as error:
-            raise StorageFull(
+            raise lacking(error, "no terminal is opened") or StorageFailed(
                 f"The gateway cannot write its state ({error.strerror}): no terminal is opened."
             ) from None
         recording = None
@@ -298,7 +298,7 @@ class Terminals:
                 request_id=order.request_id, outcome=life.outcome, after=life.told(self._clock.now()),
             )  # fmt: skip
             await asyncio.to_thread(self._left.clear, order.id)
-        except StorageFull as error:
+        except StorageFailed as error:
             # Its file stays, so that the next start says that it ended.
             _log.error("the end of a terminal is not in the record", terminal=order.id, reason=error.message)
 

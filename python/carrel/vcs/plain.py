@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from carrel.declare import directory
-from carrel.errors import CarrelError, Conflict, StorageFull
+from carrel.errors import CarrelError, Conflict, lacking
 from carrel.vcs.bare import Moved
 from carrel.vcs.git import Author, Git
 
@@ -55,7 +55,7 @@ class PlainDirectory:
     async def write(self, changes: Mapping[str, Change], message: str, author: Author) -> str | None:
         """Make all of ``changes`` or none, and commit them; the commit, None where there is no git.
 
-        Raises Moved where a file is no longer as it was, GitFailed, StorageFull.
+        Raises Moved where a file is no longer as it was, GitFailed, StorageFailed.
         """
         done: dict[str, Change] = {}
         try:
@@ -80,7 +80,7 @@ class PlainDirectory:
 
 
 def replace_if(path: Path, before: bytes | None, after: bytes | None) -> None:
-    """Put ``after`` at ``path`` where ``before`` is, None meaning no file; raises Moved, Conflict, StorageFull."""
+    """Put ``after`` at ``path`` where ``before`` is, None meaning no file; raises Moved, Conflict, StorageFailed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         if after is None:
@@ -99,9 +99,9 @@ def replace_if(path: Path, before: bytes | None, after: bytes | None) -> None:
             f"{path.name} by hand."
         ) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("The disk is full: the change was not made.") from error
-        raise CarrelError(f"{path.name} cannot be written: {error.strerror}.") from error
+        raise lacking(error, "the change was not made") or CarrelError(
+            f"{path.name} cannot be written: {error.strerror}."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

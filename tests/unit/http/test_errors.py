@@ -1,5 +1,6 @@
 """Every error of the house has a status, and its three dialects hold what clients read."""
 
+import errno
 import importlib
 import json
 import pkgutil
@@ -13,6 +14,7 @@ from carrel.errors import (
     NotFound,
     QuotaExceeded,
     RateLimited,
+    StorageFull,
     TooLarge,
     Unauthorized,
     UpstreamError,
@@ -109,7 +111,19 @@ def test_json_rpc_has_a_code_in_the_servers_range() -> None:
 
 
 def test_a_fault_of_ours_tells_only_the_request_id() -> None:
-    assert "req_1" in errors.unexpected(ID).message
+    assert "req_1" in errors.unexpected(ValueError("secret"), ID).message
+    assert "secret" not in errors.unexpected(ValueError("secret"), ID).message
+    assert errors.unexpected(OSError(errno.ENOTDIR, "x"), ID).code == "internal_error"
+
+
+def test_a_disk_that_fails_is_no_fault_of_ours_and_can_be_tried_again() -> None:
+    told = errors.unexpected(OSError(errno.EIO, "x", "/state/secret"), ID)
+    assert (errors.status_of(told), told.code, told.retryable) == (503, "storage_failed", True)
+    assert errors.headers_of(told)["Retry-After"] == "1"
+    assert "/state" not in told.message
+    data = errors.rpc_error(told, request_id=ID).data or {}
+    assert (data["retryable"], data["retryAfterMs"]) == (True, 1000)
+    assert errors.status_of(StorageFull("x")) == 507
 
 
 def test_a_method_that_is_not_taken_names_those_that_are() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrel.errors import CarrelError, StorageFull
+from carrel.errors import CarrelError, StorageFailed, StorageFull
 from carrel.metering.segment import FRAME, HEAD, MAGIC, OLDER, Segment, framed, order_of, read_lines, translated
 
 
@@ -102,4 +102,5 @@ def test_a_file_of_before_files_had_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("code", "full"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)])
 def test_errors(code: int, *, full: bool) -> None:
+    assert isinstance(translated(OSError(code, "x")), StorageFailed)
     assert isinstance(translated(OSError(code, "x")), StorageFull) == full

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -11,7 +12,7 @@ import pytest
 from carrel.clock import SystemClock
 from carrel.declare.quotas import CountLimit, MoneyLimit, Quotas
 from carrel.declare.rate_card import TokenCounts
-from carrel.errors import InvalidRequest, QuotaExceeded, StorageFull
+from carrel.errors import CarrelError, InvalidRequest, QuotaExceeded, StorageFailed, StorageFull
 from carrel.ids import RequestId, SessionId
 from carrel.metering.protocol import Call, ToolEnding
 from carrel.metering.service import Metering
@@ -277,27 +278,27 @@ async def test_files_of_the_journal_are_replaced_and_removed(tmp_path: Path) -> 
 class Disk:
     """A disk that takes nothing while it is told so."""
 
-    def __init__(self) -> None:
+    def __init__(self, code: int) -> None:
         self.fails = False
+        self.code = code
 
     def sync(self, fd: int) -> None:
         if self.fails:
-            raise OSError(28, "No space left on device")
+            raise OSError(self.code, os.strerror(self.code))
         os.fdatasync(fd)
 
 
-async def test_a_commit_that_fails_is_kept_and_made_later(tmp_path: Path) -> None:
-    disk = Disk()
+@pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, StorageFull), (errno.EIO, StorageFailed)])
+async def test_a_commit_that_fails_is_kept_and_made_later(tmp_path: Path, code: int, kind: type[CarrelError]) -> None:
+    disk = Disk(code)
     async with bench(tmp_path, sync=disk.sync, quotas=Quotas(tokens_per_day=10**6)) as b:
         await b.call(1)
         first, second = await b.hold(2), await b.hold(3)
         disk.fails = True
-        with pytest.raises(StorageFull):
-            await first.settle(USED, outcome="ok")
-        with pytest.raises(StorageFull):
-            await second.settle(USED, outcome="ok")
-        with pytest.raises(StorageFull):
-            await b.hold(4)
+        for refused in (first.settle(USED, outcome="ok"), second.settle(USED, outcome="ok"), b.hold(4)):
+            with pytest.raises(CarrelError) as told:
+                await refused
+            assert type(told.value) is kind
         assert len(await b.rows()) == 3
         disk.fails = False
         b.clock.advance(2)

@@ -1,10 +1,12 @@
+import os
+import resource
 import threading
 from pathlib import Path
 
 import apsw
 import pytest
 
-from carrel.errors import CarrelError, StorageFull, Unavailable
+from carrel.errors import CarrelError, StorageFailed, StorageFull, Unavailable
 from carrel.store.sqlite import AlreadyThere, DatabasePool, Worker, open_database, transaction, translated
 
 
@@ -50,6 +52,26 @@ def test_a_full_database_is_storage_full(tmp_path: Path) -> None:
     assert not connection.in_transaction
     assert connection.execute("SELECT count(*) FROM t").fetchall() == [(0,)]
     connection.close()
+
+
+@pytest.mark.parametrize("kind", [apsw.IOError, apsw.ReadOnlyError])
+def test_a_disk_that_fails_is_storage_failed(kind: type[apsw.Error]) -> None:
+    with pytest.raises(StorageFailed, match="nothing was written") as told, translated():
+        raise kind("disk I/O error")
+    assert not isinstance(told.value, StorageFull)
+
+
+def test_without_descriptors_a_database_cannot_be_opened_for_now(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    try:
+        with pytest.raises(Unavailable, match="Too many files"):
+            open_database(tmp_path / "a.sqlite")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    open_database(tmp_path / "a.sqlite").close()
 
 
 def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:

@@ -164,7 +164,8 @@ class Registry:
                 "method failed", method=call.method, tenant=context.tenant.id,
                 request_id=context.request_id, exc_info=error,
             )  # fmt: skip
-            return jsonrpc.failure(call.id, rpc_error(unexpected(context.request_id), request_id=context.request_id))
+            told = unexpected(error, context.request_id)
+            return jsonrpc.failure(call.id, rpc_error(told, request_id=context.request_id))
 
     async def _run(self, context: Context, call: jsonrpc.Call) -> dict[str, Any]:
         method = self._methods.get(call.method)
