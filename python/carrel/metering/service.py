@@ -90,7 +90,11 @@ class Metering:
         self._latest = clock.now()
 
     async def start(self) -> None:
-        """Take over what an earlier run left in the journal, and begin. A full disk is said in the log, not raised."""
+        """Take over what an earlier run left in the journal, and begin. A full disk is said in the log, not raised.
+
+        Its rows come into their ledgers afterwards, each tenant's at the latest when it asks or calls: a thousand of them
+        take seconds to open, which nobody waits for.
+        """
         now = micros(self._clock.now())
         make_directory(self._directory)
         found = await asyncio.to_thread(read_journal, self._directory, now=now)
@@ -102,7 +106,6 @@ class Metering:
         self._journal.continue_after((path, last) for path in found.files)
         if found.rows:
             _log.info("rows of an earlier run", rows=len(found.rows), interrupted=found.interrupted)
-        await self._book.flush_all()
         try:
             await self._journal.prepare()
         except CarrelError as error:
