@@ -92,8 +92,8 @@ class Metering:
     async def start(self) -> None:
         """Take over what an earlier run left in the journal, and begin. A full disk is said in the log, not raised.
 
-        Its rows come into their ledgers afterwards, each tenant's at the latest when it asks or calls: a thousand of them
-        take seconds to open, which nobody waits for.
+        Its rows come into their ledgers afterwards, each tenant's at the latest when it asks or calls.
+        To open a thousand ledgers takes seconds, which nobody waits for.
         """
         now = micros(self._clock.now())
         make_directory(self._directory)
