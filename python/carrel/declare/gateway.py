@@ -64,7 +64,11 @@ class ModelConfig(Declared):
     max_output: Annotated[int, Field(ge=16, le=1 << 31)] = Field(
         8_192, description="Tokens of one answer at most; what a call without `max_tokens` reserves."
     )
-    inputs: tuple[Literal["text", "image"], ...] = Field(("text",), description="What a message may hold.")
+    inputs: tuple[Literal["text", "image", "audio"], ...] = Field(
+        ("text",),
+        description="What a message may hold. `audio` says, too, that its rates hold for sound, heard or made; without "
+        "it sound is served with a tenant's own key alone.",
+    )
     fallbacks: tuple[ModelName, ...] = Field(
         (),
         description="Models to ask, in order, where this one fails before its answer began. Calls of the model itself "

@@ -24,7 +24,7 @@ from carrel.tenancy.handle import Snapshot, Tenant
 _log = structlog.get_logger(__name__)
 
 
-Go = Callable[[Caller], Awaitable[Answer]]
+Go = Callable[[Caller, CallFields], Awaitable[Answer]]
 
 
 class _Race:
@@ -116,18 +116,18 @@ class HedgedRelay(PassesOn):
         # Only streams, for a whole answer's beginning is its end.
         after = patience(snapshot, tenant, fields.model) if fields.stream else None
 
-        async def go(to: Caller) -> Answer:
-            return await self._relay.pass_on(to, tenant, snapshot, request_id, body, fields=fields, more=more)
+        async def go(to: Caller, its: CallFields) -> Answer:
+            return await self._relay.pass_on(to, tenant, snapshot, request_id, body, fields=its, more=more)
 
         if after is None:
-            return await go(caller)
+            return await go(caller, fields)
         race = _Race(caller)
-        first = self._start(go, race)
+        first = self._start(go, race, fields)
         try:
             await asyncio.wait(_any(first.task, race.begun), timeout=after, return_when=asyncio.FIRST_COMPLETED)
             if first.task.done() or race.winner is not None or not self._has_room(tenant, snapshot, fields):
                 return await first.task
-            second = self._start(go, race)
+            second = self._start(go, race, fields)
             try:
                 return await self._decided(race, first, second, request_id)
             finally:
@@ -135,9 +135,13 @@ class HedgedRelay(PassesOn):
         finally:
             await _ended(first.task)
 
-    def _start(self, go: Go, race: _Race) -> _Call:
+    def _start(self, go: Go, race: _Race, fields: CallFields) -> _Call:
         async def made() -> Answer:
-            return await go(contender)
+            its = fields.apart()
+            answer = await go(contender, its)
+            if race.winner is contender:
+                fields.take(its)
+            return answer
 
         contender = _Contender(race)
         return _Call(contender, self._tasks.start(made(), name="call"))

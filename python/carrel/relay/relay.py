@@ -12,7 +12,7 @@ from carrel.policy.calls import Call, Meter, Outcome, Reservation
 from carrel.policy.estimate import worst_input, worst_output
 from carrel.policy.models import allowed
 from carrel.relay.answer import STALL_SECONDS, Answer, Caller
-from carrel.relay.dialects.protocol import CallFields
+from carrel.relay.dialects.protocol import CallFields, without_rates
 from carrel.relay.passage import Passage
 from carrel.relay.response import PassesOn
 from carrel.relay.targets import Targets
@@ -62,6 +62,8 @@ class Relay(PassesOn):
             target = await self._targets.get(snapshot, tenant, model.provider, fields)
         if fields.own_key_only is not None and not target.byo:
             raise fields.own_key_only.refusal()
+        if fields.sound and not target.byo and "audio" not in model.inputs:
+            raise without_rates(fields.sound).refusal()
         outgoing = fields.outgoing(body, model.upstream, asks_usage=target.takes_stream_options, byo=target.byo)
         call = Call(
             request_id,

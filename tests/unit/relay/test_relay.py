@@ -304,3 +304,20 @@ async def test_refusals_before_the_call_cost_nothing(vendor: FakeVendor, tmp_pat
         assert not vendor.received
         assert not await b.rows()
         assert (await b.ask(chat(max_tokens=50))).status == 200
+
+
+async def test_sound_is_served_where_it_has_rates_or_with_a_key_of_the_tenants_own(
+    vendor: FakeVendor, tmp_path: Path
+) -> None:
+    ask = chat("fake-ok", modalities=["text", "audio"], audio={"voice": "x"})
+    own = {"vendor": TenantProvider(api_key=SecretRef(secret="own-key"))}
+    for served in (False, True):
+        async with bed(tmp_path / str(served), vendor.openai_url, providers=own if served else {}) as b:
+            reply = await b.ask(ask)
+            assert (reply.status, len(await b.rows())) == ((200, 1) if served else (400, 0))
+            if served:
+                continue
+            assert "no rates" in reply.json()["message"]
+            hears = b.snapshot.gateway.models["fake-ok"].model_copy(update={"inputs": ("text", "audio")})
+            b.snapshot.gateway.models["fake-ok"] = hears
+            assert (await b.ask(ask)).status == 200

@@ -18,11 +18,12 @@ MAX_CHOICES: Final = 128
 _ASK_USAGE: Final = b'"stream_options":{"include_usage":true}'
 _LIMITING: Final = frozenset({
     "max_tokens", "max_completion_tokens", "n", "stream_options", "service_tier", "web_search_options",
+    "modalities", "audio",
 })  # fmt: skip
 """The members that matter here beside the model, the messages and whether it is a stream."""
 _STORED: Final = OwnKeyOnly("messages", "a stored file may be anybody's; put its bytes into `file_data`.")
 _TEXT: Final = text_members("content", "refusal", "reasoning_content", "reasoning", "arguments")
-_PLAIN_PARTS: Final = frozenset({"text", "refusal", "input_audio"})
+_PLAIN_PARTS: Final = frozenset({"text", "refusal"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +48,11 @@ class ChatFields(CallFields):
         model = model_in(value)
         messages = messages_in(value)
         stream = stream_in(value)
-        images, stored = _parts_of(messages)
+        images, stored, sound = _parts_of(messages)
         if _LIMITING.isdisjoint(value):
-            return cls(model=model, stream=stream, images=images, own_key_only=_STORED if stored else None)
+            return cls(
+                model=model, stream=stream, images=images, own_key_only=_STORED if stored else None, sound=sound
+            )  # fmt: skip
         options = value.get("stream_options")
         if options is not None and not isinstance(options, dict):
             raise InvalidRequest("`stream_options` is an object.", param="stream_options")
@@ -69,6 +72,7 @@ class ChatFields(CallFields):
             choices=count_in(value, "n", MAX_CHOICES) or 1,
             images=images,
             own_key_only=_own_key_only(value, stored=stored),
+            sound=sound or _asks_sound(value),
             adds_options="stream_options" not in value,
         )
 
@@ -105,12 +109,20 @@ class ChatFields(CallFields):
         return f"data: {json.dumps(error_body(code, message, None, 'server_error'))}\n\n".encode()
 
 
-def _parts_of(messages: list[Any]) -> tuple[int, bool]:
+def _asks_sound(value: dict[str, Any]) -> str:
+    """The field that asks for an answer in sound."""
+    kinds = value.get("modalities")
+    if isinstance(kinds, list) and "audio" in kinds:
+        return "modalities"
+    return "audio" if value.get("audio") is not None else ""
+
+
+def _parts_of(messages: list[Any]) -> tuple[int, bool, str]:
     """How many parts may be larger for a model than their bytes, and whether one is a file that the vendor stores.
 
-    Any part that we do not know may fill the model's window.
+    Any part that we do not know may fill the model's window. The last is where one is sound, if any is.
     """
-    count, stored = 0, False
+    count, stored, sound = 0, False, ""
     for number, message in enumerate(messages):
         if not isinstance(message, dict):
             raise InvalidRequest("A message is an object.", param=f"messages[{number}]")
@@ -120,11 +132,13 @@ def _parts_of(messages: list[Any]) -> tuple[int, bool]:
                 kind = part.get("type") if isinstance(part, dict) else None
                 file = part.get("file") if isinstance(part, dict) else None
                 stored = stored or (isinstance(file, dict) and file.get("file_id") is not None)
-                if kind == "image_url":
+                if kind == "input_audio":
+                    sound = sound or f"messages[{number}].content"
+                elif kind == "image_url":
                     count += 1
                 elif kind not in _PLAIN_PARTS:
                     count += UNBOUNDED
-    return count, stored
+    return count, stored, sound
 
 
 def _own_key_only(value: dict[str, Any], *, stored: bool) -> OwnKeyOnly | None:

@@ -69,6 +69,8 @@ class CallFields(ABC):
     images: int = 0
     windows: int = 1
     own_key_only: OwnKeyOnly | None = None
+    sound: str = ""
+    """The field that sends sound or asks for some; empty where none does."""
     batch: bool = False
     """Whether the caller takes an answer when the vendor has room for it."""
     written: Callable[[], Awaitable[None]] | None = None
@@ -104,6 +106,13 @@ class CallFields(ABC):
         """
         return tokens_in(front[:KEPT], size, self.text, counted=counted) if self.generates else 0
 
+    def apart(self) -> Self:
+        """These fields for one of several calls for the same answer: what it finds is its own until it is taken."""
+        return self
+
+    def take(self, found: Self) -> None:  # noqa: B027 - most dialects find nothing
+        """Take what the call that won has found, with fields of `apart`."""
+
     @abstractmethod
     def error_event(self, code: str, message: str) -> bytes:
         """The event that tells a stream's reader of an error."""
@@ -112,6 +121,11 @@ class CallFields(ABC):
     def forwarded(cls, headers: Mapping[str, str]) -> bytes:
         """The header lines for the vendor that are the caller's own."""
         return b""
+
+
+def without_rates(param: str) -> OwnKeyOnly:
+    """Why sound is not served where the operator has not said that the model's rates hold for it."""
+    return OwnKeyOnly(param, "a vendor takes more for sound than for text, and this model has no rates for it.")
 
 
 def without_haste(value: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ good for another: a conversation is sent whole, as it is to chat completions."""
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal, Self
 
 from carrel.errors import InvalidRequest
@@ -50,8 +50,9 @@ class ResponsesFields(CallFields):
         left_out = _left_out(value)
         own = _own_key_only(value, left_out)
         images = sum(_size(part) for part in _parts(value.get("input")))
+        sounds = any(part.get("type") == "input_audio" for part in _parts(value.get("input")))
         return cls(
-            batch=without_haste(value),
+            batch=without_haste(value), sound="input" if sounds else "",
             model=model, stream=stream_in(value), max_output=count_in(value, "max_output_tokens", MAX_COUNT),
             own_key_only=own, images=UNBOUNDED if own is not None or left_out else images, left_out=left_out,
         )  # fmt: skip
@@ -76,6 +77,19 @@ class ResponsesFields(CallFields):
     def seen_in_ends(self, front: bytes, back: bytes) -> Seen:
         usage = usage_in_ends(front, back)
         return Seen(None if usage is None else usage_from_openai(usage))
+
+    def apart(self) -> Self:
+        mine = replace(self, answers=[])
+
+        async def written() -> None:
+            self.take(mine)
+            if self.written is not None:
+                await self.written()
+
+        return replace(mine, written=written)
+
+    def take(self, found: Self) -> None:
+        self.answers[:] = found.answers
 
     def error_event(self, code: str, message: str) -> bytes:
         said = {"type": "error", "code": code, "message": message, "param": None, "sequence_number": 0}

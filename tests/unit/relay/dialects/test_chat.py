@@ -74,3 +74,13 @@ def test_a_tier_that_costs_more_than_the_rates_is_for_the_tenants_own_key() -> N
     assert dear is not None
     assert dear.refusal().param == "service_tier"
     assert read(service_tier="auto").own_key_only is None
+
+
+@pytest.mark.parametrize(("fields", "where"), [
+    ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}, "messages[0].content"),
+    ({"modalities": ["text", "audio"]}, "modalities"), ({"audio": {"voice": "x"}}, "audio"),
+    ({"modalities": ["text"], "audio": None}, ""), ({"modalities": None}, ""), ({}, ""),
+])  # fmt: skip
+def test_sound_is_seen_where_it_is_sent_and_where_it_is_asked_for(fields: dict[str, Any], where: str) -> None:
+    assert read(**fields).sound == where
+    assert read(**fields).images == 0

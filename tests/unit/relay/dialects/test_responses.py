@@ -1,6 +1,7 @@
 """OpenAI's Responses on the pass-through path."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,3 +142,22 @@ def test_whole_answers() -> None:
     assert (seen.counts, seen.tool_calls, seen.error) == (TokenCounts(input=100, output=20), 1, False)
     assert FIELDS.seen_in_ends(b"{", body[-600:]).counts == seen.counts
     assert FIELDS.seen_in(b'{"status": "failed"}').error
+
+
+async def test_of_two_calls_for_one_response_only_what_the_winner_found_is_taken() -> None:
+    kept: list[Any] = []
+    asked = replace(FIELDS, answers=[])
+
+    async def written() -> None:
+        kept.append(asked.answers[-1]["id"])
+
+    asked = replace(asked, written=written)
+    lost, won = asked.apart(), asked.apart()
+    for fields, name in ((lost, "lost"), (won, "won"), (lost, "lost again")):
+        fields.seen_in(json.dumps({"id": name, "status": "completed"}).encode())
+    assert asked.answers == []
+    assert won.written is not None
+    await won.written()
+    assert kept == ["won"]
+    asked.take(won)
+    assert [answer["id"] for answer in asked.answers] == ["won"]
