@@ -30,7 +30,7 @@ _SLACK: Final = 256
 class _Line(BaseModel):
     """A session as it is now, or the id of one that is gone."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     session: SessionSummary | None = None
     gone: str | None = None

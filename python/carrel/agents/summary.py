@@ -17,7 +17,7 @@ class SessionSummary(BaseModel):
     ``size`` is the transcript's in bytes. ``agent`` is empty where the transcript's header is lost.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
     session_id: SessionId
     agent: str

@@ -18,7 +18,7 @@ class Note(BaseModel):
     ``damaged``: what was read back since the last backup was not whole.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     last: datetime | None = None
     id: str | None = None

@@ -32,7 +32,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Standing(BaseModel):
     """How an account stands. ``stopped``: by command, until one starts it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     stopped: bool = False
     linked: bool = False
@@ -50,7 +50,7 @@ class Waiting(BaseModel):
     ``answer`` is set once there is one; ``sent`` counts its pieces that are out.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     message: Inbound
     again: bool = False
@@ -61,7 +61,7 @@ class Waiting(BaseModel):
 class Taken(BaseModel):
     """What became of a batch: chats that something is to be done for, who asked to be let in, how many are kept."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     chats: frozenset[str] = frozenset()
     asked: tuple[Asking, ...] = ()

@@ -26,7 +26,7 @@ MOST_PENDING: Final = 3
 class Asking(BaseModel):
     """Somebody who asks to be let in."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     code: str
     channel: str
@@ -53,7 +53,7 @@ class Asking(BaseModel):
 class Person(BaseModel):
     """Somebody who was let in."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     sender: str
     name: str

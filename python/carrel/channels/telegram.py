@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -49,10 +50,13 @@ class Telegram:
             raise ChannelError("What the secret holds is no bot token: it looks like `123456789:AA…`, from @BotFather.")
         return TelegramLink(self._session, shared.telegram.base_url, token, self._poll_seconds)
 
-    def _session(self) -> aiohttp.ClientSession:
+    async def _session(self) -> aiohttp.ClientSession:
+        if self._client is not None:
+            return self._client
+        tls = await asyncio.to_thread(ssl.create_default_context)
         if self._client is None:
             self._client = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(),
+                connector=aiohttp.TCPConnector(limit=0, ssl=tls), cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0),
             )  # fmt: skip
         return self._client
@@ -155,7 +159,8 @@ class TelegramLink:
         url = URL(f"{self._base}/bot{self._token.reveal()}/{method}", encoded=True)
         try:
             async with asyncio.timeout(seconds):
-                async with self._session().post(url, json=params, allow_redirects=False) as answer:
+                session = await self._session()
+                async with session.post(url, json=params, allow_redirects=False) as answer:
                     status, body = answer.status, await _body(answer)
         except TimeoutError:
             raise ChannelError(f"Telegram did not answer {method} in {seconds:g} s.", retryable=True) from None

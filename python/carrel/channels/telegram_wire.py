@@ -20,7 +20,7 @@ _NAME: Final = 64
 class _Vendor(BaseModel):
     """What they add later is no error."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, defer_build=True)
 
 
 class User(_Vendor):

@@ -81,7 +81,7 @@ Scope = Literal["chat", "rpc", "admin", "node"]
 class Declared(BaseModel):
     """Base of what YAML may hold: frozen, strict, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_default=True, defer_build=True)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Itself: it is frozen. Pydantic copies every default that cannot be hashed, for every tenant."""

@@ -15,7 +15,7 @@ Role = Literal["operator", "node"]
 class Device(BaseModel):
     """A paired device. ``scopes`` are its token's; ``revoked`` where it has none any more."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str
     name: Annotated[str, Field(max_length=200)]
@@ -37,7 +37,7 @@ class Device(BaseModel):
 class DeviceBook(BaseModel):
     """All devices of a tenant."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     version: Literal[1] = 1
     devices: Annotated[tuple[Device, ...], Field(max_length=200)] = ()

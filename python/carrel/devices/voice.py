@@ -20,7 +20,7 @@ LONGEST: Final = 64
 class Wake(BaseModel):
     """The words, and when they were set."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     version: Literal[1] = 1
     triggers: Annotated[tuple[str, ...], Field(max_length=MOST)] = DEFAULT

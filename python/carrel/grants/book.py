@@ -29,7 +29,7 @@ class Grant(BaseModel):
     ``member`` is whose the session is, where members have sessions of their own.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str
     kind: Kind

@@ -4,15 +4,19 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from carrel.cli.conversion import Conversion
 from carrel.cli.failures import INTERRUPTED
-from carrel.cli.restore_options import RestoreOptions
 from carrel.main.launch import become_keeper, program, start_gateway, told
-from carrel.wire.backups import ImportView
+
+if TYPE_CHECKING:
+    # Models: the gateway loads the library of models in its own way, and hooks of git do without.
+    from carrel.cli.conversion import Conversion
+    from carrel.cli.restore_options import RestoreOptions
+    from carrel.wire.backups import ImportView
 
 
-def _restore(options: RestoreOptions) -> int:
+def _restore(options: "RestoreOptions") -> int:
     from carrel.main.restore import run_restore  # noqa: PLC0415 - most commands have nothing to do with it
     from carrel.telemetry import configure_logging  # noqa: PLC0415 - as above
 
@@ -21,7 +25,7 @@ def _restore(options: RestoreOptions) -> int:
     return run_restore(options)
 
 
-def _convert(source: Path, work: Path, tenant: str | None) -> Sequence[Conversion]:
+def _convert(source: Path, work: Path, tenant: str | None) -> "Sequence[Conversion]":
     from carrel.main.imports import convert  # noqa: PLC0415 - as above
 
     return convert(source, work, tenant)
@@ -33,7 +37,7 @@ def _reverse(archive: Path, out: Path) -> Mapping[str, object]:
     return reverse(archive, out)
 
 
-def _look(archive: Path, tenant: str) -> ImportView:
+def _look(archive: Path, tenant: str) -> "ImportView":
     from carrel.main.exports import look  # noqa: PLC0415 - as above
 
     return look(archive, tenant)
@@ -55,10 +59,11 @@ def run() -> None:
             start_gateway, become_keeper, program, _restore, converts=_convert, reverses=_reverse, looks=_look
         )  # fmt: skip
         sys.exit(execute(app))
-    # The library of logs imports this one wherever it is, for tracebacks in colour that a log here never holds.
-    sys.modules["rich"] = None  # type: ignore[assignment] # which is how an import is told that there is none
     try:
-        from carrel.main.gateway import run_gateway  # noqa: PLC0415 - the command line starts without the gateway
+        from carrel.main import lean  # noqa: PLC0415 - the command line starts without the gateway
+
+        lean.load()
+        from carrel.main.gateway import run_gateway  # noqa: PLC0415 - as above
 
         sys.exit(run_gateway(options))
     except KeyboardInterrupt:

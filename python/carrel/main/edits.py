@@ -34,7 +34,7 @@ SEEN: Final = "declared-seen.json"
 class Seen(BaseModel):
     """The revision that was in force, and the SHA-256 of each file. ``place`` is whose files they are."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     place: str
     revision: str

@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 class Order(BaseModel):
     """What the file says: where the backups are, None for where it is declared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     place: str | None = None
 
 

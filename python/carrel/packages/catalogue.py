@@ -16,14 +16,14 @@ _NAMES: Final = TypeAdapter(tuple[str, ...])
 
 
 class _Kept(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     key: str
     names: tuple[str, ...]
 
 
 class _Listed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     packages: tuple[str, ...]
 

@@ -50,7 +50,7 @@ class Made:
 class _Record(BaseModel):
     """What is known of a built environment, as ``envs/KEY.json`` holds it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     packages: tuple[str, ...]
     environment: str

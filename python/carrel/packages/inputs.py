@@ -28,7 +28,7 @@ class Input(BaseModel):
     ``stamp`` tells whether the directory is still what it was when that was found out.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     path: str
     stamp: str

@@ -30,7 +30,7 @@ WAIT_SECONDS: Final = 3600.0
 class Request(BaseModel):
     """One request as it is kept."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str
     quota: QuotaName
@@ -48,7 +48,7 @@ class Request(BaseModel):
 class Requests(BaseModel):
     """All of a tenant's, oldest first."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     requests: Annotated[tuple[Request, ...], Field(max_length=2 * KEPT)] = ()
 

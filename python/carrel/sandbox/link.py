@@ -38,7 +38,7 @@ class Ending(BaseModel):
     the most processes, 0 where nobody counted.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     exit_code: int | None
     began: bool

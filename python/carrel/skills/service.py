@@ -21,7 +21,7 @@ MOST: Final = 50
 class Installed(BaseModel):
     """A skill as it is kept."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     content: str
@@ -33,7 +33,7 @@ class Installed(BaseModel):
 class SkillBook(BaseModel):
     """All skills of a tenant, by name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     version: Literal[1] = 1
     skills: Annotated[tuple[Installed, ...], Field(max_length=MOST)] = ()

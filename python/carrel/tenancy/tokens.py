@@ -61,7 +61,7 @@ class TokenRecord:
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: Name
     sha256: Digest
@@ -72,7 +72,7 @@ class _Stored(BaseModel):
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     version: Literal[1] = 1
     tokens: Annotated[tuple[_Stored, ...], Field(max_length=_MAX_TOKENS)] = ()

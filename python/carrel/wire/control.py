@@ -317,7 +317,7 @@ class AuditPage(Answer):
 class Report(Answer):
     """What a room reports of itself, in that room's own words."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     def document(self) -> dict[str, Any]:
         """All of it as JSON."""

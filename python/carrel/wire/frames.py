@@ -27,7 +27,7 @@ Words = Annotated[tuple[Word, ...], Field(max_length=200)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, defer_build=True)
 
 
 class ClientInfo(_Part):
@@ -77,7 +77,7 @@ class Connect(_Part):
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     type: str
     id: Annotated[str, Field(min_length=1, max_length=200)]

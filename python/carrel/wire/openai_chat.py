@@ -62,7 +62,7 @@ _ECHOED_CALL: Final = frozenset({"index", "parsed_arguments"})
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", defer_build=True)
 
 
 class ImageUrl(_Part):

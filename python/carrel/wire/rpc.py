@@ -132,7 +132,7 @@ class UsageParams(OwnTenant):
 class UsageRow(Result):
     """One line of the report: a day and a model. The names are the report's columns."""
 
-    model_config = ConfigDict(frozen=True, alias_generator=None)
+    model_config = ConfigDict(frozen=True, alias_generator=None, defer_build=True)
 
     date: str
     tenant: str

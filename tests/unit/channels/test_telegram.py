@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterator
 
+import aiohttp
 import pytest
 
 from carrel.channels.inbound import Chat
@@ -112,6 +114,14 @@ async def test_nothing_that_is_raised_has_the_token_or_its_address_in_it(platfor
         assert caught.value.retryable
         server.close()
         await server.wait_closed()
+
+
+async def test_its_connections_bring_their_own_trust(platform: Telegram) -> None:
+    one, other = await asyncio.gather(platform._session(), platform._session())
+    assert one is other
+    assert isinstance(one.connector, aiohttp.TCPConnector)
+    assert isinstance(one.connector._ssl, ssl.SSLContext)
+    assert one.connector._ssl.verify_mode is ssl.CERT_REQUIRED
 
 
 @pytest.mark.parametrize(
