@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from carrel.errors import InvalidRequest
 from carrel.http.errors import problem
-from carrel.http.plain import PlainHead, plain_head
+from carrel.http.plain import Heads, PlainHead
 from carrel.ids import RequestId, new_request_id
 
 _log = structlog.get_logger(__name__)
@@ -70,13 +70,15 @@ class EdgeProtocol(web.RequestHandler):
     """
 
     __slots__ = (
-        "_bound", "_gathered", "_gathering", "_owed", "_short", "_short_way", "_too_much", "_waiting", "fresh"
+        "_bound", "_gathered", "_gathering", "_heads", "_owed", "_short", "_short_way", "_too_much", "_waiting",
+        "fresh",
     )  # fmt: skip
 
     def __init__(self, manager: "EdgeServer", *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(manager, loop=loop, **options)
         self._short_way = manager.short_way
         self._owed = 0 if self._short_way is not None else _LOST
+        self._heads = Heads()
         self._gathered: tuple[PlainHead, bytearray] | None = None
         self._gathering: asyncio.TimerHandle | None = None
         self._short: asyncio.Task[None] | None = None
@@ -158,7 +160,7 @@ class EdgeProtocol(web.RequestHandler):
             if self._owed:
                 data = self._ordinary(data, self._owed)
                 continue
-            head = plain_head(data)
+            head = self._heads.read(data)
             if head is None:
                 self._owed = _LOST
                 super().data_received(data)

@@ -115,12 +115,12 @@ class HedgedRelay(PassesOn):
         """See `relay.Relay.pass_on`."""
         # Only streams, for a whole answer's beginning is its end.
         after = patience(snapshot, tenant, fields.model) if fields.stream else None
+        if after is None:
+            return await self._relay.pass_on(caller, tenant, snapshot, request_id, body, fields=fields, more=more)
 
         async def go(to: Caller, its: CallFields) -> Answer:
             return await self._relay.pass_on(to, tenant, snapshot, request_id, body, fields=its, more=more)
 
-        if after is None:
-            return await go(caller, fields)
         race = _Race(caller)
         first = self._start(go, race, fields)
         try:

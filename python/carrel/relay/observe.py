@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from pydantic_core import from_json
+
 from carrel.declare.rate_card import TokenCounts
 from carrel.errors import UpstreamError
 from carrel.relay.said import KEPT, tokens_in
@@ -159,19 +161,18 @@ class StreamObserver(ABC):
 def record_in(body: bytes) -> dict[str, Any]:
     """A whole answer as an object; empty where it is none."""
     try:
-        record = _loaded(body.decode("utf-8")) if body.startswith(b"{") else json.loads(body)
+        record = _loaded(body)
     except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 
 
-def _loaded(text: str) -> Any:
-    """The JSON value in ``text``; an object with nothing around it is had without the steps of `json.loads`."""
-    if text.startswith("{"):
-        record, end = _DECODER.raw_decode(text)
-        if end == len(text):
-            return record
-    return json.loads(text)
+def _loaded(text: bytes | str) -> Any:
+    """The JSON value in ``text``; what the fast parser refuses, half a surrogate pair say, the lenient one reads."""
+    try:
+        return from_json(text, cache_strings="keys")
+    except ValueError:
+        return json.loads(text)
 
 
 def usage_in_ends(front: bytes, back: bytes) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from carrel.http.plain import MAX_HEAD, PlainHead, plain_head
+from carrel.http.plain import MAX_HEAD, Heads, PlainHead, plain_head
 
 REQUEST = b"POST /v1/x HTTP/1.1\r\nHost: localhost:1\r\nAuthorization: Bearer abc\r\nContent-Length: 3\r\n\r\nabc"
 
@@ -64,3 +64,34 @@ def test_bare_line_feeds_and_long_heads() -> None:
     assert plain_head(REQUEST.replace(b"\r\n", b"\n")) is None
     assert plain_head(REQUEST.replace(b"abc\r\n", b"a" * MAX_HEAD + b"\r\n", 1)) is None
     assert plain_head(REQUEST.replace(b"Host", b"X-A: b\r\nHost", 1)) is not None
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        REQUEST, REQUEST.replace(b"Length: 3", b"Length: 12345"), REQUEST.replace(b"Length: 3", b"Length: 0"),
+        REQUEST.replace(b"Length: 3", b"Length: 03"), REQUEST.replace(b"Length: 3", b"Length: "),
+        REQUEST.replace(b"Length: 3", b"Length: \xb2"), REQUEST.replace(b"Length: 3", b"Length: 3 "),
+        REQUEST.replace(b"Length: 3", b"Length: " + b"1" * 15), REQUEST.replace(b"Length: 3", b"Length: " + b"1" * 16),
+        REQUEST.replace(b"Length: 3\r\n", b"Length: 3\r\nContent-Length: 4\r\n"),
+        REQUEST.replace(b"abc\r\n", b"abd\r\n"),
+        REQUEST.replace(b"Length: 3\r\n", b"Length: 3\r\nTE: trailers\r\n"), REQUEST[:-5], REQUEST[:-9], REQUEST[:40],
+        REQUEST.replace(b"Length: 3\r\n", b"Length: 3\n"), REQUEST.replace(b"\r\n\r\n", b"\r\n \r\n"),
+        REQUEST.replace(b"Host: localhost:1", b"Host: other"), b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("first", [REQUEST, REQUEST.replace(b"3\r\n\r\n", b"3\r\nX-Last: 3\r\n\r\n")])
+def test_a_connection_reads_each_head_as_if_it_were_its_first(first: bytes, then: bytes) -> None:
+    heads = Heads()
+    assert heads.read(first) == plain_head(first)
+    for _ in range(2):
+        assert heads.read(then + b"more") == plain_head(then + b"more")
+        assert heads.read(first) == plain_head(first)
+
+
+def test_a_head_known_by_sight_is_not_longer_than_others() -> None:
+    longest = REQUEST.replace(b"abc\r\n", b"a" * (MAX_HEAD - len(REQUEST) + 6) + b"\r\n", 1)
+    heads = Heads()
+    assert heads.read(longest) == plain_head(longest) is not None
+    longer = longest.replace(b"Length: 3", b"Length: 33")
+    assert heads.read(longer) is plain_head(longer) is None

@@ -26,7 +26,7 @@ _TEXT: Final = text_members("content", "refusal", "reasoning_content", "reasonin
 _PLAIN_PARTS: Final = frozenset({"text", "refusal"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ChatFields(CallFields):
     """``stream_options`` is None where left out. ``adds_options``: there is no member of that name, not even a null."""
 

@@ -16,7 +16,7 @@ from carrel.wire.usage import usage_from_openai
 MAX_INPUTS: Final = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class EmbeddingsFields(CallFields):
     """Texts to be embedded. Each of them may fill the model's window."""
 

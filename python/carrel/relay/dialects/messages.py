@@ -25,7 +25,7 @@ _OWN_TOOLS: Final = ("custom", "bash_", "text_editor_", "computer_", "memory_", 
 """Kinds of tools that the caller runs itself, or that cost nothing but their tokens."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class MessagesFields(CallFields):
     """A message to be made."""
 
@@ -90,7 +90,7 @@ class MessagesFields(CallFields):
         return f"event: error\ndata: {json.dumps(error_body(code, message, 'api_error'))}\n\n".encode()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class CountFields(MessagesFields):
     """A message whose tokens are to be counted. No answer is made, and nothing is billed."""
 

@@ -44,12 +44,13 @@ class OwnKeyOnly:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class CallFields(ABC):
     """The fields of one request that the relay acts upon.
 
     ``images`` counts what may be larger for a model than its bytes, ``windows`` how often the model's window bounds
-    the input. ``max_output`` is None where the caller named no limit.
+    the input. ``max_output`` is None where the caller named no limit. Nobody changes one; to have that enforced would
+    cost each call as much as to make it.
     """
 
     kind: ClassVar[Literal["openai", "anthropic"]]

@@ -26,7 +26,7 @@ _LEFT_OUT: Final = ("web_search", "web_search_preview")
 _PLAIN_PARTS: Final = frozenset({"input_text", "output_text", "refusal", "input_audio", "text", "summary_text"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ResponsesFields(CallFields):
     """A response to be made."""
 
