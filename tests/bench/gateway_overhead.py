@@ -1,8 +1,10 @@
 """The pass-through path against nginx and against no gateway, in one run: requests/s, CPU a request, memory.
 
-``python -m tests.bench.gateway_overhead [--seconds N] [--rounds N] [--json FILE]``. A contender has core 0 to itself;
-the upstream (nginx with a fixed answer) and wrk share core 1. 16 connections, keep-alive on both sides. The gateway
-authenticates, counts quotas, commits a ledger row before each answer's end, and writes its request log.
+``python -m tests.bench.gateway_overhead [--seconds N] [--rounds N] [--before PROGRAM] [--json FILE]``. A contender has
+core 0 to itself; the upstream (nginx with a fixed answer) and wrk share core 1. 16 connections, keep-alive on both
+sides. The gateway authenticates, counts quotas, commits a ledger row before each answer's end, and writes its request
+log. ``--before`` names the `carrel` of another version (or of another interpreter), measured in turn with this one:
+on a machine that has other things to do, only figures of one run can be compared, and best the least CPU of its rounds.
 """
 
 import argparse
@@ -112,10 +114,12 @@ def nginx(core: int, where: Path, ports: dict[str, int], *, proxy: bool) -> Iter
 
 
 @contextmanager
-def carrel(core: int, where: Path, ports: dict[str, int]) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def carrel(
+    core: int, where: Path, ports: dict[str, int], *, program: Path, port: int
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """The whole gateway as it is started by a user, with its tenant's token."""
     declared = where / "tenants.d"
-    declared.mkdir()
+    declared.mkdir(parents=True)
     where.chmod(0o711)
     providers = {
         name: {"kind": "openai", "base_url": f"http://127.0.0.1:{ports[name]}/v1"} for name in ("whole", "stream")
@@ -133,8 +137,8 @@ def carrel(core: int, where: Path, ports: dict[str, int]) -> Iterator[tuple["sub
     for name, document in files.items():
         (declared / f"{name}.yaml").write_text(json.dumps(document), encoding="utf-8")
     command = [
-        str(Path(sys.executable).with_name("carrel")), "gateway", "--listen", f"127.0.0.1:{ports['carrel']}",
-        "--tenants-dir", str(declared), "--state-dir", str(where / "state"),
+        str(program), "gateway", "--listen", f"127.0.0.1:{port}", "--tenants-dir", str(declared),
+        "--state-dir", str(where / "state"),
     ]  # fmt: skip
     with process(core, *command, stdout=subprocess.PIPE) as gateway:
         if gateway.stdout is None:
@@ -146,7 +150,7 @@ def carrel(core: int, where: Path, ports: dict[str, int]) -> Iterator[tuple["sub
                 break
         else:
             raise RuntimeError(f"the gateway did not start: {''.join(printed)}")
-        wait_for(ports["carrel"])
+        wait_for(port)
         yield gateway, line.strip()
 
 
@@ -229,44 +233,52 @@ def wrk_script(path: Path, model: str, token: str) -> Path:
     return path
 
 
-def run(seconds: int, rounds: int) -> dict[str, dict[str, Any]]:
-    """All contenders in turn, again and again; the median of each."""
+def run(seconds: int, rounds: int, before: Path | None = None) -> dict[str, dict[str, Any]]:
+    """All contenders in turn, again and again; the median of each, and the least CPU of a round."""
+    programs = {"carrel": Path(sys.executable).with_name("carrel")} | ({"before": before} if before is not None else {})
     with ExitStack() as stack:
         where = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ports = {name: free_port() for name in ("whole", "stream", "proxy-whole", "proxy-stream", "carrel")}
+        where.chmod(0o711)
+        ports = {name: free_port() for name in ("whole", "stream", "proxy-whole", "proxy-stream")}
         upstream = stack.enter_context(nginx(1, where / "upstream", ports, proxy=False))
         proxy = stack.enter_context(nginx(0, where / "proxy", ports, proxy=True))
-        gateway, token = stack.enter_context(carrel(0, where, ports))
+        gateways: list[tuple[str, int, int, str]] = []
+        for name, program in programs.items():
+            port = free_port()
+            gateway, token = stack.enter_context(carrel(0, where / name, ports, program=program, port=port))
+            gateways.append((name, port, gateway.pid, token))
         found: dict[str, list[Round]] = {}
         for _ in range(rounds):
             for kind in ("whole", "stream"):
-                script = wrk_script(where / f"{kind}.lua", kind, token)
-                for name, port, pid in (
-                    ("direct", ports[kind], upstream), ("nginx", ports[f"proxy-{kind}"], proxy),
-                    ("carrel", ports["carrel"], gateway.pid),
-                ):  # fmt: skip
+                others = [("direct", ports[kind], upstream, ""), ("nginx", ports[f"proxy-{kind}"], proxy, "")]
+                for name, port, pid, token in others + gateways:
+                    script = wrk_script(where / f"{kind}.lua", kind, token)
                     found.setdefault(f"{kind} {name}", []).append(measure(script, port, pid, seconds))
-    return {name: _median(some) for name, some in found.items()}
+                gateways.reverse()
+    return {name: _summary(some) for name, some in found.items()}
 
 
-def _median(some: list[Round]) -> dict[str, Any]:
-    return {field: round(statistics.median(asdict(one)[field] for one in some), 3) for field in asdict(some[0])}
+def _summary(some: list[Round]) -> dict[str, Any]:
+    medians = {field: round(statistics.median(asdict(one)[field] for one in some), 3) for field in asdict(some[0])}
+    return {**medians, "least_cpu_us": round(min(one.cpu_us for one in some), 3)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--before", type=Path)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    found = run(chosen.seconds, chosen.rounds)
-    out = [f"{'':16}{'req/s':>10}{'of nginx':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>9}{'RSS MB':>9}"]
+    found = run(chosen.seconds, chosen.rounds, chosen.before)
+    out = [f"{'':16}{'req/s':>10}{'of nginx':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>9}{'least':>9}{'RSS MB':>9}"]
     for name, numbers in found.items():
         ratio = numbers["requests_per_second"] / found[f"{name.split()[0]} nginx"]["requests_per_second"]
         numbers["of_nginx"] = round(ratio, 3)
         out.append(
             f"{name:16}{numbers['requests_per_second']:>10.0f}{ratio:>10.3f}{numbers['p50_ms']:>9.2f}"
-            f"{numbers['p99_ms']:>9.2f}{numbers['cpu_us']:>9.0f}{numbers['memory_mb']:>9.1f}"
+            f"{numbers['p99_ms']:>9.2f}{numbers['cpu_us']:>9.0f}{numbers['least_cpu_us']:>9.0f}"
+            f"{numbers['memory_mb']:>9.1f}"
         )
     sys.stdout.write("\n".join(out) + "\n")
     if chosen.json is not None:

@@ -165,14 +165,15 @@ class EdgeProtocol(web.RequestHandler):
                 self._owed = _LOST
                 super().data_received(data)
                 return
+            total = head.total
             if self._shortens(head):
-                if len(data) < head.total:
+                if len(data) < total:
                     self._gathered = head, bytearray(data)
                     self._gathering = self._loop.call_later(GATHER_SECONDS, self._too_slow)
                     return
-                if self._taken(head, data):
+                if self._taken(head, data, total):
                     return
-            data = self._ordinary(data, head.total)
+            data = self._ordinary(data, total)
 
     def _ordinary(self, data: bytes, total: int) -> bytes:
         """Give aiohttp the request of ``total`` bytes that ``data`` begins with, or what is here of it; the rest."""
@@ -220,13 +221,13 @@ class EdgeProtocol(web.RequestHandler):
             and self._idle
         )
 
-    def _taken(self, head: PlainHead, data: bytes) -> bool:
+    def _taken(self, head: PlainHead, data: bytes, total: int) -> bool:
         way = self._short_way
-        self._short = way.take(self, head, data[head.size : head.total]) if way is not None else None
+        self._short = way.take(self, head, data[head.size : total]) if way is not None else None
         if self._short is None:
             return False
-        if len(data) > head.total:
-            self._hold(data[head.total :])
+        if len(data) > total:
+            self._hold(data[total:])
         return True
 
     def _hold(self, data: bytes) -> None:

@@ -41,7 +41,8 @@ class Connection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether the next request may go out on it."""
-        return self._reader.reusable and self._error is None and self.open
+        transport = self._transport
+        return self._reader.reusable and self._error is None and transport is not None and not transport.is_closing()
 
     @property
     def silent(self) -> bool:

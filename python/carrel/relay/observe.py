@@ -116,7 +116,7 @@ class StreamObserver(ABC):
             if start > at:
                 out.append(block[at:start])
             at = block.index(b"\n\n", mark) + 2
-            out.append(self._event(block[start:at]))
+            out.append(self._read(block[start:at]))
             if self.done:
                 return b"".join(out)
         if at < len(block):
@@ -134,8 +134,10 @@ class StreamObserver(ABC):
         return b"".join(out)
 
     def _event(self, event: bytes) -> bytes:
-        if not _marked_places(event, self.marks):
-            return event
+        return self._read(event) if _marked_places(event, self.marks) else event
+
+    def _read(self, event: bytes) -> bytes:
+        """Look at an event that holds a mark; what of it may be passed on."""
         payload = _payload(event)
         if payload.strip() == "[DONE]":
             return self._hold(event)
@@ -212,5 +214,8 @@ def _last_boundary(data: bytes) -> int:
 
 
 def _payload(event: bytes) -> str:
+    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2 and b"\r" not in event:
+        # One line of data, as nearly every vendor writes an event.
+        return event[6:-2].decode("utf-8", "replace")
     lines = _LINES.split(event.decode("utf-8", "replace").removeprefix("\ufeff"))
     return "\n".join(line[5:].removeprefix(" ") for line in lines if line.startswith("data:"))

@@ -132,3 +132,33 @@ def test_the_ends_of_a_long_answer() -> None:
     assert CHAT.seen_in_ends(b'{"choices":[', b"..." + usage[1:]).counts == COUNTS
     assert CHAT.seen_in_ends(b"{" + usage[1:-1] + b',"choices":[', b'...."}').counts == COUNTS
     assert CHAT.seen_in_ends(b'{"usage": {"broken', b'"usage": {').counts is None
+
+
+def test_half_a_surrogate_pair_hides_no_usage() -> None:
+    """A vendor that cuts text between the halves of an emoji writes what strict parsers of JSON refuse."""
+    half = {**delta("", "stop"), "text": "HALF", "usage": USAGE}
+    text = json.dumps(half).replace("HALF", "\\ud83d")
+    assert CHAT.seen_in(text.encode()).counts == COUNTS
+    observer, out = watch(event(text) + event("[DONE]"), 10_000, hide=False)
+    assert observer.seen.counts == COUNTS
+    assert out == event(text) + event("[DONE]")
+
+
+def test_bytes_that_are_no_text_hide_no_usage_of_a_stream() -> None:
+    data = event(delta("CUT", "stop", usage=USAGE)).replace(b"CUT", b"\xf0\x9f") + event("[DONE]")
+    observer, out = watch(data, 10_000, hide=False)
+    assert observer.seen.counts == COUNTS
+    assert out == data
+
+
+@pytest.mark.parametrize(
+    "lines", ["data: {}\ndata: {}\n\n", "event: x\ndata: {}\n\n", "data:{}{}\n\n", "id: 1\ndata: {}{}\n\n"]
+)
+def test_an_event_of_several_lines_or_without_a_space_is_read_too(lines: str) -> None:
+    whole = json.dumps(delta("", "stop", usage=USAGE))
+    at = whole.index('"usage"')
+    parts = (whole[:at], whole[at:]) if lines.count("{}") == 2 else (whole,)
+    data = lines.format(*parts).encode()
+    observer, out = watch(data + event("[DONE]"), 10_000, hide=False)
+    assert observer.seen.counts == COUNTS
+    assert out == data + event("[DONE]")
