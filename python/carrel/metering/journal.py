@@ -28,8 +28,9 @@ from carrel.tasks import Tasks
 
 _log = structlog.get_logger(__name__)
 SEGMENT_BYTES: Final = 2 << 20
-SPARES: Final = 4
-"""How many files are kept to be used again."""
+SPARES: Final = 12
+"""How many files are kept to be used again: as many as fill, at tens of thousands of rows a second, while rows gather
+for their ledgers and are entered. To make one takes the disk longer than a commit may."""
 RETRY_SECONDS: Final = 1.0
 GROUP_ROWS: Final = 16
 """So many rows are committed at once, where no commit is on its way; fewer wait for what the loop has ready now.
