@@ -1,8 +1,9 @@
 """Objects in S3, or in what speaks as S3 does: R2, MinIO, Ceph, Google's interoperable endpoint.
 
 The library is loaded when the first store is made: a gateway without backups does without its megabytes. A write
-bears its digest twice, in its signature and as Content-MD5: every store verifies one of them, and takes it whole or not
-at all. No header of newer S3 is sent that other stores do not know.
+bears its digest twice, in its signature and as Content-MD5: most stores verify one of them, and take it whole or not
+at all. What a store that verifies neither took is told by its entity tag, and read back where that is no MD5. No header
+of newer S3 is sent that other stores do not know.
 """
 
 import base64
@@ -29,6 +30,7 @@ from carrel.secrets import Secret
 CONNECTIONS: Final = 16
 _DELETED_AT_A_TIME: Final = 500
 _PIECE: Final = 1 << 20
+_AGAIN: Final = 2
 _LATER: Final = frozenset({
     "SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException", "Busy",
     "RequestLimitExceeded", "XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody", "OperationAborted",
@@ -73,6 +75,7 @@ class S3Store:
         self._options = options
         self._lock = threading.Lock()
         self._client: Any = None
+        self._other_tags = False
 
     @property
     def conditional(self) -> bool:
@@ -97,15 +100,40 @@ class S3Store:
     def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
         """See `ObjectStore`."""
         condition = {"IfMatch": replaces} if replaces is not None else {"IfNoneMatch": "*"} if absent else {}
-        if not self.conditional:
-            condition = {}
+        digest = hashlib.md5(data, usedforsecurity=False).digest()
+        tag = self._put(key, data, digest, condition)
+        for _ in range(_AGAIN):
+            if self._is_as_sent(key, data, digest, tag):
+                return tag
+            tag = self._put(key, data, digest, {"IfMatch": tag})
+        if self._is_as_sent(key, data, digest, tag):
+            return tag
+        raise StoreUnavailable(f"{self._location} does not keep the object {key} as it was sent.")
+
+    def _put(self, key: str, data: bytes, digest: bytes, condition: dict[str, str]) -> str:
         with self._translated(key):
-            digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
             answer = self._s3().put_object(
                 Bucket=self._location.bucket, Key=self._full(key), Body=data, ContentType="application/octet-stream",
-                ContentMD5=digest, **condition,
+                ContentMD5=base64.b64encode(digest).decode(), **(condition if self.conditional else {}),
             )  # fmt: skip
             return str(answer["ETag"])
+
+    def _is_as_sent(self, key: str, data: bytes, digest: bytes, tag: str) -> bool:
+        """Whether what the store took under ``tag`` is ``data``: its tag is the MD5 of that, or it is read back.
+
+        Where a store's tags turn out to be none, as with keys of its own, they are not looked at again.
+        """
+        if self._other_tags or tag.strip('"') == digest.hex():
+            return True
+        try:
+            found, now = self.get(key, most=len(data))
+        except ObjectDamaged:
+            return False
+        if now != tag:
+            # Somebody else's already: theirs to look after.
+            return True
+        self._other_tags = found == data
+        return self._other_tags
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See `ObjectStore`."""

@@ -16,6 +16,7 @@ from carrel.objects.s3 import S3Options, S3Store
 from carrel.secrets import Secret
 from tests.fakes.s3_servers import (
     BUCKET,
+    Exchange,
     FaultyProxy,
     answer_lost,
     cut_after,
@@ -161,15 +162,45 @@ def test_faults_on_the_way_are_outlived(url: str) -> None:
         store.close()
 
 
-def test_what_was_changed_on_its_way_there_is_not_taken(rclone_url: str) -> None:
-    with FaultyProxy(rclone_url) as proxy:
+def test_what_was_changed_on_its_way_there_is_not_left_there(url: str) -> None:
+    """By a server that verifies digests, and by one that takes what it gets."""
+    with FaultyProxy(url) as proxy:
         store = PatientStore(
             S3Store(parse_location(f"s3://{BUCKET}/wrong"), options(proxy.url)), pace=Pace(), patience=QUICK
         )  # fmt: skip
         proxy.before += [flipped(upwards=True)]
-        store.put("a/one", b"content of it")
-        assert store.get("a/one", most=2000)[0] == b"content of it"
+        tag = store.put("a/one", b"content of it", absent=True)
+        assert store.get("a/one", most=2000) == (b"content of it", tag)
         assert [method for method, _ in proxy.seen].count("PUT") == 2
+        proxy.before += [flipped(upwards=True), flipped(upwards=True)]
+        newer = store.put("a/one", b"newer", replaces=tag)
+        assert store.get("a/one", most=2000) == (b"newer", newer)
+        store.close()
+
+
+def test_what_a_server_never_keeps_as_it_was_sent_is_told(moto_url: str) -> None:
+    with FaultyProxy(moto_url) as proxy:
+        store = S3Store(parse_location(f"s3://{BUCKET}/never"), options(proxy.url))
+        proxy.before += [flipped(upwards=True)] * 3
+        with pytest.raises(StoreUnavailable, match="does not keep the object a/one as it was sent"):
+            store.put("a/one", b"content of it")
+        store.close()
+
+
+def test_tags_that_are_no_digests_are_found_out_once(moto_url: str) -> None:
+    """As those of stores that encrypt with a key of their own."""
+    with FaultyProxy(moto_url) as proxy:
+
+        def tagged(exchange: Exchange) -> bool:
+            headers = [(name, '"0123"' if name.lower() == "etag" else value) for name, value in exchange.answer_headers]
+            exchange.answer_headers = headers
+            return False
+
+        proxy.after += [tagged]
+        store = S3Store(parse_location(f"s3://{BUCKET}/tags"), options(proxy.url))
+        for number in range(3):
+            assert store.put(f"a/{number}", b"content of it") == '"0123"'
+        assert [method for method, _ in proxy.seen].count("GET") == 1
         store.close()
 
 
