@@ -64,7 +64,10 @@ class Writer:
         self._keys = keys
         self._zip = gzip.GzipFile(fileobj=out, mode="wb", compresslevel=3, mtime=0)
         self._tar = tarfile.open(fileobj=self._zip, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - see close
-        self._listed: list[Listed] = []
+        self._told = hashlib.sha256()
+        self._manifest = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - see close
+            max_size=_IN_MEMORY, dir=str(temporary) if temporary else None
+        )
         self.files = 0
         self.bytes = 0
         self._header = header.model_dump_json(exclude_none=True).encode()
@@ -75,11 +78,11 @@ class Writer:
         info = _info(BELOW + path, 0, mode, mtime)
         info.type = tarfile.DIRTYPE
         self._tar.addfile(info)
-        self._listed.append(Listed(path=path, kind="directory", mode=mode))
+        self._list(Listed(path=path, kind="directory", mode=mode))
 
     def link(self, path: str, target: str) -> None:
         """Name a link."""
-        self._listed.append(Listed(path=path, kind="link", mode=0o777, target=target))
+        self._list(Listed(path=path, kind="link", mode=0o777, target=target))
 
     def file(
         self, path: str, content: Callable[[Callable[[], None]], Iterable[bytes]], *, mode: int = 0o600, mtime: int = 0
@@ -104,7 +107,7 @@ class Writer:
             self._tar.addfile(_info(BELOW + path, size, mode, mtime), spool)
         self.files += 1
         self.bytes += size
-        self._listed.append(Listed(path=path, kind="file", mode=mode, size=size, sha256=digest.hexdigest()))
+        self._list(Listed(path=path, kind="file", mode=mode, size=size, sha256=digest.hexdigest()))
 
     def data(self, path: str, data: bytes, *, mode: int = 0o600, mtime: int = 0) -> None:
         """Add a small file."""
@@ -112,15 +115,22 @@ class Writer:
 
     def close(self, left_out: Iterable[LeftOut] = ()) -> None:
         """End the archive; ``left_out`` are names that are not in it, and why."""
-        listed = [*self._listed, *(Listed(path=one.path, kind="left_out", why=one.why[:4096]) for one in left_out)]
-        lines = [one.model_dump_json(exclude_defaults=True) for one in listed]
-        manifest = "".join(f"{line}\n" for line in lines).encode()
-        self._plain(MANIFEST, manifest)
+        for one in left_out:
+            self._list(Listed(path=one.path, kind="left_out", why=one.why[:4096]))
+        size = self._manifest.tell()
+        self._manifest.seek(0)
+        self._tar.addfile(_info(MANIFEST, size, 0o600, 0), self._manifest)
+        self._manifest.close()
         if self._keys is not None:
-            seal = seal_of(self._keys, self._header, manifest)
+            seal = seal_of(self._keys, hashlib.sha256(self._header).digest(), self._told.digest())
             self._plain(SEAL, seal.model_dump_json().encode() + b"\n")
         self._tar.close()
         self._zip.close()
+
+    def _list(self, one: Listed) -> None:
+        line = one.model_dump_json(exclude_defaults=True).encode() + b"\n"
+        self._told.update(line)
+        self._manifest.write(line)
 
     def _plain(self, name: str, data: bytes) -> None:
         self._tar.addfile(_info(name, len(data), 0o600, 0), io.BytesIO(data))

@@ -29,13 +29,13 @@ class Seal(Stored):
 
 
 def seal_of(keys: MasterKeys, header: bytes, manifest: bytes) -> Seal:
-    """The seal of an archive with that header and that manifest, by the newest key."""
+    """The seal of an archive whose header and manifest have these digests (SHA-256), by the newest key."""
     version = keys.newest
     return Seal(key=version, mark=keys.marks[version], mac=_mac(keys.of(version), header, manifest))
 
 
 def vouched(keys: MasterKeys | None, seal: Seal | None, header: bytes, manifest: bytes) -> Vouched:
-    """Whose seal it is; raises UnsafePath for one of ours that is not this archive's."""
+    """Whose seal it is, by the archive's digests; raises UnsafePath for one of ours that is not this archive's."""
     if seal is None:
         return "none"
     if keys is None or keys.marks.get(seal.key) != seal.mark:
@@ -47,5 +47,4 @@ def vouched(keys: MasterKeys | None, seal: Seal | None, header: bytes, manifest:
 
 def _mac(master: bytes, header: bytes, manifest: bytes) -> str:
     key = hmac.digest(master, b"carrel archive: seal", hashlib.sha256)
-    covered = b"".join((b"carrel archive 1\0", hashlib.sha256(header).digest(), hashlib.sha256(manifest).digest()))
-    return hmac.digest(key, covered, hashlib.sha256).hex()
+    return hmac.digest(key, b"carrel archive 1\0" + header + manifest, hashlib.sha256).hex()

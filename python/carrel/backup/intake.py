@@ -9,7 +9,7 @@ import hashlib
 import os
 import unicodedata
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from carrel.backup.archive import BELOW, HEADER, MANIFEST, Header, Listed
 from carrel.backup.archive_seal import SEAL, Seal, Vouched, vouched
 from carrel.backup.names import is_workspace, require_link, require_path
+from carrel.backup.seen import Seen
 from carrel.backup.staging import RESERVE_BYTES, synced
 from carrel.backup.tarball import Member, members
 from carrel.errors import CarrelError, InvalidRequest, TooLarge, UnsafePath
@@ -30,6 +31,10 @@ MOST_ENTRIES: Final = 1_000_000
 _MOST_PADDING: Final = 64 << 10
 _MOST_HEADER: Final = 64 << 10
 _MOST_MANIFEST: Final = 256 << 20
+_MOST_LINE: Final = 64 << 10
+UNPACKED_FREELY: Final = 2 << 30
+"""Bytes that an archive may unpack to whatever its size; and beyond that, so many times what was read of it."""
+MOST_TIMES: Final = 200
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -44,8 +49,29 @@ class TakenIn:
     sessions: int = 0
     left_out: int = 0
     digest: str = ""
-    seen: dict[str, tuple[str, int, str]] = field(default_factory=dict)
-    modes: list[tuple[str, int]] = field(default_factory=list)
+    seen: Seen = field(default_factory=Seen)
+    written: int = 0
+
+
+class _Counted:
+    """``stream``, of which ``count`` bytes were read."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.count = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self.count += len(data)
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What the disk has to spare, in bytes and in names."""
+
+    bytes: int
+    names: int
 
 
 def take_in(
@@ -66,7 +92,7 @@ def take_in(
 
 
 def _lay_out(
-    stream: BinaryIO, top: int, room: int, going: Callable[[], None], keys: MasterKeys | None
+    stream: BinaryIO, top: int, room: _Room, going: Callable[[], None], keys: MasterKeys | None
 ) -> TakenIn:  # fmt: skip
     try:
         return _unpacked(stream, top, room, going, keys)
@@ -75,10 +101,11 @@ def _lay_out(
 
 
 def _unpacked(
-    stream: BinaryIO, top: int, room: int, going: Callable[[], None], keys: MasterKeys | None
+    stream: BinaryIO, top: int, room: _Room, going: Callable[[], None], keys: MasterKeys | None
 ) -> TakenIn:  # fmt: skip
-    with gzip.GzipFile(fileobj=stream) as unpacked:
-        found = members(unpacked)  # type: ignore[arg-type] # it reads, which is all that is asked of it
+    packed = _Counted(stream)
+    with gzip.GzipFile(mode="rb", fileobj=packed) as unpacked:  # type: ignore[call-overload] # it reads, which is enough
+        found = members(unpacked)
         first = next(found, None)
         if first is None or first.path != HEADER:
             raise InvalidRequest("It is no archive of a tenant: its first name is not as an export's is.")
@@ -87,28 +114,27 @@ def _unpacked(
         for member in found:
             going()
             if member.path == MANIFEST:
-                manifest = _small(member, _MOST_MANIFEST)
+                told = _compare(done, top, member)
                 after = next(found, None)
                 seal = _seal(after) if after is not None else None
                 # To the very end: what was cut off or flipped behind it is told by gzip's own sum.
                 if next(found, None) is not None or unpacked.read(_MOST_PADDING).strip(b"\0") or unpacked.read(1):
                     raise UnsafePath("Something follows the archive's manifest.")
-                done.seal = vouched(keys, seal, header, manifest)
-                _compare(done, top, manifest)
+                done.seal = vouched(keys, seal, hashlib.sha256(header).digest(), told)
                 return done
             if not member.path.startswith(BELOW):
                 raise UnsafePath(f"{member.path[:200]!r} is not where a tenant's files are in an archive.")
             done.bytes += member.size
-            if done.bytes > room:
+            if done.bytes > room.bytes or len(done.seen) >= room.names:
                 raise TooLarge("The archive holds more than the disk of the state directory has to spare.")
-            _one(done, top, member)
+            _one(done, top, member, packed)
     raise InvalidRequest("The archive ends without its manifest: it was cut short.")
 
 
-def _one(done: TakenIn, top: int, member: Member) -> None:
+def _one(done: TakenIn, top: int, member: Member, packed: _Counted) -> None:
     path = require_path(member.path[len(BELOW) :])
     key = path if is_workspace(path) else unicodedata.normalize("NFC", path).casefold()
-    if key in done.seen:
+    if done.seen.has(key):
         raise UnsafePath(f"{path[:200]!r} is there twice, or only spelt another way.")
     if len(done.seen) >= MOST_ENTRIES:
         raise TooLarge(f"The archive has over {MOST_ENTRIES} names.")
@@ -120,15 +146,23 @@ def _one(done: TakenIn, top: int, member: Member) -> None:
     try:
         if member.directory:
             os.mkdir(name, 0o700, dir_fd=parent)
-            done.modes.append((path, member.mode))
-            done.seen[key] = "directory", member.mode, ""
+            os.chmod(name, member.mode | 0o700, dir_fd=parent)
+            done.seen.add(key, ("directory", member.mode, ""))
             return
         digest = hashlib.sha256()
         fd = os.open(name, _NEW, 0o600, dir_fd=parent)
         with os.fdopen(fd, "wb") as file:
             for block in member.content:
                 digest.update(block)
+                if not block[0] and block.count(0) == len(block):
+                    # A hole is as it was, and takes no room.
+                    file.seek(len(block), os.SEEK_CUR)
+                    continue
+                done.written += len(block)
+                if done.written > UNPACKED_FREELY + MOST_TIMES * packed.count:
+                    raise TooLarge(f"The archive unpacks to over {MOST_TIMES} times its size, as a tenant's does not.")
                 file.write(block)
+            file.truncate()
             file.flush()
             os.fchmod(fd, member.mode)
             os.utime(fd, (member.mtime, member.mtime))
@@ -136,14 +170,19 @@ def _one(done: TakenIn, top: int, member: Member) -> None:
         os.close(parent)
     done.files += 1
     done.sessions += path.startswith(("sessions/", "sessions.d/")) and path.endswith(".jsonl")
-    done.seen[key] = path, member.size, digest.hexdigest()
+    done.seen.add(key, (path, member.size, digest.hexdigest()))
 
 
-def _compare(done: TakenIn, top: int, manifest: bytes) -> None:
-    """What the manifest says is what came, no more and no less; links are made now, when nothing goes through them."""
-    missing = set(done.seen)
-    whole = hashlib.sha256()
-    for line in manifest.splitlines():
+def _compare(done: TakenIn, top: int, member: Member) -> bytes:
+    """What the manifest says is what came, no more and no less; the manifest's SHA-256.
+
+    Links are made now, when nothing goes through them any more.
+    """
+    if member.size > _MOST_MANIFEST:
+        raise TooLarge(f"{member.path} of the archive has {member.size} bytes; {_MOST_MANIFEST} are the most.")
+    whole, told = hashlib.sha256(), hashlib.sha256()
+    links = 0
+    for line in _lines(member.content, told.update):
         listed = _listed(line)
         if listed.kind == "left_out":
             done.left_out += 1
@@ -151,23 +190,32 @@ def _compare(done: TakenIn, top: int, manifest: bytes) -> None:
         path = require_path(listed.path)
         whole.update(listed.model_dump_json().encode() + b"\n")
         if listed.kind == "link":
+            links += 1
+            if len(done.seen) + links > MOST_ENTRIES:
+                raise TooLarge(f"The archive has over {MOST_ENTRIES} names.")
             _link(top, path, require_link(path, listed.target))
             continue
         key = path if is_workspace(path) else unicodedata.normalize("NFC", path).casefold()
-        came = done.seen.get(key)
         expected = ("directory", listed.mode, "") if listed.kind == "directory" else (path, listed.size, listed.sha256)
-        if came != expected or key not in missing:
+        if not done.seen.take(key, expected):
             raise UnsafePath(f"{path[:200]!r} is not as the archive's manifest has it: it was changed on its way.")
-        missing.discard(key)
-    if missing:
-        raise UnsafePath(f"{min(missing)[:200]!r} is not in the archive's manifest.")
-    for path, mode in reversed(done.modes):
-        fd = open_beneath(top, path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fchmod(fd, mode | 0o700)
-        finally:
-            os.close(fd)
+    if done.seen.left:
+        raise UnsafePath(f"{done.seen.left} of its names are not in the archive's manifest.")
     done.digest = whole.hexdigest()
+    return told.digest()
+
+
+def _lines(content: Iterable[bytes], told: Callable[[bytes], None]) -> Iterator[bytes]:
+    """The lines of ``content``, each piece of which is ``told``; raises UnsafePath for one that is too long."""
+    rest = b""
+    for piece in content:
+        told(piece)
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+        if len(rest) > _MOST_LINE:
+            raise UnsafePath(f"A line of the archive's {MANIFEST} is longer than {_MOST_LINE} bytes.")
+    if rest:
+        yield rest
 
 
 def _link(top: int, path: str, target: str) -> None:
@@ -216,9 +264,10 @@ def _small(member: Member, limit: int) -> bytes:
     return b"".join(member.content)
 
 
-def _room(place: Path) -> int:
+def _room(place: Path) -> _Room:
     found = os.statvfs(place)
     free = found.f_bavail * found.f_frsize - RESERVE_BYTES
     if free <= 0:
         raise CarrelError("The disk of the state directory has nothing to spare.")
-    return free
+    # Some file systems make room for names as they need it, and say that there is none.
+    return _Room(free, found.f_favail // 2 if found.f_files else MOST_ENTRIES + 1)

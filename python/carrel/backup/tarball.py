@@ -37,11 +37,15 @@ def members(stream: BinaryIO) -> Iterator[Member]:
     while True:
         block = _exactly(stream, BLOCK)
         if not block.strip(b"\0"):
+            if longer is not None:
+                raise UnsafePath("An extended head is followed by nothing.")
             return
         _judge(block)
         size = _number(block[124:136], "size")
         kind = block[156:157]
         if kind == b"x":
+            if longer is not None:
+                raise UnsafePath("An extended head is followed by another.")
             longer = _path_of(_exactly(stream, size) if size <= _MOST_EXTENSION else b"")
             _skip(stream, -size % BLOCK)
             continue

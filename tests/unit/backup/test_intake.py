@@ -132,7 +132,7 @@ def test_S9_01_what_is_no_archive_leaves_nothing(
 def test_S9_01_it_does_not_unpack_to_more_than_there_is_room_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "_room", lambda place: 1 << 20)
+    monkeypatch.setattr(intake, "_room", lambda place: intake._Room(1 << 20, 1000))
     bomb = raw((HEADER, TOLD), ("tenant/a", bytes(4 << 20)))
     assert len(bomb) < 64 << 10
     with pytest.raises(TooLarge, match="to spare"):
@@ -141,6 +141,54 @@ def test_S9_01_it_does_not_unpack_to_more_than_there_is_room_for(
     with pytest.raises(TooLarge, match="over 3 names"):
         taken(archive(ordinary), tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_S9_01_what_unpacks_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "UNPACKED_FREELY", 1 << 20)
+    bomb = raw((HEADER, TOLD), ("tenant/a", b"ab" * (16 << 20)))
+    assert len(bomb) < 64 << 10
+    with pytest.raises(TooLarge, match="200 times"):
+        taken(bomb, tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_nothing_but_zeros_is_no_bomb_and_takes_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "UNPACKED_FREELY", 0)
+    size = (16 << 20) + 7
+
+    def fill(writer: Writer) -> None:
+        writer.directory("sandbox")
+        writer.data("sandbox/image", bytes(size))
+        writer.data("sandbox/other", bytes(1 << 20) + b"end")
+
+    taken(archive(fill), tmp_path / "new")
+    image = tmp_path / "new/sandbox/image"
+    assert (image.stat().st_size, image.read_bytes().count(0)) == (size, size)
+    assert image.stat().st_blocks * 512 < size
+    assert (tmp_path / "new/sandbox/other").read_bytes() == bytes(1 << 20) + b"end"
+
+
+def test_S9_01_a_size_that_lies_is_judged_before_it_is_read(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("tenant/a")
+    info.size = 0o77777777777
+    begun = gzip.decompress(raw((HEADER, TOLD)))[:1024] + info.tobuf(tarfile.USTAR_FORMAT)
+    with pytest.raises(CarrelError, match=r"to spare|ends in the middle"):
+        taken(gzip.compress(begun), tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_S9_01_more_names_than_the_disk_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_room", lambda place: intake._Room(1 << 30, 2))
+    with pytest.raises(TooLarge, match="to spare"):
+        taken(archive(ordinary), tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_of_the_manifest_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsafePath, match="longer than"):
+        taken(raw((HEADER, TOLD), (MANIFEST, b"x" * (2 << 20))), tmp_path / "new")
 
 
 def test_one_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:

@@ -67,6 +67,23 @@ def test_S9_01_an_extended_head_says_a_path_and_nothing_else(headers: dict[str, 
         taken(packed((info("a", pax_headers=headers), b"x")))
 
 
+def test_S9_01_an_extended_head_of_megabytes_is_refused_unread() -> None:
+    stream = packed((info("a" * 200_000), b""))
+    with pytest.raises(UnsafePath, match="An extended head is none"):
+        taken(stream)
+    assert stream.tell() <= 1024
+
+
+def test_S9_01_extended_heads_without_end_are_refused_at_the_second() -> None:
+    head = info("x" * 200).tobuf(tarfile.PAX_FORMAT)[:1536]
+    stream = io.BytesIO(head[:1024] * 1000)
+    with pytest.raises(UnsafePath, match="followed by another"):
+        taken(stream)
+    assert stream.tell() <= 2048
+    with pytest.raises(UnsafePath, match="followed by nothing"):
+        taken(io.BytesIO(head[:1024] + bytes(1024)))
+
+
 def test_S9_01_a_name_that_is_no_text_is_refused() -> None:
     with pytest.raises(UnsafePath, match="no UTF-8"):
         taken(packed((info("a\udcff"), b""), form=tarfile.USTAR_FORMAT))
