@@ -24,6 +24,9 @@ BUNDLE: Final = 1 << 20
 INDEX: Final = 256 << 10
 MOST_PARTS: Final = 100_000
 """What of one file's pieces a line of the index can name."""
+LARGE: Final = 64 << 30
+LARGE_BLOCK: Final = 8 << 20
+"""Files over so many bytes are cut into blocks of this size, so that a line can name those of up to 800 GB."""
 SENDERS: Final = 4
 _IN_FLIGHT: Final = 8
 _WAITING: Final = 2000
@@ -140,7 +143,7 @@ class Writer:
         return self._before if same else None
 
     def _read(self, found: Found) -> None:
-        content = _Content(self._pieces.put)
+        content = _Content(self._pieces.put, BLOCK if found.size <= LARGE else LARGE_BLOCK)
         begun = self._progress.done
 
         def restart() -> None:
@@ -213,8 +216,9 @@ class Writer:
 class _Content:
     """One file's content: whole blocks are pieces of their own, and so is a large rest; a small one is left over."""
 
-    def __init__(self, put: Callable[[bytes], str]) -> None:
+    def __init__(self, put: Callable[[bytes], str], most: int) -> None:
         self._put = put
+        self._most = most
         self.restart()
 
     def restart(self) -> None:
@@ -236,9 +240,9 @@ class _Content:
         self.digest.update(data)
         self.size += len(data)
         self._block += data
-        while len(self._block) >= BLOCK:
-            self._piece(bytes(self._block[:BLOCK]))
-            del self._block[:BLOCK]
+        while len(self._block) >= self._most:
+            self._piece(bytes(self._block[: self._most]))
+            del self._block[: self._most]
 
     @property
     def rest(self) -> bytes:
@@ -250,5 +254,8 @@ class _Content:
 
     def _piece(self, content: bytes) -> None:
         if len(self.parts) >= MOST_PARTS:
-            raise UnsafePath("It is larger than 100 GB, which is the most that a backup holds of one file.")
+            raise UnsafePath(
+                f"It has over {MOST_PARTS} pieces, which is the most that a backup holds of one file: it is larger "
+                "than 800 GB, or its holes are many."
+            )
         self.parts.append(Part(piece=self._put(content), offset=0, length=len(content)))

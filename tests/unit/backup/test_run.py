@@ -292,4 +292,4 @@ def test_a_file_that_no_line_of_the_index_can_hold_is_left_out_and_told(
     info = back_up(subject(tenant), means(tmp_path), Progress())
     manifest = Repository.at(means(tmp_path).store, tenant.id, KEYS).manifest(info.id)
     why = {one.path: one.why for one in manifest.left_out_named}
-    assert "100 GB" in why["sandbox/data.bin"]
+    assert "800 GB" in why["sandbox/data.bin"]

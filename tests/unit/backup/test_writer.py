@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from carrel.backup import writer
 from carrel.backup.catalogue import Entry
 from carrel.backup.gather import Gathering
 from carrel.backup.progress import Progress
@@ -18,10 +21,10 @@ def write(tenant: Tenant, place: Path) -> tuple[Written, Repository]:
     pieces = Pieces(repository, {name for name, _ in repository.pieces()}, Progress())
     walk = Gathering(tenant.root.fd, owner=tenant.root.owner, left_out=lambda path, why: None, going=lambda: None)
     (place / "temporary").mkdir(exist_ok=True)
-    writer = Writer(pieces, previous=iter(()), temporary=place / "temporary", left_out=lambda path, why: None,
-                    progress=Progress())  # fmt: skip
+    made = Writer(pieces, previous=iter(()), temporary=place / "temporary", left_out=lambda path, why: None,
+                  progress=Progress())  # fmt: skip
     try:
-        return writer.run(iter(walk)), repository
+        return made.run(iter(walk)), repository
     finally:
         pieces.close()
 
@@ -44,6 +47,18 @@ def test_small_files_share_pieces_and_large_ones_have_their_own(tmp_path: Path) 
     for entry in found.values():
         assert sum(part.length for part in entry.parts) == entry.size
         assert all(part.offset + part.length <= BUNDLE for part in entry.parts)
+    tenant.root.close()
+
+
+def test_very_large_files_are_cut_into_larger_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "LARGE", 2 << 20)
+    monkeypatch.setattr(writer, "LARGE_BLOCK", 2 << 20)
+    tenant = full_tenant(tmp_path, large=(5 << 20) + 300_000)
+    written, repository = write(tenant, tmp_path)
+    large = next(entry for entry in entries(repository, written) if entry.path == "sandbox/data.bin")
+    assert [part.length for part in large.parts] == [2 << 20, 2 << 20, (1 << 20) + 300_000]
+    read = b"".join(repository.piece(part.piece) for part in large.parts)
+    assert read == (tmp_path / "tenants/acme/sandbox/data.bin").read_bytes()
     tenant.root.close()
 
 
