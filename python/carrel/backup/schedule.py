@@ -1,4 +1,7 @@
-"""Backs tenants up when it is time, some at a time, and reads their newest backup back now and then."""
+"""Backs tenants up when it is time, some at a time, and reads their newest backup back now and then.
+
+Backups that others make, by the calendar say, are read back too.
+"""
 
 import asyncio
 import zlib
@@ -18,6 +21,8 @@ from carrel.tenancy.handle import Directory, Tenant
 
 _log = structlog.get_logger(__name__)
 LOOK_SECONDS: Final = 30.0
+READ_AGAIN: Final = timedelta(days=1)
+"""How long after one that could not be read back the next try is made, where no backup comes before."""
 AGAIN: Final = timedelta(minutes=10)
 """How long after one that failed the next try is made, where the interval is longer than that."""
 
@@ -38,11 +43,14 @@ def due_at(tenant: Tenant, declared: BackupConfig, note: Note, now: datetime) ->
     return min(wanted, now + every)
 
 
-def verify_due(declared: BackupConfig, note: Note, now: datetime) -> bool:
-    """Whether the newest backup is to be read back now."""
-    if declared.verify_every_seconds is None:
-        return False
-    return note.verified is None or now >= note.verified + timedelta(seconds=declared.verify_every_seconds)
+def verify_at(tenant: Tenant, declared: BackupConfig, note: Note, now: datetime) -> datetime | None:
+    """When the newest backup is to be read back; None where it is not, or there is none."""
+    if declared.verify_every_seconds is None or note.last is None:
+        return None
+    if tenant.removed or not tenant.config.backup.enabled:
+        return None
+    every = timedelta(seconds=declared.verify_every_seconds)
+    return now if note.verified is None else min(note.verified + every, now + every)
 
 
 class Schedule:
@@ -63,6 +71,7 @@ class Schedule:
         self._back_up = back_up
         self._verify = verify
         self._known: dict[TenantId, tuple[BackupConfig, object, datetime]] = {}
+        self._read: dict[TenantId, datetime] = {}
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -73,7 +82,7 @@ class Schedule:
     async def round(self) -> None:
         """Back up every tenant whose time has come. A failure is that tenant's own."""
         declared = self._directory.current.gateway.backup
-        if declared.to is None:
+        if declared.to is None and declared.verify_every_seconds is None:
             return
         places = asyncio.Semaphore(declared.concurrent)
 
@@ -92,7 +101,9 @@ class Schedule:
             same = known is not None and known[0] is declared and known[1] is tenant.config.backup
             if known is not None and same and now < known[2] <= now + timedelta(days=8):
                 continue
-            when = due_at(tenant, declared, await self._note(tenant), now)
+            note = await self._note(tenant)
+            times = due_at(tenant, declared, note, now), self._verify_at(tenant, declared, note, now)
+            when = min((one for one in times if one is not None), default=None)
             if when is None:
                 continue
             self._known[tenant.id] = (declared, tenant.config.backup, when)
@@ -102,8 +113,23 @@ class Schedule:
     async def _one(self, tenant: Tenant, declared: BackupConfig) -> None:
         self._known.pop(tenant.id, None)
         try:
-            await self._back_up(tenant)
-            if verify_due(declared, await self._note(tenant), self._clock.now()):
+            note = await self._note(tenant)
+            due = due_at(tenant, declared, note, self._clock.now())
+            made = due is not None and due <= self._clock.now()
+            if made:
+                await self._back_up(tenant)
+                note = await self._note(tenant)
+            now = self._clock.now()
+            when = verify_at(tenant, declared, note, now) if made else self._verify_at(tenant, declared, note, now)
+            if when is not None and when <= now:
+                self._read[tenant.id] = now
                 await self._verify(tenant)
         except CarrelError as error:
             _log.error("a scheduled backup failed", tenant=tenant.id, code=error.code, error=error.message)
+
+    def _verify_at(self, tenant: Tenant, declared: BackupConfig, note: Note, now: datetime) -> datetime | None:
+        """The same as `verify_at`, and not at once again where it did not go well."""
+        when, read = verify_at(tenant, declared, note, now), self._read.get(tenant.id)
+        if when is None or read is None or declared.verify_every_seconds is None:
+            return when
+        return max(when, read + min(timedelta(seconds=declared.verify_every_seconds), READ_AGAIN))

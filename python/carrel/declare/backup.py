@@ -47,7 +47,7 @@ class BackupConfig(Declared):
         None, description="Back up each tenant so often. Default: only when it is asked for."
     )
     verify_every_seconds: Annotated[Seconds, Field(le=366 * 86400)] | None = Field(
-        None, description="Read a tenant's newest backup back so often, after a backup."
+        None, description="Read a tenant's newest backup back so often, whoever made it."
     )
     keep: KeepBackups = Field(KeepBackups(), description="Which backups stay.")
     bytes_per_second: Annotated[int, Field(ge=1024, le=1 << 40)] | None = Field(

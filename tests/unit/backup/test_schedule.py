@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from carrel.backup.note import Note
-from carrel.backup.schedule import AGAIN, Schedule, due_at, verify_due
+from carrel.backup.schedule import AGAIN, READ_AGAIN, Schedule, due_at, verify_at
 from carrel.declare.backup import BackupConfig, TenantBackup
 from carrel.errors import CarrelError
 from carrel.tenancy.handle import Directory, Tenant
@@ -34,18 +34,23 @@ def test_when_it_is_time(tmp_path: Path) -> None:
         one.root.close()
 
 
-def test_when_it_is_read_back() -> None:
-    now = FakeClock().now()
-    assert verify_due(DECLARED, Note(), now)
-    assert not verify_due(DECLARED, Note(verified=now), now)
-    assert verify_due(DECLARED, Note(verified=now - timedelta(days=1)), now)
-    assert not verify_due(BackupConfig(to="file:///x"), Note(), now)
+def test_when_it_is_read_back(tmp_path: Path) -> None:
+    now, day, tenant = FakeClock().now(), timedelta(days=1), make_tenant(tmp_path)
+    assert verify_at(tenant, DECLARED, Note(), now) is None
+    assert verify_at(tenant, DECLARED, Note(last=now), now) == now
+    assert verify_at(tenant, DECLARED, Note(last=now, verified=now), now) == now + day
+    assert verify_at(tenant, DECLARED, Note(last=now, verified=now - day), now) == now
+    assert verify_at(tenant, DECLARED, Note(last=now, verified=now + 9 * day), now) == now + day
+    assert verify_at(tenant, BackupConfig(to="file:///x"), Note(last=now), now) is None
+    assert verify_at(replace(tenant, removed=True), DECLARED, Note(last=now), now) is None
+    tenant.root.close()
 
 
 class Rig:
     def __init__(self, place: Path, *names: str) -> None:
         self.clock, self.notes = FakeClock(), dict.fromkeys(names, Note())
         self.broken: set[str] = set()
+        self.damaged: set[str] = set()
         self.tenants = [make_tenant(place, name) for name in names]
         self.directory = Directory()
         self.directory.publish(make_snapshot(*self.tenants, backup=DECLARED))
@@ -65,7 +70,8 @@ class Rig:
         self.done.append(tenant.id)
 
     async def verify(self, tenant: Tenant) -> None:
-        self.notes[tenant.id] = self.notes[tenant.id].model_copy(update={"verified": self.clock.now()})
+        if tenant.id not in self.damaged:
+            self.notes[tenant.id] = self.notes[tenant.id].model_copy(update={"verified": self.clock.now()})
         self.done.append(f"verify {tenant.id}")
 
     def close(self) -> None:
@@ -89,6 +95,33 @@ async def test_each_in_its_time_and_a_failure_is_ones_own(tmp_path: Path) -> Non
     rig.clock.advance(3600 - AGAIN.total_seconds())
     await rig.schedule.round()
     assert sorted(rig.done) == ["acme", "beta"]
+    rig.close()
+
+
+async def test_what_others_back_up_is_read_back_too(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, "acme", "never")
+    rig.directory.publish(make_snapshot(*rig.tenants, backup=BackupConfig(verify_every_seconds=7 * 86_400.0)))
+    rig.notes["acme"] = Note(last=rig.clock.now(), to="file:///x")
+    await rig.schedule.round()
+    await rig.schedule.round()
+    assert rig.done == ["verify acme"]
+    rig.clock.advance(7 * 86_400)
+    await rig.schedule.round()
+    assert rig.done == ["verify acme"] * 2
+    rig.close()
+
+
+async def test_what_cannot_be_read_back_is_not_read_again_at_once(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, "acme")
+    rig.directory.publish(make_snapshot(*rig.tenants, backup=BackupConfig(verify_every_seconds=7 * 86_400.0)))
+    rig.notes["acme"] = Note(last=rig.clock.now(), to="file:///x")
+    rig.damaged = {"acme"}
+    for _ in range(3):
+        await rig.schedule.round()
+    assert rig.done == ["verify acme"]
+    rig.clock.advance(READ_AGAIN.total_seconds())
+    await rig.schedule.round()
+    assert rig.done == ["verify acme"] * 2
     rig.close()
 
 
