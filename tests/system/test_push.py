@@ -70,6 +70,12 @@ class Appliance:
     def states(self) -> dict[str, str]:
         return {tenant["id"]: tenant["state"] for tenant in self.status()["tenants"]}
 
+    def keys_told(self) -> list[tuple[str, str]]:
+        """Whose keys came and went, as the audit log has it."""
+        files = sorted((self.state / "audit").glob("????-??-??.jsonl"))
+        lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return [(line["action"], line["target"]) for line in lines if line["actor"] == "edit"]
+
     def audited(self) -> list[tuple[str, str]]:
         """Who moved the branch where, as the audit log has it."""
         lines = self.gateway.request("GET", "/v1/audit?limit=1000", token=ADMIN).json()["lines"]
@@ -221,9 +227,11 @@ def test_the_account_gives_git_on_one_repository_and_nothing_else(appliance: App
 def test_a_key_that_is_revoked_no_longer_pushes(appliance: Appliance, tmp_path: Path) -> None:
     key = keypair(tmp_path / "bob-key")
     assert appliance.carrel("git", "authorize", f"{key}.pub", "--name", "bob").returncode == 0
+    eventually(lambda: ("git.authorize", "bob") in appliance.keys_told())
     assert "bob" in appliance.carrel("git", "keys").stdout
     assert appliance.sshd.run(key, "git-upload-pack", "tenants.git").returncode in (0, 128)
     assert appliance.carrel("git", "revoke", "bob").returncode == 0
+    eventually(lambda: ("git.revoke", "bob") in appliance.keys_told())
     assert "Permission denied" in appliance.sshd.run(key, "git-upload-pack", "tenants.git").stderr
 
 

@@ -8,6 +8,7 @@ from carrel.audit.log import Audit
 from carrel.clock import Clock, SystemClock
 from carrel.gitops.follow import Before, Follower
 from carrel.gitops.pull import Mark, Puller
+from carrel.gitops.pushers import Pushers
 from carrel.gitops.service import GitService
 from carrel.gitops.uncommitted import Uncommitted
 from carrel.main.launch import program
@@ -42,6 +43,7 @@ class Declared:
     puller: Puller | None = None
     service: GitService | None = None
     clock: Clock = field(default_factory=SystemClock)
+    pushers: Pushers | None = None
 
     @classmethod
     async def open(
@@ -72,7 +74,8 @@ class Declared:
             )  # fmt: skip
             await puller.look(take=False)
         service = GitService(follower=follower, puller=puller, pull=pull, secrets=secrets)
-        return cls(await follower.prepare(), place, follower, puller, service)
+        pushers = Pushers(home.keys(), home.path / "keys-seen.json", audit=audit, clock=clock) if pull is None else None
+        return cls(await follower.prepare(), place, follower, puller, service, pushers=pushers)
 
     def follow(self, reconciler: Reconciler, tasks: Tasks) -> None:
         """Bring into force what comes from now on, and say what is in no commit."""
@@ -81,5 +84,7 @@ class Declared:
         if self.follower is not None:
             self.follower.attach(reconciler)
             tasks.start(self.follower.watch(), name="branch")
+        if self.pushers is not None:
+            tasks.start(self.pushers.watch(), name="pushers")
         if self.puller is not None:
             tasks.start(self.puller.watch(), name="pull")

@@ -40,7 +40,7 @@ async def test_a_branch_that_is_pushed_to(tmp_path: Path) -> None:
     assert made.service.report()["mode"] == "push"
     tasks = Tasks("test")
     made.follow(Followed(), tasks)  # type: ignore[arg-type] # all that it asks of a reconciler
-    assert len(tasks) == 1
+    assert len(tasks) == 2
     await tasks.close()
 
 
