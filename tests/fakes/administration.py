@@ -9,6 +9,7 @@ from carrel.ids import TenantId
 from carrel.plan.plan import Observed
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from carrel.wire import control, rpc
+from tests.fakes.records import Noting
 
 
 @dataclass
@@ -154,7 +155,7 @@ class FakeReconciler:
         return {"actions": [], "tenants": []}
 
 
-class FakeAudit:
+class FakeAudit(Noting):
     """A fixed record of ten lines; remembers what is recorded besides."""
 
     def __init__(self) -> None:

@@ -27,6 +27,7 @@ from carrel.secrets import Secret, SecretMissing
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Tenant
+from tests.fakes.records import Noting
 from tests.fakes.tenants import make_snapshot, make_tenant
 
 KEY = b"k" * 32
@@ -34,7 +35,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass
-class Lines:
+class Lines(Noting):
     """An audit log that is a list."""
 
     lines: list[dict[str, object]] = field(default_factory=list)

@@ -28,10 +28,11 @@ from carrel.skills.service import Skills
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
-from carrel.terminal.service import Audit, Terminals
+from carrel.terminal.service import Terminals
 from carrel.vcs.edits import DELETE
 from carrel.wire.control import Actor
 from tests.fakes.connections import running_connections
+from tests.fakes.records import Noting
 from tests.fakes.sandbox import FakeEnvironments, FakeSandbox
 from tests.fakes.telegram import TOKEN
 from tests.fakes.terminals import NoWayOut
@@ -109,7 +110,7 @@ async def embed(
 
 @asynccontextmanager
 async def running_engines(
-    state: Path, directory: Directory, clock: Clock, *, hub: Hub, sends: Sends, tokens: Tokens, audit: Audit
+    state: Path, directory: Directory, clock: Clock, *, hub: Hub, sends: Sends, tokens: Tokens, audit: Noting
 ) -> AsyncIterator[Engines]:
     """All of them, closed at the end."""
     sessions, tasks = Sessions(clock=clock), Tasks("terminals")

@@ -10,11 +10,13 @@ from carrel.plan.plan import Plan
 from carrel.vcs.bare import Bare
 from carrel.vcs.git import Author
 from carrel.wire import control, revisions
+from carrel.wire.control import AuditPage, AuditQuery
+from tests.fakes.records import Noting
 
 GATEWAY = b"providers: {}\n"
 
 
-class Recorded:
+class Recorded(Noting):
     """An audit log of (actor, action, before, after, outcome)."""
 
     def __init__(self) -> None:
@@ -25,6 +27,12 @@ class Recorded:
         tenant: str | None = None, before: object = None, after: object = None,
     ) -> None:  # fmt: skip
         self.lines.append((actor, action, before, after, outcome))
+
+    async def page(self, query: AuditQuery) -> AuditPage:
+        """The newest line of an action."""
+        assert (query.order, query.limit) == ("newest", 1)
+        found = [line for line in self.lines if line[1] == query.action][-1:]
+        return AuditPage.model_validate({"lines": [{"before": one[2], "after": one[3]} for one in found], "next": None})
 
 
 class Followed:

@@ -1,5 +1,7 @@
 """A record of the gateway's changes, over days, and what is held of it by itself."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,7 +10,42 @@ from carrel.audit.keys import PUBLIC, trusted_keys
 from carrel.audit.log import MARK, Audit
 from carrel.audit.verify import verify_directory
 from carrel.clock import Clock
+from carrel.errors import CarrelError
 from tests.fakes.clock import FakeClock
+
+
+class Noting:
+    """An audit log that has `record` alone: the line of a change comes when the change is over, as in the real one."""
+
+    async def record(
+        self, *, actor: str, action: str, target: str, request_id: str, outcome: str, tenant: str | None = None,
+        before: object = None, after: object = None,
+    ) -> None:  # fmt: skip
+        """What a fake keeps of a line."""
+        raise NotImplementedError
+
+    def require_room(self) -> None:
+        """Raises StorageFull where no change may begin."""
+
+    @asynccontextmanager
+    async def change(
+        self, *, actor: str, action: str, target: str, request_id: str, tenant: str | None = None,
+        before: object = None, after: object = None,
+    ) -> AsyncIterator[None]:  # fmt: skip
+        """See `Audit.change`."""
+        self.require_room()
+        outcome = "unknown"
+        try:
+            yield
+            outcome = "ok"
+        except CarrelError as error:
+            outcome = f"failed: {error.code}"
+            raise
+        finally:
+            await self.record(
+                actor=actor, action=action, target=target, request_id=request_id, outcome=outcome, tenant=tenant,
+                before=before, after=after,
+            )  # fmt: skip
 
 
 async def opened(path: Path, clock: Clock | None = None, mark: Path | None = None) -> Audit:

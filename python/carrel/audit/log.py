@@ -2,25 +2,30 @@
 
 ``audit/YYYY-MM-DD.jsonl`` hold the lines; ``audit/heads.jsonl`` a signed end for each day that is over, and
 ``audit/head.json`` the signed end of all of it. The mark is the same end in a place of its own, so that a record that
-was cut short together with its end is found too. The record is the gateway's own: no tenant's code can reach it.
+was cut short together with its end is found too. What is begun and has no line yet is in a file of its own
+(`audit.begun`). The record is the gateway's own: no tenant's code can reach it.
 """
 
 import asyncio
+import errno
 import json
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
+from carrel.audit.begun import Begun, Members
 from carrel.audit.chain import GENESIS, Finding, Head, sealed
 from carrel.audit.files import append_synced, appended, days, replace_synced
 from carrel.audit.heads import SignedHead, Signer, public_pem
 from carrel.audit.keys import open_signer, publish
 from carrel.audit.reading import page
+from carrel.audit.together import Together
 from carrel.audit.verify import END, HEADS, TOGETHER, verify_directory
 from carrel.clock import Clock
 from carrel.durability import make_directory
@@ -29,14 +34,7 @@ from carrel.wire.control import AuditEnds, AuditPage, AuditQuery, SignedEnd
 
 _log = structlog.get_logger(__name__)
 MARK: Final = "audit-mark.json"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
-    """A line that is to be kept, and whoever waits for that."""
-
-    members: Mapping[str, Any]
-    kept: "asyncio.Future[None]"
+UNKNOWN: Final = "unknown"
 
 
 class Audit:
@@ -57,10 +55,15 @@ class Audit:
         self._head = Head()
         self._last_day = ""
         self._doubtful = False
-        self._lock = asyncio.Lock()
         self._signer: Signer | None = None
         self._published = False
-        self._waiting: list[_Waiting] = []
+        self._begun = Begun(self._path)
+        self._moment = datetime.min.replace(tzinfo=UTC)
+        self._owed: list[Members] = []
+        self._lock = asyncio.Lock()
+        self._lines = Together(self._append, most=TOGETHER, lock=self._lock)
+        self._ends = Together(self._append_ends, most=TOGETHER, lock=self._lock)
+        self._beginnings = Together(self._begin, most=TOGETHER, lock=self._lock)
 
     async def start(self) -> None:
         """Find the end of the chain, and the key; raises SigningKeyUnusable.
@@ -72,6 +75,37 @@ class Audit:
             await self.record(
                 actor="carrel", action="audit.mend", target=target, request_id="-", outcome="ok", after=what
             )  # fmt: skip
+        for line in await asyncio.to_thread(self._begun.left):
+            await self._ends.add({**line, "outcome": UNKNOWN})
+        await asyncio.to_thread(self._begun.clear)
+
+    @asynccontextmanager
+    async def change(
+        self, *, actor: str, action: str, target: str, request_id: str, tenant: str | None = None,
+        before: object = None, after: object = None,
+    ) -> AsyncIterator[None]:  # fmt: skip
+        """Make a change within it, which has one line with its outcome once it leaves, in any case.
+
+        Raises StorageFull before it enters where no line could be kept; then nothing is to be changed. A CarrelError's
+        code is the outcome of a change that failed. What a death or a cancellation cuts short is `unknown`.
+        """
+        members = {
+            "begun": self._now(), "actor": actor, "action": action, "target": target, "tenant": tenant,
+            "request_id": request_id, "before": before, "after": after,
+        }  # fmt: skip
+        try:
+            await self._beginnings.add(members)
+        except asyncio.CancelledError:
+            if self._begun.is_open(str(members["begun"])):
+                await self._ended(members, "failed: cancelled")
+            raise
+        try:
+            yield
+        except BaseException as error:
+            with suppress(CarrelError):
+                await self._ended(members, _outcome(error))
+            raise
+        await self._ended(members, "ok")
 
     async def record(
         self,
@@ -85,26 +119,12 @@ class Audit:
         before: object = None,
         after: object = None,
     ) -> None:
-        """Add one line; raises StorageFailed where it cannot be kept, and then nothing was added."""
+        """Add the line of what is no change that may fail; raises StorageFailed where it cannot be kept."""
         members = {
             "actor": actor, "action": action, "target": target, "tenant": tenant, "request_id": request_id,
             "before": before, "after": after, "outcome": outcome,
         }  # fmt: skip
-        waiting = _Waiting(members, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        async with self._lock:
-            if not waiting.kept.done():
-                # All that came while the lines before were synced go to the disk together.
-                batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
-                writing = asyncio.ensure_future(asyncio.to_thread(self._append, [one.members for one in batch]))
-                try:
-                    await asyncio.shield(writing)
-                except asyncio.CancelledError:
-                    await asyncio.wait([writing])
-                    raise
-                finally:
-                    _tell(batch, writing)
-        await waiting.kept
+        await self._lines.add(members)
 
     async def page(self, query: AuditQuery) -> AuditPage:
         """Lines that ``query`` asks for; raises InvalidRequest."""
@@ -113,7 +133,7 @@ class Audit:
     async def ends(self) -> AuditEnds:
         """How far the record goes, signed, the ends of the days before, and the key that signs."""
         async with self._lock:
-            return await asyncio.to_thread(self._ends)
+            return await asyncio.to_thread(self._all_ends)
 
     async def verify(self) -> list[Finding]:
         """Walk the whole chain; an empty list is a record with nothing edited, removed, moved or cut."""
@@ -133,7 +153,7 @@ class Audit:
     def _verify(self) -> list[Finding]:
         return verify_directory(self._path, {self._key.id: self._key.public}, self._marks)
 
-    def _ends(self) -> AuditEnds:
+    def _all_ends(self) -> AuditEnds:
         try:
             lines = (self._path / HEADS).read_bytes().splitlines()
         except FileNotFoundError:
@@ -145,19 +165,68 @@ class Audit:
             days=tuple(map(_told, signed)),
         )  # fmt: skip
 
-    def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    async def _ended(self, members: Members, outcome: str) -> None:
+        """Write the line of a change that is over; raises StorageFailed, CarrelError, and then it is still owed."""
+        writing = asyncio.ensure_future(self._ends.add({**members, "outcome": outcome}))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])
+            raise
+
+    def _now(self) -> str:
+        """The moment, which no other call is told."""
+        self._moment = max(self._clock.now(), self._moment + timedelta(microseconds=1))
+        return self._moment.isoformat(timespec="microseconds")
+
+    def _begin(self, changes: Sequence[Members]) -> None:
+        try:
+            self._append_owed()
+            for mark in self._marks:
+                if not os.access(mark.parent, os.W_OK | os.X_OK):
+                    number = errno.EACCES if mark.parent.is_dir() else errno.ENOENT
+                    raise OSError(number, os.strerror(number), str(mark))
+            self._begun.add([{**one, "number": self._head.number} for one in changes])
+        except OSError as error:
+            raise _public(error) from error
+
+    def _append(self, lines: Sequence[Members]) -> None:
         """Add all of ``lines`` or none."""
         try:
-            if self._doubtful:
-                self._find_end()
-                self._doubtful = False
+            self._append_owed()
             self._append_to_the_end(lines)
         except OSError as error:
             # What could not be taken away either stands, and the next line comes after it.
             self._doubtful = True
             raise _public(error) from error
 
-    def _append_to_the_end(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    def _append_ends(self, lines: Sequence[Members]) -> None:
+        """The lines of changes that are over: what cannot be added now is owed, and comes before all that is later."""
+        self._owed += lines
+        try:
+            self._append_owed()
+        except OSError as error:
+            self._doubtful = True
+            _log.error("changes were made that have no line yet", count=len(self._owed), reason=error.strerror)
+            raise _public(error, made=True) from error
+
+    def _append_owed(self) -> None:
+        if self._doubtful:
+            before = self._head.number
+            self._find_end()
+            self._owed[:] = self._begun.without_line(self._owed, after=before)
+            self._doubtful = False
+        while lines := self._owed[:TOGETHER]:
+            try:
+                self._append_to_the_end(lines)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._begun.make_room():
+                    raise
+                self._append_to_the_end(lines)
+            del self._owed[: len(lines)]
+            self._begun.ended(lines)
+
+    def _append_to_the_end(self, lines: Sequence[Members]) -> None:
         now = self._clock.now()
         day = max(f"{now:%Y-%m-%d}", self._last_day)
         data, head = b"", self._head
@@ -233,18 +302,10 @@ class Audit:
         return torn
 
 
-def _tell(batch: Sequence[_Waiting], writing: "asyncio.Future[None]") -> None:
-    """Tell those who wait how it went; who is not there any more is not told."""
-    error = writing.exception()
-    for one in batch:
-        if one.kept.done():
-            continue
-        if error is None:
-            one.kept.set_result(None)
-        else:
-            one.kept.set_exception(error)
-            # Who waits raises it; where nobody does, it was raised by whoever wrote.
-            one.kept.exception()
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, CarrelError):
+        return f"failed: {error.code}"
+    return "failed: internal_error" if isinstance(error, Exception) else UNKNOWN
 
 
 def _signed_days(path: Path) -> list[SignedHead | None]:
@@ -273,8 +334,13 @@ def _told(signed: SignedHead) -> SignedEnd:
     )  # fmt: skip
 
 
-def _public(error: OSError) -> CarrelError:
+def _public(error: OSError, *, made: bool = False) -> CarrelError:
+    unmade = "the change was not made, for it could not be recorded"
+    how = "the change was made, and is not in the audit log yet" if made else unmade
+    reason = os.strerror(error.errno or 0)
     where = f" of {error.filename}" if error.filename else ""
-    return lacking(error, "the change was not made, for it could not be recorded") or CarrelError(
-        f"The change was not made, for it could not be recorded: {os.strerror(error.errno or 0)}{where}."
-    )
+    found = lacking(error, how)
+    if found is None:
+        return CarrelError(f"{how[0].upper()}{how[1:]}: {reason}{where}.")
+    # Who is told to try again would make it twice.
+    return type(found)(f"{reason}{where}: {how}. Do not make it again.") if made else found

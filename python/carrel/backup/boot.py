@@ -5,6 +5,7 @@ No gateway may run on the state directory: whoever calls this holds its lock. Bl
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -39,11 +40,12 @@ class Brought:
 def bring_all(
     home: Path, tenants: Sequence[TenantId], means: Means, *, when: When, dry_run: bool,
     told: Callable[[Brought], None], carry_over: Callable[[Path, Path, TenantId], None],
-    noted: Callable[[TenantId, str], None],
+    noted: Callable[[TenantId, str], AbstractContextManager[None]],
 ) -> list[Brought]:  # fmt: skip
     """Bring ``tenants`` back, some at a time; ``told`` of each as it is done. A failure is that tenant's own.
 
-    ``noted`` writes down which backup is about to take a tenant's place, and raises where that cannot be kept.
+    Within ``noted``, which writes down how it ended, a backup takes a tenant's place; it raises before that where no
+    line could be kept.
 
     ``when`` `empty`: only who has nothing. What there is of others is kept beside with `always`, until it is confirmed,
     and ``carry_over`` puts what never goes back in time into the new directory before it takes the live one's place.
@@ -66,7 +68,7 @@ def not_declared(means: Means, tenants: Sequence[TenantId]) -> list[str]:
 
 def _one(
     home: Path, tenant: TenantId, means: Means, when: When, dry_run: bool, *,
-    carry_over: Callable[[Path, Path, TenantId], None], noted: Callable[[TenantId, str], None],
+    carry_over: Callable[[Path, Path, TenantId], None], noted: Callable[[TenantId, str], AbstractContextManager[None]],
 ) -> Brought:  # fmt: skip
     try:
         if when == "empty" and not is_empty(home, tenant):
@@ -78,8 +80,8 @@ def _one(
         try:
             done = prepare(repository, home, tenant, None, means=means, progress=Progress())
             carry_over(home / tenant, staged(home, tenant), tenant)
-            noted(tenant, done.backup)
-            swap_in(home, tenant)
+            with noted(tenant, done.backup):
+                swap_in(home, tenant)
         finally:
             remove_tree(staged(home, tenant))
     except NoRepository:

@@ -48,6 +48,13 @@ class Record(Protocol):
         """Add one line."""
         ...
 
+    def change(
+        self, *, actor: str, action: str, target: str, request_id: str, tenant: str | None = None,
+        before: object = None, after: object = None,
+    ) -> contextlib.AbstractAsyncContextManager[None]:  # fmt: skip
+        """Make a change within it: its one line says how it ended. Raises StorageFull where none could be kept."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class AccountStatus:
@@ -195,10 +202,10 @@ class Channels:
         _channel(tenant, channel)
         now = self._clock.now()
         asked = await self._databases.run(tenant, lambda c: people.asking(c, channel, code, now=now))
-        await self._note_decision(tenant, channel, asked.sender, "approve" if approve else "reject", by)
-        asking = await self._databases.run(
-            tenant, lambda c: people.decide(c, channel, code, approve=approve, by=by.name, now=now)
-        )  # fmt: skip
+        async with self._deciding(tenant, channel, asked.sender, "approve" if approve else "reject", by):
+            asking = await self._databases.run(
+                tenant, lambda c: people.decide(c, channel, code, approve=approve, by=by.name, now=now)
+            )  # fmt: skip
         what = "approved" if approve else "rejected"
         self._hub.publish(tenant, "channels.pairing", {**_about(asking), "status": what})
         running = self._running.get((tenant.id, channel, asking.account.partition("/")[2]))
@@ -210,8 +217,8 @@ class Channels:
     async def remove(self, tenant: Tenant, channel: str, sender: str, *, by: Actor) -> None:
         """Let somebody in no more; raises NotFound."""
         _channel(tenant, channel)
-        await self._note_decision(tenant, channel, sender, "remove", by)
-        await self._databases.run(tenant, lambda c: people.remove(c, channel, sender))
+        async with self._deciding(tenant, channel, sender, "remove", by):
+            await self._databases.run(tenant, lambda c: people.remove(c, channel, sender))
         self._hub.publish(tenant, "channels.pairing", {"channel": channel, "sender": sender, "status": "removed"})
 
     def called(self, tenant_id: str, channel: str, headers: Mapping[str, Sequence[str]], body: bytes) -> Account | None:
@@ -320,11 +327,12 @@ class Channels:
         self._hub.publish(account.spec.tenant, "channels.pairing", {**_about(asking), "status": "requested"})
         self._tasks.start(self._note_asked(account, asking), name="audit")
 
-    async def _note_decision(self, tenant: Tenant, channel: str, sender: str, decision: str, by: Actor) -> None:
-        """A line of the audit log, before it is so."""
-        await self._audit.record(
+    def _deciding(
+        self, tenant: Tenant, channel: str, sender: str, decision: str, by: Actor
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        return self._audit.change(
             actor=by.name, action="channels.pair", target=channel, tenant=tenant.id, request_id=by.request_id,
-            after={"sender": sender, "decision": decision}, outcome="ok",
+            after={"sender": sender, "decision": decision},
         )  # fmt: skip
 
     async def _note_asked(self, account: Account, asking: Asking) -> None:

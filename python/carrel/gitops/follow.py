@@ -22,6 +22,7 @@ from carrel.vcs.bare import BY_COMMAND, NONE, Bare
 from carrel.vcs.judge import list_commit
 from carrel.vcs.revisions import NOTHING, Exported, Revisions
 from carrel.vcs.settings import GitSettings
+from carrel.wire.control import AuditPage, AuditQuery
 
 LOOK_SECONDS: Final = 2.0
 LONGEST_LOOK_SECONDS: Final = 64.0
@@ -46,6 +47,10 @@ class Recorder(Protocol):
         self, *, actor: str, action: str, target: str, request_id: str, outcome: str,
         tenant: str | None = None, before: object = None, after: object = None,
     ) -> None: ...  # fmt: skip
+
+    async def page(self, query: AuditQuery) -> AuditPage:
+        """Lines that are there."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class Follower:
         self._blobs: Mapping[str, str] = {}
         self._last: Exported | None = None
         self._notes: Mapping[str, object] = {}
+        self._noted: tuple[object, object] | None = None
         self._seen: object = None
 
     # --- the start ---
@@ -222,19 +228,27 @@ class Follower:
         return next((push.by for push in await self._repository.pushes() if push.new == commit), "git")
 
     async def _record(self, before: str | None) -> None:
-        """A line for every move since ``before``, oldest first; a command's own change has its line already."""
+        """A line for every move since ``before``, oldest first; a command's own change has its line already.
+
+        A move has one line, also where its revision was not brought into force then, or a gateway died of it.
+        """
+        action = f"git.{self._settings.mode}"
+        if self._noted is None:
+            newest = await self._audit.page(AuditQuery(action=action, order="newest", limit=1))
+            self._noted = next(((line["before"], line["after"]) for line in newest.lines), (None, None))
         moves = []
         for push in await self._repository.pushes():
-            if push.new == before:
+            move = None if push.old == NONE else push.old, push.new
+            if push.new == before or move == self._noted:
                 break
-            moves.append(push)
-        for push in reversed(moves):
+            moves.append((push, move))
+        for push, move in reversed(moves):
             if push.how != BY_COMMAND:
                 await self._audit.record(
-                    actor=push.by, action=f"git.{self._settings.mode}", target=self._repository.branch,
-                    request_id=new_request_id(), outcome="ok",
-                    before=None if push.old == NONE else push.old, after=push.new,
+                    actor=push.by, action=action, target=self._repository.branch, request_id=new_request_id(),
+                    outcome="ok", before=move[0], after=move[1],
                 )  # fmt: skip
+                self._noted = move
 
     # --- telling ---
 

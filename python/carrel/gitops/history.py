@@ -6,11 +6,11 @@ The way back is a new commit with the old files. It is judged as any other, and 
 import asyncio
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from carrel.declare.load import load_files
-from carrel.errors import CarrelError, Conflict, InvalidRequest
-from carrel.gitops.follow import Recorder
+from carrel.errors import Conflict, InvalidRequest
 from carrel.ids import TenantId
 from carrel.vcs.bare import Commit
 from carrel.vcs.git import Author
@@ -42,6 +42,17 @@ class Past(Protocol):
 
     async def write(self, changes: Mapping[str, Change], message: str, author: Author) -> str | None:
         """All of ``changes`` in one commit; raises Moved, and Conflict where nothing is changed here."""
+        ...
+
+
+class Recorder(Protocol):
+    """Writes down who changed what."""
+
+    def change(
+        self, *, actor: str, action: str, target: str, request_id: str, tenant: str | None = None,
+        before: object = None, after: object = None,
+    ) -> AbstractAsyncContextManager[None]:  # fmt: skip
+        """Make a change within it: its one line says how it ended. Raises StorageFull where none could be kept."""
         ...
 
 
@@ -95,21 +106,12 @@ class History:
         if not changes:
             return revisions.DeclaredRollback(revision=commit, commit=None, files=())
         await self._judge(commit, then)
-
-        async def note(outcome: str) -> None:
-            await self._audit.record(
-                actor=by.name, action="declared.rollback", target=commit, request_id=by.request_id, outcome=outcome,
-                after=sorted(changes),
-            )  # fmt: skip
-
-        await note("ok")
         message = f"Roll back to {commit[:12]}\n\nAsked for by {by.name}.\n"
-        try:
+        async with self._audit.change(
+            actor=by.name, action="declared.rollback", target=commit, request_id=by.request_id, after=sorted(changes)
+        ):
             made = await self._past.write(changes, message, Author.of(by.name))
-        except CarrelError as error:
-            await note(f"failed: {error.code}")
-            raise
-        await self._reconciler.settled()
+            await self._reconciler.settled()
         return revisions.DeclaredRollback(revision=commit, commit=made, files=tuple(changes))
 
     async def _judge(self, commit: str, files: Mapping[str, bytes]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -26,11 +27,11 @@ _log = structlog.get_logger(__name__)
 class Record(Protocol):
     """The audit log."""
 
-    async def record(
-        self, *, actor: str, action: str, target: str, request_id: str, outcome: str, tenant: str | None = None,
+    def change(
+        self, *, actor: str, action: str, target: str, request_id: str, tenant: str | None = None,
         before: object = None, after: object = None,
-    ) -> None:  # fmt: skip
-        """Add one line."""
+    ) -> AbstractAsyncContextManager[None]:  # fmt: skip
+        """Make a change within it: its one line says how it ended. Raises StorageFull where none could be kept."""
         ...
 
 
@@ -108,8 +109,8 @@ class Grants:
                     id=new_id(), kind=kind, what=exact, reason=reason[:2000], agent=agent, session_id=session_id,
                     member=member, asked=now,
                 )  # fmt: skip
-                await self._keep(tenant, [*book, grant])
-                await self._note(tenant, grant, f"agent:{agent}", "grants.ask", request_id)
+                async with self._noted(tenant, grant, f"agent:{agent}", "grants.ask", request_id):
+                    await self._keep(tenant, [*book, grant])
         if grant.decision is None:
             where = f"the {kind} {exact}{_aside(caution(grant))}"
             told(f"Access to {where} waits for a decision: `carrel grants decide {tenant.id} {grant.id} 1h`.")
@@ -152,10 +153,10 @@ class Grants:
             changed = grant.model_copy(
                 update={"decision": decision, "decided": self._clock.now(), "decided_by": by.name, "used": None}
             )
-            await self._note(tenant, changed, by.name, "grants.decide", by.request_id)
-            if grant.kind == "package" and decision != "deny" and self.packages is not None:
-                await self.packages.add(snapshot, tenant, [grant.what], by=by)
-            await self._keep(tenant, [changed if one.id == grant_id else one for one in book])
+            async with self._noted(tenant, changed, by.name, "grants.decide", by.request_id):
+                if grant.kind == "package" and decision != "deny" and self.packages is not None:
+                    await self.packages.add(snapshot, tenant, [grant.what], by=by)
+                await self._keep(tenant, [changed if one.id == grant_id else one for one in book])
         event = self._decided.pop(grant_id, None)
         if event is not None:
             event.set()
@@ -247,7 +248,9 @@ class Grants:
             except CarrelError as error:
                 _log.error("nothing is granted", tenant=tenant.id, reason=error.message)
 
-    async def _note(self, tenant: Tenant, grant: Grant, actor: str, action: str, request_id: str) -> None:
+    def _noted(
+        self, tenant: Tenant, grant: Grant, actor: str, action: str, request_id: str
+    ) -> AbstractAsyncContextManager[None]:
         after: dict[str, object] = {
             "kind": grant.kind, "what": grant.what, "agent": grant.agent, "session_id": grant.session_id
         }  # fmt: skip
@@ -255,10 +258,9 @@ class Grants:
             after["member"] = grant.member
         if grant.decision is not None:
             after["decision"] = grant.decision
-        await self._audit.record(
-            actor=actor, action=action, target=grant.id, tenant=tenant.id, request_id=request_id, after=after,
-            outcome="ok",
-        )  # fmt: skip
+        return self._audit.change(
+            actor=actor, action=action, target=grant.id, tenant=tenant.id, request_id=request_id, after=after
+        )
 
 
 def caution(grant: Grant) -> str | None:

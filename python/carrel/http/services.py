@@ -389,6 +389,13 @@ class Audit(Protocol):
         """Add one line; raises StorageFull where it cannot be kept."""
         ...
 
+    def change(
+        self, *, actor: str, action: str, target: str, request_id: str, tenant: str | None = None,
+        before: object = None, after: object = None,
+    ) -> AbstractAsyncContextManager[None]:  # fmt: skip
+        """Make a change within it: its one line says how it ended. Raises StorageFull where none could be kept."""
+        ...
+
     async def page(self, query: control.AuditQuery) -> control.AuditPage:
         """The lines that are sought; raises InvalidRequest."""
         ...

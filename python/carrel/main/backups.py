@@ -1,4 +1,4 @@
-"""Backups in the whole gateway: what they need of other rooms, and who asked for what, in the audit log first."""
+"""Backups in the whole gateway: what they need of other rooms, and who asked for what, in the audit log."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -148,8 +148,9 @@ class BackupKeeping:
         await self.back_up(tenant, backups.BackupOrder(), by=_schedule(), local=False)
 
     async def verified(self, tenant: Tenant) -> None:
-        """Read the newest back, where nobody asked."""
-        await self.verify(tenant, backups.VerifyOrder(), by=_schedule(), local=False)
+        """Read the newest back from where it went, where nobody asked."""
+        place = (await self._service.note(tenant)).to
+        await self.verify(tenant, backups.VerifyOrder(place=place), by=_schedule(), local=True)
 
     async def verify(
         self, tenant: Tenant, order: backups.VerifyOrder, *, by: control.Actor, local: bool
@@ -205,14 +206,14 @@ class BackupKeeping:
             if not told.done():
                 told.set_result(done)
 
-        async def work() -> Restored | CarrelError:
-            try:
-                return await self._service.restore(tenant, source, ready=ready)
-            except CarrelError as error:
-                return error
+        async def work() -> Restored:
+            return await self._service.restore(tenant, source, ready=ready)
 
         async def whole() -> Restored | CarrelError:
-            return await self._noted("tenants.restore", tenant, source.backup or "newest", by, work)
+            try:
+                return await self._noted("tenants.restore", tenant, source.backup or "newest", by, work)
+            except CarrelError as error:
+                return error
 
         going = self._tasks.start(whole(), name="restore")
         either: list[asyncio.Future[Any]] = [told, going]
@@ -261,21 +262,10 @@ class BackupKeeping:
     async def _noted(
         self, action: str, tenant: Tenant, target: str, by: control.Actor, work: Callable[[], Awaitable[T]]
     ) -> T:
-        async def note(outcome: str) -> None:
-            await self._audit.record(
-                actor=by.name, action=action, target=target[:200], tenant=tenant.id, request_id=by.request_id,
-                outcome=outcome,
-            )  # fmt: skip
-
-        await note("ok")
-        try:
-            done = await work()
-        except CarrelError as error:
-            await note(f"failed: {error.code}")
-            raise
-        if isinstance(done, CarrelError):
-            await note(f"failed: {done.code}")
-        return done
+        async with self._audit.change(
+            actor=by.name, action=action, target=target[:200], tenant=tenant.id, request_id=by.request_id
+        ):
+            return await work()
 
 
 def _schedule() -> control.Actor:

@@ -1,9 +1,14 @@
 """Tenants brought back as one directory of declarations says: before a gateway starts, or with a first push."""
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from carrel.backup.boot import Brought, When, bring_all, not_declared
 from carrel.backup.repository import Keys
@@ -14,7 +19,7 @@ from carrel.clock import SystemClock
 from carrel.declare.load import load_tree
 from carrel.declare.operators import Operators
 from carrel.errors import CarrelError
-from carrel.ids import TenantId
+from carrel.ids import TenantId, new_request_id
 from carrel.main.carry_over import carry_over
 from carrel.objects.open import open_store
 from carrel.objects.pace import Pace
@@ -29,6 +34,47 @@ def declared_in(directory: Path) -> tuple[Operators, list[TenantId]]:
     return tree.operators, sorted(tree.tenants)
 
 
+class Recorder(Protocol):
+    """Writes down what was done."""
+
+    def change(
+        self, *, actor: str, action: str, target: str, request_id: str, tenant: str | None = None,
+        before: object = None, after: object = None,
+    ) -> AbstractAsyncContextManager[None]:  # fmt: skip
+        """Make a change within it: its one line says how it ended. Raises StorageFull where none could be kept."""
+        ...
+
+
+Noted = Callable[[TenantId, str], AbstractContextManager[None]]
+"""Within it a backup, by its id, takes a tenant's place, and has its line."""
+
+
+def noted_in(audit: Recorder, loop: asyncio.AbstractEventLoop, *, after: str) -> Noted:
+    """Lines of this user's in ``audit``, from threads beside ``loop``; ``after`` says when it was."""
+    request_id = new_request_id()
+
+    @contextlib.contextmanager
+    def noted(tenant: TenantId, backup: str) -> Iterator[None]:
+        change = audit.change(
+            actor=f"uid:{os.getuid()}", action="tenants.restore", target=f"{tenant}/{backup}", tenant=tenant,
+            request_id=request_id, after=after,
+        )  # fmt: skip
+        _there(loop, change.__aenter__)
+        try:
+            yield
+        except BaseException:
+            wrong = sys.exc_info()
+            _there(loop, lambda: change.__aexit__(*wrong))
+            raise
+        _there(loop, lambda: change.__aexit__(None, None, None))
+
+    return noted
+
+
+def _there(loop: asyncio.AbstractEventLoop, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    asyncio.run_coroutine_threadsafe(call(), loop).result()
+
+
 @dataclass(frozen=True, slots=True)
 class Backups:
     """Where they are: ``place``, or as declared where that is None. Nobody else may write ``state_dir`` meanwhile."""
@@ -40,7 +86,7 @@ class Backups:
 
     def bring(
         self, operators: Operators, tenants: Sequence[TenantId], *, when: When = "empty", dry_run: bool = False,
-        told: Callable[[Brought], None], noted: Callable[[TenantId, str], None], known: Sequence[TenantId],
+        told: Callable[[Brought], None], noted: Noted, known: Sequence[TenantId],
     ) -> tuple[list[Brought], list[str]]:  # fmt: skip
         """Bring ``tenants`` back; what became of each, and whose backups are there beside ``known``. Blocking.
 

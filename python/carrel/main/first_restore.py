@@ -6,7 +6,6 @@ declares somebody waits for it.
 """
 
 import asyncio
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
@@ -18,8 +17,8 @@ from carrel.backup.boot import Brought
 from carrel.backup.repository import Keys
 from carrel.backup.target import Secrets
 from carrel.errors import CarrelError, Unavailable
-from carrel.ids import TenantId, new_request_id
-from carrel.main.bringing_back import Backups, declared_in
+from carrel.ids import TenantId
+from carrel.main.bringing_back import Backups, Recorder, declared_in, noted_in
 
 BEGUN: Final = ".restoring"
 """In the state directory while a first restore has begun and not ended."""
@@ -71,15 +70,6 @@ class Tokens(Protocol):
         ...
 
 
-class Recorder(Protocol):
-    """Writes down what was done."""
-
-    async def record(
-        self, *, actor: str, action: str, target: str, request_id: str, outcome: str,
-        tenant: str | None = None, before: object = None, after: object = None,
-    ) -> object: ...  # fmt: skip
-
-
 class FirstRestore:
     """Called with each revision before it comes into force. ``here`` says whose tenants are this gateway's."""
 
@@ -121,15 +111,7 @@ class FirstRestore:
         await asyncio.to_thread(carried_out, self._state_dir)
 
     def _bring(self, directory: Path, order: Order, loop: asyncio.AbstractEventLoop) -> tuple[list[Brought], list[str]]:
-        request_id = new_request_id()
-
-        def noted(tenant: TenantId, backup: str) -> None:
-            line = self._audit.record(
-                actor=f"uid:{os.getuid()}", action="tenants.restore", target=f"{tenant}/{backup}", tenant=tenant,
-                request_id=request_id, outcome="ok", after="before it is first in force",
-            )  # fmt: skip
-            asyncio.run_coroutine_threadsafe(line, loop).result()
-
+        noted = noted_in(self._audit, loop, after="before it is first in force")
         operators, known = declared_in(directory)
         tenants = [tenant for tenant in known if self._here is None or self._here(tenant)]
         if not tenants:

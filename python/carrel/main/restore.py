@@ -1,8 +1,9 @@
 """`carrel restore`: the state directory's lock, the declarations, the keys and the store, and then all tenants."""
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -17,9 +18,9 @@ from carrel.cli.restore_options import RestoreOptions
 from carrel.clock import Clock, SystemClock
 from carrel.declare.host import Placement
 from carrel.errors import CarrelError, NotFound
-from carrel.ids import TenantId, new_request_id, parse_tenant_id
+from carrel.ids import TenantId, parse_tenant_id
 from carrel.main import first_restore
-from carrel.main.bringing_back import Backups, declared_in
+from carrel.main.bringing_back import Backups, Noted, declared_in, noted_in
 from carrel.main.gitops import Declared
 from carrel.main.launch import reads_of
 from carrel.main.privilege import Places, drop_root
@@ -81,25 +82,20 @@ async def _recorded(options: RestoreOptions, secrets: SecretStore) -> int:
     if not options.dry_run or options.git is not None:
         audit = Audit(state_dir=options.state_dir, clock=clock, credentials_dir=_credentials())
         await audit.start()
-    request_id = new_request_id()
-
-    def noted(tenant: TenantId, backup: str) -> None:
-        if audit is None:
-            return
-        line = audit.record(
-            actor=f"uid:{os.getuid()}", action="tenants.restore", target=f"{tenant}/{backup}", tenant=tenant,
-            request_id=request_id, outcome="ok", after="before a start",
-        )  # fmt: skip
-        asyncio.run_coroutine_threadsafe(line, loop).result()
-
+    noted = noted_in(audit, loop, after="before a start") if audit is not None else _not_noted
     directory = options.tenants_dir
     if options.git is not None and audit is not None:
         directory = await _pulled(options, secrets, audit, clock)
     return await asyncio.to_thread(_all, options, secrets, directory, noted)
 
 
+def _not_noted(tenant: TenantId, backup: str) -> AbstractContextManager[None]:
+    """A dry run changes nothing."""
+    return contextlib.nullcontext()
+
+
 def _all(
-    options: RestoreOptions, secrets: SecretStore, directory: Path, noted: Callable[[TenantId, str], None]
+    options: RestoreOptions, secrets: SecretStore, directory: Path, noted: Noted
 ) -> int:  # fmt: skip
     operators, declared = declared_in(directory)
     done, others = Backups(options.state_dir, secrets, _ring(options), options.place).bring(

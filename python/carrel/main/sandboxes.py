@@ -1,10 +1,11 @@
-"""What an operator sees of kept sandboxes and does to them. Each change has its line in the audit log first."""
+"""What an operator sees of kept sandboxes and does to them. Each change has its line in the audit log."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from carrel.audit.log import Audit
-from carrel.errors import CarrelError, NotFound
+from carrel.errors import NotFound
 from carrel.ids import TenantId
 from carrel.sandbox.modes import limits_in
 from carrel.sandbox.protocol import Sandbox
@@ -41,8 +42,8 @@ class Sandboxes:
     async def stop(self, tenant: TenantId, sandbox_id: str, *, by: control.Actor) -> None:
         """End it with all that runs in it; raises NotFound."""
         self._require(tenant, sandbox_id)
-        await self._note("sandboxes.stop", tenant, sandbox_id, by)
-        await self._sandbox.stop(sandbox_id)
+        async with self._noted("sandboxes.stop", tenant, sandbox_id, by):
+            await self._sandbox.stop(sandbox_id)
 
     async def execute(
         self, tenant: Tenant, sandbox_id: str, order: control.SandboxExec, *, by: control.Actor
@@ -55,12 +56,8 @@ class Sandboxes:
             seconds = min(order.timeout_seconds, limits.wall_seconds)
             limits = limits.model_copy(update={"wall_seconds": seconds})
         job = replace(template, argv=order.argv, stdin=order.stdin.encode(), limits=limits)
-        await self._note("sandboxes.exec", tenant.id, sandbox_id, by, after={"argv": _short(order.argv)})
-        try:
+        async with self._noted("sandboxes.exec", tenant.id, sandbox_id, by, after={"argv": _short(order.argv)}):
             done = await self._sandbox.run(tenant, job)
-        except CarrelError as error:
-            await self._note("sandboxes.exec", tenant.id, sandbox_id, by, outcome=f"failed: {error.code}")
-            raise
         return control.SandboxExecuted(
             exit_code=done.exit_code, signal=done.signal, stdout=done.stdout.decode("utf-8", "replace"),
             stderr=done.stderr.decode("utf-8", "replace"), output_dropped=done.output_dropped, killed=done.killed,
@@ -71,14 +68,12 @@ class Sandboxes:
         if not any(one.id == sandbox_id and one.tenant == tenant for one in self._sandbox.kept()):
             raise NotFound("No such sandbox runs: `carrel sandboxes list` shows those that do.")
 
-    async def _note(
-        self, action: str, tenant: TenantId, target: str, by: control.Actor, *, outcome: str = "ok",
-        after: object = None,
-    ) -> None:  # fmt: skip
-        await self._audit.record(
-            actor=by.name, action=action, target=target, tenant=tenant, request_id=by.request_id, after=after,
-            outcome=outcome,
-        )  # fmt: skip
+    def _noted(
+        self, action: str, tenant: TenantId, target: str, by: control.Actor, *, after: object = None
+    ) -> AbstractAsyncContextManager[None]:
+        return self._audit.change(
+            actor=by.name, action=action, target=target, tenant=tenant, request_id=by.request_id, after=after
+        )
 
 
 def _short(argv: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from carrel.audit.log import Audit
-from carrel.errors import CarrelError, NotFound
+from carrel.errors import NotFound
 from carrel.secrets import Secret, SecretStore
 from carrel.tenancy.handle import Tenant
 from carrel.vault.vault import SecretInfo, Vault
@@ -34,7 +34,7 @@ class TenantSecrets:
 
 
 class SecretKeeping:
-    """The control plane of vaults: values go in and never come out. Each change has its audit line first."""
+    """The control plane of vaults: values go in and never come out. Each change has its audit line."""
 
     def __init__(self, *, vault: Vault, audit: Audit, others: Sequence[Vault] = ()) -> None:
         """``others`` are the vaults of rooms of the gateway: their contents are sealed anew with the rest."""
@@ -80,18 +80,10 @@ class SecretKeeping:
     async def _noted(
         self, action: str, tenant: Tenant, target: str, by: control.Actor, work: Callable[[], Awaitable[T]]
     ) -> T:
-        async def note(outcome: str) -> None:
-            await self._audit.record(
-                actor=by.name, action=action, target=target[:64], tenant=tenant.id, request_id=by.request_id,
-                outcome=outcome,
-            )  # fmt: skip
-
-        await note("ok")
-        try:
+        async with self._audit.change(
+            actor=by.name, action=action, target=target[:64], tenant=tenant.id, request_id=by.request_id
+        ):
             return await work()
-        except CarrelError as error:
-            await note(f"failed: {error.code}")
-            raise
 
 
 def _view(info: SecretInfo) -> control.SecretView:

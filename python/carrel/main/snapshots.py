@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from carrel.agents.workspace import TENANT_WORKSPACE, member_workspace, session_workspace
 from carrel.audit.log import Audit
-from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
+from carrel.errors import Conflict, InvalidRequest, NotFound
 from carrel.ids import SessionId
 from carrel.sandbox.protocol import Sandbox
 from carrel.sandbox.snapshots import Snapshot, Snapshots
@@ -93,18 +93,10 @@ class SnapshotKeeping:
     async def _noted(
         self, action: str, tenant: Tenant, target: str, by: control.Actor, work: Callable[[], T]
     ) -> T:  # fmt: skip
-        async def note(outcome: str) -> None:
-            await self._audit.record(
-                actor=by.name, action=action, target=target[:100], tenant=tenant.id, request_id=by.request_id,
-                outcome=outcome,
-            )  # fmt: skip
-
-        await note("ok")
-        try:
+        async with self._audit.change(
+            actor=by.name, action=action, target=target[:100], tenant=tenant.id, request_id=by.request_id
+        ):
             return await asyncio.to_thread(work)
-        except CarrelError as error:
-            await note(f"failed: {error.code}")
-            raise
 
 
 def _named(tenant: Tenant, order: control.SnapshotOrder) -> str:

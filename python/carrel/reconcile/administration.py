@@ -1,7 +1,7 @@
 """What an operator does to tenants: the service behind the command line and the control plane.
 
-What is declared is changed in tenants.d and committed; tokens are state. Every change has its line in the audit log
-before it is made, and a second one where it then failed.
+What is declared is changed in tenants.d and committed; tokens are state. Every change has its line in the audit log,
+with how it ended, before it is told of.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from typing import Final, Protocol, TypeVar
 
 from carrel.clock import Clock, SystemClock
 from carrel.declare.quotas import Quotas
-from carrel.errors import CarrelError, Conflict, Forbidden, InvalidRequest, NotFound, Unavailable
+from carrel.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unavailable
 from carrel.ids import TenantId, parse_tenant_id
 from carrel.reconcile.declarations import Declarations, Place, Settles
+from carrel.reconcile.recorder import Recorder
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.tenancy.tokens import DEFAULT_TOKEN, TokenRecord, TokenStore
 from carrel.vcs.edits import DELETE
@@ -22,25 +23,6 @@ from carrel.wire import control
 
 T = TypeVar("T")
 _REMOVED: Final = "no longer declared; its data is kept"
-
-
-class Recorder(Protocol):
-    """Writes down who changes what."""
-
-    async def record(
-        self,
-        *,
-        actor: str,
-        action: str,
-        target: str,
-        request_id: str,
-        outcome: str,
-        tenant: str | None = None,
-        before: object = None,
-        after: object = None,
-    ) -> None:
-        """Returns when the line is kept; raises StorageFull."""
-        ...
 
 
 class Removes(Settles, Protocol):
@@ -302,23 +284,15 @@ class Administration:
         before: object = None,
         after: object = None,
     ) -> T:
-        """Do ``work`` with its line written first; a failure has a line of its own."""
-
-        async def note(outcome: str) -> None:
-            await self._audit.record(
-                actor=by.name, action=action, target=target or tenant_id, tenant=tenant_id,
-                request_id=by.request_id, before=before, after=after, outcome=outcome,
-            )  # fmt: skip
-
-        await note("ok")
-        try:
-            return await work()
-        except CarrelError as error:
-            await note(f"failed: {error.code}")
-            raise
-        except TimeoutError:
-            await note("failed: not in force in time")
-            raise Unavailable("It is declared, and was not in force in time: see `carrel status`.") from None
+        """Do ``work``; its line says how it ended."""
+        async with self._audit.change(
+            actor=by.name, action=action, target=target or tenant_id, tenant=tenant_id, request_id=by.request_id,
+            before=before, after=after,
+        ):  # fmt: skip
+            try:
+                return await work()
+            except TimeoutError:
+                raise Unavailable("It is declared, and was not in force in time: see `carrel status`.") from None
 
     def _view(self, tenant: Tenant) -> control.TenantView:
         config = tenant.config

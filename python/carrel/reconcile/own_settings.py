@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from carrel.declare.document import Unreadable, read
 from carrel.errors import Conflict, InvalidRequest
 from carrel.ids import TenantId
+from carrel.reconcile.recorder import Recorder
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.tenancy.overlay import StateOverlays
 from carrel.vcs.edits import edited
@@ -19,17 +20,6 @@ class Settles(Protocol):
 
     async def settled(self) -> object:
         """Return once it is."""
-        ...
-
-
-class Record(Protocol):
-    """The audit log."""
-
-    async def record(
-        self, *, actor: str, action: str, target: str, request_id: str, outcome: str, tenant: str | None = None,
-        before: object = None, after: object = None,
-    ) -> None:  # fmt: skip
-        """Add one line."""
         ...
 
 
@@ -45,7 +35,7 @@ Changes = Mapping[tuple[str, ...], object]
 class OwnSettings:
     """The overlays of all tenants; one change of a tenant's at a time."""
 
-    def __init__(self, *, state_dir: Path, directory: Directory, reconciler: Settles, audit: Record) -> None:
+    def __init__(self, *, state_dir: Path, directory: Directory, reconciler: Settles, audit: Recorder) -> None:
         self._overlays = StateOverlays(state_dir)
         self._directory = directory
         self._reconciler = reconciler
@@ -81,23 +71,21 @@ class OwnSettings:
                 changes = changes(_values(before))
             text = await edited((before or b"").decode(), changes)
             shown = {".".join(path): value for path, value in changes.items()}
-            await self._note(tenant_id, action, by, shown, "ok")
-            await asyncio.to_thread(self._overlays.write, tenant_id, text.encode())
-            await self._reconciler.settled()
-            tenant = self._directory.current.tenant(tenant_id)
-            if tenant.problem is None:
-                return tenant
-            problem = tenant.problem
-            await asyncio.to_thread(self._overlays.write, tenant_id, before or b"")
-            await self._reconciler.settled()
-            await self._note(tenant_id, action, by, shown, "failed: invalid_request")
-            raise InvalidRequest(f"That cannot be set: {problem}")
+            async with self._audit.change(
+                actor=by.name, action=action, target=tenant_id, tenant=tenant_id, request_id=by.request_id, after=shown
+            ):  # fmt: skip
+                return await self._set(tenant_id, before, text)
 
-    async def _note(self, tenant_id: TenantId, action: str, by: Actor, after: object, outcome: str) -> None:
-        await self._audit.record(
-            actor=by.name, action=action, target=tenant_id, tenant=tenant_id, request_id=by.request_id, after=after,
-            outcome=outcome,
-        )  # fmt: skip
+    async def _set(self, tenant_id: TenantId, before: bytes | None, text: str) -> Tenant:
+        await asyncio.to_thread(self._overlays.write, tenant_id, text.encode())
+        await self._reconciler.settled()
+        tenant = self._directory.current.tenant(tenant_id)
+        if tenant.problem is None:
+            return tenant
+        problem = tenant.problem
+        await asyncio.to_thread(self._overlays.write, tenant_id, before or b"")
+        await self._reconciler.settled()
+        raise InvalidRequest(f"That cannot be set: {problem}")
 
 
 def _values(data: bytes | None) -> dict[str, Any]:

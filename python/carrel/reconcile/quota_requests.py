@@ -5,6 +5,7 @@ A request is a small document of the tenant's state; its limit comes into force 
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Final, Literal, Protocol
@@ -16,6 +17,7 @@ from carrel.errors import Conflict, InvalidRequest, NotFound, RateLimited
 from carrel.events.hub import Hub
 from carrel.ids import TenantId
 from carrel.policy.pricing import plain
+from carrel.reconcile.recorder import Recorder
 from carrel.tenancy.documents import Documents
 from carrel.tenancy.handle import Tenant
 from carrel.wire.control import Actor, QuotaUpdate
@@ -53,17 +55,6 @@ class Requests(BaseModel):
     requests: Annotated[tuple[Request, ...], Field(max_length=2 * KEPT)] = ()
 
 
-class Record(Protocol):
-    """The audit log."""
-
-    async def record(
-        self, *, actor: str, action: str, target: str, request_id: str, outcome: str, tenant: str | None = None,
-        before: object = None, after: object = None,
-    ) -> None:  # fmt: skip
-        """Add one line."""
-        ...
-
-
 class Declares(Protocol):
     """Writes what is granted into the tenant's file."""
 
@@ -75,7 +66,7 @@ class Declares(Protocol):
 class QuotaRequests:
     """All tenants'."""
 
-    def __init__(self, *, clock: Clock, audit: Record, declares: Declares, hub: Hub) -> None:
+    def __init__(self, *, clock: Clock, audit: Recorder, declares: Declares, hub: Hub) -> None:
         self._clock = clock
         self._audit = audit
         self._declares = declares
@@ -109,10 +100,14 @@ class QuotaRequests:
             decided = [one for one in kept.requests if one.state != "waiting"][-KEPT:]
             return Requests(requests=tuple(sorted((*decided, *waiting, made), key=lambda one: (one.asked, one.id))))
 
-        kept = await self._kept.change(tenant, add)
+        before = await self._kept.read(tenant)
+        if any(one.id == made.id for one in before.requests):
+            return _view(tenant, _found(before, made.id))
+        after = {"quota": quota, "limit": limit, "reason": reason}
+        async with self._noted(tenant, "quota.ask", made.id, by, after):
+            kept = await self._kept.change(tenant, add)
         asked = _found(kept, made.id)
         if asked == made:
-            await self._note(tenant, "quota.ask", made.id, by, {"quota": quota, "limit": limit, "reason": reason})
             self._hub.publish(tenant, "quota.asked", {"id": made.id, "quota": quota, "limit": limit})
         return _view(tenant, asked)
 
@@ -145,17 +140,18 @@ class QuotaRequests:
             }
         )  # fmt: skip
         after = {"quota": asked.quota, "decision": order.decision, "limit": granted, "note": order.note}
-        await self._note(tenant, "quota.decide", request, by, after)
-        await self._kept.change(tenant, _replacing(decided))
+        async with self._noted(tenant, "quota.decide", request, by, after):
+            await self._kept.change(tenant, _replacing(decided))
         told = {"id": request, "quota": asked.quota, "state": state, "granted": granted, "note": order.note}
         self._hub.publish(tenant, "quota.decided", told)
         return _view(tenant, decided)
 
-    async def _note(self, tenant: Tenant, action: str, target: str, by: Actor, after: object) -> None:
-        await self._audit.record(
-            actor=by.name, action=action, target=target, tenant=tenant.id, request_id=by.request_id, after=after,
-            outcome="ok",
-        )  # fmt: skip
+    def _noted(
+        self, tenant: Tenant, action: str, target: str, by: Actor, after: object
+    ) -> AbstractAsyncContextManager[None]:
+        return self._audit.change(
+            actor=by.name, action=action, target=target, tenant=tenant.id, request_id=by.request_id, after=after
+        )
 
 
 def _replacing(decided: Request) -> Callable[[Requests], Requests]:

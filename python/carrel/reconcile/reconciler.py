@@ -31,7 +31,8 @@ from carrel.reconcile.halfway import Halfway
 from carrel.reconcile.outlook import Environment
 from carrel.reconcile.patrol import TokenFiles
 from carrel.reconcile.record import Record
-from carrel.reconcile.remover import FinalBackup, Recorder, Remover
+from carrel.reconcile.recorder import Recorder, reconciling
+from carrel.reconcile.remover import FinalBackup, Remover
 from carrel.reconcile.rows import Row
 from carrel.reconcile.status import Applied, Reconciled, ReconcileStatus, TenantBrief, TenantStatus, Watching
 from carrel.reconcile.telling import Telling, house_status
@@ -397,11 +398,10 @@ class Reconciler:
         """
         if by is not None:
             _log.info("reconcile asked for", by=by.name, request_id=by.request_id, tenant=tenant)
-            if self._audit is not None:
-                await self._audit.record(
-                    actor=by.name, action="reconcile", target=tenant or "all", tenant=tenant, outcome="ok",
-                    request_id=by.request_id, after={"confirm": confirm} if confirm is not None else None,
-                )  # fmt: skip
+        async with reconciling(self._audit, by, tenant, confirm):
+            return await self._now(tenant, confirm)
+
+    async def _now(self, tenant: TenantId | None, confirm: str | None) -> Reconciled:
         await self._worker.run(lambda: self.world.hurry(tenant))
         held = None if tenant is None else self.world.tenant(tenant)
         if self._environments is not None and (tenant is None or held is not None):

@@ -6,12 +6,14 @@ where it was. What fails for one tenant holds up no other.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Protocol
 
 import structlog
 
 from carrel.errors import CarrelError, InternalError
 from carrel.ids import TenantId, new_request_id
+from carrel.reconcile.recorder import Recorder
 from carrel.reconcile.world import World
 from carrel.store.sqlite import Worker
 from carrel.tenancy.handle import Tenant
@@ -25,17 +27,6 @@ class FinalBackup(Protocol):
 
     async def make(self, tenant: Tenant) -> str:
         """Where the backup is, once it was read back and is whole; raises CarrelError, and then nothing is deleted."""
-        ...
-
-
-class Recorder(Protocol):
-    """The audit log."""
-
-    async def record(
-        self, *, actor: str, action: str, target: str, request_id: str, outcome: str, tenant: str | None = None,
-        before: object = None, after: object = None,
-    ) -> None:  # fmt: skip
-        """Returns when the line is kept."""
         ...
 
 
@@ -77,24 +68,25 @@ class Remover:
             await self._release(held)
         if not backup:
             backup = await self._backup.make(held)
-        await self._record(tenant, backup)
         async with lock:
             if await self._worker.run(lambda: world.tenant(tenant)) is not held:
                 return False
-            path = await self._worker.run(lambda: world.finish_deletion(tenant, backup))
-            gone = await self._worker.run(lambda: world.tenant(tenant)) is None
+            async with self._deleting(tenant, backup):
+                path = await self._worker.run(lambda: world.finish_deletion(tenant, backup))
+                gone = await self._worker.run(lambda: world.tenant(tenant)) is None
         if path is not None:
             await self.sweep(world)
         if gone:
             _log.info("a removed tenant was deleted", tenant=tenant, backup=backup)
         return gone
 
-    async def _record(self, tenant: TenantId, backup: str) -> None:
-        if self._audit is not None:
-            await self._audit.record(
-                actor="carrel", action="tenants.delete", target=tenant, tenant=tenant, request_id=new_request_id(),
-                after={"backup": backup}, outcome="ok",
-            )  # fmt: skip
+    def _deleting(self, tenant: TenantId, backup: str) -> AbstractAsyncContextManager[None]:
+        if self._audit is None:
+            return nullcontext()
+        return self._audit.change(
+            actor="carrel", action="tenants.delete", target=tenant, tenant=tenant, request_id=new_request_id(),
+            after={"backup": backup},
+        )
 
     async def sweep(self, world: World) -> None:
         """Remove what deletions left that were cut off."""

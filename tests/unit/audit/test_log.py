@@ -1,11 +1,16 @@
 import asyncio
 import os
 import resource
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from carrel.audit.begun import Begun, Members
+from carrel.audit.log import Audit
 from carrel.errors import CarrelError, InvalidRequest
 from carrel.wire.control import AuditQuery
 from tests.fakes.clock import FakeClock
@@ -208,3 +213,134 @@ async def test_a_line_that_could_not_be_taken_away_stands_and_the_chain_goes_on(
     assert await audit.verify() == []
     page = await audit.page(AuditQuery(limit=10))
     assert [line["target"] for line in page.lines][1:] == ["a", "b", "c"]
+
+
+def making(audit: Audit, target: str) -> AbstractAsyncContextManager[None]:
+    return audit.change(
+        actor="ak_ops", action="tenants.suspend", target=target, request_id="req_1", before=False, after=True
+    )
+
+
+async def told(audit: Audit) -> list[tuple[str, str]]:
+    """What was done to what, and how it ended."""
+    lines = (await audit.page(AuditQuery())).lines
+    return [(str(line["target"]), str(line["outcome"])) for line in lines if line["action"] == "tenants.suspend"]
+
+
+async def test_a_change_has_one_line_that_says_how_it_ended(tmp_path: Path) -> None:
+    audit = await opened(tmp_path)
+    async with making(audit, "made"):
+        assert await told(audit) == []
+    with pytest.raises(InvalidRequest):
+        async with making(audit, "refused"):
+            raise InvalidRequest("no")
+    with pytest.raises(ZeroDivisionError):
+        async with making(audit, "broken"):
+            raise ZeroDivisionError
+    with pytest.raises(asyncio.CancelledError):
+        async with making(audit, "cut short"):
+            raise asyncio.CancelledError
+    ends = ["ok", "failed: invalid_request", "failed: internal_error", "unknown"]
+    assert await told(audit) == list(zip(["made", "refused", "broken", "cut short"], ends, strict=True))
+    line = (await audit.page(AuditQuery(target="made"))).lines[0]
+    assert (line["before"], line["after"], "begun" in line) == (False, True, True)
+    assert await audit.verify() == held(tmp_path) == []
+
+
+async def test_a_change_that_a_death_cuts_short_has_its_line_at_the_next_start(tmp_path: Path) -> None:
+    audit = await opened(tmp_path)
+    dying = making(audit, "cut short")
+    await dying.__aenter__()
+    async with making(audit, "made"):
+        pass
+    again = await opened(tmp_path)
+    assert await told(again) == [("made", "ok"), ("cut short", "unknown")]
+    assert await told(await opened(tmp_path)) == [("made", "ok"), ("cut short", "unknown")]
+    assert await again.verify() == []
+
+
+async def test_a_death_before_the_list_was_cleared_doubles_no_line(tmp_path: Path) -> None:
+    audit = await opened(tmp_path)
+    for target in ("a", "b"):
+        async with making(audit, target):
+            pass
+    assert (tmp_path / "audit/begun.jsonl").stat().st_size > 0
+    assert await told(await opened(tmp_path)) == [("a", "ok"), ("b", "ok")]
+
+
+async def test_a_line_that_cannot_be_kept_now_is_owed_and_comes_first_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit, broken = await opened(tmp_path), OSError(5, "Input/output error")
+
+    def fails(_: object, __: object) -> None:
+        raise broken
+
+    with monkeypatch.context() as patched:
+        with pytest.raises(CarrelError, match="he change was made, and is not in the audit log yet"):
+            async with making(audit, "made"):
+                patched.setattr(Audit, "_append_to_the_end", fails)
+        with pytest.raises(CarrelError, match="he change was not made"):
+            async with making(audit, "refused"):
+                pytest.fail("it is not begun")
+    async with making(audit, "later"):
+        pass
+    assert await told(audit) == [("made", "ok"), ("later", "ok")]
+    assert await audit.verify() == []
+
+
+async def test_a_line_that_could_not_be_taken_away_again_is_not_doubled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = await opened(tmp_path)
+
+    def fails(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    async def made(patched: pytest.MonkeyPatch) -> None:
+        async with making(audit, "made"):
+            patched.setattr(Audit, "_keep_end", fails)
+            patched.setattr(os, "ftruncate", fails)
+
+    with monkeypatch.context() as patched, pytest.raises(CarrelError):
+        await made(patched)
+    async with making(audit, "later"):
+        pass
+    assert await told(audit) == [("made", "ok"), ("later", "ok")]
+    assert await audit.verify() == []
+
+
+async def test_a_change_is_not_begun_where_the_mark_cannot_be_kept(tmp_path: Path) -> None:
+    mark = tmp_path / "other" / "mark"
+    mark.parent.mkdir()
+    audit = await opened(tmp_path / "state", mark=mark)
+    mark.unlink()
+    mark.parent.rmdir()
+    with pytest.raises(CarrelError, match=r"he change was not made.*No such file or directory of .*other/mark"):
+        async with making(audit, "refused"):
+            pytest.fail("it is not begun")
+
+
+async def test_a_change_that_is_cancelled_before_it_begins_is_told_where_it_was_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit, entered, may = await opened(tmp_path), threading.Event(), threading.Event()
+    real = Begun.add
+
+    def slow(self: Begun, changes: Sequence[Members]) -> None:
+        entered.set()
+        assert may.wait(60)
+        real(self, changes)
+
+    async def work() -> None:
+        async with making(audit, "cancelled"):
+            pytest.fail("it is not begun")
+
+    monkeypatch.setattr(Begun, "add", slow)
+    working = asyncio.create_task(work())
+    await asyncio.to_thread(entered.wait)
+    working.cancel()
+    may.set()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert await told(audit) == [("cancelled", "failed: cancelled")]

@@ -1,7 +1,7 @@
 """All tenants brought back at a start, from two S3 servers that are not ours, with faults in between."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -36,7 +36,8 @@ Server = Callable[[Path], AbstractContextManager[str]]
 
 
 def bring(place: Path, work: Path, **changes: object) -> dict[str, str]:
-    given = {"when": "empty", "dry_run": False, "carry_over": lambda *_: None, "noted": lambda *_: None, **changes}
+    usual = {"when": "empty", "dry_run": False, "carry_over": lambda *_: None, "noted": lambda *_: nullcontext()}
+    given = {**usual, **changes}
     told: list[Brought] = []
     done = bring_all(place, [ACME, BETA, ZETA], means(work), told=told.append, **given)  # type: ignore[arg-type] # literals
     assert sorted(told, key=lambda one: one.tenant) == done
@@ -92,7 +93,7 @@ def test_through_faults_it_comes_back_byte_by_byte(server: Server, tmp_path: Pat
             dry_run=False,
             told=lambda _: None,
             carry_over=lambda *_: None,
-            noted=lambda *_: None,
+            noted=lambda *_: nullcontext(),
         )
         assert [one.outcome for one in done] == ["restored", "none"]
         assert not_declared(work, []) == ["acme"]
@@ -109,7 +110,7 @@ def test_what_cannot_be_noted_is_not_restored(tmp_path: Path) -> None:
     tenant.root.close()
     noted: list[tuple[str, str]] = []
 
-    def refused(tenant: TenantId, backup: str) -> None:
+    def refused(tenant: TenantId, backup: str) -> AbstractContextManager[None]:
         noted.append((tenant, backup))
         raise StorageFull("The disk is full.")
 

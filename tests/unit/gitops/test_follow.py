@@ -229,3 +229,27 @@ async def test_what_fails_is_tried_again_later_and_later(house: House) -> None:
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_a_push_whose_revision_cannot_be_swapped_in_at_once_has_one_line(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower = await house.start()
+    first = await put(house.bare, {"_gateway.yaml": GATEWAY})
+    swap = Revisions.swap
+
+    def full(self: Revisions, revision: str) -> None:
+        raise StorageFull("The disk is full.")
+
+    monkeypatch.setattr(Revisions, "swap", full)
+    for _ in range(2):
+        with pytest.raises(StorageFull):
+            await follower.take()
+    monkeypatch.setattr(Revisions, "swap", swap)
+    again = await house.start()
+    assert again.revision == first
+    second = await put(house.bare, {"acme.yaml": b"plan: pro\n"}, by="git:bob")
+    await again.take()
+    assert house.audit.lines == [
+        ("git:alice", "git.push", None, first, "ok"), ("git:bob", "git.push", first, second, "ok"),
+    ]  # fmt: skip

@@ -83,7 +83,7 @@ async def test_a_failure_has_its_line_too(past: Past) -> None:
     (past.clone.path / ".git" / "index.lock").write_text("held")
     with pytest.raises(Exception, match="git"):
         await past.history.roll_back(past.first, by=BY)
-    assert [line[4] for line in past.audit.lines] == ["ok", "failed: git_failed"]
+    assert [line[4] for line in past.audit.lines] == ["failed: git_failed"]
     (past.clone.path / ".git" / "index.lock").unlink()
     assert past.clone.git("status", "--porcelain") == ""
 

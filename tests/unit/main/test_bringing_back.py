@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,9 +25,16 @@ def test_who_is_declared_comes_back_and_others_are_named(tmp_path: Path) -> None
     assert known == ["acme", "beta"]
     told: list[str] = []
     noted: list[tuple[TenantId, str]] = []
+
+    @contextmanager
+    def note(tenant: TenantId, backup: str) -> Iterator[None]:
+        assert not (tmp_path / "state/tenants/acme").exists()
+        yield
+        noted.append((tenant, backup))
+
     done, others = Backups(tmp_path / "state", SECRETS, KEYS, f"file://{tmp_path}/store").bring(
         operators, known, told=lambda one: told.append(one.outcome), known=known,
-        noted=lambda tenant, backup: noted.append((tenant, backup)),
+        noted=note,
     )  # fmt: skip
     assert [one.outcome for one in done] == ["restored", "none"]
     assert sorted(told) == ["none", "restored"]

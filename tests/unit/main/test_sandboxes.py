@@ -13,18 +13,22 @@ from carrel.sandbox.modes import confinement_in, limits_in
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
 from carrel.wire import control
+from tests.fakes.records import Noting
 from tests.fakes.sandboxed import LAUNCH_UID, reachable, shell, workspace_tenant
 
 BY = control.Actor("ak_ops", RequestId("req_1"))
 
 
-class Lines:
+class Lines(Noting):
     """An audit log that is a list."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, str]] = []
 
-    async def record(self, *, action: str, target: str, outcome: str, **_: object) -> None:
+    async def record(
+        self, *, actor: str, action: str, target: str, request_id: str, outcome: str, tenant: str | None = None,
+        before: object = None, after: object = None,
+    ) -> None:  # fmt: skip
         self.lines.append((action, target, outcome))
 
 

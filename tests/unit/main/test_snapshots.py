@@ -54,7 +54,7 @@ async def test_there_and_back_with_a_line_for_each(rig: Rig) -> None:
     with pytest.raises(NotFound):
         await keeping.roll_back(tenant, made.id, by=BY)
     assert [line[0] for line in lines.lines] == [
-        "tenants.snapshot", "tenants.rollback", "tenants.snapshot.remove", "tenants.rollback", "tenants.rollback"
+        "tenants.snapshot", "tenants.rollback", "tenants.snapshot.remove", "tenants.rollback"
     ]  # fmt: skip
 
 

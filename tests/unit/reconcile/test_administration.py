@@ -17,6 +17,7 @@ from carrel.tenancy.handle import Directory
 from carrel.tenancy.tokens import TokenStore
 from carrel.wire import control
 from tests.fakes.declarations import declare
+from tests.fakes.records import Noting
 
 BY = control.Actor("ak_ops", RequestId("req_1"))
 ACME = TenantId("acme")
@@ -24,7 +25,7 @@ YAML = "# Our first customer.\ndisplay_name: Acme  # as on the contract\nplan: s
 
 
 @dataclass
-class Record:
+class Record(Noting):
     """Keeps lines, or refuses them."""
 
     lines: list[tuple[str, str, str]] = field(default_factory=list)
@@ -34,9 +35,11 @@ class Record:
         self, *, actor: str, action: str, target: str, request_id: str, outcome: str, tenant: str | None = None,
         before: object = None, after: object = None,
     ) -> None:  # fmt: skip
+        self.lines.append((action, target, outcome))
+
+    def require_room(self) -> None:
         if self.full:
             raise StorageFull("full")
-        self.lines.append((action, target, outcome))
 
 
 class House:

@@ -202,25 +202,18 @@ def engines(context: Context) -> Engines:
 
 
 async def done(context: Context, method: Method, params: BaseModel) -> dict[str, Any]:
-    """What ``method`` answers; where it changes state, the audit log says so before it does."""
+    """What ``method`` answers; where it changes state, the audit log has what came of it by then."""
     if method.target is None:
         value = await method.call(context, params)
     else:
-        await _note(context, method, params, "ok")
-        try:
+        named = getattr(params, method.target, None)
+        target = str(named if named is not None else context.tenant.id)[:256]
+        async with context.services.audit.change(
+            actor=context.actor, action=method.name, target=target, request_id=context.request_id,
+            tenant=context.tenant.id,
+        ):  # fmt: skip
             value = await method.call(context, params)
-        except CarrelError as error:
-            await _note(context, method, params, f"failed: {error.code}")
-            raise
     return value.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-async def _note(context: Context, method: Method, params: BaseModel, outcome: str) -> None:
-    named = getattr(params, method.target or "", None)
-    await context.services.audit.record(
-        actor=context.actor, action=method.name, target=str(named if named is not None else context.tenant.id)[:256],
-        request_id=context.request_id, outcome=outcome, tenant=context.tenant.id,
-    )  # fmt: skip
 
 
 def _keyed(method: Method, call: jsonrpc.Call, beside: str | None) -> tuple[jsonrpc.Call, str | None]:

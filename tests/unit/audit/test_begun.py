@@ -1,0 +1,65 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from carrel.audit.begun import BEGUN, RESERVE, RESERVED, Begun
+
+
+def change(begun: str, number: int = 0, **more: object) -> dict[str, object]:
+    return {"begun": begun, "request_id": "r", "action": "a", "number": number, **more}
+
+
+def test_what_has_no_line_is_left_and_what_was_torn_is_not(tmp_path: Path) -> None:
+    begun = Begun(tmp_path)
+    assert begun.left() == []
+    begun.add([change("1"), change("2", 3, after={"token": "tk_acme_" + "a" * 32})])
+    with (tmp_path / BEGUN).open("ab") as file:
+        file.write(b'{"after":4,"line":{"begun":"3"')
+    (tmp_path / "2026-03-01.jsonl").write_text(
+        '{"n":1,"begun":"1","request_id":"r","action":"a"}\nnonsense\n'
+        '{"n":4,"begun":"2","request_id":"another","action":"a"}\n'
+    )
+    [left] = Begun(tmp_path).left()
+    assert (left["begun"], "number" in left) == ("2", False)
+    assert "a" * 32 not in (tmp_path / BEGUN).read_text()
+    begun.clear()
+    assert begun.left() == []
+
+
+def test_a_long_list_is_begun_anew_where_all_is_over(tmp_path: Path) -> None:
+    begun = Begun(tmp_path)
+    long = change("1", after="x" * 1000)
+    for number in range(400):
+        begun.add([{**long, "begun": str(number)}])
+    assert (tmp_path / BEGUN).stat().st_size > 400_000
+    assert begun.is_open("0")
+    begun.ended([{"begun": str(number)} for number in range(400)])
+    begun.add([change("last")])
+    assert [one["begun"] for one in begun.left()] == ["last"]
+    assert (begun.is_open("0"), begun.is_open("last")) == (False, True)
+
+
+def test_room_is_kept_and_given_up_once(tmp_path: Path) -> None:
+    begun = Begun(tmp_path)
+    assert not begun.make_room()
+    begun.add([change("1")])
+    assert (tmp_path / RESERVE).stat().st_size == RESERVED
+    assert begun.make_room()
+    assert not begun.make_room()
+    begun.add([change("2")])
+    assert (tmp_path / RESERVE).stat().st_size == RESERVED
+
+
+def test_without_room_nothing_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    begun = Begun(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            begun.add([change("1")])
+    assert not begun.is_open("1")
+    assert not (tmp_path / RESERVE).exists()
+    assert begun.left() == []
