@@ -1,29 +1,47 @@
 """A tenant with one of everything: all of it is kept and carried out, and comes back here, elsewhere and as another.
 
-What a tenant's directory holds is held against the one list of it, so that state that is new has to be thought of.
+What a tenant's directory holds is held against the one list of it, both ways: state that is new has to be in the list,
+and what is in the list has to be made here.
 """
 
+import asyncio
 import contextlib
 import http.client
 import io
 import json
 import socket
 import tarfile
+import threading
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import aiohttp
 import apsw
 import pytest
 
-from carrel.backup.contents import held
+from carrel.backup.contents import CONTENTS, held
 from tests.fakes.gateway_process import GatewayProcess
-from tests.fakes.patience import PATIENCE
+from tests.fakes.oauth_vendor import SECRET
+from tests.fakes.oauth_vendor import declared as declared_vendor
+from tests.fakes.patience import PATIENCE, until
+from tests.fakes.person import Person
+from tests.fakes.telegram import TOKEN, BotApi
 from tests.system.conftest import StartGateway
+from tests.system.test_audit import bot as bot_fixture
+from tests.system.test_connections import Vendor
+from tests.system.test_connections import vendor as vendor_fixture
+
+bot, vendor = bot_fixture, vendor_fixture
 
 ID = "newt-7q"
 SEALED = {"GREETING": "a value of the vault"}
 SKILL = "---\nname: rhyme\ndescription: Rhymes.\n---\nRhyme.\n"
 MASTER = "1 " + "QUFB" * 10 + "QUE=\n"
+DECLARED: Final = """members: [{name: ada, role: owner}]
+sandbox: {scope: member}
+channels: {telegram: {kind: telegram, accounts: {main: {token: {secret: BOT}}}}}
+"""
 
 
 class Local(http.client.HTTPConnection):
@@ -65,8 +83,36 @@ def bill(gateway: GatewayProcess, tenant: str) -> Any:
     return ask(gateway, "GET", f"/v1/tenants/{tenant}/usage?period=today")["rows"]
 
 
+def by_others(gateway: GatewayProcess, bot: BotApi, token: str) -> None:
+    """What members, strangers, agents and vendors have a part in."""
+    (gateway.tenants_dir / f"{ID}.yaml").write_text(DECLARED)
+    ask(gateway, "POST", "/v1/reconcile")
+    issued = ask(gateway, "POST", f"/v1/tenants/{ID}/tokens", {"name": "ada", "member": "ada"})
+    told = gateway.rpc("sessions.send", {"message": "run: echo mine > own"}, token=issued["token"])
+    assert "text" in told, told
+    bot.say("let me in")
+    assert until(bot.texts)
+    rpc(gateway, ID, "channels.pair", channel="telegram", code=bot.texts()[0].partition("code is ")[2][:8])
+    url = rpc(gateway, ID, "connections.link", provider="vendor")["url"]
+    asyncio.run(connected(url))
+    wanted = json.dumps({"kind": "host", "what": "example.org", "reason": "to look"})
+    message = {"message": f"tool: request_access {wanted}", "sessionId": "s_asks"}
+    assert gateway.rpc("sessions.create", {"sessionId": "s_asks"}, token=token)["sessionId"] == "s_asks"
+    asking = threading.Thread(target=gateway.rpc, args=("sessions.send", message), kwargs={"token": token})
+    asking.start()
+    assert until(lambda: rpc(gateway, ID, "grants.list")["grants"])
+    rpc(gateway, ID, "grants.decide", grant=rpc(gateway, ID, "grants.list")["grants"][0]["id"], decision="1h")
+    asking.join()
+
+
+async def connected(url: str) -> None:
+    """Somebody opens the link, and allows it at the vendor's."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as browser:
+        assert (await Person(browser).through(url)).status == 200
+
+
 def fill(gateway: GatewayProcess, token: str) -> None:
-    """One of everything that a tenant may have."""
+    """One of everything that a tenant may have by itself."""
     rpc(gateway, ID, "config.patch", patch={"display_name": "Newt"})
     rpc(gateway, ID, "agents.files.set", agentId="main", name="SOUL.md", content="Be kind.")
     rpc(gateway, ID, "sessions.create", sessionId="s_one")
@@ -97,6 +143,11 @@ def files(top: Path) -> set[str]:
     """Files of a tenant, without what goes with a database that is open."""
     found = {path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_symlink() or path.is_file()}
     return {path for path in found if not path.endswith(("-wal", "-shm", "-journal"))}
+
+
+def lines(found: Iterable[str]) -> set[str]:
+    """The lines of the list that have these."""
+    return {line.path for path in found if (line := held(path)) is not None}
 
 
 def mentions(top: Path) -> set[str]:
@@ -131,13 +182,17 @@ def masters(tmp_path: Path) -> tuple[str, ...]:
 
 
 def test_everything_is_kept_and_nothing_of_it_holds_to_its_id_or_host(
-    new_gateway: StartGateway, masters: tuple[str, ...], tmp_path: Path
+    new_gateway: StartGateway, masters: tuple[str, ...], tmp_path: Path, bot: BotApi, vendor: Vendor
 ) -> None:
-    old = new_gateway("old", args=masters)
+    old = new_gateway("old", args=masters, env={"CARREL_SECRET_BOT": TOKEN, "CARREL_SECRET_VENDOR_SECRET": SECRET})
     operator = old.tenants_dir / "_gateway.yaml"
-    operator.write_text(f"{operator.read_text()}\nbackup:\n  to: file://{old.state_dir}/backups\n")
+    operator.write_text(f"{operator.read_text()}\nbackup:\n  to: file://{old.state_dir}/backups\n"
+                        f"channels: {{telegram: {{base_url: '{bot.base_url}'}}}}\n"
+                        f"oauth_providers: {json.dumps({'vendor': declared_vendor(vendor.url)})}\n")  # fmt: skip
     old.start()
-    fill(old, declared(old, ID))
+    token = declared(old, ID)
+    fill(old, token)
+    by_others(old, bot, token)
     top = old.state_dir / "tenants" / ID
     there = files(top)
     unknown = {path for path in there if held(path) is None}
@@ -163,6 +218,8 @@ def test_everything_is_kept_and_nothing_of_it_holds_to_its_id_or_host(
     ask(old, "POST", "/v1/tenants/third/import", archive)
     left = {path for path in kept if (line := held(path)) is not None and line.other == "left"}
     own = {"credentials/tokens.json", "usage/ledger.sqlite"}
+    everything = files(top) | files(old.state_dir / "tenants/third")
+    assert lines(everything) == {one.path for one in CONTENTS}, "what is in the list and not made here, or otherwise"
     for name in ("other", "third"):
         assert what(old, name) == seen, name
         here = old.state_dir / "tenants" / name

@@ -84,7 +84,11 @@ class Remover:
         if self._audit is None:
             return nullcontext()
         return self._audit.change(
-            actor="carrel", action="tenants.delete", target=tenant, tenant=tenant, request_id=new_request_id(),
+            actor="carrel",
+            action="tenants.delete",
+            target=tenant,
+            tenant=tenant,
+            request_id=new_request_id(),
             after={"backup": backup},
         )
 
