@@ -16,6 +16,8 @@ from carrel.wire.wording import wording
 M = TypeVar("M", bound=BaseModel)
 _LINGER_BYTES: Final = 256 * 1024
 _LINGER_SECONDS: Final = 1.0
+_WHOLE_BYTES: Final = 64 << 20
+_WHOLE_SECONDS: Final = 5.0
 
 
 async def read_body(request: web.BaseRequest, *, limit: int, limits: Limits) -> bytes:
@@ -96,18 +98,22 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is over {limit} bytes, the most that is taken here.", details={"limit_bytes": limit})
 
 
-async def answer_and_close(request: web.BaseRequest, response: web.Response) -> web.Response:
+async def answer_and_close(request: web.BaseRequest, response: web.Response, *, known: bool) -> web.Response:
     """Send ``response`` and close, reading no more than a little of a body that is still on its way.
 
-    That little lets a client that is still sending see the answer instead of a reset.
+    That little lets a client that is still sending see the answer instead of a reset. Clients that send all before they
+    read see it only where all is taken: so it is of a caller who is ``known``, where it is not too much for that.
     """
+    announced = request.content_length
+    whole = known and announced is not None and announced <= _WHOLE_BYTES
+    most, seconds = (_WHOLE_BYTES, _WHOLE_SECONDS) if whole else (_LINGER_BYTES, _LINGER_SECONDS)
     response.force_close()
     await response.prepare(request)
     await response.write_eof()
     seen = 0
     with contextlib.suppress(TimeoutError, web.RequestPayloadError, ConnectionError):
-        async with asyncio.timeout(_LINGER_SECONDS):
-            while seen < _LINGER_BYTES and not request.content.is_eof():
+        async with asyncio.timeout(seconds):
+            while seen < most and not request.content.is_eof():
                 seen += len(await request.content.readany())
     request.protocol.force_close()
     return response

@@ -42,8 +42,8 @@ root, the gateway's own user or who started it calls. `GET /openapi.json` descri
 - **Hosts**: the Host header must be a loopback name, a numeric address, or a name that the operator allowed; else
   421.
 - **Bodies**: `max_body_bytes` of `_gateway.yaml` bounds a chat completion, 8 MiB a JSON-RPC request, 1 MiB the
-  rest; over it is 413, and the connection closes without reading on. Compressed bodies are 415. A body that stalls
-  is 408.
+  rest; over it is 413, and the connection closes without reading on, but for up to 64 MiB of a known caller's, who then
+  sees the answer. Compressed bodies are 415. A body that stalls is 408.
 - **Errors**: RFC 9457 problems, but for the OpenAI endpoints (`{"error": {...}}`), `/v1/messages` (Anthropic's
   `{"type": "error", ...}`) and `/rpc` (a JSON-RPC error).
   `code` is what programs should act upon. Over a quota is 429 with `Retry-After` and `reset_at`.

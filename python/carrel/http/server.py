@@ -272,7 +272,7 @@ class Server:
             response.force_close()
         if error.code in _CLOSING or not request.content.is_eof():
             exchange.live.refused = response.status
-            return await answer_and_close(request, response)
+            return await answer_and_close(request, response, known=exchange.caller is not None)
         return response
 
 

@@ -11,7 +11,6 @@ _WANTED: Final = {
     "int_parsing": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
-    "finite_number": "a number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "list_type": "a list",
@@ -41,6 +40,8 @@ def wording(problem: ErrorDetails) -> str:
         return "it is missing"
     if kind == "extra_forbidden":
         return "there is no such field"
+    if kind == "finite_number":
+        return "a finite number is wanted"
     if kind in _WANTED:
         return f"{_WANTED[kind]} is wanted, not {_kind(problem.get('input'))}"
     if kind == "string_pattern_mismatch":

@@ -71,6 +71,19 @@ async def test_a_body_announced_as_too_large_is_refused_before_it_is_read(edge: 
     writer.close()
 
 
+@pytest.mark.parametrize("known", [True, False])
+async def test_who_sends_all_before_it_reads_sees_why_it_was_refused_where_it_is_known(edge: Edge, known: bool) -> None:
+    size = 40 << 20
+    head = HEAD if known else HEAD.replace(token_of("acme"), token_of("acme")[::-1])
+    reader, writer = await connect(edge)
+    writer.write((head + f"Content-Length: {size}\r\n\r\n").encode())
+    sent = await soon(pour(writer, b"x" * 65536, up_to=size))
+    assert (sent == size) is known
+    if known:
+        assert (await answer(reader))[0] == 413
+    writer.close()
+
+
 async def test_who_goes_with_the_refusal_in_hand_was_refused_and_did_not_go_away(edge: Edge) -> None:
     reader, writer = await connect(edge)
     writer.write((HEAD + "Content-Length: 100000000\r\n\r\n").encode())

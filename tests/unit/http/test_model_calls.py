@@ -98,3 +98,16 @@ async def test_what_the_caller_did_wrong_is_wrong_everywhere(tmp_path: Path, cli
         declare(edge)
         async with client.post(edge.url + PATH, data=chat_body("hi", model="claude-large"), headers=ACME) as reply:
             assert reply.status == 400
+
+
+@pytest.mark.parametrize("model", ["agent:main", "demo"])
+@pytest.mark.parametrize("path", [PATH, "/v1/messages"])
+async def test_a_key_that_is_there_twice_is_refused_whichever_way_the_request_goes(
+    edge: Edge, client: aiohttp.ClientSession, model: str, path: str
+) -> None:
+    body = json.dumps({"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
+    async with client.post(edge.url + path, data=body[:-1] + ', "model": "another"}', headers=ACME) as reply:
+        assert (reply.status, "twice" in await reply.text()) == (400, True)
+    assert not edge.meter.reservations
+    async with client.post(edge.url + path, data=body, headers=ACME) as reply:
+        assert reply.status == 200

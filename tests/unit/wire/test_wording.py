@@ -17,7 +17,7 @@ class Shape(BaseModel):
 
     text: Annotated[str, Field(min_length=1, max_length=3)] = "a"
     count: Annotated[int, Field(ge=1)] = 1
-    share: float = 1.0
+    share: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     flag: bool = False
     items: Annotated[list[str], Field(min_length=1, max_length=2)] = ["a"]
     inner: Inner = Inner(name="x")
@@ -36,6 +36,7 @@ class Shape(BaseModel):
         ({"count": "many"}, "a whole number is wanted, not text"),
         ({"count": 0}, "it must be greater than or equal to 1"),
         ({"share": "half"}, "a number is wanted, not text"),
+        ({"share": float("inf")}, "a finite number is wanted"),
         ({"flag": "yes"}, "true or false is wanted, not text"),
         ({"items": "x"}, "a list is wanted, not text"),
         ({"items": {}}, "a list is wanted, not an object"),
