@@ -1,5 +1,7 @@
 """Items 2 and 4: the official OpenAI SDK against the whole gateway, demo provider, real tools, real sandbox."""
 
+from collections.abc import Iterator
+
 import openai
 import pytest
 from openai import OpenAI
@@ -9,8 +11,9 @@ from tests.fakes.patience import PATIENCE
 
 
 @pytest.fixture
-def client(gateway: GatewayProcess) -> OpenAI:
-    return OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.token, max_retries=0, timeout=PATIENCE)
+def client(gateway: GatewayProcess) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.token, max_retries=0, timeout=PATIENCE) as made:
+        yield made
 
 
 def test_the_agent_runs_a_tool_in_the_sandbox(client: OpenAI) -> None:

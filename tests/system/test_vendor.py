@@ -79,8 +79,14 @@ def client(gateway: GatewayProcess) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.token, max_retries=0, timeout=PATIENCE)
 
 
-def ask(gateway: GatewayProcess, model: str, **more: Any) -> Any:
-    return client(gateway).chat.completions.create(
+@pytest.fixture(scope="module")
+def gpt(served: GatewayProcess) -> Iterator[openai.OpenAI]:
+    with client(served) as made:
+        yield made
+
+
+def ask(gpt: openai.OpenAI, model: str, **more: Any) -> Any:
+    return gpt.chat.completions.create(
         model=model, messages=[{"role": "user", "content": "hello"}], max_tokens=100, **more
     )
 
@@ -90,8 +96,10 @@ def calls(gateway: GatewayProcess, model: str) -> int:
     return sum(int(row["tokens_in"]) for row in report(gateway) if row["model"] == model) // 100
 
 
-def test_a_call_passes_through_and_is_priced_by_what_the_vendor_says(served: GatewayProcess) -> None:
-    answer = ask(served, "fake-ok")
+def test_a_call_passes_through_and_is_priced_by_what_the_vendor_says(
+    served: GatewayProcess, gpt: openai.OpenAI
+) -> None:
+    answer = ask(gpt, "fake-ok")
     assert answer.choices[0].message.content == "Hello from the fake vendor."
     row = next(row for row in report(served) if row["model"] == "fake-ok")
     assert (row["tokens_in"], row["tokens_out"]) == ("100", "20")
@@ -107,54 +115,56 @@ def test_what_a_cache_keeps_for_an_hour_has_its_own_price(served: GatewayProcess
     assert (row["tokens_in"], row["tokens_out"], row["cost_usd"]) == ("100", "20", "0.0001825")
 
 
-def test_usage_that_was_not_asked_for_is_counted_and_kept_back(served: GatewayProcess) -> None:
+def test_usage_that_was_not_asked_for_is_counted_and_kept_back(served: GatewayProcess, gpt: openai.OpenAI) -> None:
     before = calls(served, "fake-slow")
-    chunks = list(ask(served, "fake-slow", stream=True))
+    chunks = list(ask(gpt, "fake-slow", stream=True))
     assert all(chunk.usage is None for chunk in chunks)
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "Hello from the fake vendor."
     assert calls(served, "fake-slow") == before + 1
 
 
-def test_an_agent_on_the_other_vendors_dialect(served: GatewayProcess) -> None:
+def test_an_agent_on_the_other_vendors_dialect(served: GatewayProcess, gpt: openai.OpenAI) -> None:
     acme = served.tenants_dir / "demo.yaml"
     acme.write_text("agents: {main: {model: fake-thinking}}\n")
     assert served.cli("reconcile").returncode == 0
-    answer = ask(served, "agent:main")
+    answer = ask(gpt, "agent:main")
     assert "fake vendor" in (answer.choices[0].message.content or "")
     assert any(row["model"] == "fake-thinking" for row in report(served))
 
 
-def test_a_vendor_that_fails_once_is_asked_again(served: GatewayProcess) -> None:
-    assert ask(served, "fake-flaky").choices[0].message.content == "Hello from the fake vendor."
+def test_a_vendor_that_fails_once_is_asked_again(gpt: openai.OpenAI) -> None:
+    assert ask(gpt, "fake-flaky").choices[0].message.content == "Hello from the fake vendor."
 
 
-def test_a_vendor_that_stalls_is_given_up_within_its_time(served: GatewayProcess) -> None:
+def test_a_vendor_that_stalls_is_given_up_within_its_time(gpt: openai.OpenAI) -> None:
     with pytest.raises(openai.InternalServerError) as refused:
-        ask(served, "fake-stalled", stream=True)
+        ask(gpt, "fake-stalled", stream=True)
     assert refused.value.status_code == 504
     assert "fake-stalled" not in refused.value.message or "did not" in refused.value.message
 
 
 @pytest.mark.parametrize("model", ["fake-stalled-later", "fake-cut"])
-def test_a_stream_that_breaks_ends_with_an_error_and_one_row(served: GatewayProcess, model: str) -> None:
+def test_a_stream_that_breaks_ends_with_an_error_and_one_row(
+    served: GatewayProcess, gpt: openai.OpenAI, model: str
+) -> None:
     rows = len([row for row in report(served) if row["model"] == model])
     with pytest.raises((openai.APIError, openai.APIConnectionError)):
-        for _ in ask(served, model, stream=True):
+        for _ in ask(gpt, model, stream=True):
             pass
     after = [row for row in report(served) if row["model"] == model]
     assert len(after) == max(rows, 1)
     assert served.rpc("health")["ok"] is True
 
 
-def test_a_vendor_that_is_down_is_a_502_without_its_words(served: GatewayProcess) -> None:
+def test_a_vendor_that_is_down_is_a_502_without_its_words(gpt: openai.OpenAI) -> None:
     with pytest.raises(openai.APIStatusError) as refused:
-        ask(served, "fake-down")
+        ask(gpt, "fake-down")
     assert refused.value.status_code in (502, 503)
 
 
-def test_S5_03_the_operators_key_is_seen_by_the_vendor_alone(served: GatewayProcess) -> None:
+def test_S5_03_the_operators_key_is_seen_by_the_vendor_alone(served: GatewayProcess, gpt: openai.OpenAI) -> None:
     with pytest.raises(openai.APIStatusError) as refused:
-        ask(served, "fake-refused")
+        ask(gpt, "fake-refused")
     assert refused.value.status_code == 502, "the caller's own token is not what was wrong"
     assert "sk-wrong" not in str(refused.value.body)
     assert SECRET not in served.text
