@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_an_index_that_is_torn_or_lies_costs_nothing(directory: TenantRoot, inde
 
 def test_it_is_believed_where_the_transcript_has_not_changed(directory: TenantRoot) -> None:
     shelf = loaded(directory)
-    shelf.put(shelf.sessions[SessionId("a")].model_copy(update={"label": "kept in the index alone"}))
+    shelf.put(replace(shelf.sessions[SessionId("a")], label="kept in the index alone"))
     shelf.note(directory, SessionId("a"))
     assert loaded(directory).sessions[SessionId("a")].label == "kept in the index alone"
 

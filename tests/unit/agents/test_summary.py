@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
 from carrel.agents.entries import Entry, Header, MessageEntry, ModelCallEntry, NoteEntry, ResetEntry, StoredText
 from carrel.agents.summary import SessionSummary
 from carrel.declare.rate_card import TokenCounts
@@ -47,4 +50,14 @@ def test_a_lost_header_leaves_the_agent_open() -> None:
 
 def test_it_comes_back_from_its_text() -> None:
     summary = SessionSummary.of(S1, HEADER, fallback=NOW).after([model_call(1)], size=5)
-    assert SessionSummary.model_validate_json(summary.model_dump_json()) == summary
+    form = TypeAdapter(SessionSummary)
+    text = form.dump_json(summary)
+    assert form.validate_json(text) == summary
+    for wrong in (text.replace(b'"size":5', b'"size":"5"'), text.replace(b'"size"', b'"sighs"')):
+        with pytest.raises(ValidationError):
+            form.validate_json(wrong)
+
+
+def test_a_tenant_may_have_very_many() -> None:
+    summary = SessionSummary.of(S1, HEADER, fallback=NOW).after([model_call(1)], size=5)
+    assert not hasattr(summary, "__dict__")
