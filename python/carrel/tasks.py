@@ -1,8 +1,9 @@
 """The only way to start a task: named, owned, and cancelled by whom started it."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -10,6 +11,18 @@ from carrel.errors import CarrelError
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
+OTHERS: Final = "_other"
+"""Who owns tasks that nothing of ours started, as those in which a library serves a connection."""
+
+
+def counted() -> Mapping[str, int]:
+    """How many tasks of the running loop are not done, by owner; nothing where no loop runs."""
+    try:
+        tasks = asyncio.all_tasks()
+    except RuntimeError:
+        return {}
+    owners = [task.get_name().partition(".") for task in tasks]
+    return Counter(owner if dot else OTHERS for owner, dot, _ in owners)
 
 
 class Tasks:

@@ -16,12 +16,13 @@ from itertools import accumulate
 from typing import Final, TextIO
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from carrel.ids import TenantId
 from carrel.secrets import masked
+from carrel.tasks import counted
 
 
 def configure_logging(*, level: str = "info", json: bool = False, stream: TextIO | None = None) -> None:
@@ -287,6 +288,13 @@ class _Read(Collector):
             yield family
 
 
+_TASKS: Final = {"carrel_tasks": ("Tasks of the event loop, by owner.", ("owner",))}
+
+
+def _tasks() -> Gauges:
+    return {"carrel_tasks": {(owner,): count for owner, count in counted().items()}}
+
+
 class Metrics:
     """Prometheus metrics of one gateway. One instance, made by the composition root."""
 
@@ -330,6 +338,8 @@ class Metrics:
             "carrel_reconcile_seconds", "Time that a pass over what is declared takes."
         )
         self._last_pass = self._gauge("carrel_reconcile_last_pass_timestamp_seconds", "When the last pass ended well.")
+        self.read_from(_TASKS, _tasks)
+        ProcessCollector(registry=self.registry)
 
     def read_from(self, about: Mapping[str, tuple[str, tuple[str, ...]]], read: Callable[[], Gauges]) -> None:
         """Gauges that are read when they are asked for: for each its help and labels, and their values at once."""

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from carrel.errors import StorageFull
-from carrel.tasks import Tasks
+from carrel.tasks import OTHERS, Tasks, counted
 
 
 async def test_what_runs_is_cancelled_at_close() -> None:
@@ -72,3 +72,21 @@ async def test_drain_waits_for_what_ends_by_itself() -> None:
     await tasks.drain(5)
     assert done.result() == "ended"
     await tasks.close()
+
+
+async def test_tasks_are_counted_by_who_owns_them() -> None:
+    before = counted()[OTHERS]
+    one, two = Tasks("one"), Tasks("two")
+    for owner, name in ((one, "a"), (one, "b"), (two, "a")):
+        owner.start(asyncio.sleep(60), name=name)
+    stray = asyncio.ensure_future(asyncio.sleep(60))
+    assert counted() == {"one": 2, "two": 1, OTHERS: before + 1}
+    stray.cancel()
+    await one.close()
+    await asyncio.wait([stray])
+    assert counted() == {"two": 1, OTHERS: before}
+    await two.close()
+
+
+def test_without_a_loop_there_are_none() -> None:
+    assert counted() == {}

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from carrel.ids import TenantId, parse_tenant_id
+from carrel.tasks import Tasks
 from carrel.telemetry import LineLog, Metrics, configure_logging, escape_text, quoted
 
 
@@ -178,13 +179,13 @@ def test_metrics_are_named_as_prometheus_wants_them() -> None:
     families = list(text_string_to_metric_families(text))
     assert len(families) > 15
     for family in families:
-        assert re.fullmatch(r"carrel_[a-z_]+", family.name), family.name
+        assert re.fullmatch(r"(carrel|process)_[a-z_]+", family.name), family.name
         assert family.documentation.endswith("."), family.name
         assert not re.search(r"(milliseconds|minutes|hours|kilobytes|_count|_sum|_bucket)$", family.name), family.name
         for sample in family.samples:
             assert set(sample.labels) <= {
                 "tenant", "route", "status", "model", "class", "quota", "ending", "outcome", "direction", "state",
-                "condition", "kind", "le", "provider", "server", "channel",
+                "condition", "kind", "le", "provider", "server", "channel", "owner",
             }  # fmt: skip
 
 
@@ -215,3 +216,21 @@ def test_gauges_that_others_keep_are_read_when_they_are_asked_for() -> None:
     text = metrics.render().decode()
     assert "# HELP carrel_provider_calls Calls." in text
     assert 'carrel_provider_calls{provider="a",state="running"} 2.0' in text
+
+
+async def test_what_the_process_holds_can_be_watched() -> None:
+    metrics, tasks = Metrics(), Tasks("relay")
+    work = tasks.start(asyncio.sleep(60), name="call")
+    held = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+    }
+    assert held["carrel_tasks", "relay"] == 1
+    # The test's own.
+    assert held["carrel_tasks", "_other"] >= 1
+    assert held["process_resident_memory_bytes",] > 1 << 20
+    assert held["process_open_fds",] > 3
+    work.cancel()
+    await tasks.close()
+    assert 'owner="relay"' not in metrics.render().decode()

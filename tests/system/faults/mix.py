@@ -8,6 +8,7 @@ import asyncio
 import json
 import random
 import zlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -64,6 +65,10 @@ class Mix:
     """Seconds that the gateway's clock is ahead of ours."""
     pace: float = 0.0
     """Seconds that a worker rests after each thing."""
+    most_kept: int = 0
+    """So many sessions and so many notes stay, the oldest going first; 0 is all of them."""
+    _sessions: deque[str] = field(default_factory=deque)
+    _notes: deque[tuple[str, str]] = field(default_factory=deque)
     _number: int = 0
     _control: aiohttp.ClientSession = field(init=False)
     _edge: aiohttp.ClientSession = field(init=False)
@@ -122,9 +127,11 @@ class Mix:
 
     # --- asking ---
 
-    async def _ask(self, session: aiohttp.ClientSession, call: str, body: object, rid: str, token: str = "") -> bytes:
+    async def _ask(
+        self, session: aiohttp.ClientSession, call: str, body: object, rid: str, token: str = "", **more: str
+    ) -> bytes:
         method, path = call.split(" ")
-        headers = {"X-Request-Id": rid, "Content-Type": "application/json"}
+        headers = {"X-Request-Id": rid, "Content-Type": "application/json", **more}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         data = json.dumps(body).encode() if body is not None else None
@@ -183,32 +190,44 @@ class Mix:
         await self._change_rpc("sessions.create", {"sessionId": session})
         return session
 
+    async def _delete(self, session: str) -> None:
+        asked = self.truth.deleted[session] = Asked()
+        await self._change_rpc("sessions.delete", {"sessionId": session})
+        asked.acked = True
+
+    async def _keep(self, session: str) -> None:
+        """Leave a session that is done with as it is, and let go of the oldest where too many are left."""
+        self._sessions.append(session)
+        if self.most_kept and len(self._sessions) > self.most_kept:
+            await self._delete(self._sessions.popleft())
+
     async def talk(self, chance: random.Random) -> None:
         """A session of a few messages, sometimes deleted after."""
         session = await self._session("talk")
         for _ in range(chance.randint(1, MESSAGES_A_SESSION)):
             word = self.name("w")
             await self._send(session, word, f"I say {word}.", 1)
-        if chance.random() < 0.2:
-            asked = self.truth.deleted[session] = Asked()
-            await self._change_rpc("sessions.delete", {"sessionId": session})
-            asked.acked = True
+        await (self._delete if chance.random() < 0.2 else self._keep)(session)
 
     async def use_tools(self, chance: random.Random) -> None:
         """A turn with a command in the sandbox, or a file that is written there."""
         word = self.name("w")
         message = f"run: echo {word}" if chance.random() < 0.7 else f"write: {word}.txt\n{word}"
-        await self._send(await self._session("tool"), word, message, 2)
+        session = await self._session("tool")
+        await self._send(session, word, message, 2)
+        await self._keep(session)
 
     async def stream(self, chance: random.Random) -> None:
         """An agent's answer as a stream of events."""
         rid = self.name("a")
         asked = self.truth.calls[rid] = Asked(TENANT)
         body = {"model": "agent:main", "messages": [{"role": "user", "content": f"hi {rid}"}], "stream": True}
-        text = await self._ask(self._edge, "POST /v1/chat/completions", body, rid, self.token)
+        where = {"X-Carrel-Session": rid}
+        text = await self._ask(self._edge, "POST /v1/chat/completions", body, rid, self.token, **where)
         if b"data: [DONE]" not in text:
             raise aiohttp.ClientPayloadError
         asked.acked = True
+        await self._keep(rid)
 
     async def tokens(self, chance: random.Random) -> None:
         """Tokens that are issued, rotated and revoked."""
@@ -255,8 +274,13 @@ class Mix:
         """A note in the memory."""
         word = self.name("note")
         asked = self.truth.notes[word] = Asked(TENANT)
-        await self._change_rpc("memory.add", {"text": f"remember {word}"})
+        made = await self._change_rpc("memory.add", {"text": f"remember {word}"})
         asked.acked = True
+        self._notes.append((word, made["id"]))
+        if self.most_kept and len(self._notes) > self.most_kept:
+            oldest, note = self._notes.popleft()
+            await self._change_rpc("memory.forget", {"id": note})
+            del self.truth.notes[oldest]
         await asyncio.sleep(chance.uniform(0, 0.1))
 
     async def declare(self, chance: random.Random) -> None:
