@@ -268,7 +268,13 @@ class Mix:
             oldest = next(iter(self.truth.jobs))
             gone = self.truth.jobs.pop(oldest)
             if gone.acked:
-                await self._change_rpc("cron.remove", {"jobId": gone.where})
+                await self._remove(gone.where)
+
+    async def _remove(self, job: str) -> None:
+        runs = (await self.rpc("cron.runs", {"jobId": job}, self.name("r")))["runs"] if self.most_kept else []
+        await self._change_rpc("cron.remove", {"jobId": job})
+        for run in runs:
+            await self._delete(run["sessionId"])
 
     async def remember(self, chance: random.Random) -> None:
         """A note in the memory."""
