@@ -108,6 +108,7 @@ class GatewayProcess:
             except OSError:
                 pass
             time.sleep(0.05)
+        self.kill()
         raise AssertionError(f"the gateway was not ready in {wait} s:\n{self.text}")
 
     def _read(self, process: "subprocess.Popen[str]") -> None:

@@ -1,7 +1,7 @@
 """One line of a tenant's list of sessions, kept up to date as its transcript grows."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -29,7 +29,7 @@ class SessionSummary:
     label: str | None = None
     key: str | None = None
     kind: Literal["direct", "group", "global", "unknown"] = "direct"
-    usage: TokenCounts = TokenCounts()
+    usage: TokenCounts = field(default_factory=TokenCounts)
     model: str | None = None
     messages: int = 0
     size: int = 0
