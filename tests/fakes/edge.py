@@ -231,6 +231,10 @@ class SessionBook:
     async def list(self, tenant: Tenant) -> Sequence[Summary]:
         return list(self.by_tenant.get(whose(tenant), {}).values())
 
+    async def get(self, tenant: Tenant, session_id: SessionId) -> Summary:
+        self._known(tenant, session_id)
+        return self.by_tenant[whose(tenant)][session_id]
+
     async def preview(self, tenant: Tenant, session_id: SessionId, *, limit: int) -> Sequence[Message]:
         self._known(tenant, session_id)
         return self.said.get((whose(tenant), session_id), [])[-limit:]

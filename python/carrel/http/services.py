@@ -190,6 +190,10 @@ class Sessions(Protocol):
         """All of them, newest first."""
         ...
 
+    async def get(self, tenant: Tenant, session_id: SessionId) -> SessionSummary:
+        """One of them."""
+        ...
+
     async def preview(self, tenant: Tenant, session_id: SessionId, *, limit: int) -> Sequence[Message]:
         """Its last ``limit`` messages, oldest first."""
         ...

@@ -1,6 +1,7 @@
 """`sessions.*`."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from carrel.agents.events import Turn
@@ -183,9 +184,8 @@ def _sent(said: Said, agent: str) -> rpc.Sent:
 async def _agent_of(context: Context, session_id: SessionId, wanted: str | None) -> str:
     """The agent asked for, else the one that the session has, else the default one."""
     if wanted is None:
-        for summary in await context.services.sessions.list(context.tenant):
-            if summary.session_id == session_id:
-                return summary.agent
+        with suppress(NotFound):
+            return (await context.services.sessions.get(context.tenant, session_id)).agent
     return require_agent(context.tenant, wanted)
 
 
