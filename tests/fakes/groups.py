@@ -35,8 +35,8 @@ def hierarchy() -> Iterator[Path]:
 
 
 @contextmanager
-def subtree() -> Iterator[Path]:
-    """A group that belongs to the sandbox's uid and is marked as delegated, gone afterwards."""
+def subtree(uid: int | None = LAUNCH_UID) -> Iterator[Path]:
+    """A group that belongs to ``uid`` and is marked as delegated, gone afterwards."""
     with hierarchy() as top:
         for name in (top / "cgroup.controllers").read_text().split():
             if name in {"cpu", "io", "memory", "pids"}:
@@ -45,7 +45,7 @@ def subtree() -> Iterator[Path]:
         path.mkdir()
         try:
             os.setxattr(path, "user.delegate", b"1")
-            give(path)
+            give(path, uid)
             yield path
         finally:
             remove(path)
@@ -65,10 +65,10 @@ def delegated() -> Iterator[Delegation]:
             os.close(made.lock)
 
 
-def give(path: Path) -> None:
-    """Let the sandbox's uid make groups in ``path`` and move processes there."""
+def give(path: Path, uid: int | None = LAUNCH_UID) -> None:
+    """Let ``uid`` make groups in ``path`` and move processes there."""
     for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
-        os.chown(path / name, LAUNCH_UID or -1, -1)
+        os.chown(path / name, uid or -1, -1)
 
 
 def remove(path: Path) -> None:

@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -21,8 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from carrel.main.privilege import identity
+from carrel.sandbox.launcher.groups import TENANTS
 from tests.fakes.faulty_disk import Call, FaultyDisk
 from tests.fakes.gateway_process import GatewayProcess
+from tests.fakes.groups import subtree
 from tests.fakes.mounts import mounts
 from tests.fakes.patience import PATIENCE, until
 from tests.fakes.sandboxed import reachable
@@ -111,6 +115,8 @@ class Life:
     """Whether it is on the faulty disk."""
     descriptors: int = 0
     """How many the gateway may have; 0 is as many as this process."""
+    group: Path | None = None
+    """The cgroup that is delegated to the gateway."""
     declares: Callable[[GatewayProcess], None] = declare
     """Lays out tenants.d."""
     disk: FaultyDisk = field(init=False)
@@ -126,6 +132,9 @@ class Life:
         if self.descriptors:
             limited = f'ulimit -n {self.descriptors}; exec "$0" "$@"'
             self.gateway.program = ("sh", "-c", limited, *self.gateway.program)
+        if self.group is not None:
+            joined = f'echo $$ > {self.group}/cgroup.procs && exec "$0" "$@"'
+            self.gateway.program = ("sh", "-c", joined, *self.gateway.program)
         self.declares(self.gateway)
         self.disk.sync()
 
@@ -175,7 +184,7 @@ class Life:
             if way == "power":
                 self.disk.power_cut()
             self.start()
-            problems = Checks(self.gateway, self.truth, TOKEN).all()
+            problems = [*Checks(self.gateway, self.truth, TOKEN).all(), *self.groups_left()]
         except Exception as error:  # noqa: BLE001 - any is a finding of this round
             problems = [f"{type(error).__name__}: {error}"[:4000]]
         self.figures.deaths += 1
@@ -200,6 +209,18 @@ class Life:
             left = [f"{pid} {command(pid)}" for pid in alive(family)]
             self.figures.problems.append(f"processes are left: {left}")
             end(family)
+        if self.group is not None and not until(lambda: not within(self.group), seconds=30):
+            # Also such as were nobody's children any more.
+            left = [f"{pid} {command(pid)}" for pid in within(self.group)]
+            self.figures.problems.append(f"processes are left in the gateway's cgroup: {left}")
+
+    def groups_left(self, seconds: float = 60.0) -> list[str]:
+        """Which groups of sandboxes have nobody in them: a reserve that waits for the next command is in its own."""
+        if self.group is None:
+            return []
+        tenants = self.group / TENANTS
+        gone = until(lambda: tenants.is_dir() and not empty_beneath(tenants), seconds=seconds)
+        return [] if gone else [f"cgroups are left: {empty_beneath(tenants)}"]
 
     def close(self) -> int:
         """Stop it as one stops a gateway; its status, 0 where it was dead."""
@@ -262,11 +283,45 @@ def end(family: dict[int, str]) -> None:
             continue
 
 
+def empty_beneath(group: Path) -> list[str]:
+    """The groups in ``group`` that nobody is in."""
+    found: list[str] = []
+    for events in group.rglob("*/cgroup.events"):
+        with contextlib.suppress(OSError):
+            if "populated 0" in events.read_text():
+                found.append(str(events.parent.relative_to(group)))
+    return found
+
+
+def within(group: Path | None) -> list[int]:
+    """The processes in ``group`` and in groups beneath it."""
+    found: list[int] = []
+    for file in group.rglob("cgroup.procs") if group is not None else ():
+        with contextlib.suppress(OSError):
+            found += map(int, file.read_text().split())
+    return found
+
+
+@contextmanager
+def delegated() -> Iterator[Path | None]:
+    """A cgroup for a gateway that root starts; None for anybody else, who cannot make one."""
+    if os.geteuid() != 0:
+        yield None
+        return
+    with subtree(gateways_uid()) as group:
+        yield group
+
+
+def gateways_uid() -> int:
+    """Whom a gateway that root starts on declarations of root's becomes."""
+    return identity(Path("/nowhere"), os.environ).uid
+
+
 @contextmanager
 def life(seed: str, figures: Figures) -> Iterator[Life]:
-    """A new state directory."""
-    with reachable() as home:
-        one = Life(home, seed, figures)
+    """A new state directory, and a cgroup of the gateway's own."""
+    with reachable() as home, delegated() as group:
+        one = Life(home, seed, figures, group=group)
         before = mounts(home)
         try:
             yield one

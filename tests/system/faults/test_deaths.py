@@ -51,6 +51,11 @@ def test_what_is_lost_is_seen() -> None:
         (one.gateway.state_dir / "tenants" / TENANT / "sessions" / "left.tmp").touch()
         _edit_audit(one.gateway)
         problems = "\n".join(Checks(one.gateway, truth, TOKEN, patience=0.1).all())
+        assert one.groups_left() == []
+        if one.group is not None:
+            (one.group / "tenants" / "left").mkdir()
+            assert one.groups_left(seconds=0.1) == ["cgroups are left: ['left']"]
+            (one.group / "tenants" / "left").rmdir()
     for seen in (
         "ledger row lost: ['never-done']", "message lost: ['never-done']", "note lost: ['never-done']",
         "job lost: ['never-done']", "audit line lost: ['never-done']", "commit lost: ['never-done']", "secret none has",
