@@ -25,6 +25,7 @@ LATER = {
     "jsonschema": "a tool's first call",
     "cryptography": "a change, whose line in the audit log is signed",
     "ruamel": "a first edit",
+    "carrel.http.rpc.methods": "a method's first call",
 }
 NEVER = ("openai", "anthropic", "httpx", "httpx2", "cyclopts", "rich", "pygments", "anyio.streams", "carrel.cli.app")
 

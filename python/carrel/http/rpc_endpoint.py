@@ -9,7 +9,7 @@ from carrel.http.auth import Caller, TenantCaller
 from carrel.http.errors import rpc_error
 from carrel.http.exchange import Exchange
 from carrel.http.routes import Route
-from carrel.http.rpc.methods import REGISTRY
+from carrel.http.rpc.late import METHODS
 from carrel.http.rpc.registry import ALL_SCOPES, Context
 from carrel.tenancy.handle import Tenant
 from carrel.wire import jsonrpc
@@ -61,12 +61,13 @@ async def answered(context: Context, envelope: jsonrpc.Envelope, *, admitted: bo
 
 async def _one(context: Context, call: jsonrpc.Call, *, admitted: bool) -> dict[str, Any]:
     """The answer to one call, which counts as a request unless its method does not; the others have their answers."""
-    if not admitted and REGISTRY.counted(call.method):
+    registry = await METHODS.registry()
+    if not admitted and registry.counted(call.method):
         try:
             await context.services.meter.admit_request(context.tenant)
         except CarrelError as error:
             return jsonrpc.failure(call.id, rpc_error(error, request_id=context.request_id))
-    return await REGISTRY.call(context, call)
+    return await registry.call(context, call)
 
 
 ROUTES: Final = (Route("POST", "/rpc", own_rpc, "tenant-rpc", "JSON-RPC 2.0, single or batch.", dialect="jsonrpc"),)

@@ -4,6 +4,7 @@ Each answer has a nonce of its own in its policy; nothing in a page runs without
 ``static/vendor`` with its licence and digests.
 """
 
+import asyncio
 import hashlib
 import secrets
 from dataclasses import dataclass
@@ -41,9 +42,8 @@ class _File:
 
 
 def routes() -> tuple[Route, ...]:
-    """The pages and what they load, read once."""
+    """The pages, read once, and what they load, read as it is asked for: half a megabyte that is rarely."""
     page = (_STATIC / "terminal.html").read_text(encoding="utf-8")
-    files = {name: _file((_STATIC / name).read_bytes(), kind) for name, kind in _FILES.items()}
 
     async def terminal(exchange: Exchange) -> web.StreamResponse:
         """The web terminal."""
@@ -54,9 +54,10 @@ def routes() -> tuple[Route, ...]:
 
     async def asset(exchange: Exchange) -> web.StreamResponse:
         """A file that a page loads."""
-        found = files.get(exchange.request.match_info["file"])
-        if found is None:
+        name = exchange.request.match_info["file"]
+        if name not in _FILES:
             raise NotFound("There is no such file.")
+        found = await asyncio.to_thread(_file, name)
         headers = {**PAGE_HEADERS, "ETag": found.tag, "Cache-Control": "no-cache"}
         if exchange.request.headers.get("If-None-Match") == found.tag:
             return web.Response(status=304, headers=headers)
@@ -68,5 +69,6 @@ def routes() -> tuple[Route, ...]:
     )
 
 
-def _file(content: bytes, kind: str) -> _File:
-    return _File(content, kind, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+def _file(name: str) -> _File:
+    content = (_STATIC / name).read_bytes()
+    return _File(content, _FILES[name], f'"{hashlib.sha256(content).hexdigest()[:32]}"')

@@ -21,7 +21,7 @@ from carrel.events.hub import Event, Hub, Subscription
 from carrel.http.auth import Caller, TenantCaller
 from carrel.http.errors import rpc_error
 from carrel.http.exchange import Exchange
-from carrel.http.rpc.methods import REGISTRY
+from carrel.http.rpc.late import METHODS
 from carrel.http.rpc.registry import Context
 from carrel.http.rpc_endpoint import answered
 from carrel.http.ws_manner import FrameManner, JsonRpcManner, Manner
@@ -167,6 +167,8 @@ class Connection:
 
     async def serve(self) -> None:
         """Read and answer until either side ends it."""
+        # Before anything is read: an event that came while they load would be told in a manner that the reader left.
+        await METHODS.registry()
         tasks = self._exchange.tasks
         reader = tasks.start(self._read(), name=f"ws-read {self.id}")
         writer = tasks.start(self._quietly(self._write()), name=f"ws-write {self.id}")
@@ -261,9 +263,9 @@ class Connection:
             if "error" in answer:
                 error = answer["error"]
                 return jsonrpc.RpcError(error["code"], error["message"], error.get("data"))
-        limits = self._exchange.limits
+        limits, registry = self._exchange.limits, await METHODS.registry()
         self._manner = FrameManner(
-            opened_by, node_id=node_id, buffered=limits.waiting_bytes, methods=[method.name for method in REGISTRY]
+            opened_by, node_id=node_id, buffered=limits.waiting_bytes, methods=[method.name for method in registry]
         )
         self._exchange.tasks.start(self._quietly(self._ticking()), name=f"ws-tick {self.id}")
         return None

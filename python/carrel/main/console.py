@@ -60,8 +60,9 @@ def run() -> None:
         )  # fmt: skip
         sys.exit(execute(app))
     try:
-        from carrel.main import lean  # noqa: PLC0415 - the command line starts without the gateway
+        from carrel.main import footprint, lean  # noqa: PLC0415 - the command line starts without the gateway
 
+        footprint.share_one_arena()
         lean.load()
         from carrel.main.gateway import run_gateway  # noqa: PLC0415 - as above
 

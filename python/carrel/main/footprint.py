@@ -1,4 +1,4 @@
-"""Gives back memory that only the start needed: the pages of programs and libraries that it ran through once."""
+"""Keeps memory small: threads share it, and what only the start needed of programs and libraries is given back."""
 
 import ctypes
 import re
@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Final
 
 _MADV_DONTNEED: Final = 4
+_M_ARENA_MAX: Final = -8
 _HEAD: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ (\d+)")
+
+
+def share_one_arena() -> bool:
+    """Have all threads take memory from one place; False where the C library knows no such thing (musl).
+
+    Called before there is a second thread. Else each of them gets a region of its own, of which what one of them once
+    needed is never used by the others; the interpreter's lock keeps them from waiting for each other here.
+    """
+    setting = getattr(ctypes.CDLL(None), "mallopt", None)
+    return setting is not None and setting(_M_ARENA_MAX, 1) == 1
 
 
 def give_back() -> int:

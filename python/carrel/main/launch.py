@@ -41,11 +41,13 @@ def start_gateway(options: GatewayOptions) -> int:
     )
     _refuse_misnamed(options)
     os.environ[TOLD] = f"{os.getpid()}:{options.text()}"
-    drop_root(places_of(options))
+    # The very command that was started, without the columns of every instruction: they are marks in tracebacks.
+    command = [sys.executable, "-X", "no_debug_ranges", *sys.orig_argv[1:]]
+    drop_root(places_of(options), argv=command)
     # Not root: nothing had to be given up, and nobody else started this.
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the very command that was started
+    os.execv(sys.executable, command)  # noqa: S606 - see above
 
 
 def places_of(options: GatewayOptions) -> Places:

@@ -1,7 +1,10 @@
+import ctypes
 import mmap
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from carrel.main.footprint import give_back
 
@@ -52,3 +55,23 @@ def test_a_mapping_that_was_written_and_then_closed_to_writing_keeps_it_too() ->
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "new!old!\n"), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="a C library with no arenas to tell of")
+def test_all_threads_take_memory_from_one_place() -> None:
+    program = (
+        "import ctypes, sys, threading; from carrel.main.footprint import share_one_arena\n"
+        "assert sys.argv[1] == 'apart' or share_one_arena()\n"
+        "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; meet = threading.Barrier(4)\n"
+        "def take(): libc.malloc(5000); meet.wait()\n"
+        "threads = [threading.Thread(target=take) for _ in range(4)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, 'stdout')); libc.fflush(None)\n"
+    )
+    heaps = [
+        subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True).stdout.count(
+            "<heap "
+        )
+        for how in ("apart", "shared")
+    ]
+    assert heaps[0] > heaps[1] == 1
