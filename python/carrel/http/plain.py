@@ -7,6 +7,8 @@ import re
 from typing import Final, NamedTuple
 
 MAX_HEAD: Final = 8 * 1024
+KEPT_HEAD: Final = 2 * 1024
+"""The longest head that a connection remembers: whoever opens many of them takes no more than this with each."""
 _HEAD: Final = re.compile(
     rb"(GET|POST|PUT|PATCH|DELETE) (/[!-~]{0,2047}) HTTP/1\.1\r\n"
     rb"(?:[A-Za-z][A-Za-z0-9-]{0,63}: [!-~]+(?: +[!-~]+)*\r\n){1,64}"
@@ -90,16 +92,18 @@ class Heads:
                 digits = data[at:end]
                 if digits == self._digits:
                     return last
-                size = end + len(self._back)
-                if _LENGTH.fullmatch(digits.decode("latin-1")) is not None and size <= MAX_HEAD:
-                    return last._replace(size=size, length=int(digits))
+                if _LENGTH.fullmatch(digits.decode("latin-1")) is not None:
+                    return last._replace(size=end + len(self._back), length=int(digits))
         head = plain_head(data)
         if head is not None:
             self._keep(head, data[: head.size])
         return head
 
     def _keep(self, head: PlainHead, data: bytes) -> None:
-        line = _LENGTH_LINE.search(data)
-        self._last = None if line is None else head
-        if line is not None:
-            self._front, self._digits, self._back = data[: line.start(1)], line[1], data[line.end(1) :]
+        line = _LENGTH_LINE.search(data) if len(data) <= KEPT_HEAD else None
+        if line is None:
+            self._last = None
+            self._front = self._digits = self._back = b""
+            return
+        self._last = head
+        self._front, self._digits, self._back = data[: line.start(1)], line[1], data[line.end(1) :]

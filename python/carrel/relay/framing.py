@@ -12,9 +12,8 @@ MAX_HEAD: Final = 64 * 1024
 MAX_CHUNK_LINE: Final = 1024
 MAX_TRAILERS: Final = 16 * 1024
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\r\n\0]*)?")
-_HEADERS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\0]*\r\n)*")
-_FIELD: Final = re.compile(r"([^:\r\n]+):[ \t]*((?:[^\r\n]*[^\r\n \t])?)")
-"""Name and value out of a line of a head that `_HEADERS` has found in order."""
+_FIELD: Final = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\r\n\0]*)\r\n")
+"""A line of a head: what a head holds between such lines is malformed."""
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
 _CRLF: Final = b"\r\n"
 
@@ -116,19 +115,19 @@ def parse_head(text: bytes) -> Head:
     status_line = _STATUS.fullmatch(first)
     if status_line is None:
         raise FramingError("the status line is malformed")
-    if _HEADERS.fullmatch(rest + _CRLF if rest else rest) is None:
+    parts = _FIELD.split(f"{rest.decode('latin-1')}\r\n" if rest else "")
+    if any(parts[::3]):
         raise FramingError("a header line is malformed")
-    lines = _FIELD.findall(rest.decode("latin-1"))
-    headers = {name.lower(): value for name, value in lines}
-    if len(headers) != len(lines):
-        headers = _joined(lines)
+    names, values = [name.lower() for name in parts[1::3]], [value.rstrip(" \t") for value in parts[2::3]]
+    headers = dict(zip(names, values, strict=True))
+    if len(headers) != len(names):
+        headers = _joined(zip(names, values, strict=True))
     return _framed(int(status_line[2]), headers, old=status_line[1] == b"0")
 
 
 def _joined(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for given, value in lines:
-        name = given.lower()
+    for name, value in lines:
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 

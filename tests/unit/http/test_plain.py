@@ -2,7 +2,7 @@
 
 import pytest
 
-from carrel.http.plain import MAX_HEAD, Heads, PlainHead, plain_head
+from carrel.http.plain import KEPT_HEAD, MAX_HEAD, Heads, PlainHead, plain_head
 
 REQUEST = b"POST /v1/x HTTP/1.1\r\nHost: localhost:1\r\nAuthorization: Bearer abc\r\nContent-Length: 3\r\n\r\nabc"
 
@@ -89,9 +89,14 @@ def test_a_connection_reads_each_head_as_if_it_were_its_first(first: bytes, then
         assert heads.read(first) == plain_head(first)
 
 
-def test_a_head_known_by_sight_is_not_longer_than_others() -> None:
-    longest = REQUEST.replace(b"abc\r\n", b"a" * (MAX_HEAD - len(REQUEST) + 6) + b"\r\n", 1)
+@pytest.mark.parametrize("most", [KEPT_HEAD, MAX_HEAD])
+def test_long_heads_are_read_alike_and_those_that_are_remembered_are_bounded(most: int) -> None:
+    longest = REQUEST.replace(b"abc\r\n", b"a" * (most - len(REQUEST) + 6) + b"\r\n", 1)
     heads = Heads()
-    assert heads.read(longest) == plain_head(longest) is not None
+    read = heads.read(longest)
+    assert read == plain_head(longest)
+    assert read is not None
+    assert read.size == most
+    assert (heads.read(longest) is read) == (most == KEPT_HEAD)
     longer = longest.replace(b"Length: 3", b"Length: 33")
-    assert heads.read(longer) is plain_head(longer) is None
+    assert heads.read(longer) == plain_head(longer)
