@@ -158,8 +158,10 @@ def operator_findings(operators: Operators) -> Iterator[tuple[str, Finding]]:
         yield from _fallback_findings(gateway, name)
         if name not in prices:
             yield GATEWAY, _unpriced(operators, name, reachable)
-        elif _is_anthropic(gateway, model.provider):
+            continue
+        if _is_anthropic(gateway, model.provider):
             yield from ((RATE_CARD, finding) for finding in _hourly_findings(name, prices[name]))
+        yield from ((RATE_CARD, finding) for finding in _batch_findings(name, prices[name]))
     default = gateway.default_model
     if default is not None and default not in gateway.models:
         choice = tuple(gateway.models)
@@ -190,6 +192,13 @@ def _unpriced(operators: Operators, name: str, reachable: frozenset[str]) -> Fin
 def _is_anthropic(gateway: Gateway, provider: str) -> bool:
     declared = gateway.providers.get(provider)
     return declared is not None and declared.kind == "anthropic"
+
+
+def _batch_findings(name: str, rates: Rates) -> Iterator[Finding]:
+    """A warning where long prompts cost more, but not of calls without haste."""
+    if rates.batch is not None and rates.long_prompts and not rates.batch.long_prompts:
+        message = "long prompts have rates of their own, but not here: a long one is priced as a short one"
+        yield Finding(("models", name, "batch"), message, severity="warning")
 
 
 def _hourly_findings(name: str, rates: Rates) -> Iterator[Finding]:

@@ -65,14 +65,9 @@ class LongPrompt(ClassRates):
     )
 
 
-class Rates(ClassRates):
-    """A model's rates, and those of its calls with long prompts or without haste."""
+class PromptRates(ClassRates):
+    """Rates, and those of calls with long prompts."""
 
-    batch: ClassRates | None = Field(
-        None,
-        description="The rates of calls that the vendor serves when it has room (`service_tier: flex`). Default: the "
-        "model's own.",
-    )
     long_prompts: tuple[LongPrompt, ...] = Field(
         (), description="Other rates for the whole of a call with a longer prompt, shortest first."
     )
@@ -83,6 +78,16 @@ class Rates(ClassRates):
         if over != sorted(set(over)):
             raise ValueError("each of `long_prompts` has more `over_tokens` than the one before")
         return self
+
+
+class Rates(PromptRates):
+    """A model's rates, and those of its calls without haste."""
+
+    batch: PromptRates | None = Field(
+        None,
+        description="The rates of calls that the vendor serves when it has room (`service_tier: flex`), with "
+        "`long_prompts` of their own. Default: the model's own.",
+    )
 
 
 class RateCard(Declared):

@@ -8,7 +8,7 @@ from functools import lru_cache, reduce
 from typing import Any, Final
 
 from carrel.declare.billing import PlanBilling
-from carrel.declare.rate_card import ClassRates, LongPrompt, RateCard, Rates, TokenCounts
+from carrel.declare.rate_card import ClassRates, LongPrompt, PromptRates, RateCard, Rates, TokenCounts
 from carrel.errors import InvalidRequest
 
 _EXACT: Final = Context(prec=400, traps=[Inexact, FloatOperation, InvalidOperation, Overflow])
@@ -157,7 +157,7 @@ def price_for(
             details={"reason": "no_price"},
         )
     if batch and rates.batch is not None:
-        rates, marks = Rates(**{name: getattr(rates.batch, name) for name in ClassRates.model_fields}), {
+        rates, marks = Rates(**{name: getattr(rates.batch, name) for name in PromptRates.model_fields}), {
             **marks, "tier": "batch"
         }  # fmt: skip
     return price_of(rates, factor_for(card, billing, byo=byo), marks=marks)

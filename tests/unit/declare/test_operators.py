@@ -95,3 +95,22 @@ def test_they_survive_json() -> None:
     assert again == some
     assert again.revision == some.revision
     assert again.rate_card_hash == some.rate_card_hash
+
+
+def test_long_prompts_that_cost_more_but_not_without_haste_are_warned_about() -> None:
+    rates = {"input": "3", "output": "15"}
+    longer = {"long_prompts": [{**rates, "over_tokens": 10}]}
+    models: dict[str, Any] = {
+        "forgot": {**rates, **longer, "batch": rates}, "has": {**rates, **longer, "batch": {**rates, **longer}},
+        "none": {**rates, "batch": rates},
+    }  # fmt: skip
+    some = operators_from(
+        {
+            "_gateway.yaml": {
+                "providers": {"o": {"kind": "openai"}}, "models": {name: {"provider": "o"} for name in models}
+            },
+            "_rate-card.yaml": {"models": models},
+        }
+    )  # fmt: skip
+    found = [(finding.path, finding.severity) for _, finding in operator_findings(some)]
+    assert found == [(("models", "forgot", "batch"), "warning")]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrel.declare.billing import PlanBilling
-from carrel.declare.rate_card import ClassRates, LongPrompt, RateCard, Rates, TokenCounts
+from carrel.declare.rate_card import LongPrompt, PromptRates, RateCard, Rates, TokenCounts
 from carrel.errors import CarrelError
 from carrel.metering.invoice import invoice
 from carrel.metering.rollups import Charged, Sums
@@ -19,7 +19,7 @@ CARD = RateCard(
     markup=Decimal("1.20"), otherwise=Rates(input=Decimal(9), output=Decimal(9)),
     models={"m": Rates(
         input=Decimal(3), output=Decimal(15), cache_read=Decimal("0.3"), cache_write=Decimal("3.75"),
-        cache_write_1h=Decimal(6), batch=ClassRates(input=Decimal("1.5"), output=Decimal("7.5")),
+        cache_write_1h=Decimal(6), batch=PromptRates(input=Decimal("1.5"), output=Decimal("7.5")),
         long_prompts=(LongPrompt(over_tokens=1000, input=Decimal(6), output=Decimal("22.5")),),
     )},
 )  # fmt: skip

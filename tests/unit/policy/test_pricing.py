@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrel.declare.billing import PlanBilling
-from carrel.declare.rate_card import ClassRates, LongPrompt, RateCard, Rates, TokenCounts
+from carrel.declare.rate_card import LongPrompt, PromptRates, RateCard, Rates, TokenCounts
 from carrel.errors import InvalidRequest
 from carrel.policy.pricing import (
     Terms,
@@ -20,6 +20,7 @@ from carrel.policy.pricing import (
     price_of,
     rate_snapshot,
     subtract,
+    tier_in,
 )
 
 RATES = Rates(input=Decimal(3), output=Decimal(15), cache_read=Decimal("0.3"), cache_write=Decimal("3.75"))
@@ -151,9 +152,21 @@ def test_a_model_without_a_price_is_priced_by_the_rule_for_such_alone() -> None:
 
 
 def test_calls_without_haste_have_rates_of_their_own_where_the_card_has_them() -> None:
-    batch = ClassRates(input=Decimal("1.5"), output=Decimal("7.5"))
+    batch = PromptRates(input=Decimal("1.5"), output=Decimal("7.5"))
     card = RateCard(models={"m": RATES.model_copy(update={"batch": batch}), "n": RATES})
     made = price_for(card, "m", byo=False, batch=True)
     assert (made.cache_read, made.output) == (Decimal("0.0000015"), Decimal("0.0000075"))
     assert Terms.of(made.snapshot, 0).marks == {"tier": "batch"}
     assert price_for(card, "n", byo=False, batch=True) == price_for(card, "n", byo=False)
+
+
+def test_long_prompts_of_calls_without_haste_have_rates_of_their_own() -> None:
+    longer = LongPrompt(over_tokens=1000, input=Decimal(3), output=Decimal(9))
+    batch = PromptRates(input=Decimal("1.5"), output=Decimal("7.5"), long_prompts=(longer,))
+    made = price_for(RateCard(models={"m": RATES.model_copy(update={"batch": batch})}), "m", byo=False, batch=True)
+    assert made.cost(TokenCounts(input=1000)) == Decimal("0.0015")
+    assert made.cost(TokenCounts(input=1001)) == Decimal("0.003003")
+    assert made.worst(2000, 0) == Decimal("0.006")
+    assert price_in(made.snapshot) == made
+    assert Terms.of(made.snapshot, 1000).marks == {"tier": "batch"}
+    assert tier_in(made.snapshot, 1001) == 1000
