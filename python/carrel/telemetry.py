@@ -328,6 +328,7 @@ class Metrics:
             "carrel_channel_messages", "Messages of channels: taken, then answered or unsent.",
             "tenant", "channel", "outcome",
         )  # fmt: skip
+        self._websockets = self._gauge("carrel_websockets", "WebSockets that are open, by tenant.", "tenant")
         self._tenants = self._gauge("carrel_tenants", "Tenants by state.", "state")
         self._conditions = self._gauge(
             "carrel_tenant_conditions", "Tenants by condition and its status.", "condition", "status"
@@ -402,6 +403,10 @@ class Metrics:
     def channel_message(self, tenant: TenantId, *, channel: str, outcome: str, count: int = 1) -> None:
         """Count messages of a declared channel by what became of them: `taken`, then `answered` or `unsent`."""
         self._channels.labels(self._labels.of(tenant), channel, outcome).inc(count)
+
+    def websockets(self, tenant: TenantId, more: int) -> None:
+        """So many ``more`` are open."""
+        self._websockets.labels(self._labels.of(tenant)).inc(more)
 
     def label(self, tenant: TenantId) -> str:
         """The tenant as labels have it, for who keeps gauges of tenants: see `read_from`."""

@@ -166,6 +166,7 @@ def used_metrics(metrics: Metrics, tenant: TenantId) -> bytes:
     metrics.egress(tenant, outcome="ok", sent=1, received=1)
     metrics.connection(tenant, provider="github", outcome="linked")
     metrics.mcp(tenant, server="docs", outcome="ok")
+    metrics.websockets(tenant, 1)
     metrics.channel_message(tenant, channel="telegram", outcome="taken", count=2)
     metrics.tenants("active", 1)
     metrics.reconciled(0.1, failed=False, at=datetime(2026, 3, 1, tzinfo=UTC))

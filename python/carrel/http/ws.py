@@ -19,6 +19,7 @@ from carrel.http.routes import Query, Route
 from carrel.http.rpc.registry import ALL_SCOPES
 from carrel.http.ws_connection import Connection, Speaker
 from carrel.ids import TenantId
+from carrel.telemetry import Metrics
 
 SUBPROTOCOL: Final = "carrel.v1"
 MOST_KINDS: Final = 32
@@ -32,17 +33,19 @@ class Sockets:
         self._open: Counter[TenantId] = Counter()
 
     @contextmanager
-    def one_more(self, tenant: TenantId, most: int) -> Iterator[None]:
+    def one_more(self, tenant: TenantId, most: int, metrics: Metrics) -> Iterator[None]:
         """Count one for as long as the block lasts; raises RateLimited where there are ``most`` already."""
         if self._open[tenant] >= most:
             raise RateLimited(
                 f"{most} WebSockets of this tenant are open: close one first.", retry_after=_RETRY_SECONDS
             )
         self._open[tenant] += 1
+        metrics.websockets(tenant, 1)
         try:
             yield
         finally:
             self._open[tenant] -= 1
+            metrics.websockets(tenant, -1)
             if not self._open[tenant]:
                 del self._open[tenant]
 
@@ -66,7 +69,8 @@ def routes(sockets: Sockets) -> tuple[Route, ...]:
         kinds = tuple(kind for kind in exchange.request.query.get("events", "").split(",") if kind)
         if len(kinds) > MOST_KINDS:
             raise InvalidRequest(f"At most {MOST_KINDS} kinds of events can be named.", param="events")
-        with sockets.one_more(speaker.tenant.id, exchange.limits.sockets_per_tenant):
+        most, metrics = exchange.limits.sockets_per_tenant, exchange.services.metrics
+        with sockets.one_more(speaker.tenant.id, most, metrics):
             return await _served(exchange, speaker, kinds, after)
 
     return (

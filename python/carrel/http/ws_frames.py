@@ -133,7 +133,7 @@ def routes(sockets: Sockets) -> tuple[Route, ...]:
         exchange.live.endless = True
         try:
             opened_by, connect, speaker = await openings.opened(exchange, socket)
-            with sockets.one_more(speaker.tenant.id, limits.sockets_per_tenant):
+            with sockets.one_more(speaker.tenant.id, limits.sockets_per_tenant, exchange.services.metrics):
                 await _served(exchange, socket, speaker, opened_by, connect)
         except Refused as refused:
             await _refuse(exchange, socket, refused.opened_by, refused.error)

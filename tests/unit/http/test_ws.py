@@ -8,6 +8,7 @@ import pytest
 from carrel.http.services import Limits
 from carrel.http.ws import Sockets
 from carrel.ids import TenantId
+from carrel.telemetry import Metrics
 from tests.fakes.edge import Edge, bearer, running_edge, token_of
 from tests.fakes.socket import opened
 
@@ -97,7 +98,8 @@ async def test_connections_of_one_tenant_are_bounded(tmp_path: Path) -> None:
 
 
 def test_a_place_is_given_back() -> None:
-    sockets, acme = Sockets(), TenantId("acme")
+    sockets, acme, metrics = Sockets(), TenantId("acme"), Metrics()
     for _ in range(3):
-        with sockets.one_more(acme, 1):
-            pass
+        with sockets.one_more(acme, 1, metrics):
+            assert 'carrel_websockets{tenant="acme"} 1.0' in metrics.render().decode()
+    assert 'carrel_websockets{tenant="acme"} 0.0' in metrics.render().decode()
