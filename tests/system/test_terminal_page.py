@@ -139,8 +139,12 @@ def test_a_reload_and_a_lost_connection_come_back_with_what_was_shown(
         expect(page.locator("#status")).to_have_text("connected")
         shows(page, "while-away")
         assert page.locator(".xterm-rows").inner_text().count("kept-1") == 1
-        types(page, "exit 4")
+        # The key is let go when the shell is gone, and the focus with it.
+        page.keyboard.insert_text("exit 4")
+        page.keyboard.down("Enter")
         expect(page.locator("#notice")).to_contain_text("exit code 4")
+        expect(page.locator("#notice-do")).to_be_focused()
+        page.keyboard.up("Enter")
         page.click("#notice-do")
         expect(page.locator("#status")).to_have_text("connected")
         types(page, 'echo "[$KEPT]"')

@@ -184,6 +184,8 @@ function take(terminal, position) {
   sessionStorage.setItem(LAST, terminal);
   say("connected", "on");
   notice();
+  // A key that was let go after the focus had moved is let go here: else the next text of an input method is lost.
+  screen.textarea.dispatchEvent(new KeyboardEvent("keyup"));
   screen.focus();
 }
 
