@@ -110,7 +110,9 @@ class Shelf:
             _log.warning("a session index cannot be written")
 
     def _rewrite(self, directory: TenantRoot) -> None:
-        lines = [_Line(session=s).model_dump_json(exclude_none=True).encode() + b"\n" for s in self.sessions.values()]
+        # A copy: while this thread writes them down, the loop's puts others on the shelf.
+        now = self.sessions.copy().values()
+        lines = [_Line(session=s).model_dump_json(exclude_none=True).encode() + b"\n" for s in now]
         try:
             directory.replace(INDEX, b"".join(lines))
         except CarrelError as error:

@@ -1,7 +1,9 @@
 """The index only saves reading: without it, or with one that lies, the list of sessions is the same."""
 
 import os
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,3 +103,26 @@ def test_other_files_are_no_sessions(directory: TenantRoot) -> None:
 def test_a_transcript_that_cannot_be_read_hides_no_other(directory: TenantRoot) -> None:
     directory.replace("z.jsonl", b'{"type":"session","version":9}\n')
     assert set(loaded(directory).sessions) == {"a", "b", "c"}
+
+
+def test_the_log_is_written_anew_while_others_put_sessions_on_the_shelf(directory: TenantRoot) -> None:
+    shelf = loaded(directory)
+    model = shelf.sessions[SessionId("a")]
+    for number in range(200):
+        shelf.put(replace(model, session_id=SessionId(f"s{number}")))
+
+    def write() -> None:
+        for _ in range(4000):
+            shelf.note(directory, SessionId("a"))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(write)
+            while not writing.done():
+                shelf.put(replace(model, session_id=SessionId("more")))
+                shelf.drop(SessionId("more"))
+            writing.result()
+    finally:
+        sys.setswitchinterval(before)
