@@ -1,5 +1,6 @@
 """The rooms behind a tenant's own affairs for tests: the real ones, but for settings that no reconciler follows."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -126,6 +127,8 @@ async def running_engines(
         connections = await stack.enter_async_context(
             running_connections(state, directory, clock, hub=hub, audit=audit)
         )
+        serving = asyncio.Event()
+        serving.set()
         yield build_engines(
             stack, state_dir=state, directory=directory, clock=clock, hub=hub, settings=FakeSettings(directory),
             agent_files=AgentFiles(), sessions=sessions, sends=sends, embeds=embed,
@@ -135,5 +138,5 @@ async def running_engines(
                 secrets=FakeSecrets(BOT=TOKEN, HOOK="s3cret-of-the-hook"), sends=sends, sessions=sessions,
                 meter=FakeAdmission(), metrics=Metrics(),
             ),
-            connections=connections,
+            connections=connections, serving=serving,
         )  # fmt: skip

@@ -1,5 +1,6 @@
 """The rooms behind a tenant's own affairs, built and closed together."""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -46,8 +47,9 @@ def build_engines(
     terminals: Terminals,
     channels: Channels,
     connections: Connections,
+    serving: asyncio.Event,
 ) -> Engines:
-    """Build them; ``stack`` closes them."""
+    """Build them; ``stack`` closes them. No job is begun or told as interrupted before the gateway is ``serving``."""
     search = SessionSearch(sessions)
     stack.push_async_callback(search.close)
     memory = Memory(clock=clock, hub=hub, files=remembered(agent_files), embeds=embeds)
@@ -59,7 +61,12 @@ def build_engines(
     )  # fmt: skip
     stack.push_async_callback(schedule.close)
     stack.push_async_callback(jobs.close, grace=3.0)
-    jobs.start(schedule.run(), name="clock")
+
+    async def keep_time() -> None:
+        await serving.wait()
+        await schedule.run()
+
+    jobs.start(keep_time(), name="clock")
     return Engines(
         settings=settings, agent_files=agent_files, search=search, schedule=schedule, memory=memory,
         devices=Devices(directory=directory, clock=clock, hub=hub, tokens=tokens), nodes=nodes,

@@ -1,11 +1,20 @@
 """Keeps memory small: threads share it, and what only the start needed of programs and libraries is given back."""
 
 import ctypes
+import gc
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+GC_YOUNG: Final = 10_000
+"""New objects before cycles are looked for: a call makes hundreds, and hardly one of them is in a cycle."""
+SWITCH_SECONDS: Final = 0.0002
+"""How long a thread that computes keeps the loop from the interpreter: a piece of a stream takes it several times.
+
+A thread that lets go of it more often than this, if only for a look at a file, has it again before another is awake.
+"""
 _MADV_DONTNEED: Final = 4
 _M_ARENA_MAX: Final = -8
 _HEAD: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ (\d+)")
@@ -19,6 +28,14 @@ def share_one_arena() -> bool:
     """
     setting = getattr(ctypes.CDLL(None), "mallopt", None)
     return setting is not None and setting(_M_ARENA_MAX, 1) == 1
+
+
+def settle_down() -> None:
+    """What a start has made stays, and is not looked through for cycles again; threads switch sooner from now on."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG, 10, 10)
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def give_back() -> int:

@@ -1,7 +1,6 @@
 """The composition root: builds every room once, hands each what it takes, runs until told to stop, and drains."""
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -55,7 +54,7 @@ from carrel.main.engines import PromptFiles, build_engines
 from carrel.main.environments import build_environments, package_source
 from carrel.main.final_backups import FinalBackups
 from carrel.main.first_restore import FirstRestore
-from carrel.main.footprint import give_back
+from carrel.main.footprint import give_back, settle_down
 from carrel.main.gitops import Declared
 from carrel.main.house import House, launchers_cgroup, own_cgroup
 from carrel.main.launch import CannotStart, free_port, places_of
@@ -109,13 +108,6 @@ from carrel.wire.control import Actor, TokenIssue
 DEMO: Final = TenantId("demo")
 SWEEP_SECONDS: Final = 60.0
 SETTLED_SECONDS: Final = 30.0
-GC_YOUNG: Final = 10_000
-"""New objects before cycles are looked for: a call makes hundreds, and hardly one of them is in a cycle."""
-SWITCH_SECONDS: Final = 0.0002
-"""How long a thread that computes keeps the loop from the interpreter: a piece of a stream takes it several times.
-
-A thread that lets go of it more often than this, if only for a look at a file, has it again before another is awake.
-"""
 _THREADS: Final = 32
 _CLOSING_SECONDS: Final = 20.0
 """What closing takes at most beside the draining: each room has its own deadline."""
@@ -178,6 +170,7 @@ class _Ground:
     traces: Traces
     state_dir: Path
     address: str
+    serving: asyncio.Event
 
 
 @dataclass(frozen=True)
@@ -222,10 +215,8 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
         pulse.start(notifier.keep_alive(), name="watchdog")
         pulse.start(asyncio.to_thread(clear_tenants, state.path), name="leftovers")
         notifier.ready(f"{len(ground.directory.current.tenants)} tenants")
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_YOUNG, 10, 10)
-        sys.setswitchinterval(SWITCH_SECONDS)
+        ground.serving.set()
+        settle_down()
         await _lean_until(stop)
         _log.info("stopping", drain_seconds=options.drain_seconds)
         notifier.stopping("requests that run go on to their end", seconds=options.drain_seconds + _CLOSING_SECONDS)
@@ -247,10 +238,12 @@ async def _lean_until(stop: asyncio.Event) -> None:
 async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitStack) -> _Ground:
     """Start what keeps state and follows what is declared; what is pushed last is closed first."""
     clock, metrics, directory = SystemClock(), Metrics(), Directory()
-    traces = Traces()
+    traces, serving = Traces(), asyncio.Event()
     stack.push_async_callback(asyncio.to_thread, traces.close)
     metering, unit = _tasks("metering", stack), options.launcher
-    meter = TracedMetering(traces=traces, state_dir=options.state_dir, clock=clock, tasks=metering, metrics=metrics)
+    meter = TracedMetering(
+        traces=traces, state_dir=options.state_dir, clock=clock, tasks=metering, metrics=metrics, serving=serving
+    )  # fmt: skip
     await meter.start()
     stack.push_async_callback(meter.close)
     audit = await _record(options, clock)
@@ -302,7 +295,7 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
     return _Ground(
         clock, metrics, secrets, directory, meter, audit, tokens, environments,
         KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault,
-        own_vault(ring, clock), own, ring, declared, final, traces, options.state_dir, address,
+        own_vault(ring, clock), own, ring, declared, final, traces, options.state_dir, address, serving,
     )  # fmt: skip
 
 
@@ -482,7 +475,7 @@ def _build(
             stack, directory=ground.directory, clock=ground.clock, hub=talk.hub, audit=ground.audit,
             secrets=ground.own_secrets, sends=talk.sends, sessions=talk.sessions, meter=ground.meter,
             metrics=ground.metrics,
-        ), connections=talk.connections,
+        ), connections=talk.connections, serving=ground.serving,
     )  # fmt: skip
     ground.reconciler.listen(engines.schedule.follow)
     services = Services(

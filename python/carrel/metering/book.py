@@ -80,9 +80,9 @@ class LedgerBook:
         """How many ledgers are open."""
         return len(self._pool)
 
-    def start(self) -> None:
-        """Begin to write what is added, soon after it is."""
-        self._tasks.start(self._run(), name="ledgers")
+    def start(self, serving: asyncio.Event | None = None) -> None:
+        """Begin to write what is added, soon after it is, but not before ``serving``."""
+        self._tasks.start(self._run(serving), name="ledgers")
 
     def check(self, tenant: TenantId) -> None:
         """Raise where rows cannot be written now: then no more are made."""
@@ -213,7 +213,9 @@ class LedgerBook:
         except StorageFailed as error:
             _log.warning("read while rows wait for the disk", tenant=tenant, error=error.message)
 
-    async def _run(self) -> None:
+    async def _run(self, serving: asyncio.Event | None) -> None:
+        if serving is not None:
+            await serving.wait()
         while True:
             await self._wake.wait()
             self._wake.clear()

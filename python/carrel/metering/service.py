@@ -70,6 +70,7 @@ class Metering:
         open_ledgers: int = OPEN_DATABASES,
         segment_bytes: int = SEGMENT_BYTES,
         sync: Callable[[int], None] = os.fdatasync,
+        serving: asyncio.Event | None = None,
     ) -> None:
         self._directory = state_dir / "metering"
         self._clock = clock
@@ -85,6 +86,7 @@ class Metering:
         self._tariff_number = 0
         self._standing = Standing(self._directory)
         self.told: Told | None = None
+        self._serving = serving
         self._run_id = os.urandom(8).hex()
         self._calls = 0
         self._latest = clock.now()
@@ -92,7 +94,7 @@ class Metering:
     async def start(self) -> None:
         """Take over what an earlier run left in the journal, and begin. A full disk is said in the log, not raised.
 
-        Its rows come into their ledgers afterwards, each tenant's at the latest when it asks or calls.
+        Its rows come into their ledgers once the gateway is serving, each tenant's at the latest when it asks or calls.
         To open a thousand ledgers takes seconds, which nobody waits for.
         """
         now = micros(self._clock.now())
@@ -110,7 +112,7 @@ class Metering:
             await self._journal.prepare()
         except CarrelError as error:
             _log.error("no model calls are taken yet", error=error.message)
-        self._book.start()
+        self._book.start(self._serving)
 
     async def close(self) -> None:
         """Write everything down. Calls that are still open stay in the journal, for the next start."""

@@ -309,6 +309,27 @@ async def test_a_commit_that_fails_is_kept_and_made_later(tmp_path: Path, code: 
         assert (state.used, state.reserved) == (160, 0)
 
 
+async def test_a_start_opens_no_ledger_and_who_asks_finds_all(tmp_path: Path) -> None:
+    async with bench(tmp_path, crash=True) as b:
+        await b.call(1)
+        await b.hold(2)
+    serving = asyncio.Event()
+    async with bench(tmp_path, serving=serving) as b:
+        b.clock.advance(10)
+        await asyncio.sleep(0)
+        assert b.meter._book.open_ledgers == 0
+        assert sorted(row.outcome for row in await b.rows()) == ["interrupted", "ok"]
+        assert b.meter._book.open_ledgers == 1
+    async with bench(tmp_path, crash=True) as b:
+        await b.hold(3)
+    async with bench(tmp_path, serving=serving) as b:
+        serving.set()
+        while not b.meter._book.open_ledgers:
+            b.clock.advance(1)
+            await asyncio.sleep(0.005)
+        assert len(await b.rows()) == 3
+
+
 async def test_rows_of_a_tenant_without_a_directory_are_kept(tmp_path: Path) -> None:
     async with bench(tmp_path, crash=True) as b:
         await b.call(1)
