@@ -240,10 +240,9 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
     clock, metrics, directory = SystemClock(), Metrics(), Directory()
     traces, serving = Traces(), asyncio.Event()
     stack.push_async_callback(asyncio.to_thread, traces.close)
-    metering, unit = _tasks("metering", stack), options.launcher
-    meter = TracedMetering(
-        traces=traces, state_dir=options.state_dir, clock=clock, tasks=metering, metrics=metrics, serving=serving
-    )  # fmt: skip
+    unit, state = options.launcher, options.state_dir
+    work = _tasks("metering", stack)
+    meter = TracedMetering(traces=traces, state_dir=state, clock=clock, tasks=work, metrics=metrics, serving=serving)
     await meter.start()
     stack.push_async_callback(meter.close)
     audit = await _record(options, clock)
@@ -251,8 +250,7 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
     tokens = TokenStore(state_dir=options.state_dir, clock=clock)
     for problem in await asyncio.to_thread(tokens.load):
         _log.error("tokens cannot be used", reason=problem)
-    source = package_source(options, directory)
-    building = _tasks("environments", stack)
+    source, building = package_source(options, directory), _tasks("environments", stack)
     environments = build_environments(options, directory, source, clock, building)
 
     groups, cgroup = (None, "") if unit is not None else await asyncio.to_thread(own_cgroup)
