@@ -276,7 +276,8 @@ class Passage:
             estimate = 0
         if counts is not None and seen.open_ended:
             counts = replace(counts, output=max(counts.output, estimate))
-        if counts is None or outcome != "error":
+        # A vendor that has counted all is the usual case: the body is not looked through for what nobody asks.
+        if counts is None or not (outcome == "error" or (counts.prompt and not estimate)):
             counts, unsaid = filled(counts, prompt=self._prompt_tokens(), output=estimate)
             estimated = estimated or unsaid
         await self.reservation.settle(

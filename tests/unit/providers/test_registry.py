@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from carrel.declare.base import SecretRef
-from carrel.declare.gateway import ProviderConfig
+from carrel.declare.gateway import ModelConfig, ProviderConfig
 from carrel.declare.tenant import TenantProvider
 from carrel.errors import NotFound, Unavailable, UpstreamError
 from carrel.providers.guard import Guard
@@ -169,3 +169,24 @@ async def test_a_call_has_a_place_at_its_provider_and_tells_how_it_went(world: W
     async for _ in world.providers.get(snapshot, world.tenant(), "demo").stream(ASK):
         continue
     assert len(guard.report()) == 1, "what is no vendor has no places"
+
+
+async def test_a_call_is_made_once_more_where_that_is_declared_and_a_place_is_free(world: World) -> None:
+    tenant, guard = world.tenant(), Guard(world.clock)
+    patient = ProviderConfig(kind="openai")
+    slow = ProviderConfig(kind="openai", hedge_after_ms=5, max_connections=2)
+    models = {name: ModelConfig(provider=name) for name in ("openai", "patient")}
+    snapshot = make_snapshot(providers={"openai": slow, "patient": patient}, models=models)
+    assert world.providers.hedge(snapshot, tenant, "openai") is None, "nobody knows of a free place"
+    world.providers.guard = guard
+    hedge = world.providers.hedge(snapshot, tenant, "openai")
+    assert hedge is not None
+    assert (hedge.after, hedge.has_room()) == (0.005, True)
+    tickets = [guard.enter_now(tenant, "openai", slow) for _ in range(2)]
+    assert not hedge.has_room()
+    for ticket in tickets:
+        if ticket is not None:
+            ticket.end()
+    assert hedge.has_room()
+    assert world.providers.hedge(snapshot, tenant, "patient") is None
+    assert world.providers.hedge(snapshot, world.tenant("own", providers=OWN), "openai") is None
