@@ -52,7 +52,7 @@ async def main(state: Path, seed: int) -> None:
             if chance.random() < 0.02:
                 await meter.flush()
 
-    await asyncio.gather(*(calls(worker) for worker in range(24)))
+    await asyncio.gather(*(calls(worker) for worker in range(48)))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ SPARES: Final = 12
 """How many files are kept to be used again: as many as fill, at tens of thousands of rows a second, while rows gather
 for their ledgers and are entered. To make one takes the disk longer than a commit may."""
 RETRY_SECONDS: Final = 1.0
-GROUP_ROWS: Final = 16
+GROUP_ROWS: Final = 32
 """So many rows are committed at once, where no commit is on its way; fewer wait for what the loop has ready now.
 
 So of many writers one half is on its way to the disk while the loop is busy with the other."""
