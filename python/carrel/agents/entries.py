@@ -18,7 +18,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
+    # What was said is said once: kept for the next time, it would only be in memory, and for long.
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True, cache_strings="keys")
 
 
 class StoredText(_Stored):
@@ -179,7 +180,9 @@ Entry = (
     | ErrorEntry
     | NoteEntry
 )
-_ENTRY: Final[TypeAdapter[Entry]] = TypeAdapter(Annotated[Entry, Field(discriminator="type")])
+_ENTRY: Final[TypeAdapter[Entry]] = TypeAdapter(
+    Annotated[Entry, Field(discriminator="type")], config=ConfigDict(cache_strings="keys")
+)
 
 
 def parse_entry(line: bytes) -> Entry:

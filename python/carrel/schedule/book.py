@@ -33,7 +33,7 @@ class Job(BaseModel):
     tenant's YAML, and changes with it alone.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, cache_strings="keys")
 
     id: str
     name: Annotated[str, Field(max_length=200)]
@@ -64,7 +64,7 @@ class Kept(BaseModel):
 class Run(BaseModel):
     """One run. ``due`` is the time that it is for; ``text`` the agent's answer, or why there is none."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, cache_strings="keys")
 
     id: str
     job: str

@@ -1,5 +1,7 @@
 """What a transcript's line says is what was put into it."""
 
+import gc
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -66,3 +68,14 @@ def test_what_is_no_entry_is_refused(line: bytes) -> None:
 def test_lines_are_frozen() -> None:
     with pytest.raises(ValidationError):
         NoteEntry(text="x").text = "y"  # type: ignore[misc] # that it cannot be done is the test
+
+
+def test_what_was_read_does_not_stay_in_memory() -> None:
+    lines = [encode(NoteEntry(id=1, ts=NOW, text=f"said once: {number}")) for number in range(4000)]
+    parse_entry(lines[0])
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for line in lines:
+        parse_entry(line)
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 400
