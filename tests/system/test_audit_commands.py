@@ -18,6 +18,7 @@ from typing import Any, Final
 import pytest
 
 from carrel.cli.app import ALL_WORDS, GROUPS, build_app, execute
+from carrel.main.exports import look
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.patience import until
 from tests.fakes.person import Person
@@ -114,7 +115,7 @@ class Walk:
     def say(self, words: str) -> Any:
         """What a command answers, where that is JSON; its status is 0."""
         self.capture.readouterr()
-        code = execute(build_app(lambda _: 0), shlex.split(words.format_map(self.known)))
+        code = execute(build_app(lambda _: 0, looks=look), shlex.split(words.format_map(self.known)))
         wrote = self.capture.readouterr()
         assert code == 0, (words, wrote)
         return json.loads(wrote.out) if "--json" in words else None

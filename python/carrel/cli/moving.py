@@ -132,10 +132,13 @@ class MovingCommands:
         self, target: Target, tenant: str, file: Path, *, replace: bool, sealed: bool, dry_run: bool
     ) -> int:
         if not _is_declared(target, tenant):
+            wanted = _creation(tenant, None)
+            # Judged before anybody is declared for it: a file that is no whole one leaves nothing behind.
+            seen = self._looks(file, tenant)
             if dry_run:
                 screen.note(f"{tenant} is not declared yet: the import declares it.")
-                return _show_taken(target, self._looks(file, tenant))
-            _declare(target, tenant, None)
+                return _show_taken(target, seen, here=True)
+            request(target, "POST", "/v1/tenants", wanted)
         return _show_taken(
             target, _take_in(target, tenant, file, replace=replace, sealed=sealed, dry_run=dry_run)
         )  # fmt: skip
@@ -183,12 +186,15 @@ def _is_declared(target: Target, tenant: str) -> bool:
 
 
 def _declare(target: Target, tenant: str, display_name: str | None) -> None:
+    request(target, "POST", "/v1/tenants", _creation(tenant, display_name))
+
+
+def _creation(tenant: str, display_name: str | None) -> control.TenantCreate:
     order = {"id": tenant, "display_name": display_name, "issue_token": False}
     try:
-        wanted = control.TenantCreate.model_validate(order)
+        return control.TenantCreate.model_validate(order)
     except ValueError:
         raise WrongUsage(f"--as {tenant}: an id is lower-case letters, digits, `_` and `-`, 32 at most.") from None
-    request(target, "POST", "/v1/tenants", wanted)
 
 
 def _settle(target: Target, one: Conversion) -> list[str]:
@@ -310,7 +316,8 @@ def _download(target: Target, path: str, file: Path) -> None:
         raise Refused(f"{file} cannot be written: {error.strerror}.", code="unwritable") from error
 
 
-def _show_taken(target: Target, done: wire.ImportView) -> int:
+def _show_taken(target: Target, done: wire.ImportView, *, here: bool = False) -> int:
+    """``here``: it was judged by this command, which has no master key to know a seal by."""
     if target.json:
         screen.show_json(done.model_dump(mode="json"))
         return DONE
@@ -319,7 +326,9 @@ def _show_taken(target: Target, done: wire.ImportView) -> int:
         return DONE
     would = "would be" if done.dry_run else "is"
     screen.say(f"{done.tenant} {would} here: {done.files} files, {done.sessions} sessions, of {done.source_tenant}.")
-    if done.seal != "own":
+    if here and done.seal != "none":
+        screen.note("The file bears a seal: whose it is, the import tells.")
+    elif done.seal != "own":
         by = "no seal" if done.seal == "none" else "the seal of a master key that is not here"
         screen.note(f"The file bears {by}: that it is as it was written rests on where it came from.")
     if done.secrets_lost:

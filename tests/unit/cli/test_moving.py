@@ -50,6 +50,8 @@ class Moving(CommandLine):
         return [Conversion(tenant or "acme", archive, REPORT, {"KEY": "hidden-value"}, agents, "Name")]
 
     def looks(self, archive: Path, tenant: str) -> ImportView:
+        if archive.read_bytes() == b"broken":
+            raise InvalidRequest("It is no whole archive of a tenant.")
         return ImportView(
             tenant=tenant, source="carrel", source_tenant="acme", files=len(archive.read_bytes()), bytes=3, sessions=1,
             dry_run=True, seal="other",
@@ -141,10 +143,19 @@ async def test_a_file_is_looked_at_by_the_gateway_or_here_where_the_tenant_is_ne
     fresh = await moving("tenants", "import", str(file), "--as", "newco", "--dry-run")
     assert (fresh.code, "newco would be here: 5 files" in fresh.out) == (0, True), fresh.err
     assert "not declared yet" in fresh.err
-    assert "a master key that is not here" in fresh.err
+    assert "whose it is, the import tells" in fresh.err
     assert len(backups.done) == 1
     wrong = await moving("tenants", "import", str(file), "--as", "No Id")
     assert (wrong.code, "an id is" in wrong.err) == (2, True)
+
+
+async def test_a_file_that_is_no_whole_one_declares_nobody(moving: Moving, edge: Edge, tmp_path: Path) -> None:
+    file = tmp_path / "acme.tar.gz"
+    file.write_bytes(b"broken")
+    done = await moving("tenants", "import", str(file), "--as", "newco")
+    assert (done.code, "It is no whole archive" in done.err) == (1, True), done.err
+    listed = await moving("tenants", "list", "--json")
+    assert "newco" not in listed.out
 
 
 async def test_what_is_not_there_is_told(moving: Moving, edge: Edge, tmp_path: Path) -> None:
