@@ -211,7 +211,7 @@ class Life:
             left = [f"{pid} {command(pid)}" for pid in alive(family)]
             self.figures.problems.append(f"processes are left: {left}")
             end(family)
-        # Also such as are nobody's children any more: a sandbox that was being made may wait for ever, having run nothing.
+        # Also such as are nobody's children: a sandbox that was being made may wait for ever, having run nothing.
         self.outlived = {pid: began(pid) for pid in within(self.group)}
 
     def groups_left(self, seconds: float = 60.0) -> list[str]:
