@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.patience import until
 from tests.fakes.s3_servers import ACCESS, BUCKET, SECRET, rclone
+from tests.fakes.sandboxed import reachable
 from tests.system.conftest import StartGateway
 from tests.system.test_closure import ask, one_package
 
@@ -49,25 +51,21 @@ def test_a_bucket_that_vanishes(new_gateway: StartGateway, tmp_path: Path) -> No
 
 
 @pytest.fixture
-def fails(tmp_path: Path) -> Path:
+def fails() -> Iterator[Path]:
     """A directory for PATH whose `nix` fails for as long as the file `broken` is there."""
-    directory = tmp_path / "bin"
-    directory.mkdir()
-    (directory / "broken").touch()
-    for name in ("nix", "nix-build", "nix-store"):
-        real = shutil.which(name)
-        if real is None:
-            continue
-        program = directory / name
-        program.write_text(
-            f"#!/bin/sh\nif [ -e {directory}/broken ]; then echo 'error: the store is on fire' >&2; exit 1; fi\n"
-            f'exec {real} "$@"\n'
-        )
-        program.chmod(0o755)
-    for path in (directory, *directory.parents):
-        if path.is_relative_to(tmp_path.parents[2]):
-            path.chmod(path.stat().st_mode | 0o011)
-    return directory
+    with reachable() as directory:
+        (directory / "broken").touch()
+        for name in ("nix", "nix-build", "nix-store"):
+            real = shutil.which(name)
+            if real is None:
+                continue
+            program = directory / name
+            program.write_text(
+                f"#!/bin/sh\nif [ -e {directory}/broken ]; then echo 'error: the store is on fire' >&2; exit 1; fi\n"
+                f'exec {real} "$@"\n'
+            )
+            program.chmod(0o755)
+        yield directory
 
 
 def test_nix_that_fails(new_gateway: StartGateway, fails: Path) -> None:
