@@ -63,7 +63,7 @@ def test_a_tenant_from_its_first_command_to_its_last(new_gateway: StartGateway) 
 
     actions = [line["action"] for line in map(json.loads, gateway.cli("audit", "tail", "--json").stdout.splitlines())]
     assert [action for action in actions if action.startswith("tenants.")] == [
-        "tenants.create", "tenants.create", "tenants.create", "tenants.quota", "tenants.suspend", "tenants.resume",
+        "tenants.create", "tenants.create", "tenants.quota", "tenants.suspend", "tenants.resume",
         "tenants.remove",
     ]  # fmt: skip
     assert gateway.cli("audit", "verify").returncode == 0
