@@ -13,7 +13,6 @@ then: who imports that module later gets the real one. What is left out, and of 
   nobody.
 """
 
-import importlib
 import ssl
 import sys
 from collections.abc import Iterator
@@ -71,10 +70,10 @@ def load() -> None:
     # Which is how an import is told that there is none. For good: structlog's tracebacks look for it once more.
     sys.modules["rich"] = None  # type: ignore[assignment]
     with without("importlib.metadata"):
-        importlib.import_module("pydantic.plugin._loader")
+        import pydantic.plugin._loader  # noqa: F401, PLC0415 - only to load it
     with without("http.server", "socketserver", "wsgiref.simple_server"):
-        importlib.import_module("prometheus_client")
+        import prometheus_client  # noqa: F401, PLC0415 - only to load it
     with without("watchfiles.run"):
-        importlib.import_module("watchfiles")
+        import watchfiles  # noqa: F401, PLC0415 - only to load it
     with without("argparse"), _trusting_nobody():
-        importlib.import_module("aiohttp.web")
+        import aiohttp.web  # noqa: F401, PLC0415 - only to load it
