@@ -53,7 +53,7 @@ async def test_the_status_of_the_house_and_of_each_tenant(carrel: CommandLine, s
         done = await carrel("status")
         told = await carrel("status", "--json")
     assert done.code == 0, done.err
-    assert told.json() == {"version": "1.2.3", **STATUS}
+    assert told.json() == {"version": "1.2.3", "channels": [], **STATUS}
     for shown in ("/etc/carrel/tenants.d", "egress: no", "_plans.yaml:1:1: odd\n", "pro"):
         assert shown in done.out
     for line in (
