@@ -138,4 +138,4 @@ def _open(path: str) -> int:
             raise Refused("a symbolic link: a declaration is a plain file") from None
         if error.errno == errno.ENXIO:
             raise Refused("not a regular file: a declaration is a plain file") from None
-        raise Refused(f"it cannot be read: {error.strerror}") from None
+        raise Refused(f"it cannot be read: {error.strerror}") from error

@@ -130,7 +130,7 @@ class Bare:
         """Whether ``new`` holds ``old`` and all that led to it."""
         answer = await program.run(self.path, "merge-base", "--is-ancestor", old, new)
         if answer.returncode not in (0, 1):
-            raise GitFailed(f"git merge-base failed: {program.tail(answer)}")
+            raise program.failure("merge-base", answer)
         return answer.returncode == 0
 
     async def entries(self, commit: str, limits: Limits) -> tuple[Entry, ...]:
@@ -190,7 +190,7 @@ class Bare:
         if answer.returncode:
             if await self.tip() != old:
                 raise Moved(f"{self.branch} has moved meanwhile: somebody pushed. Try again on what is there now.")
-            raise GitFailed(f"git update-ref failed: {program.tail(answer)}")
+            raise program.failure("update-ref", answer)
         await self.keep()
 
     async def keep(self) -> None:

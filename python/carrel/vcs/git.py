@@ -17,7 +17,7 @@ from typing import Final
 
 from carrel import processes
 from carrel.durability import sync_filesystem
-from carrel.vcs.program import GitFailed, tail
+from carrel.vcs.program import GitFailed, failure
 
 __all__ = ["Author", "Git", "GitFailed"]
 
@@ -91,7 +91,7 @@ class Git:
         """Where git keeps what it knows of the work tree; raises GitFailed."""
         answer = await self._run("rev-parse", "--absolute-git-dir")
         if answer.returncode:
-            raise GitFailed(f"git rev-parse failed: {tail(answer)}")
+            raise failure("rev-parse", answer)
         return Path(answer.stdout.decode("utf-8", "surrogateescape").rstrip("\n"))
 
     async def head(self) -> str | None:
@@ -116,7 +116,7 @@ class Git:
         answer = await self._run(*command, *names, stdin=message.encode(), identity=await self._identity(author))
         if answer.returncode:
             await self._run("reset", "--quiet", "--", *names)
-            raise GitFailed(f"git commit failed: {tail(answer)}")
+            raise failure("commit", answer)
         await asyncio.to_thread(self._sync)
         return await self.head()
 
@@ -134,10 +134,10 @@ class Git:
             return False
         added = await self._run("add", "--all", "--", *known)
         if added.returncode:
-            raise GitFailed(f"git add failed: {tail(added)}")
+            raise failure("add", added)
         answer = await self._run("status", "--porcelain", "-z", "--untracked-files=no", "--", *known)
         if answer.returncode:
-            raise GitFailed(f"git status failed: {tail(answer)}")
+            raise failure("status", answer)
         return bool(answer.stdout)
 
     async def _is_tracked(self, name: str) -> bool:

@@ -41,7 +41,10 @@ class PlainDirectory:
         self.wrote: dict[str, str | None] = {}
 
     async def read(self, name: str) -> bytes | None:
-        """The bytes of a file, None where it is missing; raises Conflict where it cannot be read."""
+        """The bytes of a file, None where it is missing.
+
+        Raises Conflict where it cannot be read, StorageFailed or Unavailable where that is the machine's doing.
+        """
         return await asyncio.to_thread(self._read, name)
 
     def _read(self, name: str) -> bytes | None:
@@ -50,7 +53,8 @@ class PlainDirectory:
         except FileNotFoundError:
             return None
         except directory.Refused as error:
-            raise Conflict(f"{name} cannot be read ({error}): mend it by hand.") from error
+            machine = lacking(error.__cause__, "nothing was changed") if isinstance(error.__cause__, OSError) else None
+            raise machine or Conflict(f"{name} cannot be read ({error}): mend it by hand.") from error
 
     async def write(self, changes: Mapping[str, Change], message: str, author: Author) -> str | None:
         """Make all of ``changes`` or none, and commit them; the commit, None where there is no git.

@@ -5,6 +5,7 @@ replacement objects, no transport that was not asked for. Inside a hook git's ow
 """
 
 import asyncio
+import errno
 import os
 import subprocess
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import IO, Final, cast
 
 from carrel import processes
-from carrel.errors import CarrelError, TooLarge
+from carrel.errors import CarrelError, TooLarge, lacking
 from carrel.priority import step_back
 
 SECONDS: Final = 60.0
@@ -32,6 +33,8 @@ HARDENED: Final = (
 )
 _QUARANTINE: Final = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH")
 _PIECE: Final = 1 << 16
+_OF_THE_MACHINE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Git says these in its own words' end, which `environment` keeps in English."""
 
 
 class GitFailed(CarrelError):
@@ -89,7 +92,7 @@ async def output(
     """What git printed; raises GitFailed where it did not succeed."""
     answer = await run(repository, *words, stdin=stdin, env=env, settings=settings, seconds=seconds)
     if answer.returncode:
-        raise GitFailed(f"git {words[0]} failed: {tail(answer)}")
+        raise failure(words[0], answer)
     return answer.stdout
 
 
@@ -121,6 +124,17 @@ def _capped(argv: list[str], limit: int, seconds: float) -> bytes:
     if status:
         raise GitFailed("git could not list what is in the commit, or took too long for it.")
     return bytes(data)
+
+
+def failure(verb: str, answer: processes.Completed) -> CarrelError:
+    """What it means that ``git verb`` ended badly: GitFailed, or what the machine lacks, as `errors.lacking` says."""
+    told = tail(answer)
+    for number in _OF_THE_MACHINE:
+        reason = os.strerror(number)
+        meant = lacking(OSError(number, reason), f"git {verb} left all as it was") if reason in told else None
+        if meant is not None:
+            return meant
+    return GitFailed(f"git {verb} failed: {told}")
 
 
 def tail(answer: processes.Completed) -> str:

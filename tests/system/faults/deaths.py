@@ -288,9 +288,11 @@ def end(family: dict[int, str]) -> None:
 def empty_beneath(group: Path) -> list[str]:
     """The groups in ``group`` that nobody is in."""
     found: list[str] = []
-    for events in group.rglob("*/cgroup.events"):
+    # A group that goes away while it is walked through is left alone by this, and no error.
+    for directory, _, files in os.walk(group):
+        events = Path(directory, "cgroup.events")
         with contextlib.suppress(OSError):
-            if "populated 0" in events.read_text():
+            if events.parent != group and events.name in files and "populated 0" in events.read_text():
                 found.append(str(events.parent.relative_to(group)))
     return found
 

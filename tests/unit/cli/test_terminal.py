@@ -72,9 +72,9 @@ async def test_a_shell_on_this_terminal_and_its_status(edge: Edge, carrel: Comma
         screen.types("stty size; echo grüß d''ich\r")
         await screen.shows("grüß dich\r\n")
         assert b"29 91" in screen.text
-        screen.types("while :; do stty size; sleep 0.1; done\r")
+        screen.types("until stty size | grep '20 70'; do sleep 0.1; done; sleep 1000\r")
         screen.resize(70, 20)
-        await screen.shows("20 70")
+        await screen.shows("20 70\r\n")
         screen.types("\x03")
         await screen.shows("^C")
         screen.types("exit 7\r")

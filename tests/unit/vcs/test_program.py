@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from carrel.errors import TooLarge
+from carrel.processes import Completed
 from carrel.vcs import program
 from tests.fakes.repositories import Clone
 
@@ -19,6 +20,19 @@ async def test_an_answer_is_given_and_a_failure_says_why(clone: Clone) -> None:
     assert (await program.output(clone.path / ".git", "rev-parse", "HEAD")).decode().strip() == head
     with pytest.raises(program.GitFailed, match="git cat-file failed"):
         await program.output(clone.path / ".git", "cat-file", "-t", "f" * 40)
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        ("fatal: sha1 file '.git/objects/a' write error. Out of diskspace: No space left on device", "storage_full"),
+        ("error: unable to create temporary file: Too many open files", "unavailable"),
+        ("fatal: unable to write new index file: Input/output error", "storage_failed"),
+        ("fatal: not a git repository", "git_failed"),
+    ],
+)
+def test_what_the_machine_lacks_is_no_fault_of_git(told: str, code: str) -> None:
+    assert program.failure("commit", Completed(128, b"", told.encode())).code == code
 
 
 async def test_a_long_answer_is_cut_short_by_a_refusal(clone: Clone) -> None:
