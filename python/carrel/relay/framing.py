@@ -11,9 +11,13 @@ from typing import Final, NamedTuple
 MAX_HEAD: Final = 64 * 1024
 MAX_CHUNK_LINE: Final = 1024
 MAX_TRAILERS: Final = 16 * 1024
+MAX_INTERIM: Final = 16
+"""So many heads of status 1xx may come before the answer's own."""
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\r\n\0]*)?")
-_FIELD: Final = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\r\n\0]*)\r\n")
-"""A line of a head: what a head holds between such lines is malformed."""
+_LINES: Final = re.compile(r"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[^\r\n\0]*+\r\n)*+")
+"""All lines of a head. It gives nothing back and is matched from the start alone, so that no head takes it long."""
+_FIELD: Final = re.compile(r"([^:]+):[ \t]*([^\r]*)\r\n")
+"""Name and value out of a line that `_LINES` has found in order; of another it could search for long."""
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
 _CRLF: Final = b"\r\n"
 
@@ -42,6 +46,7 @@ class AnswerReader:
         self.started = False
         self._buffer = b""
         self._left = 0
+        self._interim = 0
         self._chunks: ChunkReader | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -97,6 +102,9 @@ class AnswerReader:
                 raise FramingError("an upgrade was not asked for")
             if head.status >= 200:
                 break
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise FramingError("there are too many heads before the answer's")
         self.head, self._buffer = head, b""
         if head.chunked:
             self._chunks = ChunkReader()
@@ -115,21 +123,21 @@ def parse_head(text: bytes) -> Head:
     status_line = _STATUS.fullmatch(first)
     if status_line is None:
         raise FramingError("the status line is malformed")
-    parts = _FIELD.split(f"{rest.decode('latin-1')}\r\n" if rest else "")
-    if any(parts[::3]):
+    lines = f"{rest.decode('latin-1')}\r\n" if rest else ""
+    if _LINES.fullmatch(lines) is None:
         raise FramingError("a header line is malformed")
-    names, values = [name.lower() for name in parts[1::3]], [value.rstrip(" \t") for value in parts[2::3]]
-    headers = dict(zip(names, values, strict=True))
-    if len(headers) != len(names):
-        headers = _joined(zip(names, values, strict=True))
+    fields = _FIELD.findall(lines)
+    headers = {name.lower(): value.rstrip(" \t") for name, value in fields}
+    if len(headers) != len(fields):
+        headers = _joined(fields)
     return _framed(int(status_line[2]), headers, old=status_line[1] == b"0")
 
 
-def _joined(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in lines:
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+def _joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    values: dict[str, list[str]] = {}
+    for name, value in fields:
+        values.setdefault(name.lower(), []).append(value.rstrip(" \t"))
+    return {name: ", ".join(several) for name, several in values.items()}
 
 
 def _framed(status: int, headers: dict[str, str], *, old: bool) -> Head:

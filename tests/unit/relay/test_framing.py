@@ -1,8 +1,10 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrel.relay.framing import MAX_HEAD, AnswerReader, ChunkReader, FramingError, parse_head
+from carrel.relay.framing import MAX_HEAD, MAX_INTERIM, AnswerReader, ChunkReader, FramingError, parse_head
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -75,6 +77,32 @@ def test_an_endless_head_and_an_upgrade() -> None:
         read(OK + b"A: " + b"x" * (MAX_HEAD + 10))
     with pytest.raises(FramingError):
         read(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+
+
+@pytest.mark.parametrize("lines", [
+    b"x" * 65_000, b":" * 65_000, b"a: b\n" * 13_000, b"a:" + b" " * 65_000 + b"\0", b"a:" + b" " * 65_000 + b"\r",
+    (b"a:" + b" " * 8_000 + b"\0\r\n") * 8, b"a:b\r\n" * 13_000 + b"x", b"a:b\r\n" * 2_000 + b"x" * 50_000,
+])  # fmt: skip
+def test_no_malformed_head_is_judged_for_long(lines: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(FramingError, match="header line"):
+        parse_head(OK + lines)
+    assert time.process_time() - began < 1, "a head that is searched, not judged from its start, takes seconds"
+
+
+def test_a_name_that_is_there_thousands_of_times_is_joined_at_once() -> None:
+    began = time.process_time()
+    assert parse_head(OK + b"\r\n".join([b"A:b "] * 10_000)).headers == {"a": ", ".join(["b"] * 10_000)}
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("size", [None, 7])
+def test_so_many_heads_may_come_before_the_answers_and_no_more(size: int | None) -> None:
+    interim, answer = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", OK + b"Content-Length: 1\r\n\r\nx"
+    reader, body = read(interim * MAX_INTERIM + answer, size)
+    assert (reader.complete, reader.reusable, body) == (True, True, b"x")
+    with pytest.raises(FramingError, match="too many heads"):
+        read(interim * (MAX_INTERIM + 1) + answer, size)
 
 
 @pytest.mark.parametrize("data", [
