@@ -4,6 +4,7 @@ The library is an extra (`carrel[traces]`), imported with the first endpoint. A 
 text that anybody wrote, no token, and nothing that a model provider is sent.
 """
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -13,10 +14,12 @@ import structlog
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.sampling import Sampler
     from opentelemetry.trace import Tracer
 
 Value = str | int | float | bool
 _log = structlog.get_logger(__name__)
+_CHANCE: Final = random.SystemRandom().random
 _MISSING: Final = "traces are declared, and OpenTelemetry is not installed: `pip install carrel[traces]`"
 
 
@@ -50,9 +53,13 @@ _OFF: Final = Span()
 
 
 class Traces:
-    """Makes spans of one gateway. `follow` what is declared before and while it is used; `close` it last."""
+    """Makes spans of one gateway. `follow` what is declared before and while it is used; `close` it last.
 
-    def __init__(self) -> None:
+    ``chance`` gives a number from 0 to below 1 for each request, by which it is recorded or not.
+    """
+
+    def __init__(self, *, chance: Callable[[], float] = _CHANCE) -> None:
+        self._chance = chance
         self._declared: tuple[str | None, float] = (None, 1.0)
         self._provider: TracerProvider | None = None
         self._tracer: Tracer | None = None
@@ -76,15 +83,12 @@ class Traces:
             from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
             from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
             from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-            from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
             from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
         except ImportError:
             _log.error(_MISSING)
             return
         resource = Resource({"service.name": "carrel", "service.version": version})
-        # How much is recorded the operator says, not who calls.
-        share = TraceIdRatioBased(sample)
-        sampler = ParentBased(share, remote_parent_sampled=share, remote_parent_not_sampled=share)
+        sampler = _sampler(sample, self._chance)
         provider = TracerProvider(resource=resource, sampler=sampler, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
         self._provider, self._tracer = provider, provider.get_tracer("carrel", version)
@@ -119,3 +123,23 @@ class Traces:
         provider, self._provider, self._tracer = self._provider, None, None
         if provider is not None:
             provider.shutdown()
+
+
+def _sampler(share: float, chance: Callable[[], float]) -> "Sampler":
+    """Records ``share`` of requests, and what is beneath one as that one.
+
+    How much is recorded the operator says, not who calls: neither the flag of a caller's `traceparent` decides nor its
+    trace id, by which the library's own ratio goes.
+    """
+    from opentelemetry.sdk.trace import sampling  # noqa: PLC0415 - an extra
+
+    class Share(sampling.Sampler):
+        def should_sample(self, *_about: Any, **_more: Any) -> sampling.SamplingResult:
+            recorded = chance() < share
+            return sampling.SamplingResult(sampling.Decision.RECORD_AND_SAMPLE if recorded else sampling.Decision.DROP)
+
+        def get_description(self) -> str:
+            return f"Share{{{share}}}"
+
+    ours = Share()
+    return sampling.ParentBased(ours, remote_parent_sampled=ours, remote_parent_not_sampled=ours)

@@ -1,3 +1,4 @@
+import random
 import subprocess
 import sys
 
@@ -66,14 +67,36 @@ def test_a_callers_trace_is_gone_on_with_and_what_is_none_is_let_fall() -> None:
     assert sum(s.trace_id.hex() == theirs for s in spans) == 4, "what is beneath is of it too"
 
 
-def test_who_calls_does_not_say_how_much_is_recorded() -> None:
+CHOSEN = (f"00-{'0' * 31}1-b7ad6b7169203331-01", f"00-{'f' * 32}-b7ad6b7169203331-00")
+"""Trace ids that a ratio by trace id records always and never: callers choose them."""
+
+
+@pytest.mark.parametrize(("sample", "recorded"), [(0.0, 0), (1.0, 2)])
+def test_who_calls_does_not_say_how_much_is_recorded(sample: float, recorded: int) -> None:
     traces = Traces()
     with receiving() as receiver:
-        traces.follow(receiver.endpoint, sample=0.0)
-        with traces.request("request", parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
-            pass
+        traces.follow(receiver.endpoint, sample=sample)
+        for parent in CHOSEN:
+            with traces.request("request", parent=parent):
+                traces.begin("model.call").end()
         traces.close()
-        assert receiver.spans() == []
+        assert sorted(span.name for span in receiver.spans()) == ["model.call"] * recorded + ["request"] * recorded
+
+
+@pytest.mark.parametrize("parent", ["", *CHOSEN])
+def test_chance_of_our_own_says_which_requests_are_recorded_each_with_all_beneath(parent: str) -> None:
+    seed, same = random.Random(7), random.Random(7)  # noqa: S311 - it decides nothing here
+    expected = [number for number in range(40) if same.random() < 0.3]
+    traces = Traces(chance=seed.random)
+    with receiving() as receiver:
+        traces.follow(receiver.endpoint, sample=0.3)
+        for number in range(40):
+            with traces.request("request", parent=parent, number=number):
+                traces.begin("model.call", number=number).end()
+        traces.close()
+        for name in ("request", "model.call"):
+            assert sorted(attributes(s)["carrel.number"] for s in receiver.spans() if s.name == name) == expected
+    assert 0 < len(expected) < 40
 
 
 def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
