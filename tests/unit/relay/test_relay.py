@@ -321,3 +321,17 @@ async def test_sound_is_served_where_it_has_rates_or_with_a_key_of_the_tenants_o
             hears = b.snapshot.gateway.models["fake-ok"].model_copy(update={"inputs": ("text", "audio")})
             b.snapshot.gateway.models["fake-ok"] = hears
             assert (await b.ask(ask)).status == 200
+
+
+async def test_stored_sound_is_named_with_a_key_of_the_tenants_own_alone(vendor: FakeVendor, tmp_path: Path) -> None:
+    said = {"role": "assistant", "content": "hi", "audio": {"id": "audio_1"}}
+    ask, plain = (chat("fake-ok", messages=[message]) for message in (said, {**said, "audio": None}))
+    own = {"vendor": TenantProvider(api_key=SecretRef(secret="own-key"))}
+    async with bed(tmp_path / "operators", vendor.openai_url) as b:
+        hears = b.snapshot.gateway.models["fake-ok"].model_copy(update={"inputs": ("text", "audio")})
+        b.snapshot.gateway.models["fake-ok"] = hears
+        assert "messages[0].audio" in (await b.ask(ask)).json()["message"]
+        assert not vendor.received
+        assert (await b.ask(plain)).status == 200
+    async with bed(tmp_path / "own", vendor.openai_url, providers=own) as b:
+        assert (await b.ask(ask)).status == 200

@@ -51,7 +51,7 @@ class ChatFields(CallFields):
         images, stored, sound = _parts_of(messages)
         if _LIMITING.isdisjoint(value):
             return cls(
-                model=model, stream=stream, images=images, own_key_only=_STORED if stored else None, sound=sound
+                model=model, stream=stream, images=images, own_key_only=stored, sound=sound
             )  # fmt: skip
         options = value.get("stream_options")
         if options is not None and not isinstance(options, dict):
@@ -117,21 +117,26 @@ def _asks_sound(value: dict[str, Any]) -> str:
     return "audio" if value.get("audio") is not None else ""
 
 
-def _parts_of(messages: list[Any]) -> tuple[int, bool, str]:
-    """How many parts may be larger for a model than their bytes, and whether one is a file that the vendor stores.
+def _parts_of(messages: list[Any]) -> tuple[int, OwnKeyOnly | None, str]:
+    """How many parts may be larger for a model than their bytes, and what names something that the vendor stores.
 
     Any part that we do not know may fill the model's window. The last is where one is sound, if any is.
     """
-    count, stored, sound = 0, False, ""
+    count, sound = 0, ""
+    stored: OwnKeyOnly | None = None
     for number, message in enumerate(messages):
         if not isinstance(message, dict):
             raise InvalidRequest("A message is an object.", param=f"messages[{number}]")
+        if message.get("audio") is not None:
+            where = f"messages[{number}].audio"
+            stored, sound, count = stored or _stored_sound(where), sound or where, count + UNBOUNDED
         content = message.get("content")
         if isinstance(content, list):
             for part in content:
                 kind = part.get("type") if isinstance(part, dict) else None
                 file = part.get("file") if isinstance(part, dict) else None
-                stored = stored or (isinstance(file, dict) and file.get("file_id") is not None)
+                if isinstance(file, dict) and file.get("file_id") is not None:
+                    stored = stored or _STORED
                 if kind == "input_audio":
                     sound = sound or f"messages[{number}].content"
                 elif kind == "image_url":
@@ -141,10 +146,14 @@ def _parts_of(messages: list[Any]) -> tuple[int, bool, str]:
     return count, stored, sound
 
 
-def _own_key_only(value: dict[str, Any], *, stored: bool) -> OwnKeyOnly | None:
+def _stored_sound(where: str) -> OwnKeyOnly:
+    return OwnKeyOnly(where, "a stored answer in sound may be anybody's; send what it said as `content`.")
+
+
+def _own_key_only(value: dict[str, Any], *, stored: OwnKeyOnly | None) -> OwnKeyOnly | None:
     if value.get("web_search_options") is not None:
         return OwnKeyOnly("web_search_options", "a search has a fee that the model's rates do not have; leave it out.")
-    return _STORED if stored else dearer_tier(value)
+    return stored or dearer_tier(value)
 
 
 def take_usage(seen: Seen, record: dict[str, Any]) -> bool:

@@ -84,3 +84,19 @@ def test_a_tier_that_costs_more_than_the_rates_is_for_the_tenants_own_key() -> N
 def test_sound_is_seen_where_it_is_sent_and_where_it_is_asked_for(fields: dict[str, Any], where: str) -> None:
     assert read(**fields).sound == where
     assert read(**fields).images == 0
+
+
+def said(**more: Any) -> dict[str, Any]:
+    """A conversation in which the model's last answer has ``more``."""
+    return {"messages": [*TALK, {"role": "assistant", "content": "hi", **more}, *TALK]}
+
+
+def test_an_answer_in_sound_that_the_vendor_stores_is_for_the_tenants_own_key_and_is_sound() -> None:
+    for more in ({}, {"max_tokens": 5}):
+        found = read(**said(audio={"id": "audio_1"}), **more)
+        assert found.own_key_only is not None
+        assert found.own_key_only.refusal().param == "messages[1].audio"
+        assert (found.sound, found.images) == ("messages[1].audio", 1 << 20)
+        for plain in (said(), said(audio=None)):
+            twin = read(**plain, **more)
+            assert (twin.own_key_only, twin.sound, twin.images) == (None, "", 0)
