@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -34,16 +35,44 @@ PAGE_HEADERS: Final = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class _File:
     content: bytes
-    kind: str
     tag: str
+
+
+_SENT: Final = web.ResponseKey("sent", _File)
+"""What an answer sends, so that it is there for as long as the answer is."""
+
+
+class _Files:
+    """What pages load, hashed at its first reading alone.
+
+    A file is in memory once for all answers with it, until the last of their connections goes on to another or ends.
+    """
+
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
+        self._sent: WeakValueDictionary[str, _File] = WeakValueDictionary()
+        self._reading = asyncio.Lock()
+
+    async def get(self, name: str) -> _File:
+        async with self._reading:
+            found = self._sent.get(name)
+            if found is None:
+                found = self._sent[name] = await asyncio.to_thread(self._read, name)
+                self.tags[name] = found.tag
+            return found
+
+    def _read(self, name: str) -> _File:
+        content = (_STATIC / name).read_bytes()
+        return _File(content, self.tags.get(name) or f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
 def routes() -> tuple[Route, ...]:
     """The pages, read once, and what they load, read as it is asked for: half a megabyte that is rarely."""
     page = (_STATIC / "terminal.html").read_text(encoding="utf-8")
+    files = _Files()
 
     async def terminal(exchange: Exchange) -> web.StreamResponse:
         """The web terminal."""
@@ -57,18 +86,16 @@ def routes() -> tuple[Route, ...]:
         name = exchange.request.match_info["file"]
         if name not in _FILES:
             raise NotFound("There is no such file.")
-        found = await asyncio.to_thread(_file, name)
-        headers = {**PAGE_HEADERS, "ETag": found.tag, "Cache-Control": "no-cache"}
-        if exchange.request.headers.get("If-None-Match") == found.tag:
+        found = None if name in files.tags else await files.get(name)
+        headers = {**PAGE_HEADERS, "ETag": files.tags[name], "Cache-Control": "no-cache"}
+        if exchange.request.headers.get("If-None-Match") == files.tags[name]:
             return web.Response(status=304, headers=headers)
-        return web.Response(body=found.content, content_type=found.kind, charset="utf-8", headers=headers)
+        found = found or await files.get(name)
+        response = web.Response(body=found.content, content_type=_FILES[name], charset="utf-8", headers=headers)
+        response[_SENT] = found
+        return response
 
     return (
         Route("GET", "/terminal", terminal, "public", "The web terminal.", media="text/html"),
         Route("GET", "/static/{file:.+}", asset, "public", "What pages load.", media="text/javascript"),
     )
-
-
-def _file(name: str) -> _File:
-    content = (_STATIC / name).read_bytes()
-    return _File(content, _FILES[name], f'"{hashlib.sha256(content).hexdigest()[:32]}"')

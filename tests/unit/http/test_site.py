@@ -1,11 +1,20 @@
 """The pages: what they may load, and that they are made so that they work under it."""
 
+import asyncio
+import gc
+import hashlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from carrel.http import site
+from carrel.http.exchange import Exchange
 from tests.fakes.edge import Edge
 
 STATIC = Path(site.__file__).parent / "static"
@@ -50,3 +59,42 @@ async def test_what_pages_load_is_there_and_nothing_else(edge: Edge, client: aio
 def test_S6_03_no_page_has_anything_that_its_policy_refuses() -> None:
     for file in (*STATIC.glob("*.html"), *STATIC.glob("*.mjs")):
         assert not INLINE.search(file.read_text()), file.name
+
+
+async def test_a_file_is_read_once_for_all_whom_it_is_being_sent_and_not_to_say_that_it_is_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [asset] = [route.handler for route in site.routes() if route.path.startswith("/static/")]
+    read, hashed = [], []
+    whole, sha256 = Path.read_bytes, hashlib.sha256
+
+    def reading(path: Path) -> bytes:
+        read.append(path.name)
+        return whole(path)
+
+    def hashing(content: bytes) -> object:
+        hashed.append(len(content))
+        return sha256(content)
+
+    monkeypatch.setattr(Path, "read_bytes", reading)
+    monkeypatch.setattr(hashlib, "sha256", hashing)
+
+    async def get(name: str = "vendor/xterm.mjs", tag: str = "") -> web.Response:
+        request = make_mocked_request("GET", f"/static/{name}", {"If-None-Match": tag}, match_info={"file": name})
+        return cast(web.Response, await asset(cast(Exchange, SimpleNamespace(request=request))))
+
+    sent = await asyncio.gather(*(get() for _ in range(5)))
+    assert sent[0].body == whole(STATIC / "vendor" / "xterm.mjs")
+    assert all(one.body is sent[0].body for one in sent)
+    assert read == ["xterm.mjs"]
+    tag = sent[0].headers["ETag"]
+    del sent
+    for _ in range(3):
+        await asyncio.sleep(0)  # the loop lets go of what it ran last
+    gc.collect()
+    assert [(await get(tag=tag)).status for _ in range(3)] == [304] * 3
+    assert read == ["xterm.mjs"]
+    again = await get(tag='"another"')
+    assert (again.status, again.headers["ETag"]) == (200, tag)
+    assert (read, len(hashed)) == (["xterm.mjs"] * 2, 1), "nobody was sent it, so it was not kept; its tag was"
+    assert (await get("terminal.css")).headers["ETag"] != tag
