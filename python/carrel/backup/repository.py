@@ -9,6 +9,7 @@ All of it blocks. Names of other tenants are never made here: every key begins w
 """
 
 import base64
+import contextlib
 import json
 import os
 import secrets
@@ -28,6 +29,7 @@ from carrel.objects.protocol import (
     ObjectDamaged,
     ObjectInfo,
     ObjectMissing,
+    ObjectNotKept,
     ObjectStore,
     StoreRefused,
 )
@@ -158,8 +160,26 @@ class Repository:
     def put_piece(self, name: str, content: bytes) -> int:
         """Write one; how many bytes were sent."""
         sealed = self._sealer.seal("piece", name, content)
-        self.store.put(self._piece(name), sealed)
+        try:
+            self.store.put(self._piece(name), sealed)
+        except ObjectNotKept:
+            # What cannot be read must not look as though it were there. Where this fails too, `keep_piece` finds out.
+            with contextlib.suppress(CarrelError):
+                self.store.delete([self._piece(name)])
+            raise
         return len(sealed)
+
+    def keep_piece(self, name: str, content: bytes) -> int:
+        """The same where one of that name is there that no backup vouches for: it is read, and written if it is wrong.
+
+        A write that a death cut short, or that a store took wrongly, is in the listing as any other.
+        """
+        try:
+            if self.piece(name) == content:
+                return 0
+        except (ObjectDamaged, ObjectMissing):
+            pass
+        return self.put_piece(name, content)
 
     def piece(self, name: str) -> bytes:
         """The content of one; raises ObjectMissing, ObjectDamaged."""

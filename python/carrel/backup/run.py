@@ -63,7 +63,7 @@ def new_backup_id(now: datetime) -> str:
 
 
 def back_up(subject: Subject, means: Means, progress: Progress, *, anew: bool = False) -> BackupInfo:
-    """Back up one tenant. What was sent before it broke off is not sent again the next time.
+    """Back up one tenant. What was sent before it broke off is read back, and not sent again, the next time.
 
     ``anew``: nothing that is there is relied on, all is read and sent again, in the place of what may be damaged.
     Raises what the store and the vault raise, Cancelled, and Conflict where others change the repository all the time.
@@ -129,15 +129,16 @@ def _written(
     walk = Gathering(subject.root, owner=subject.owner, left_out=leave_out, going=means.pace.check)
     progress.phase, progress.done = "counting", 0
     progress.total = walk.total()
-    known = set() if anew else {name for name, _ in repository.pieces()}
+    there = set() if anew else {name for name, _ in repository.pieces()}
+    last = None if anew else _last(repository, head)
     progress.phase = "copying"
     at = means.clock.now()
     with _scratch(means.scratch) as temporary:
-        pieces = Pieces(repository, known, progress)
+        pieces = Pieces(repository, there, progress, named=lambda: _named(repository, last))
+        pieces.vouch(last.index if last is not None else ())
         try:
-            previous = iter(()) if anew else _previous(repository, head)
             writer = Writer(
-                pieces, previous=previous, temporary=temporary, left_out=leave_out, progress=progress
+                pieces, previous=_entries(repository, last), temporary=temporary, left_out=leave_out, progress=progress
             )  # fmt: skip
             written = writer.run(iter(walk))
         except BaseException:
@@ -155,14 +156,29 @@ def _written(
     return manifest, written
 
 
-def _previous(repository: Repository, head: Head) -> Iterator[Entry]:
-    """The last backup's entries, as far as they can be read: they only save work."""
+def _last(repository: Repository, head: Head) -> Manifest | None:
+    """The last backup's manifest where it can be read: it only saves work."""
     if not head.backups:
-        return
+        return None
     try:
-        yield from repository.entries(repository.manifest(head.backups[-1].id))
+        return repository.manifest(head.backups[-1].id)
     except (ObjectDamaged, ObjectMissing) as error:
         _log.warning("the last backup cannot be read; all is read anew", tenant=repository.tenant, reason=error.message)
+        return None
+
+
+def _entries(repository: Repository, last: Manifest | None) -> Iterator[Entry]:
+    """The last backup's entries, as far as they can be read."""
+    try:
+        yield from repository.entries(last) if last is not None else ()
+    except (ObjectDamaged, ObjectMissing) as error:
+        _log.warning("the last backup cannot be read; all is read anew", tenant=repository.tenant, reason=error.message)
+
+
+def _named(repository: Repository, last: Manifest | None) -> Iterator[str]:
+    """The pieces of the last backup's files."""
+    for entry in _entries(repository, last):
+        yield from (part.piece for part in entry.parts)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ and not after others, so that one that changes moves no other. Both, and the ind
 import hashlib
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,28 +53,50 @@ class _Draft:
 
 
 class Pieces:
-    """Sends pieces that are not known, some at a time, and bounds how many are in memory."""
+    """Sends pieces that are not there, some at a time, and bounds how many are in memory.
 
-    def __init__(self, repository: Repository, known: set[str], progress: Progress) -> None:
+    ``there`` are the names that the store lists. A name alone says nothing of what is under it: only what the last
+    backup names is relied on, which was whole when it entered the list. ``named`` gives those names, asked once at the
+    most; what else is there, of a backup that broke off, is read back before it is relied on.
+    """
+
+    def __init__(
+        self, repository: Repository, there: set[str], progress: Progress, *, named: Callable[[], Iterable[str]] = tuple
+    ) -> None:
         self._repository = repository
-        self._known = known
+        self._unsure = there
+        self._sure: set[str] = set()
+        self._named: Callable[[], Iterable[str]] | None = named
         self._progress = progress
         self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="carrel-backup")
         self._flying: deque[Future[int]] = deque()
         self.sent = 0
 
     def has(self, name: str) -> bool:
-        """Whether it is there, or on its way; a hole needs none."""
-        return not name or name in self._known
+        """Whether one that the last backup names is there; a hole needs none."""
+        return not name or name in self._sure
+
+    def vouch(self, names: Iterable[str]) -> None:
+        """The last backup names these: what of them is there is relied on."""
+        for name in names:
+            if name in self._unsure:
+                self._unsure.discard(name)
+                self._sure.add(name)
 
     def put(self, content: bytes) -> str:
         """The name of a piece with ``content``, which is sent where it is not there. Raises what sending others did."""
         name = self._repository.name(content)
-        if name not in self._known:
+        if name in self._unsure and self._named is not None:
+            # Content that moved: its piece is named by another path's entry, perhaps one that is still to come.
+            named, self._named = self._named, None
+            self.vouch(named())
+        if name not in self._sure:
             while len(self._flying) >= _IN_FLIGHT:
                 self._land()
-            self._known.add(name)
-            self._flying.append(self._pool.submit(self._repository.put_piece, name, content))
+            send = self._repository.keep_piece if name in self._unsure else self._repository.put_piece
+            self._unsure.discard(name)
+            self._sure.add(name)
+            self._flying.append(self._pool.submit(send, name, content))
         return name
 
     def finish(self) -> None:
@@ -100,7 +122,7 @@ class Writer:
     ) -> None:
         self._pieces = pieces
         self._previous = previous
-        self._before: Entry | None = next(previous, None)
+        self._before: Entry | None = self._next()
         self._temporary = temporary
         self._left_out = left_out
         self._progress = progress
@@ -138,9 +160,15 @@ class Writer:
     def _last_time(self, entry: Entry) -> Entry | None:
         order = entry.order
         while self._before is not None and self._before.order < order:
-            self._before = next(self._previous, None)
+            self._before = self._next()
         same = self._before is not None and self._before.path == entry.path and self._before.kind == "file"
         return self._before if same else None
+
+    def _next(self) -> Entry | None:
+        entry = next(self._previous, None)
+        if entry is not None:
+            self._pieces.vouch(part.piece for part in entry.parts)
+        return entry
 
     def _read(self, found: Found) -> None:
         content = _Content(self._pieces.put, BLOCK if found.size <= LARGE else LARGE_BLOCK)

@@ -29,6 +29,10 @@ class StoreUnavailable(Unavailable):
     code = "object_store_unavailable"
 
 
+class ObjectNotKept(StoreUnavailable):
+    """The store took an object, again and again, otherwise than it was sent: what is under its key now is wrong."""
+
+
 class StoreRefused(CarrelError):
     """The store answers and will not: credentials, clock, bucket or permission. The message says which."""
 

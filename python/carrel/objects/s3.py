@@ -22,6 +22,7 @@ from carrel.objects.protocol import (
     ObjectDamaged,
     ObjectInfo,
     ObjectMissing,
+    ObjectNotKept,
     StoreRefused,
     StoreUnavailable,
 )
@@ -108,7 +109,7 @@ class S3Store:
             tag = self._put(key, data, digest, {"IfMatch": tag})
         if self._is_as_sent(key, data, digest, tag):
             return tag
-        raise StoreUnavailable(f"{self._location} does not keep the object {key} as it was sent.")
+        raise ObjectNotKept(f"{self._location} does not keep the object {key} as it was sent.")
 
     def _put(self, key: str, data: bytes, digest: bytes, condition: dict[str, str]) -> str:
         with self._translated(key):

@@ -2,7 +2,7 @@
 
 import filecmp
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,10 +20,14 @@ from carrel.backup.staging import stage
 from carrel.errors import Conflict
 from carrel.objects.directory import DirectoryStore
 from carrel.objects.pace import Cancelled
-from carrel.objects.protocol import ObjectStore, StoreUnavailable
+from carrel.objects.protocol import ObjectNotKept, ObjectStore, StoreUnavailable
 from carrel.tenancy.handle import Tenant
 from tests.fakes.backups import KEYS, ORIGIN, full_tenant, means, rows_of, subject, tree
 from tests.fakes.clock import FakeClock
+
+
+class Died(Exception):
+    """In the place of a kill: nothing is done about what was written."""
 
 
 @pytest.fixture
@@ -98,6 +102,38 @@ def test_one_that_broke_off_goes_on_from_what_was_sent(tenant: Tenant, tmp_path:
     info = back_up(subject(tenant), means(tmp_path, store=store), Progress())
     assert not sent & set(store.pieces)
     restored(tmp_path, info.id, tmp_path / "back")
+
+
+@pytest.mark.parametrize(("ends", "removes"), [(ObjectNotKept, True), (ObjectNotKept, False), (Died, True)])
+def test_what_a_store_took_wrongly_is_not_relied_on_by_the_next(
+    tenant: Tenant, tmp_path: Path, ends: type[Exception], *, removes: bool
+) -> None:
+    store = Wrong(tmp_path / "store", ends=ends, removes=removes)
+    with pytest.raises(ends):
+        back_up(subject(tenant), means(tmp_path, store=store), Progress())
+    assert store.wrong
+    repository = Repository.at(DirectoryStore(tmp_path / "store"), tenant.id, KEYS)
+    there = {info.key for _, info in repository.pieces()}
+    assert (store.wrong in there) == (ends is Died or not removes)
+    honest = Counting(DirectoryStore(tmp_path / "store"))
+    info = back_up(subject(tenant), means(tmp_path, store=honest), Progress())
+    assert verify(repository, info.id, Progress()) == []
+    # What was sent well is read back, and not sent again.
+    assert not set(honest.pieces) & (there - {store.wrong})
+    assert store.wrong in honest.pieces
+
+
+def test_what_the_last_backup_names_is_not_read_back_where_it_moved(tenant: Tenant, tmp_path: Path) -> None:
+    sandbox = tmp_path / "tenants/acme/sandbox"
+    back_up(subject(tenant), means(tmp_path), Progress())
+    store = Counting(DirectoryStore(tmp_path / "store"))
+    (sandbox / "data.bin").rename(sandbox / "a-first.bin")
+    info = back_up(subject(tenant), means(tmp_path, store=store), Progress())
+    found = {entry.path: entry for entry in Repository.at(store, tenant.id, KEYS).entries(
+        Repository.at(store, tenant.id, KEYS).manifest(info.id))}  # fmt: skip
+    moved = {part.piece for part in found["sandbox/a-first.bin"].parts if part.length >= 1 << 20}
+    assert moved
+    assert not moved & {key.rpartition("/")[2] for key in (*store.pieces, *store.read)}
 
 
 def test_a_stopped_one_ends_and_is_in_no_list(tenant: Tenant, tmp_path: Path) -> None:
@@ -200,6 +236,11 @@ class Counting(DirectoryStore):
         super().__init__(inner._path)
         self.most = most
         self.pieces: list[str] = []
+        self.read: list[str] = []
+
+    def get(self, key: str, *, most: int) -> tuple[bytes, str]:
+        self.read.append(key)
+        return super().get(key, most=most)
 
     def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
         if "/pieces/" in key:
@@ -226,6 +267,27 @@ class Between(DirectoryStore):
             self.then = then if self._always else None
             then()  # type: ignore[operator] # see above
         return tag
+
+
+class Wrong(DirectoryStore):
+    """A store that keeps the first large piece otherwise than it was sent; then the run ``ends``."""
+
+    def __init__(self, place: Path, *, ends: type[Exception], removes: bool) -> None:
+        super().__init__(place)
+        self.wrong = ""
+        self._ends, self._removes = ends, removes
+
+    def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
+        if "/pieces/" in key and len(data) > 1 << 20 and not self.wrong:
+            self.wrong = key
+            super().put(key, data[:-1] + bytes([data[-1] ^ 1]))
+            raise self._ends("not as it was sent")
+        return super().put(key, data, replaces=replaces, absent=absent)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        if not self._removes and "/pieces/" in keys[0]:
+            raise StoreUnavailable("not now")
+        super().delete(keys)
 
 
 class CutOff(DirectoryStore):

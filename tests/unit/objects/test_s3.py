@@ -10,7 +10,14 @@ import pytest
 from carrel.errors import InvalidRequest
 from carrel.objects.location import parse_location
 from carrel.objects.pace import Pace
-from carrel.objects.protocol import ObjectChanged, ObjectDamaged, ObjectMissing, StoreRefused, StoreUnavailable
+from carrel.objects.protocol import (
+    ObjectChanged,
+    ObjectDamaged,
+    ObjectMissing,
+    ObjectNotKept,
+    StoreRefused,
+    StoreUnavailable,
+)
 from carrel.objects.retry import Patience, PatientStore
 from carrel.objects.s3 import S3Options, S3Store
 from carrel.secrets import Secret
@@ -182,7 +189,7 @@ def test_what_a_server_never_keeps_as_it_was_sent_is_told(moto_url: str) -> None
     with FaultyProxy(moto_url) as proxy:
         store = S3Store(parse_location(f"s3://{BUCKET}/never"), options(proxy.url))
         proxy.before += [flipped(upwards=True)] * 3
-        with pytest.raises(StoreUnavailable, match="does not keep the object a/one as it was sent"):
+        with pytest.raises(ObjectNotKept, match="does not keep the object a/one as it was sent"):
             store.put("a/one", b"content of it")
         store.close()
 
