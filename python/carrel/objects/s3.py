@@ -126,13 +126,15 @@ class S3Store:
         """
         if self._other_tags or tag.strip('"') == digest.hex():
             return True
-        try:
-            found, now = self.get(key, most=len(data))
-        except ObjectDamaged:
-            return False
-        if now != tag:
-            # Somebody else's already: theirs to look after.
-            return True
+        with self._translated(key):
+            answer = self._s3().get_object(Bucket=self._location.bucket, Key=self._full(key))
+            with contextlib.closing(answer["Body"]) as body:
+                if str(answer["ETag"]) != tag:
+                    # Somebody else's already, of whatever size: theirs to look after.
+                    return True
+                if answer["ContentLength"] != len(data):
+                    return False
+                found = body.read()
         self._other_tags = found == data
         return self._other_tags
 

@@ -211,6 +211,44 @@ def test_tags_that_are_no_digests_are_found_out_once(moto_url: str) -> None:
         store.close()
 
 
+@pytest.mark.parametrize("theirs", [b"longer, and another host's", b"short"])
+def test_what_another_host_wrote_in_between_is_theirs(moto_url: str, theirs: bytes) -> None:
+    """By a store whose tags are no digests: what is read back is not what was sent, and nothing is wrong with it."""
+    with FaultyProxy(moto_url) as proxy:
+        location = parse_location(f"s3://{BUCKET}/between-{len(theirs)}")
+        store, other = S3Store(location, options(proxy.url)), S3Store(location, options(moto_url))
+
+        def overwritten(exchange: Exchange) -> bool:
+            headers = [(name, '"0123"' if name.lower() == "etag" else value) for name, value in exchange.answer_headers]
+            exchange.answer_headers = headers
+            other.put("a/one", theirs)
+            return True
+
+        proxy.after += [overwritten]
+        assert store.put("a/one", b"content of it") == '"0123"'
+        assert [method for method, _ in proxy.seen] == ["PUT", "GET"]
+        assert other.get("a/one", most=100)[0] == theirs
+        for one in (store, other):
+            one.close()
+
+
+def test_a_longer_object_under_our_own_tag_is_wrong(moto_url: str) -> None:
+    with FaultyProxy(moto_url) as proxy:
+
+        def longer(exchange: Exchange) -> bool:
+            headers = [(name, '"0123"' if name.lower() == "etag" else value) for name, value in exchange.answer_headers]
+            exchange.answer_headers = headers
+            exchange.answer += b"and more" if exchange.method == "GET" else b""
+            return False
+
+        proxy.after += [longer]
+        # Without conditions: the tag is the proxy's own, which the server does not know.
+        store = S3Store(parse_location(f"s3://{BUCKET}/longer"), options(proxy.url, conditional=False))
+        with pytest.raises(ObjectNotKept):
+            store.put("a/one", b"content of it")
+        store.close()
+
+
 def test_a_conditional_write_whose_answer_is_lost_is_known_as_ours(moto_url: str) -> None:
     with FaultyProxy(moto_url) as proxy:
         inner = S3Store(parse_location(f"s3://{BUCKET}/lost"), options(proxy.url))
