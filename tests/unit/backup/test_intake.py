@@ -143,19 +143,32 @@ def test_S9_01_it_does_not_unpack_to_more_than_there_is_room_for(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_S9_01_what_unpacks_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "UNPACKED_FREELY", 1 << 20)
-    bomb = raw((HEADER, TOLD), ("tenant/a", b"ab" * (16 << 20)))
-    assert len(bomb) < 64 << 10
-    with pytest.raises(TooLarge, match="200 times"):
-        taken(bomb, tmp_path / "new")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_is_nothing_but_zeros_is_no_bomb_and_takes_no_room(
+def test_S9_01_what_unpacks_without_end_is_ended_by_the_room_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "UNPACKED_FREELY", 0)
+    """An export of one byte over and over is as a bomb is; what tells them apart is whether there is room."""
+    counts = []
+    one = 4 << 20
+
+    def fill(writer: Writer) -> None:
+        writer.directory("sandbox")
+        for number in range(6):
+            writer.data(f"sandbox/{number}", b"x" * one)
+
+    data = archive(fill)
+    assert len(data) * 200 < 6 * one
+    monkeypatch.setattr(intake, "_room", lambda place: intake._Room(4 * one, 1000))
+    with pytest.raises(TooLarge, match="to spare"):
+        take_in(io.BytesIO(data), tmp_path / "new", going=lambda: counts.append(1))
+    # Ended where it no longer fits, before that is written.
+    assert len(counts) == 1 + 5
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(intake, "_room", lambda place: intake._Room(6 * one, 1000))
+    assert taken(data, tmp_path / "new").bytes == 6 * one
+    assert (tmp_path / "new/sandbox/5").read_bytes() == b"x" * one
+
+
+def test_what_is_nothing_but_zeros_is_no_bomb_and_takes_no_room(tmp_path: Path) -> None:
     size = (16 << 20) + 7
 
     def fill(writer: Writer) -> None:
