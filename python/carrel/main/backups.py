@@ -291,7 +291,8 @@ def keep_backups(service: Backups, *, directory: Directory, clock: Clock, audit:
     """Begin to keep backups: the schedule runs, once what a killed gateway left is taken away."""
     keeping = BackupKeeping(service=service, audit=audit, tasks=tasks)
     schedule = Schedule(
-        directory=directory, clock=clock, note=service.note, back_up=keeping.scheduled, verify=keeping.verified
-    )
+        directory=directory, clock=clock, tasks=tasks, note=service.note, back_up=keeping.scheduled,
+        verify=keeping.verified,
+    )  # fmt: skip
     tasks.start(schedule.run(), name="schedule")
     return keeping
