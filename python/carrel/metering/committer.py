@@ -6,7 +6,6 @@ A thread of its own with a plain queue: an executor's futures would cost more th
 import asyncio
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 
 Done = Callable[[Exception | None], None]
@@ -19,7 +18,6 @@ class Committer:
     def __init__(self, sync: Callable[[int], None]) -> None:
         self._sync = sync
         self._work: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
-        self._ended: deque[tuple[Done, Exception | None]] = deque()
         self._thread: threading.Thread | None = None
 
     def commit(self, fds: Sequence[int], done: Done) -> None:
@@ -28,12 +26,6 @@ class Committer:
             self._thread = threading.Thread(target=self._run, name="carrel-journal-commit", daemon=True)
             self._thread.start()
         self._work.put((fds, asyncio.get_running_loop(), done))
-
-    def tell(self) -> None:
-        """Call ``done`` of the groups that have ended, on the loop: for who comes by before the loop is told."""
-        while self._ended:
-            done, error = self._ended.popleft()
-            done(error)
 
     def close(self) -> None:
         """Finish what was given, and end the thread. Blocks."""
@@ -51,9 +43,8 @@ class Committer:
                     self._sync(fd)
             except Exception as caught:  # noqa: BLE001 - the root of a thread; it is handed to who waits
                 error = caught
-            self._ended.append((done, error))
             try:
-                loop.call_soon_threadsafe(self.tell)
+                loop.call_soon_threadsafe(done, error)
             except RuntimeError:
                 # The loop is gone, and with it whoever waited.
                 return

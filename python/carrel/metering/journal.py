@@ -32,10 +32,6 @@ SPARES: Final = 12
 """How many files are kept to be used again: as many as fill, at tens of thousands of rows a second, while rows gather
 for their ledgers and are entered. To make one takes the disk longer than a commit may."""
 RETRY_SECONDS: Final = 1.0
-GROUP_ROWS: Final = 32
-"""So many rows are committed at once, where no commit is on its way; fewer wait for what the loop has ready now.
-
-So of many writers one half is on its way to the disk while the loop is busy with the other."""
 _CLAIM: Final = SETTLED_MAX + 8
 
 
@@ -82,7 +78,6 @@ class Journal:
         self._unsynced: list[tuple[Tariff, bytes, bytes]] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._syncing = False
-        self._due = False
         self._failed: CarrelError | None = None
 
     @property
@@ -158,10 +153,7 @@ class Journal:
             return number, None
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        if self._syncing:
-            self._committer.tell()
-        else:
-            self._commit_soon()
+        self._commit_soon()
         return number, waiter
 
     def applied(self, numbers: Iterable[int]) -> None:
@@ -207,7 +199,7 @@ class Journal:
         """Write what is written to the disk; where nothing is open and all is applied, leave no file behind."""
         if self._making is not None:
             await asyncio.wait([self._making])
-        while self._syncing or self._due:
+        while self._syncing:
             await asyncio.wait([self._flush()])
         segments = [s for s in (*self._full, self._current, *self._spares) if s is not None]
         if not self._open and not self._unapplied:
@@ -230,23 +222,13 @@ class Journal:
     # --- committing in groups ---
 
     def _commit_soon(self) -> None:
-        """Commit at once where many wait; else once the loop has done what is ready now, which settles more."""
-        if self._syncing:
-            return
-        if len(self._waiters) >= GROUP_ROWS:
-            self._sync()
-        elif not self._due:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self._sync_due)
-
-    def _sync_due(self) -> None:
-        self._due = False
-        if self._waiters and not self._syncing:
-            self._sync()
+        """Commit once the loop has done what is ready now: what that settles belongs to the same group."""
+        if not self._syncing:
+            self._syncing = True
+            asyncio.get_running_loop().call_soon(self._sync)
 
     def _sync(self) -> None:
         """Commit everything written so far; what comes meanwhile is the next group."""
-        self._syncing = True
         waiters, self._waiters = self._waiters, []
         segments, self._dirty = self._dirty, []
         lines, self._unsynced = self._unsynced, []

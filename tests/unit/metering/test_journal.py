@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 
 from carrel.clock import SystemClock
 from carrel.errors import StorageFull
-from carrel.metering.journal import GROUP_ROWS, Journal
+from carrel.metering.journal import Journal
 from carrel.metering.rows import Tariff
 from carrel.metering.segment import read_lines
 from carrel.metering.service import Metering
@@ -26,7 +25,7 @@ from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger_writer import TENANTS
-from tests.fakes.patience import soon, until
+from tests.fakes.patience import until
 from tests.fakes.tenants import make_snapshot, make_tenant
 from tests.unit.metering.harness import USED, Bench, bench
 
@@ -194,50 +193,6 @@ async def test_lines_survive_in_their_order_and_a_torn_one_ends_the_file(tmp_pat
     data[data.index(b"S\ta")] = ord("X")
     path.write_bytes(data)
     assert list(read_lines(path)) == lines[:2]
-    await journal.close()
-    await tasks.close()
-
-
-async def test_many_rows_are_on_their_way_to_the_disk_while_the_loop_is_busy_with_others(tmp_path: Path) -> None:
-    go = threading.Semaphore(0)
-    tasks = Tasks("test")
-
-    def sync(_: int) -> None:
-        go.acquire()
-
-    journal = Journal(tmp_path, clock=FakeClock(), tasks=tasks, sync=sync)
-    await journal.prepare()
-
-    async def held(count: int) -> list[str]:
-        names = [f"{count}-{number}" for number in range(count)]
-        for name in names:
-            await journal.open(name, b"R\t" + name.encode(), TARIFF)
-        return names
-
-    def settled(name: str) -> asyncio.Future[None]:
-        waiter = journal.settle(name, b"S\t" + name.encode())[1]
-        assert waiter is not None
-        return waiter
-
-    def on_its_way() -> bool:
-        return journal._syncing
-
-    few, many, rest = await held(2), await held(GROUP_ROWS), await held(1)
-    waiters = [settled(name) for name in few]
-    assert not on_its_way()
-    waiters += [settled(name) for name in many]
-    # All of this is without a turn of the loop: the group is on its way, and its end is seen by who comes next.
-    assert on_its_way()
-    first, second = waiters[:GROUP_ROWS], waiters[GROUP_ROWS:]
-    go.release()
-    assert until(lambda: journal._committer._ended)
-    assert not first[0].done()
-    second.append(settled(rest[0]))
-    assert all(waiter.done() for waiter in first)
-    assert not any(waiter.done() for waiter in second)
-    go.release()
-    await soon(asyncio.gather(*second))
-    go.release(9)
     await journal.close()
     await tasks.close()
 
