@@ -193,7 +193,8 @@ class Journal:
         if self._failed is not None or self._making is not None:
             return []
         wanted = self._wanted(0)
-        return [one for one in segments if not one.worn and one.size == wanted][: SPARES - len(self._spares)]
+        more = max(SPARES - len(self._spares), 0)
+        return [one for one in segments if not one.worn and one.size == wanted][:more]
 
     async def close(self) -> None:
         """Write what is written to the disk; where nothing is open and all is applied, leave no file behind."""

@@ -15,9 +15,9 @@ import pytest
 
 from carrel.clock import SystemClock
 from carrel.errors import StorageFull
-from carrel.metering.journal import Journal
+from carrel.metering.journal import SPARES, Journal
 from carrel.metering.rows import Tariff
-from carrel.metering.segment import read_lines
+from carrel.metering.segment import Segment, read_lines
 from carrel.metering.service import Metering
 from carrel.policy.periods import parse_period
 from carrel.policy.pricing import price_of
@@ -227,5 +227,19 @@ async def test_more_calls_in_flight_than_a_file_was_made_for(tmp_path: Path) -> 
     await asyncio.gather(*(waiter for waiter in waiters if waiter is not None))
     lines = [line for path in tmp_path.iterdir() for line in read_lines(path)]
     assert sum(line.startswith(b"S") for line in lines) == 500
+    await journal.close()
+    await tasks.close()
+
+
+async def test_of_files_that_fill_no_more_are_kept_than_are_wanted(tmp_path: Path) -> None:
+    tasks = Tasks("test")
+    journal = Journal(tmp_path, clock=FakeClock(), tasks=tasks, segment_bytes=4096)
+    full = [Segment.create(tmp_path / f"full-{n}", 4096) for n in range(3)]
+    for count in (SPARES - 1, SPARES, SPARES + 1):
+        while len(journal._spares) < count:
+            journal._spares.append(Segment.create(tmp_path / f"spare-{len(journal._spares)}", 4096))
+        assert len(journal._reusable(full)) == max(SPARES - count, 0)
+    for segment in full:
+        segment.close()
     await journal.close()
     await tasks.close()
