@@ -103,11 +103,10 @@ class LedgerBook:
     async def flush(self, tenant: TenantId) -> None:
         """Write what is here of ``tenant`` now. Raises StorageFailed, and what else is wrong with its ledger."""
         if tenant in self._pending:
-            async with self._lock:
-                # What comes meanwhile is for the next time: a busy tenant would have a commit for every few rows.
-                due = len(self._pending.get(tenant, ()))
-                while due > 0:
-                    due -= await self._apply(tenant, min(due, BATCH_ROWS))
+            # What was begun is finished, whoever stops waiting: else nobody would count what was written.
+            entering = asyncio.ensure_future(self._enter(tenant))
+            entering.add_done_callback(lambda done: done.cancelled() or done.exception())
+            await asyncio.shield(entering)
 
     async def flush_all(self) -> None:
         """Write everything that can be written; what cannot stays."""
@@ -223,6 +222,13 @@ class LedgerBook:
             await self.flush_all()
             if self._pending:
                 self._wake.set()
+
+    async def _enter(self, tenant: TenantId) -> None:
+        async with self._lock:
+            # What comes meanwhile is for the next time: a busy tenant would have a commit for every few rows.
+            due = len(self._pending.get(tenant, ()))
+            while due > 0:
+                due -= await self._apply(tenant, min(due, BATCH_ROWS))
 
     async def _apply(self, tenant: TenantId, count: int) -> int:
         """Write the first ``count`` rows of the tenant; returns that. The caller has the lock."""

@@ -69,3 +69,27 @@ async def test_rows_that_come_while_others_are_entered_wait_for_the_next_time(
         assert sum(row.tool_calls + 1 for row in await b.rows()) == 8
         assert entered == [3, 5]
         assert not book._pending
+
+
+async def test_rows_that_a_read_was_entering_are_counted_also_where_nobody_waits_for_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path) as b:
+        book = b.meter._book
+        write, begun, go = book._write, threading.Event(), threading.Event()
+
+        def slow(tenant: TenantId, rows: Sequence[Values]) -> dict[str, Sums]:
+            begun.set()
+            assert go.wait(PATIENCE)
+            return write(tenant, rows)
+
+        monkeypatch.setattr(book, "_write", slow)
+        await b.call(1)
+        reading = asyncio.create_task(b.meter.report(b.tenant, b.period()))
+        await eventually(begun.is_set)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        go.set()
+        assert len(await b.rows()) == 1
+        assert b'carrel_tokens_total{class="input",model="demo",tenant="acme"} 10.0' in b.metrics.render()
