@@ -161,7 +161,10 @@ def ledgers(state: Path, *, serves: bool) -> Iterator[Finding]:
     if broken:
         name, why = next(iter(sorted(broken.items())))
         text = f"That of {some(sorted(broken))} is damaged; {name}: {why}."
-        mend = f"Keep a copy, then: carrel tenants restore {name}. What is lost is in the provider's own records."
+        mend = (
+            f"Keep a copy, then: carrel tenants restore {name}. What it did not take waits in metering/waiting and is "
+            "entered then; what else is lost is in the provider's own records."
+        )
         yield Finding("ledger", "fault", text, mend)
     else:
         yield Finding("ledger", "ok", f"{len(found)} of them: databases that are whole, as far as was looked.")

@@ -68,7 +68,7 @@ class TenantAtRest:
                     f"A message to {tenant.id} is being answered for over {REST_SECONDS:g} s: try again when it ended."
                 ) from None
             await self._sandbox.stop_tenant(tenant.id)
-            await self._meter.forget(tenant.id)
+            await self._meter.rest(tenant.id)
             yield
         finally:
             await asyncio.shield(self._awake(tenant))
@@ -78,9 +78,12 @@ class TenantAtRest:
             await asyncio.to_thread(self._tokens.reload, tenant.id)
         except CarrelError as error:
             _log.error("tokens cannot be used", tenant=tenant.id, reason=error.message)
-        self._grants.forget(tenant.id)
-        await self._meter.forget(tenant.id)
-        await self._reconciler.wake(tenant.id)
+        # Whatever fails of it: a tenant that nobody wakes rests until the next start.
+        try:
+            self._grants.forget(tenant.id)
+            await self._meter.wake(tenant.id)
+        finally:
+            await self._reconciler.wake(tenant.id)
 
     async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> None:
         """What was charged, and who may do what, goes on from what is there."""

@@ -1,13 +1,12 @@
 """Rows on their way from the journal into tenants' ledgers, and what is read from there.
 
 A row is here from the moment it is settled until its ledger has it. Readers are given the ledger and what is still
-here, so that a report is complete also while the disk takes nothing.
+here, so that a report is complete also while the disk takes nothing. Rows of a ledger that is broken stay here too, and
+in a file of their own: the journal, which is everybody's, need not keep them.
 """
 
 import asyncio
 import contextlib
-import json
-import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import date
 from functools import partial
@@ -18,8 +17,9 @@ import apsw
 import structlog
 
 from carrel.clock import Clock
-from carrel.errors import CarrelError, StorageFailed, StorageFull, lacking
+from carrel.errors import CarrelError, StorageFailed, StorageFull, Unavailable, lacking
 from carrel.ids import TenantId
+from carrel.metering.aside import Aside
 from carrel.metering.journal import Journal, again
 from carrel.metering.ledger import (
     LedgerEntry,
@@ -33,7 +33,6 @@ from carrel.metering.protocol import ToolEnding
 from carrel.metering.rollups import Charged, Recount, Split, Sums, by_day, by_split, charged, charged_of, recount
 from carrel.metering.rows import Row, Values
 from carrel.policy.periods import Period
-from carrel.policy.pricing import plain
 from carrel.store.sqlite import OPEN_DATABASES, DatabasePool, Worker
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics
@@ -46,7 +45,9 @@ GATHER_SECONDS: Final = 1.0
 more that the disk does while the journal asks it for its own."""
 BATCH_ROWS: Final = 2000
 """How many rows are of one transaction: what it writes, the journal's next sync may have to wait for."""
-ORPHANS: Final = "orphans.jsonl"
+
+PUT_BY: Final = 0
+"""The number of a row that the journal need not keep: it is in a file of its tenant's waiting rows."""
 
 
 class LedgerBook:
@@ -67,6 +68,9 @@ class LedgerBook:
         self._clock = clock
         self._tasks = tasks
         self._metrics = metrics
+        self._aside = Aside(state_dir / "metering")
+        self._put_by: set[TenantId] = set()
+        self._resting: set[TenantId] = set()
         self._worker = Worker("carrel-ledger")
         self._pool = DatabasePool(lambda key: open_ledger(state_dir, TenantId(key)), limit=open_ledgers)
         self._pending: dict[TenantId, list[tuple[int, Values]]] = {}
@@ -83,6 +87,21 @@ class LedgerBook:
     def start(self, serving: asyncio.Event | None = None) -> None:
         """Begin to write what is added, soon after it is, but not before ``serving``."""
         self._tasks.start(self._run(serving), name="ledgers")
+
+    async def take_up(self) -> int:
+        """Take over the rows that an earlier run put by, but for those that the journal had too; how many.
+
+        Raises StorageFailed.
+        """
+        count = 0
+        for tenant, rows in (await self._worker.run(self._aside.read)).items():
+            self._put_by.add(tenant)
+            there = {values[0] for _, values in self._pending.get(tenant, ())}
+            for values in rows:
+                if values[0] not in there:
+                    count += 1
+                    self.add(PUT_BY, tenant, values)
+        return count
 
     def check(self, tenant: TenantId) -> None:
         """Raise where rows cannot be written now: then no more are made."""
@@ -114,7 +133,8 @@ class LedgerBook:
             try:
                 await self.flush(tenant)
             except CarrelError as error:
-                _log.error("rows wait for their ledger", tenant=tenant, error=error.message)
+                if tenant not in self._put_by:
+                    _log.error("rows wait for their ledger", tenant=tenant, error=error.message)
                 if isinstance(error, StorageFull):
                     break
         await self._journal.tidy()
@@ -195,15 +215,37 @@ class LedgerBook:
         await self._worker.run(partial(self._note, tenant, ended, it))
 
     async def forget(self, tenant: TenantId) -> None:
-        """Write what is here of ``tenant`` and close its ledger: before its directory is moved or removed."""
-        await self._flush_if_possible(tenant)
+        """Write what can be written of ``tenant`` and close its ledger: before its directory is moved or removed.
+
+        Raises nothing that is wrong with the ledger: what it does not take is kept beside.
+        """
+        try:
+            await self.flush(tenant)
+        except CarrelError as error:
+            _log.error("a ledger is let go of that rows wait for", tenant=tenant, error=error.message)
         await self._worker.run(lambda: self._pool.discard(tenant))
         self._broken.pop(tenant, None)
+
+    async def rest(self, tenant: TenantId) -> None:
+        """The same, and nothing is written to its ledger until `wake`: its directory is exchanged for another."""
+        await self.forget(tenant)
+        async with self._lock:
+            self._resting.add(tenant)
+        await self._worker.run(lambda: self._pool.discard(tenant))
+
+    async def wake(self, tenant: TenantId) -> None:
+        """Its directory is in its place: what waited is entered there."""
+        await self._worker.run(lambda: self._pool.discard(tenant))
+        self._broken.pop(tenant, None)
+        self._resting.discard(tenant)
+        if tenant in self._pending:
+            self._wake.set()
 
     async def close(self) -> None:
         """Write everything that can be written, and close the ledgers."""
         await self.flush_all()
-        await self._worker.run(self._pool.close)
+        async with self._lock:
+            await self._worker.run(self._pool.close)
         self._worker.close()
 
     async def _flush_if_possible(self, tenant: TenantId) -> None:
@@ -225,10 +267,20 @@ class LedgerBook:
 
     async def _enter(self, tenant: TenantId) -> None:
         async with self._lock:
+            if tenant in self._resting:
+                return
             # What comes meanwhile is for the next time: a busy tenant would have a commit for every few rows.
             due = len(self._pending.get(tenant, ()))
-            while due > 0:
-                due -= await self._apply(tenant, min(due, BATCH_ROWS))
+            try:
+                while due > 0:
+                    due -= await self._apply(tenant, min(due, BATCH_ROWS))
+            except (StorageFull, Unavailable):
+                raise
+            except CarrelError as error:
+                await self._put_aside(tenant, error)
+                raise
+            if tenant in self._put_by:
+                await self._nothing_aside(tenant)
 
     async def _apply(self, tenant: TenantId, count: int) -> int:
         """Write the first ``count`` rows of the tenant; returns that. The caller has the lock."""
@@ -252,6 +304,37 @@ class LedgerBook:
         self._count(tenant, written)
         return count
 
+    async def _put_aside(self, tenant: TenantId, why: CarrelError) -> None:
+        """Keep the tenant's rows in a file of its own, so that the journal need not. The caller has the lock."""
+        waiting = self._pending[tenant]
+        fresh = [(at, number, values) for at, (number, values) in enumerate(waiting) if number != PUT_BY]
+        if not fresh:
+            return
+        try:
+            await self._worker.run(partial(self._aside.keep, tenant, [values for *_, values in fresh]))
+        except StorageFailed as error:
+            _log.error("rows of a broken ledger stay in the journal", tenant=tenant, error=error.message)
+            return
+        self._put_by.add(tenant)
+        for at, _, values in fresh:
+            waiting[at] = (PUT_BY, values)
+        self._journal.applied(number for _, number, _ in fresh)
+        _log.error(
+            "a ledger takes no rows; they are kept in a file, and entered once it does", tenant=tenant, rows=len(fresh),
+            file=str(self._aside.path(tenant)), error=why.message,
+        )  # fmt: skip
+
+    async def _nothing_aside(self, tenant: TenantId) -> None:
+        """Take away the file of rows that are in their ledger now. The caller has the lock."""
+        if any(number == PUT_BY for number, _ in self._pending.get(tenant, ())):
+            return
+        try:
+            await self._worker.run(partial(self._aside.drop, tenant))
+        except StorageFailed as error:
+            _log.warning("a file of rows that were entered is still there", tenant=tenant, error=error.message)
+            return
+        self._put_by.discard(tenant)
+
     def _note(self, tenant: TenantId, ended: int, it: ToolEnding) -> None:
         try:
             note(self._pool.get(tenant), ended, it)
@@ -266,32 +349,13 @@ class LedgerBook:
             return apply(self._pool.get(tenant), rows)
         except FileNotFoundError:
             self._pool.discard(tenant)
-            self._keep_orphans([Row.of(tenant, values) for values in rows])
+            self._aside.orphan(tenant, rows)
             return {}
         except (CarrelError, apsw.Error, OSError) as error:
             self._pool.discard(tenant)
             if isinstance(error, CarrelError):
                 raise
             raise _closed(error) from error
-
-    def _keep_orphans(self, rows: Sequence[Row]) -> None:
-        """A tenant whose directory is gone has no ledger any more; what it used is kept for the operator."""
-        text = "".join(
-            json.dumps({
-                "tenant": row.tenant, "id": row.id, "started": row.started, "request_id": row.request_id,
-                "model": row.model, "outcome": row.outcome, "cost_usd": plain(row.cost), "rates": row.rates,
-                "tokens": [row.counts.input, row.counts.cache_read, row.counts.cache_write, row.counts.output,
-                           row.counts.reasoning, row.counts.cache_write_1h], "member": row.member,
-            }) + "\n"
-            for row in rows
-        )  # fmt: skip
-        try:
-            with (self._state_dir / "metering" / ORPHANS).open("a", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise lacking(error, "nothing was written") or StorageFailed("The disk takes nothing.") from error
 
     def _count(self, tenant: TenantId, written: Mapping[str, Sums]) -> None:
         for model, sums in written.items():

@@ -106,6 +106,9 @@ class Metering:
             last = self._journal.next_sequence()
             self._book.add(last, row.tenant, row.values)
         self._journal.continue_after((path, last) for path in found.files)
+        put_by = await self._book.take_up()
+        if put_by:
+            _log.warning("rows wait for ledgers that took none", rows=put_by)
         if found.rows:
             _log.info("rows of an earlier run", rows=len(found.rows), interrupted=found.interrupted)
         try:
@@ -221,6 +224,19 @@ class Metering:
     async def forget(self, tenant: TenantId) -> None:
         """Let go of a tenant's ledger, before its directory is moved or removed."""
         await self._book.forget(tenant)
+        self._forget_account(tenant)
+
+    async def rest(self, tenant: TenantId) -> None:
+        """The same, and leave its directory alone until `wake`."""
+        await self._book.rest(tenant)
+        self._forget_account(tenant)
+
+    async def wake(self, tenant: TenantId) -> None:
+        """Go on with the directory that the tenant has now."""
+        await self._book.wake(tenant)
+        self._forget_account(tenant)
+
+    def _forget_account(self, tenant: TenantId) -> None:
         account = self._accounts.get(tenant)
         if account is not None and not account.open_calls and not account.sessions:
             del self._accounts[tenant]

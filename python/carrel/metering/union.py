@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import apsw
+import structlog
 
 from carrel.declare.rate_card import TokenCounts
 from carrel.ids import TenantId
 from carrel.metering.ledger import apply
 from carrel.metering.rows import Row
 from carrel.metering.tables import upgrade
-from carrel.store.sqlite import open_database, translated
+from carrel.store.sqlite import Damaged, open_database, translated
 
+_log = structlog.get_logger(__name__)
 _AT_ONCE: Final = 1000
 _ONLY_OTHER: Final = """
 SELECT c.id, started, ended, request_id, provider_request_id, session_id, agent, model, input_tokens,
@@ -31,12 +33,17 @@ WHERE NOT EXISTS (SELECT 1 FROM main.calls m WHERE m.id = c.id) ORDER BY c.seq""
 def unite(used: Path, other: Path, tenant: TenantId) -> int:
     """Put in the place of the ledger ``other`` one with the rows of both; how many rows only ``other`` had.
 
-    ``used`` stays as it is. Raises StorageFull, and CarrelError for a ledger that cannot be read.
+    ``used`` stays as it is. Where it is damaged, ``other`` does too: a ledger that is whole is what a restore is for.
+    Raises StorageFull, and CarrelError for a ledger that cannot be read.
     """
     made = other.with_name(f"{other.name}.united")
     remove_ledger(made)
     try:
-        _copy(used, made)
+        try:
+            _copy(used, made)
+        except Damaged as error:
+            _log.error("a ledger is damaged: what it alone had is not carried over", tenant=tenant, error=error.message)
+            return 0
         added = 0
         if other.exists():
             open_database(other, schema=upgrade).close()
@@ -86,6 +93,9 @@ def _copy(source: Path, target: Path) -> None:
             try:
                 with written.backup("main", read, "main") as work:
                     work.step(-1)
+                wrong: Any = written.execute("PRAGMA quick_check(1)").fetchone()
+                if wrong[0] != "ok":
+                    raise Damaged("A database is damaged; the operator's log says which.")
             finally:
                 written.close()
         finally:

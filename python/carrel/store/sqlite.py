@@ -34,6 +34,10 @@ class AlreadyThere(Conflict):
     """A row breaks a constraint: most often it is there already."""
 
 
+class Damaged(CarrelError):
+    """What is there is no database, or none that is whole."""
+
+
 def open_database(path: Path | str, *, schema: Callable[[apsw.Connection], None] | None = None) -> apsw.Connection:
     """The database at ``path``, made where it is missing; ``schema`` brings it up to date in one transaction."""
     with translated():
@@ -81,6 +85,8 @@ def translated() -> Iterator[None]:
         raise AlreadyThere("A database refused a row that breaks a rule of its own.") from error
     except apsw.BusyError as error:
         raise Unavailable("A database is busy; try again in a moment.") from error
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise Damaged(f"A database is damaged ({type(error).__name__}); the operator's log says which.") from error
     except apsw.Error as error:
         raise CarrelError(f"A database failed ({type(error).__name__}); the operator's log says why.") from error
 

@@ -15,13 +15,14 @@ from carrel.backup.restore import Restored
 from carrel.clock import SystemClock
 from carrel.errors import Conflict, InvalidRequest
 from carrel.ids import RequestId, TenantId
-from carrel.main.backups import BackupKeeping, keep_backups
+from carrel.main.backups import BackupKeeping, TenantAtRest, keep_backups
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.wire import backups, control
 from carrel.wire.control import AuditQuery
 from tests.fakes.patience import eventually, soon
 from tests.fakes.tenants import make_snapshot, make_tenant
+from tests.unit.metering.harness import USED, bench
 
 BY = control.Actor("ak_ops", RequestId("req_1"))
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -119,3 +120,62 @@ async def test_the_schedule_begins_with_the_gateway(rig: Rig) -> None:
     await keeping.verified(rig.tenant)
     page = await rig.audit.page(AuditQuery(action="tenants.*"))
     assert {line["actor"] for line in page.lines} == {"schedule"}
+
+
+class Part:
+    """What else a tenant is in: each call is noted."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    async def rest(self, tenant: TenantId, why: str = "") -> None:
+        self.calls.append("rest")
+
+    async def wake(self, tenant: TenantId) -> None:
+        self.calls.append("wake")
+
+    async def stop_tenant(self, tenant: TenantId) -> None:
+        self.calls.append("stop")
+
+    def reload(self, tenant: TenantId) -> None:
+        self.calls.append("reload")
+
+    def forget(self, tenant: TenantId) -> None:
+        self.calls.append("forget")
+
+
+def house(meter: Any, reconciler: Part, tmp_path: Path) -> TenantAtRest:
+    other: Any = Part()
+    told: Any = reconciler
+    return TenantAtRest(
+        meter=meter, reconciler=told, sandbox=other, sessions=other, tokens=other, grants=other, tenants_dir=tmp_path,
+        home=tmp_path / "tenants",
+    )  # fmt: skip
+
+
+async def test_a_tenant_whose_ledger_is_broken_is_exchanged_for_another_and_wakes(tmp_path: Path) -> None:
+    ledger, reconciler = tmp_path / "tenants/acme/usage/ledger.sqlite", Part()
+    async with bench(tmp_path) as b:
+        held = await b.hold(1)
+        await b.call(2)
+        await b.meter.forget(b.tenant.id)
+        whole = ledger.read_bytes()
+        ledger.write_bytes(b"no database, and no SQLite will say that it is one" * 100)
+        await held.settle(USED, outcome="ok")
+        async with house(b.meter, reconciler, tmp_path).at_rest(b.tenant):
+            ledger.write_bytes(whole)
+        assert reconciler.calls == ["rest", "wake"]
+        assert sorted(row.request_id for row in await b.rows()) == ["req_1", "req_2"]
+
+
+async def test_a_tenant_wakes_whatever_fails_before_it(tmp_path: Path) -> None:
+    class Fails(Part):
+        async def wake(self, tenant: TenantId) -> None:
+            raise Conflict("no")
+
+    tenant, reconciler = make_tenant(tmp_path), Part()
+    with pytest.raises(Conflict):
+        async with house(Fails(), reconciler, tmp_path).at_rest(tenant):
+            pass
+    assert reconciler.calls == ["rest", "wake"]
+    tenant.root.close()

@@ -77,3 +77,24 @@ def test_one_that_cannot_be_read_leaves_both_as_they_are(tmp_path: Path) -> None
         unite(used, other, TenantId("acme"))
     assert other.read_bytes() == b"no database" * 1000
     assert [path.name for path in tmp_path.glob("ledger*")] == ["ledger.sqlite"]
+
+
+@pytest.mark.parametrize("at", [0, 4096])
+def test_a_restore_takes_the_place_of_a_ledger_that_is_damaged(tmp_path: Path, at: int) -> None:
+    used = ledger_of(tmp_path / "used", *(made(f"{number}" * 30) for number in range(100, 200)))
+    other = ledger_of(tmp_path / "other", made("a"))
+    whole = used.read_bytes()
+    used.write_bytes(whole[:at] + b"\xff" * (len(whole) - at))
+    assert unite(used, other, ACME) == 0
+    assert [entry.id for entry in rows_in(tmp_path / "other")] == ["a"]
+    assert [path.name for path in other.parent.iterdir()] == [NAME]
+
+
+def test_one_of_a_later_version_is_not_given_up(tmp_path: Path) -> None:
+    used, other = ledger_of(tmp_path / "used", made("a")), ledger_of(tmp_path / "other", made("b"))
+    connection = apsw.Connection(str(used))
+    connection.pragma("user_version", 999)
+    connection.close()
+    with pytest.raises(CarrelError, match="use a newer one"):
+        unite(used, other, ACME)
+    assert [entry.id for entry in rows_in(tmp_path / "other")] == ["b"]

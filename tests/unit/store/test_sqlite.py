@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 from carrel.errors import CarrelError, StorageFailed, StorageFull, Unavailable
-from carrel.store.sqlite import AlreadyThere, DatabasePool, Worker, open_database, transaction, translated
+from carrel.store.sqlite import AlreadyThere, Damaged, DatabasePool, Worker, open_database, transaction, translated
 
 
 def make_table(connection: apsw.Connection) -> None:
@@ -106,7 +106,7 @@ def test_a_busy_database_is_said_so(tmp_path: Path) -> None:
 
 def test_what_is_no_database_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "a.sqlite").write_bytes(b"not a database at all, not even nearly" * 200)
-    with pytest.raises(CarrelError):
+    with pytest.raises(Damaged, match="is damaged"):
         open_database(tmp_path / "a.sqlite")
     with pytest.raises(CarrelError):
         open_database(tmp_path / "missing" / "a.sqlite")
