@@ -4,7 +4,9 @@ A file's fsync makes its content last, and its directory's fsync its name. A dir
 """
 
 import ctypes
+import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -42,3 +44,27 @@ def sync_filesystem(path: Path | str) -> None:
             raise OSError(code, os.strerror(code), str(path))
     finally:
         os.close(fd)
+
+
+def replace_synced(contents: Mapping[Path, bytes], *, lasting: Path | None = None) -> None:
+    """Replace these files. All are written beside their places before the first is: a full disk harms none.
+
+    After a power cut each is as it was or as it is; with ``lasting`` one of that directory is as it is for certain, and
+    without it all are.
+    """
+    for path, data in contents.items():
+        fd = os.open(_beside(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.write(fd, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    for path in contents:
+        _beside(path).replace(path)
+    for parent in {path.parent for path in contents} if lasting is None else (lasting,):
+        sync_directory(parent)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.tmp")

@@ -17,22 +17,31 @@ GATEWAY = b"providers: {}\n"
 
 
 class Recorded(Noting):
-    """An audit log of (actor, action, before, after, outcome)."""
+    """An audit log of (actor, action, before, after, outcome), and what each line was about."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, object, object, str]] = []
+        self.targets: list[str] = []
 
     async def record(
         self, *, actor: str, action: str, target: str, request_id: str, outcome: str,
         tenant: str | None = None, before: object = None, after: object = None,
     ) -> None:  # fmt: skip
         self.lines.append((actor, action, before, after, outcome))
+        self.targets.append(target)
 
     async def page(self, query: AuditQuery) -> AuditPage:
-        """The newest line of an action."""
+        """The newest line of an action, or of all whose names begin so, about a target and with a text where asked."""
         assert (query.order, query.limit) == ("newest", 1)
-        found = [line for line in self.lines if line[1] == query.action][-1:]
-        return AuditPage.model_validate({"lines": [{"before": one[2], "after": one[3]} for one in found], "next": None})
+        action = query.action or "*"
+        found = [
+            {"action": one[1], "before": one[2], "after": one[3]}
+            for one, target in zip(self.lines, self.targets, strict=True)
+            if (one[1].startswith(action[:-1]) if action.endswith("*") else one[1] == action)
+            and query.target in (None, target)
+            and (query.text is None or query.text in f"{one[2]} {one[3]}")
+        ]
+        return AuditPage.model_validate({"lines": found[-1:], "next": None})
 
 
 class Followed:

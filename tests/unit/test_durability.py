@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from carrel.durability import make_directory, sync_directory, sync_filesystem
+from carrel.durability import make_directory, replace_synced, sync_directory, sync_filesystem
 from tests.fakes.faulty_disk import FaultyDisk, run_on
 
 
@@ -59,3 +59,13 @@ def test_what_is_there_already_is_left(tmp_path: Path) -> None:
     assert tmp_path.stat().st_mode & 0o777 == 0o755
     with pytest.raises(FileNotFoundError):
         sync_directory(tmp_path / "none")
+
+
+def test_where_one_cannot_be_written_none_is_replaced(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.write_bytes(b"old")
+    with pytest.raises(FileNotFoundError):
+        replace_synced({first: b"new", tmp_path / "none" / "second": b"new"})
+    assert first.read_bytes() == b"old"
+    replace_synced({first: b"new"})
+    assert first.read_bytes() == b"new"

@@ -13,9 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from carrel.audit.files import replace_synced
 from carrel.audit.heads import Signer, Trusted, key_id, public_pem
-from carrel.durability import sync_directory
+from carrel.durability import replace_synced, sync_directory
 from carrel.errors import CarrelError
 
 if TYPE_CHECKING:

@@ -21,14 +21,14 @@ import structlog
 
 from carrel.audit.begun import Begun, Members
 from carrel.audit.chain import GENESIS, Finding, Head, sealed
-from carrel.audit.files import append_synced, appended, days, replace_synced
+from carrel.audit.files import append_synced, appended, days
 from carrel.audit.heads import SignedHead, Signer, public_pem
 from carrel.audit.keys import open_signer, publish
 from carrel.audit.reading import page
 from carrel.audit.together import Together
 from carrel.audit.verify import END, HEADS, TOGETHER, verify_directory
 from carrel.clock import Clock
-from carrel.durability import make_directory
+from carrel.durability import make_directory, replace_synced
 from carrel.errors import CarrelError, lacking
 from carrel.wire.control import AuditEnds, AuditPage, AuditQuery, SignedEnd
 

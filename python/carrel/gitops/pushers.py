@@ -13,10 +13,11 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from carrel.clock import Clock
-from carrel.durability import sync_directory
+from carrel.durability import replace_synced
 from carrel.errors import CarrelError
 from carrel.ids import new_request_id
 from carrel.vcs.keys import Key
+from carrel.wire.control import AuditPage, AuditQuery
 
 LOOK_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
@@ -29,6 +30,10 @@ class Recorder(Protocol):
         self, *, actor: str, action: str, target: str, request_id: str, outcome: str,
         tenant: str | None = None, before: object = None, after: object = None,
     ) -> None: ...  # fmt: skip
+
+    async def page(self, query: AuditQuery) -> AuditPage:
+        """Lines that are there."""
+        ...
 
 
 class Lists(Protocol):
@@ -83,10 +88,19 @@ class Pushers:
         self._looked = found
 
     async def _note(self, action: str, key: tuple[str, str], **shown: str) -> None:
+        if await self._newest(*key) == action:
+            # Its line is there: a gateway died before what it had seen was kept.
+            return
         await self._audit.record(
             actor="edit", action=action, target=key[1], request_id=new_request_id(), outcome="ok",
             before=shown.get("before"), after=shown.get("after"),
         )  # fmt: skip
+
+    async def _newest(self, fingerprint: str, name: str) -> object:
+        """What the newest line about the key under this name says, None where there is none."""
+        query = AuditQuery(action="git.*", target=name, text=fingerprint, order="newest", limit=1)
+        lines = (await self._audit.page(query)).lines
+        return lines[0]["action"] if lines else None
 
     def _signature(self) -> object:
         try:
@@ -103,9 +117,4 @@ class Pushers:
         return dict(before.keys), {key.fingerprint: key.name for key in self._keys.list()}
 
     def _keep(self, now: Mapping[str, str]) -> None:
-        beside = self._kept.with_name(f"{self._kept.name}.tmp")
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(Known(keys=now).model_dump_json())
-            file.flush()
-        beside.replace(self._kept)
-        sync_directory(self._kept.parent)
+        replace_synced({self._kept: Known(keys=now).model_dump_json().encode()})

@@ -14,9 +14,9 @@ from typing import Final
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from carrel.audit.files import replace_synced
 from carrel.audit.log import Audit
 from carrel.declare import directory
+from carrel.durability import replace_synced
 from carrel.errors import CarrelError
 from carrel.ids import new_request_id
 from carrel.plan.plan import Plan

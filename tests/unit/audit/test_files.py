@@ -1,10 +1,10 @@
-"""Files of the record: appended and replaced, whole or not at all."""
+"""Files of the record: appended, whole or not at all."""
 
 from pathlib import Path
 
 import pytest
 
-from carrel.audit.files import append_synced, appended, days, replace_synced
+from carrel.audit.files import append_synced, appended, days
 
 
 def test_lines_are_appended_and_cut(tmp_path: Path) -> None:
@@ -23,16 +23,6 @@ def test_only_days_are_days(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert [path.stem for path in days(tmp_path)] == ["2026-03-01", "2026-03-02"]
     assert days(tmp_path / "none") == []
-
-
-def test_where_one_cannot_be_written_none_is_replaced(tmp_path: Path) -> None:
-    first = tmp_path / "first"
-    first.write_bytes(b"old")
-    with pytest.raises(FileNotFoundError):
-        replace_synced({first: b"new", tmp_path / "none" / "second": b"new"})
-    assert first.read_bytes() == b"old"
-    replace_synced({first: b"new"})
-    assert first.read_bytes() == b"new"
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
