@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.fakes.gateway_process import CARREL, GatewayProcess
+from tests.fakes.patience import until
 
 StartGateway = Callable[..., GatewayProcess]
 
@@ -58,6 +59,48 @@ def test_a_tenant_is_backed_up_and_brought_back(home: GatewayProcess) -> None:
     assert sessions(gateway, token) == {"s_one"}
     assert not [path.name for path in (gateway.state_dir / "tenants").iterdir() if path.name.startswith(".")]
     assert gateway.stop() == 0, gateway.text
+
+
+def test_a_tenant_whose_ledger_is_damaged_is_brought_back_with_what_was_charged_since(home: GatewayProcess) -> None:
+    gateway = home.start()
+    carrel(gateway, "chat", "demo", "hello there", "--session", "s_one")
+    carrel(gateway, "tenants", "backup", "demo")
+    carrel(gateway, "chat", "demo", "said after the backup", "--session", "s_one")
+    # So the journal has rows that no ledger takes.
+    gateway.kill()
+    damage(gateway)
+    gateway.start()
+    waiting = gateway.state_dir / "metering/waiting/demo.jsonl"
+    assert until(waiting.exists), gateway.text
+    assert "damaged" in carrel(gateway, "chat", "demo", "refused", "--session", "s_one", fails=1)
+    carrel(gateway, "tenants", "restore", "demo")
+    assert calls(gateway) == 2
+    assert not waiting.exists()
+    carrel(gateway, "chat", "demo", "and on", "--session", "s_one")
+    assert calls(gateway) == 3
+    # Nor does it stand in the way of its end; without a place for backups the last one is an archive of what is there.
+    gateway.kill()
+    operator = gateway.tenants_dir / "_gateway.yaml"
+    operator.write_text(operator.read_text().partition("\nbackup:")[0])
+    damage(gateway)
+    gateway.start()
+    assert until(waiting.exists), gateway.text
+    carrel(gateway, "tenants", "remove", "demo", "--purge")
+    assert not (gateway.state_dir / "tenants/demo").exists()
+    assert until(lambda: not waiting.exists()), gateway.text
+    assert '"tenant": "demo"' in (gateway.state_dir / "metering/orphans.jsonl").read_text()
+    assert gateway.stop() == 0, gateway.text
+
+
+def damage(gateway: GatewayProcess) -> None:
+    usage = gateway.state_dir / "tenants/demo/usage"
+    for path in usage.glob("ledger.sqlite-*"):
+        path.unlink()
+    (usage / "ledger.sqlite").write_bytes(b"no database, and no SQLite will say that it is one" * 100)
+
+
+def calls(gateway: GatewayProcess) -> int:
+    return int(json.loads(carrel(gateway, "billing", "verify", "demo", "--json"))["calls"])
 
 
 def test_a_tenant_asks_for_its_own(home: GatewayProcess) -> None:
