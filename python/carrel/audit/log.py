@@ -25,7 +25,7 @@ from carrel.audit.files import append_synced, appended, days
 from carrel.audit.heads import SignedHead, Signer, public_pem
 from carrel.audit.keys import open_signer, publish
 from carrel.audit.reading import page
-from carrel.audit.together import Together
+from carrel.audit.together import Together, over
 from carrel.audit.verify import END, HEADS, TOGETHER, verify_directory
 from carrel.clock import Clock
 from carrel.durability import make_directory, replace_synced
@@ -97,6 +97,7 @@ class Audit:
             await self._beginnings.add(members)
         except asyncio.CancelledError:
             if self._begun.is_open(str(members["begun"])):
+                # It was written down and never made: `unknown` would send somebody to look for what it did.
                 await self._ended(members, "failed: cancelled")
             raise
         try:
@@ -167,12 +168,7 @@ class Audit:
 
     async def _ended(self, members: Members, outcome: str) -> None:
         """Write the line of a change that is over; raises StorageFailed, CarrelError, and then it is still owed."""
-        writing = asyncio.ensure_future(self._ends.add({**members, "outcome": outcome}))
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait([writing])
-            raise
+        await over(asyncio.ensure_future(self._ends.add({**members, "outcome": outcome})))
 
     def _now(self) -> str:
         """The moment, which no other call is told."""

@@ -2,10 +2,27 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+async def over(work: "asyncio.Future[T]") -> T:
+    """What ``work`` comes to. Who is cancelled, however often, goes once it is over, and never while it runs."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not work.cancelled():
+            # Who cancelled asks for no more of it; it was told where it happened.
+            work.exception()
+        raise cancelled
+    return work.result()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +43,10 @@ class Together(Generic[T]):
         self._waiting: list[_Waiting[T]] = []
 
     async def add(self, item: T) -> None:
-        """Return once it is written; raises what ``write`` did. What is cancelled before its turn is not written."""
+        """Return once it is written; raises what ``write`` did. What is cancelled before its turn is not written.
+
+        Who is cancelled in its turn, whoever writes it, goes once it is known whether it was written.
+        """
         waiting = _Waiting(item, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         try:
@@ -35,19 +55,19 @@ class Together(Generic[T]):
                     # All that came while those before were synced go to the disk together.
                     batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                     await self._written(batch)
+            await asyncio.shield(waiting.kept)
         except asyncio.CancelledError:
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
+            else:
+                with suppress(Exception):
+                    await over(waiting.kept)
             raise
-        await waiting.kept
 
     async def _written(self, batch: Sequence[_Waiting[T]]) -> None:
         writing = asyncio.ensure_future(asyncio.to_thread(self._write, [one.item for one in batch]))
         try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait([writing])
-            raise
+            await over(writing)
         finally:
             _tell(batch, writing)
 

@@ -344,3 +344,36 @@ async def test_a_change_that_is_cancelled_before_it_begins_is_told_where_it_was_
     with pytest.raises(asyncio.CancelledError):
         await working
     assert await told(audit) == [("cancelled", "failed: cancelled")]
+
+
+async def test_a_change_that_is_cancelled_while_another_begins_it_is_over_and_left_to_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit, entered, may = await opened(tmp_path), threading.Semaphore(0), threading.Semaphore(0)
+    real = Begun.add
+
+    def slow(self: Begun, changes: Sequence[Members]) -> None:
+        entered.release()
+        assert may.acquire(timeout=60)
+        real(self, changes)
+
+    async def work(target: str) -> None:
+        async with making(audit, target):
+            assert target != "cancelled"
+
+    monkeypatch.setattr(Begun, "add", slow)
+    first, made, cancelled = (asyncio.create_task(work(name)) for name in ("first", "made", "cancelled"))
+    await asyncio.to_thread(entered.acquire)
+    may.release()
+    # The other two came meanwhile, and are written down together.
+    await asyncio.to_thread(entered.acquire)
+    for _ in range(2):
+        cancelled.cancel()
+        await asyncio.sleep(0)
+    may.release(2)
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    await asyncio.gather(first, made)
+    ends = [("cancelled", "failed: cancelled"), ("first", "ok"), ("made", "ok")]
+    assert sorted(await told(audit)) == ends
+    assert sorted(await told(await opened(tmp_path))) == ends

@@ -12,11 +12,16 @@ class Written:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.may = threading.Event()
+        self.begun, self.may = threading.Event(), threading.Event()
+        self.now = self.most = 0
         self.wrong: OSError | None = None
 
     def __call__(self, items: Sequence[int]) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        self.begun.set()
         assert self.may.wait(60)
+        self.now -= 1
         if self.wrong is not None:
             raise self.wrong
         self.batches.append(list(items))
@@ -69,3 +74,57 @@ async def test_who_is_cancelled_in_its_turn_goes_once_it_is_written() -> None:
     with pytest.raises(asyncio.CancelledError):
         await adding
     assert written.batches == [[1]]
+
+
+async def begun_together(
+    together: Together[int], written: Written, lock: asyncio.Lock, *items: int
+) -> list["asyncio.Task[None]"]:
+    """Tasks that add ``items``, the first of which writes for those that came before it had its turn."""
+    async with lock:
+        adding = [asyncio.create_task(together.add(item)) for item in items]
+        for _ in range(3):
+            await asyncio.sleep(0)
+    while not written.begun.is_set():
+        await asyncio.sleep(0)
+    return adding
+
+
+async def test_who_is_cancelled_while_another_writes_it_goes_once_it_is_written() -> None:
+    written, lock = Written(), asyncio.Lock()
+    together = Together[int](written, most=2, lock=lock)
+    first, second = await begun_together(together, written, lock, 1, 2)
+    for _ in range(3):
+        second.cancel()
+        await asyncio.sleep(0)
+    assert not second.done()
+    written.may.set()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    await first
+    assert written.batches == [[1, 2]]
+
+
+async def test_who_is_cancelled_twice_leaves_nobody_waiting_and_lets_no_other_write() -> None:
+    written, lock = Written(), asyncio.Lock()
+    together = Together[int](written, most=2, lock=lock)
+    adding = await begun_together(together, written, lock, 0, 1, 2)
+    for _ in range(3):
+        adding[0].cancel()
+        await asyncio.sleep(0)
+    assert lock.locked()
+    assert not any(one.done() for one in adding)
+    written.may.set()
+    told = await asyncio.gather(*adding, return_exceptions=True)
+    assert [type(one) for one in told] == [asyncio.CancelledError, type(None), type(None)]
+    assert (written.batches, written.most) == ([[0, 1], [2]], 1)
+
+
+async def test_who_is_cancelled_where_it_cannot_be_written_goes_and_the_others_are_told() -> None:
+    written, lock = Written(), asyncio.Lock()
+    written.wrong = OSError("no")
+    together = Together[int](written, most=2, lock=lock)
+    first, second = await begun_together(together, written, lock, 1, 2)
+    second.cancel()
+    written.may.set()
+    told = await asyncio.gather(first, second, return_exceptions=True)
+    assert (told[0], type(told[1])) == (written.wrong, asyncio.CancelledError)
