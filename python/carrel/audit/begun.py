@@ -2,7 +2,7 @@
 
 ``audit/begun.jsonl`` has what a line of each says but its outcome, with `begun`, the moment, which no two have, and
 `after`, the number of the record's last line then. It is synced before a change is made. It is not part of the record:
-what is in it and in the record as well is over. ``audit/reserve`` is room on the disk for lines of changes that were
+what is in it and in the record as well is over. Where it is long it is written anew with what is not. ``audit/reserve`` is room on the disk for lines of changes that were
 made while it filled up. Blocking.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from carrel.audit.chain import safe
-from carrel.audit.files import append_synced, days
+from carrel.audit.files import append_synced, days, replace_synced
 from carrel.durability import sync_directory
 
 BEGUN: Final = "begun.jsonl"
@@ -30,15 +30,17 @@ class Begun:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path / BEGUN
-        self._open: set[str] = set()
+        self._open: dict[str, bytes] = {}
+        self._limit = _LONG
 
     def add(self, changes: Sequence[Members]) -> None:
         """Keep them; raises OSError, and then none is kept."""
         self._reserve()
-        if not self._open and self._file.exists() and self._file.stat().st_size > _LONG:
-            os.truncate(self._file, 0)
-        append_synced(self._file, b"".join(_line(one) for one in changes))
-        self._open.update(str(one["begun"]) for one in changes)
+        if self._file.exists() and self._file.stat().st_size > (self._limit if self._open else _LONG):
+            self._shorten()
+        lines = {str(one["begun"]): _line(one) for one in changes}
+        append_synced(self._file, b"".join(lines.values()))
+        self._open.update(lines)
 
     def is_open(self, begun: str) -> bool:
         """Whether one is kept, and not over."""
@@ -46,17 +48,29 @@ class Begun:
 
     def ended(self, lines: Sequence[Members]) -> None:
         """They have their lines."""
-        self._open.difference_update(str(one["begun"]) for one in lines)
+        for one in lines:
+            self._open.pop(str(one.get("begun")), None)
 
     def left(self) -> list[dict[str, Any]]:
-        """What changes that have no line would have had in it, oldest first, of a gateway that is dead."""
+        """What changes that have no line would have had in it, oldest first, of a gateway that is dead.
+
+        They are kept, as those that are added, until they have it.
+        """
         try:
-            found = [one for one in map(_read, self._file.read_bytes().splitlines(keepends=True)) if one is not None]
+            with self._file.open("rb") as file:
+                found = [one for one in map(_read, file) if one is not None]
         except FileNotFoundError:
             return []
         if not found:
             return []
-        return self.without_line([one["line"] for one in found], after=min(one["after"] for one in found))
+        left = self.without_line([one["line"] for one in found], after=min(one["after"] for one in found))
+        open_ = {one["begun"] for one in left}
+        self._open.update(
+            (one["line"]["begun"], _line({**one["line"], "number": one["after"]}))
+            for one in found
+            if one["line"]["begun"] in open_
+        )
+        return left
 
     def without_line(self, lines: Sequence[Members], *, after: int) -> list[dict[str, Any]]:
         """Those of ``lines`` that are not in the record behind its line ``after``."""
@@ -68,9 +82,10 @@ class Begun:
         return [dict(one) for one in lines if _name(one) not in over]
 
     def clear(self) -> None:
-        """Forget all."""
-        with contextlib.suppress(FileNotFoundError):
-            os.truncate(self._file, 0)
+        """Forget all, where none is open."""
+        if not self._open:
+            with contextlib.suppress(FileNotFoundError):
+                os.truncate(self._file, 0)
 
     def make_room(self) -> bool:
         """Give the reserve up; whether there was one."""
@@ -80,6 +95,16 @@ class Begun:
             return False
         sync_directory(self._path)
         return True
+
+    def _shorten(self) -> None:
+        """Keep those alone that are not over: some take hours, and others come and go all the while."""
+        if self._open:
+            kept = b"".join(self._open.values())
+            replace_synced({self._file: kept})
+            self._limit = max(_LONG, 2 * len(kept))
+        else:
+            self.clear()
+            self._limit = _LONG
 
     def _reserve(self) -> None:
         file = self._path / RESERVE
@@ -109,7 +134,8 @@ def _read(raw: bytes) -> dict[str, Any] | None:
 
 
 def _name(line: Members) -> tuple[object, ...]:
-    return line.get("begun"), line.get("request_id"), line.get("action")
+    begun = line.get("begun")
+    return begun, line.get("request_id"), line.get("action"), line.get("target") if begun is None else None
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ import errno
 import json
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,11 +30,14 @@ from carrel.audit.verify import END, HEADS, TOGETHER, verify_directory
 from carrel.clock import Clock
 from carrel.durability import make_directory, replace_synced
 from carrel.errors import CarrelError, lacking
+from carrel.tasks import Tasks
 from carrel.wire.control import AuditEnds, AuditPage, AuditQuery, SignedEnd
 
 _log = structlog.get_logger(__name__)
 MARK: Final = "audit-mark.json"
 UNKNOWN: Final = "unknown"
+AGAIN_SECONDS: Final = 1.0
+"""After how long lines that are owed are tried again."""
 
 
 class Audit:
@@ -60,6 +63,8 @@ class Audit:
         self._begun = Begun(self._path)
         self._moment = datetime.min.replace(tzinfo=UTC)
         self._owed: list[Members] = []
+        self._tasks = Tasks("audit")
+        self._closed = False
         self._lock = asyncio.Lock()
         self._lines = Together(self._append, most=TOGETHER, lock=self._lock)
         self._ends = Together(self._append_ends, most=TOGETHER, lock=self._lock)
@@ -69,15 +74,19 @@ class Audit:
         """Find the end of the chain, and the key; raises SigningKeyUnusable.
 
         A torn last line, which was never acknowledged, is cut off, and that is noted; so is a line behind the signed
-        end, which a dying gateway wrote, or another hand, and a key that was made now.
+        end, which a dying gateway wrote, or another hand, and a key that was made now. What cannot be written yet (a
+        full disk) is owed: the start goes on, and no change begins before it is there.
         """
-        for target, what in await asyncio.to_thread(self._open):
-            await self.record(
-                actor="carrel", action="audit.mend", target=target, request_id="-", outcome="ok", after=what
-            )  # fmt: skip
-        for line in await asyncio.to_thread(self._begun.left):
-            await self._ends.add({**line, "outcome": UNKNOWN})
-        await asyncio.to_thread(self._begun.clear)
+        await self._in_turn(self._open_and_settle)
+        self._pay_later()
+
+    async def close(self) -> None:
+        """Write what is owed, where the disk takes it; what is begun then is kept for the next start."""
+        self._closed = True
+        await self._tasks.close()
+        await self._in_turn(self._settle)
+        if self._owed:
+            _log.error("changes were made whose lines the next start writes", count=len(self._owed))
 
     @asynccontextmanager
     async def change(
@@ -86,8 +95,10 @@ class Audit:
     ) -> AsyncIterator[None]:  # fmt: skip
         """Make a change within it, which has one line with its outcome once it leaves, in any case.
 
-        Raises StorageFull before it enters where no line could be kept; then nothing is to be changed. A CarrelError's
-        code is the outcome of a change that failed. What a death or a cancellation cuts short is `unknown`.
+        Raises StorageFull before it enters where no line could be kept; then nothing is to be changed. No failure of the
+        record's is raised once it was entered: a line that the disk refuses is owed, covered by the beginning that is
+        there, and comes before any later change. A CarrelError's code is the outcome of a change that failed. What a
+        death or a cancellation cuts short is `unknown`; what was cancelled before it began is `failed: cancelled`.
         """
         members = {
             "begun": self._now(), "actor": actor, "action": action, "target": target, "tenant": tenant,
@@ -103,8 +114,7 @@ class Audit:
         try:
             yield
         except BaseException as error:
-            with suppress(CarrelError):
-                await self._ended(members, _outcome(error))
+            await self._ended(members, _outcome(error))
             raise
         await self._ended(members, "ok")
 
@@ -167,8 +177,25 @@ class Audit:
         )  # fmt: skip
 
     async def _ended(self, members: Members, outcome: str) -> None:
-        """Write the line of a change that is over; raises StorageFailed, CarrelError, and then it is still owed."""
-        await over(asyncio.ensure_future(self._ends.add({**members, "outcome": outcome})))
+        """Write the line of a change that is over, or owe it. Who is cancelled goes once that is done."""
+        try:
+            await over(asyncio.ensure_future(self._ends.add({**members, "outcome": outcome})))
+        finally:
+            self._pay_later()
+
+    async def _in_turn(self, work: Callable[[], None]) -> None:
+        async with self._lock:
+            await over(asyncio.ensure_future(asyncio.to_thread(work)))
+
+    def _pay_later(self) -> None:
+        if self._owed and not len(self._tasks) and not self._closed:
+            self._tasks.start(self._pay(), name="owed lines")
+
+    async def _pay(self) -> None:
+        while self._owed:
+            await self._clock.sleep(AGAIN_SECONDS)
+            await self._in_turn(self._settle)
+        _log.info("all changes that were made have their lines")
 
     def _now(self) -> str:
         """The moment, which no other call is told."""
@@ -197,30 +224,51 @@ class Audit:
             raise _public(error) from error
 
     def _append_ends(self, lines: Sequence[Members]) -> None:
-        """The lines of changes that are over: what cannot be added now is owed, and comes before all that is later."""
+        """The lines of changes that are over: what cannot be added now is owed, and comes before all that is later.
+
+        Nothing is raised: that a change was made is on the disk with its beginning, and who is told of a failure would
+        make it again.
+        """
         self._owed += lines
         try:
             self._append_owed()
         except OSError as error:
-            self._doubtful = True
-            _log.error("changes were made that have no line yet", count=len(self._owed), reason=error.strerror)
-            raise _public(error, made=True) from error
+            _log.error("lines of the audit log cannot be written yet", count=len(self._owed), reason=error.strerror)
+
+    def _settle(self) -> None:
+        """Write what is owed, where that can be, and forget beginnings where none is open."""
+        with suppress(OSError):
+            self._append_owed()
+            self._begun.clear()
 
     def _append_owed(self) -> None:
-        if self._doubtful:
-            before = self._head.number
-            self._find_end()
-            self._owed[:] = self._begun.without_line(self._owed, after=before)
-            self._doubtful = False
-        while lines := self._owed[:TOGETHER]:
+        while True:
+            if self._doubtful:
+                self._resolve()
+            lines = self._owed[:TOGETHER]
+            if not lines:
+                return
             try:
                 self._append_to_the_end(lines)
             except OSError as error:
+                self._doubtful = True
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._begun.make_room():
                     raise
-                self._append_to_the_end(lines)
-            del self._owed[: len(lines)]
-            self._begun.ended(lines)
+            else:
+                del self._owed[: len(lines)]
+                self._begun.ended(lines)
+
+    def _resolve(self) -> None:
+        """Find which lines stand, after a write that failed: what could not be taken away again is not owed."""
+        before = self._head
+        self._find_end()
+        if self._head.number < before.number:
+            self._head = before
+        owed = self._begun.without_line(self._owed, after=before.number)
+        still = {str(one.get("begun")) for one in owed}
+        self._begun.ended([one for one in self._owed if str(one.get("begun")) not in still])
+        self._owed[:] = owed
+        self._doubtful = False
 
     def _append_to_the_end(self, lines: Sequence[Members]) -> None:
         now = self._clock.now()
@@ -247,6 +295,16 @@ class Audit:
         if path.exists() and any(one is not None and one.day == day for one in _signed_days(path)):
             return
         append_synced(path, self._key.sign(day, self._head).line())
+
+    def _open_and_settle(self) -> None:
+        for target, what in self._open():
+            _log.info("the audit log was mended", target=target, what=what)
+            self._owed.append({
+                "actor": "carrel", "action": "audit.mend", "target": target, "tenant": None, "request_id": "-",
+                "before": None, "after": what, "outcome": "ok",
+            })  # fmt: skip
+        self._append_ends([{**line, "outcome": UNKNOWN} for line in self._begun.left()])
+        self._settle()
 
     def _open(self) -> list[tuple[str, str]]:
         make_directory(self._path)
@@ -330,13 +388,10 @@ def _told(signed: SignedHead) -> SignedEnd:
     )  # fmt: skip
 
 
-def _public(error: OSError, *, made: bool = False) -> CarrelError:
-    unmade = "the change was not made, for it could not be recorded"
-    how = "the change was made, and is not in the audit log yet" if made else unmade
-    reason = os.strerror(error.errno or 0)
-    where = f" of {error.filename}" if error.filename else ""
+def _public(error: OSError) -> CarrelError:
+    how = "the change was not made, for it could not be recorded"
     found = lacking(error, how)
-    if found is None:
-        return CarrelError(f"{how[0].upper()}{how[1:]}: {reason}{where}.")
-    # Who is told to try again would make it twice.
-    return type(found)(f"{reason}{where}: {how}. Do not make it again.") if made else found
+    if found is not None:
+        return found
+    where = f" of {error.filename}" if error.filename else ""
+    return CarrelError(f"{how[0].upper()}{how[1:]}: {os.strerror(error.errno or 0)}{where}.")

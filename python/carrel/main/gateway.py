@@ -246,6 +246,7 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
     await meter.start()
     stack.push_async_callback(meter.close)
     audit = await _record(options, clock)
+    stack.push_async_callback(audit.close)
     await asyncio.to_thread(clear_left, options.state_dir)
     tokens = TokenStore(state_dir=options.state_dir, clock=clock)
     for problem in await asyncio.to_thread(tokens.load):

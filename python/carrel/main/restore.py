@@ -82,6 +82,16 @@ async def _recorded(options: RestoreOptions, secrets: SecretStore) -> int:
     if not options.dry_run or options.git is not None:
         audit = Audit(state_dir=options.state_dir, clock=clock, credentials_dir=_credentials())
         await audit.start()
+    try:
+        return await _all_noted(options, secrets, audit, loop, clock)
+    finally:
+        if audit is not None:
+            await audit.close()
+
+
+async def _all_noted(
+    options: RestoreOptions, secrets: SecretStore, audit: Audit | None, loop: asyncio.AbstractEventLoop, clock: Clock
+) -> int:
     noted = noted_in(audit, loop, after="before a start") if audit is not None else _not_noted
     directory = options.tenants_dir
     if options.git is not None and audit is not None:

@@ -20,11 +20,15 @@ def test_what_has_no_line_is_left_and_what_was_torn_is_not(tmp_path: Path) -> No
         '{"n":1,"begun":"1","request_id":"r","action":"a"}\nnonsense\n'
         '{"n":4,"begun":"2","request_id":"another","action":"a"}\n'
     )
-    [left] = Begun(tmp_path).left()
+    again = Begun(tmp_path)
+    [left] = again.left()
     assert (left["begun"], "number" in left) == ("2", False)
     assert "a" * 32 not in (tmp_path / BEGUN).read_text()
-    begun.clear()
-    assert begun.left() == []
+    again.clear()
+    assert (again.is_open("1"), again.is_open("2"), len(again.left())) == (False, True, 1)
+    again.ended([left])
+    again.clear()
+    assert again.left() == []
 
 
 def test_a_long_list_is_begun_anew_where_all_is_over(tmp_path: Path) -> None:
@@ -36,7 +40,7 @@ def test_a_long_list_is_begun_anew_where_all_is_over(tmp_path: Path) -> None:
     assert begun.is_open("0")
     begun.ended([{"begun": str(number)} for number in range(400)])
     begun.add([change("last")])
-    assert [one["begun"] for one in begun.left()] == ["last"]
+    assert [one["begun"] for one in Begun(tmp_path).left()] == ["last"]
     assert (begun.is_open("0"), begun.is_open("last")) == (False, True)
 
 
@@ -63,3 +67,25 @@ def test_without_room_nothing_begins(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not begun.is_open("1")
     assert not (tmp_path / RESERVE).exists()
     assert begun.left() == []
+
+
+def test_a_long_list_is_written_anew_with_what_is_open(tmp_path: Path) -> None:
+    begun = Begun(tmp_path)
+    begun.add([change("backup", 7), change("restore", 8)])
+    for number in range(1200):
+        begun.add([change(str(number), 9, after="x" * 1000)])
+        begun.ended([{"begun": str(number)}])
+    assert (tmp_path / BEGUN).stat().st_size < 300_000
+    assert [one["begun"] for one in Begun(tmp_path).left()][:2] == ["backup", "restore"]
+    assert (begun.is_open("backup"), begun.is_open("1")) == (True, False)
+    assert not (tmp_path / f"{BEGUN}.tmp").exists()
+
+
+def test_what_a_dead_gateway_left_stays_where_the_list_is_written_anew(tmp_path: Path) -> None:
+    Begun(tmp_path).add([change("left", 3)])
+    again = Begun(tmp_path)
+    assert [one["begun"] for one in again.left()] == ["left"]
+    for number in range(600):
+        again.add([change(str(number), 9, after="x" * 1000)])
+        again.ended([{"begun": str(number)}])
+    assert Begun(tmp_path).left()[0]["begun"] == "left"

@@ -277,9 +277,10 @@ async def test_a_line_that_cannot_be_kept_now_is_owed_and_comes_first_later(
         raise broken
 
     with monkeypatch.context() as patched:
-        with pytest.raises(CarrelError, match="he change was made, and is not in the audit log yet"):
-            async with making(audit, "made"):
-                patched.setattr(Audit, "_append_to_the_end", fails)
+        # Whoever asked is told that it was made: who is told of a failure makes it again.
+        async with making(audit, "made"):
+            patched.setattr(Audit, "_append_to_the_end", fails)
+        assert await told(audit) == []
         with pytest.raises(CarrelError, match="he change was not made"):
             async with making(audit, "refused"):
                 pytest.fail("it is not begun")
@@ -302,11 +303,14 @@ async def test_a_line_that_could_not_be_taken_away_again_is_not_doubled(
             patched.setattr(Audit, "_keep_end", fails)
             patched.setattr(os, "ftruncate", fails)
 
-    with monkeypatch.context() as patched, pytest.raises(CarrelError):
+    with monkeypatch.context() as patched:
         await made(patched)
     async with making(audit, "later"):
         pass
     assert await told(audit) == [("made", "ok"), ("later", "ok")]
+    # The line that stood is over as well: nothing is open any more.
+    await audit.close()
+    assert (tmp_path / "audit/begun.jsonl").stat().st_size == 0
     assert await audit.verify() == []
 
 
@@ -377,3 +381,96 @@ async def test_a_change_that_is_cancelled_while_another_begins_it_is_over_and_le
     ends = [("cancelled", "failed: cancelled"), ("first", "ok"), ("made", "ok")]
     assert sorted(await told(audit)) == ends
     assert sorted(await told(await opened(tmp_path))) == ends
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+async def test_a_beginning_that_found_the_disk_broken_remembers_what_may_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = await opened(tmp_path)
+    with monkeypatch.context() as patched:
+        async with making(audit, "made"):
+            patched.setattr(Audit, "_append_to_the_end", full)
+    with monkeypatch.context() as patched:
+        # What the next beginning tries to write stands, though it is told that it does not.
+        patched.setattr(Audit, "_keep_end", full)
+        patched.setattr(os, "ftruncate", full)
+        with pytest.raises(CarrelError, match="he change was not made"):
+            async with making(audit, "refused"):
+                pytest.fail("it is not begun")
+    async with making(audit, "later"):
+        pass
+    assert await told(audit) == [("made", "ok"), ("later", "ok")]
+    assert await audit.verify() == []
+
+
+async def test_lines_that_are_owed_are_written_by_themselves_and_at_a_clean_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    audit = await opened(tmp_path, clock)
+    with monkeypatch.context() as patched:
+        async with making(audit, "made"):
+            patched.setattr(Audit, "_append_to_the_end", full)
+        while not clock.sleepers:
+            await asyncio.sleep(0)
+        clock.advance(1)
+        while not clock.sleepers:
+            await asyncio.sleep(0)
+        assert await told(audit) == []
+    clock.advance(1)
+    while not await told(audit):
+        await asyncio.sleep(0)
+    with monkeypatch.context() as patched:
+        async with making(audit, "last"):
+            patched.setattr(Audit, "_append_to_the_end", full)
+    await audit.close()
+    assert await told(audit) == [("made", "ok"), ("last", "ok")]
+    assert (tmp_path / "audit/begun.jsonl").stat().st_size == 0
+    assert await audit.verify() == held(tmp_path) == []
+
+
+async def test_a_start_on_a_full_disk_goes_on_and_owes_its_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = await opened(tmp_path)
+    await making(audit, "cut short").__aenter__()
+    day = next((tmp_path / "audit").glob("*-*.jsonl"))
+    with day.open("ab") as file:
+        file.write(b'{"n":2,"actor":"ak')
+    with monkeypatch.context() as patched:
+        patched.setattr(Audit, "_append_to_the_end", full)
+        again = await opened(tmp_path)
+        with pytest.raises(CarrelError, match="he disk is full: the change was not made"):
+            async with making(again, "refused"):
+                pytest.fail("it is not begun")
+        # Nor is anything forgotten where that gateway dies as well.
+        assert await told(again) == []
+        await again.close()
+        assert b"cut short" in (tmp_path / "audit/begun.jsonl").read_bytes()
+    async with making(again, "later"):
+        pass
+    lines = [(line["action"], line["outcome"]) for line in (await again.page(AuditQuery())).lines]
+    assert lines[1:] == [("audit.mend", "ok"), ("tenants.suspend", "unknown"), ("tenants.suspend", "ok")]
+    assert await again.verify() == []
+
+
+async def test_what_was_left_gets_its_lines_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = await opened(tmp_path)
+    begun = [making(audit, str(number)) for number in range(90)]
+    await asyncio.gather(*(one.__aenter__() for one in begun))
+    groups: list[int] = []
+    real = Audit._append_to_the_end
+
+    def counted(self: Audit, lines: Sequence[Members]) -> None:
+        groups.append(len(lines))
+        real(self, lines)
+
+    monkeypatch.setattr(Audit, "_append_to_the_end", counted)
+    again = await opened(tmp_path)
+    assert groups == [64, 26]
+    assert sorted(await told(again)) == sorted((str(number), "unknown") for number in range(90))
+    assert (tmp_path / "audit/begun.jsonl").stat().st_size == 0
