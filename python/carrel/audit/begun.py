@@ -2,8 +2,8 @@
 
 ``audit/begun.jsonl`` has what a line of each says but its outcome, with `begun`, the moment, which no two have, and
 `after`, the number of the record's last line then. It is synced before a change is made. It is not part of the record:
-what is in it and in the record as well is over. Where it is long it is written anew with what is not. ``audit/reserve`` is room on the disk for lines of changes that were
-made while it filled up. Blocking.
+what is in it and in the record as well is over. Where it is long it is written anew with what is not. ``audit/reserve``
+is room on the disk for lines of changes that were made while it filled up. Blocking.
 """
 
 import contextlib

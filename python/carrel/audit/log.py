@@ -95,9 +95,9 @@ class Audit:
     ) -> AsyncIterator[None]:  # fmt: skip
         """Make a change within it, which has one line with its outcome once it leaves, in any case.
 
-        Raises StorageFull before it enters where no line could be kept; then nothing is to be changed. No failure of the
-        record's is raised once it was entered: a line that the disk refuses is owed, covered by the beginning that is
-        there, and comes before any later change. A CarrelError's code is the outcome of a change that failed. What a
+        Raises StorageFull before it enters where no line could be kept; then nothing is to be changed. No failure of
+        the record's is raised once it was entered: a line that the disk refuses is owed, covered by the beginning that
+        is there, and comes before any later change. A CarrelError's code is the outcome of a change that failed. What a
         death or a cancellation cuts short is `unknown`; what was cancelled before it began is `failed: cancelled`.
         """
         members = {
