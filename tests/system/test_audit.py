@@ -427,6 +427,10 @@ def test_a_full_disk_stops_changes_and_not_reads(new_gateway: StartGateway) -> N
         listed = gateway.rpc("sessions.list", {"limit": 200}, token=token)["sessions"]
         assert len(listed) == number
         assert gateway.cli("audit", "verify").returncode == 0
+        # Nor does a start need room there.
+        gateway.kill()
+        gateway.start()
+        assert len(gateway.rpc("sessions.list", {"limit": 200}, token=token)["sessions"]) == number
         (record / "filler").unlink()
         assert gateway.rpc("sessions.create", {"sessionId": "after"}, token=token)["sessionId"] == "after"
         assert gateway.stop() == 0

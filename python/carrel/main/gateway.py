@@ -245,8 +245,7 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
     meter = TracedMetering(traces=traces, state_dir=state, clock=clock, tasks=work, metrics=metrics, serving=serving)
     await meter.start()
     stack.push_async_callback(meter.close)
-    audit = await _record(options, clock)
-    stack.push_async_callback(audit.close)
+    audit = await _record(options, clock, stack)
     await asyncio.to_thread(clear_left, options.state_dir)
     tokens = TokenStore(state_dir=options.state_dir, clock=clock)
     for problem in await asyncio.to_thread(tokens.load):
@@ -305,11 +304,12 @@ async def _stop_the_suspended(sandbox: BwrapSandbox, snapshot: Snapshot) -> None
             await sandbox.stop_tenant(tenant_id)
 
 
-async def _record(options: GatewayOptions, clock: Clock) -> Audit:
+async def _record(options: GatewayOptions, clock: Clock, stack: AsyncExitStack) -> Audit:
     audit = Audit(
         state_dir=options.state_dir, clock=clock, mark=options.audit_mark, credentials_dir=_credentials()
     )  # fmt: skip
     await audit.start()
+    stack.push_async_callback(audit.close)
     return audit
 
 
