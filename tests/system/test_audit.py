@@ -25,7 +25,7 @@ from carrel.http.app import all_routes
 from carrel.http.rpc.methods import REGISTRY
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.oauth_vendor import SECRET, declared
-from tests.fakes.patience import PATIENCE, eventually
+from tests.fakes.patience import PATIENCE, eventually, until
 from tests.fakes.person import Person
 from tests.fakes.telegram import TOKEN, BotApi, running_bot_api
 from tests.system.conftest import StartGateway
@@ -427,11 +427,20 @@ def test_a_full_disk_stops_changes_and_not_reads(new_gateway: StartGateway) -> N
         listed = gateway.rpc("sessions.list", {"limit": 200}, token=token)["sessions"]
         assert len(listed) == number
         assert gateway.cli("audit", "verify").returncode == 0
-        # Nor does a start need room there.
+        # Nor does a start need room there, where it has to say what became of a change that a death cut short.
         gateway.kill()
+        (record / "reserve").unlink(missing_ok=True)
+        cut = {"begun": "2026-03-01", "actor": "ak_ops", "action": "x.cut", "target": "t", "request_id": "r"}
+        with (record / "begun.jsonl").open("a") as begun:
+            begun.write(json.dumps({"after": 0, "line": cut}) + "\n")
+        with (record / "filler").open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"x" * 512):
+                pass
         gateway.start()
         assert len(gateway.rpc("sessions.list", {"limit": 200}, token=token)["sessions"]) == number
+        assert gateway.cli("audit", "search", "--action", "x.cut", "--json").stdout.strip() in ("", "[]")
         (record / "filler").unlink()
+        assert until(lambda: "unknown" in gateway.cli("audit", "search", "--action", "x.cut", "--json").stdout)
         assert gateway.rpc("sessions.create", {"sessionId": "after"}, token=token)["sessionId"] == "after"
         assert gateway.stop() == 0
     finally:
