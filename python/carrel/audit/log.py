@@ -298,7 +298,6 @@ class Audit:
 
     def _open_and_settle(self) -> None:
         for target, what in self._open():
-            _log.info("the audit log was mended", target=target, what=what)
             self._owed.append({
                 "actor": "carrel", "action": "audit.mend", "target": target, "tenant": None, "request_id": "-",
                 "before": None, "after": what, "outcome": "ok",
