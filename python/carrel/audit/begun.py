@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from carrel.audit.chain import safe
-from carrel.audit.files import append_synced, days, replace_synced
-from carrel.durability import sync_directory
+from carrel.audit.files import append_synced, days
+from carrel.durability import replace_synced, sync_directory
 
 BEGUN: Final = "begun.jsonl"
 RESERVE: Final = "reserve"
