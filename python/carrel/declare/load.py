@@ -13,7 +13,7 @@ from carrel.declare.operators import OPERATOR_MODELS, Operators, assemble, opera
 from carrel.declare.problems import Finding, Problem
 from carrel.declare.source import InMemory, OnDisk, Source
 from carrel.declare.tenant import Tenant
-from carrel.errors import CarrelError
+from carrel.errors import CarrelError, lacking
 from carrel.ids import TenantId
 
 __all__ = ["Judged", "Loader", "Overlays", "ParseCache", "Tree", "check", "load_files", "load_tree"]
@@ -223,7 +223,9 @@ class Loader:
         except Refused as error:
             self._signatures.pop(name, None)
             parsed: Parsed | None = broken(name, str(error))
-            self._remember_refused(name)
+            # What the machine lacked for a moment is no fault of the file: it is looked at again with the next poll.
+            if not isinstance(error.__cause__, OSError) or lacking(error.__cause__, "it was not read") is None:
+                self._remember_refused(name)
         else:
             self._signatures[name] = content.signature
             known = self._files.get(name)

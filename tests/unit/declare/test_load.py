@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import os
 import re
 import shutil
 from pathlib import Path
@@ -7,6 +9,7 @@ import pytest
 
 from carrel.declare.directory import DirectoryUnreadable
 from carrel.declare.load import Loader, check, load_tree
+from carrel.ids import TenantId
 from tests.fakes.declarations import declare
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -99,6 +102,29 @@ def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
     assert loader.changed() == {"acme.yaml", "other.yaml", "third.yaml"}
     assert loader.load(loader.changed()) == {"acme", "other", "third"}
     assert set(loader.tenants) == {"acme", "third"}
+
+
+@pytest.mark.parametrize(
+    ("number", "again"), [(errno.EMFILE, {"acme.yaml"}), (errno.EIO, {"acme.yaml"}), (errno.EACCES, set())]
+)
+def test_what_the_machine_lacked_for_a_moment_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, again: set[str]
+) -> None:
+    loader = Loader(declare(tmp_path / "d", acme="", other=""))
+    real = os.open
+
+    def refuses(path: str, flags: int, **more: int) -> int:
+        if str(path).endswith("acme.yaml"):
+            raise OSError(number, os.strerror(number))
+        return real(path, flags, **more)
+
+    with monkeypatch.context() as machine:
+        machine.setattr(os, "open", refuses)
+        loader.load(loader.changed())
+        assert loader.tenants[TenantId("acme")].config is None
+    assert loader.changed() == again
+    loader.load(again)
+    assert (loader.tenants[TenantId("acme")].config is not None) == bool(again)
 
 
 def test_after_a_move_only_what_is_not_the_same_is_read(tmp_path: Path) -> None:
