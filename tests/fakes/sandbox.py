@@ -171,7 +171,8 @@ def _on_terminal(job: Job, workspace: int, size: Size) -> "tuple[subprocess.Pope
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
     try:
         process = subprocess.Popen(
-            ["/usr/bin/setsid", "--ctty", *job.argv],
+            # Who runs tests in the background of a script has them ignored, and the real launcher undoes that too.
+            ["/usr/bin/env", "--default-signal=HUP,INT,QUIT", "/usr/bin/setsid", "--ctty", *job.argv],
             stdin=slave, stdout=slave, stderr=slave, cwd=f"/proc/self/fd/{workspace}", pass_fds=(workspace,),
             env={"PATH": job.userland.search_path, "HOME": "/workspace", **job.env},
         )  # fmt: skip

@@ -166,8 +166,11 @@ class Berths:
 def as_a_child() -> None:
     """Undo, in a fork of the launcher, what is the launcher's alone about signals."""
     signal.set_wakeup_fd(-1)
-    # The interpreter ignores two of them from its start, and so would every program that it becomes.
-    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # The interpreter ignores two of them from its start, and who starts it in the background of a script three more; so
+    # would every program that it becomes.
+    for number in (
+        signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP,
+    ):  # fmt: skip
         signal.signal(number, signal.SIG_DFL)
 
 
