@@ -15,25 +15,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from carrel.clock import Clock
 from carrel.durability import replace_synced
 from carrel.errors import CarrelError
+from carrel.gitops.follow import Recorder
 from carrel.ids import new_request_id
 from carrel.vcs.keys import Key
-from carrel.wire.control import AuditPage, AuditQuery
+from carrel.wire.control import AuditQuery
 
 LOOK_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
-
-
-class Recorder(Protocol):
-    """Writes down who changed what."""
-
-    async def record(
-        self, *, actor: str, action: str, target: str, request_id: str, outcome: str,
-        tenant: str | None = None, before: object = None, after: object = None,
-    ) -> None: ...  # fmt: skip
-
-    async def page(self, query: AuditQuery) -> AuditPage:
-        """Lines that are there."""
-        ...
 
 
 class Lists(Protocol):
