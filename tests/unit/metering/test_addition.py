@@ -1,17 +1,15 @@
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
 
 from carrel.metering.addition import KEYS, SUMS, Table, add_functions, counted
-from carrel.metering.ledger import apply, open_ledger
+from carrel.metering.ledger import apply
 from carrel.metering.tables import longest_cost
 from carrel.policy.pricing import plain, total_of
-from tests.unit.metering.test_ledger import ACME, NOON, made
+from tests.unit.metering.test_ledger import NOON, made
 
 COSTS = {
     "none": ["0"],
@@ -23,14 +21,6 @@ COSTS = {
     "as many as a batch": [f"0.{number:09d}" for number in range(1, 10**9, 10**9 // 1500)],
     "large": ["1000000000000000.000000000000000001", "2.5"],
 }
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[apsw.Connection]:
-    (tmp_path / "tenants/acme").mkdir(parents=True)
-    connection = open_ledger(tmp_path, ACME)
-    yield connection
-    connection.close()
 
 
 def sums_in(ledger: apsw.Connection, table: Table) -> list[tuple[Any, ...]]:

@@ -1,5 +1,4 @@
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -22,14 +21,6 @@ ACME = parse_tenant_id("acme")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ENDING = ToolEnding("req_1", "s_1", "main", "shell", "c1", "memory", 1.5)
 MARCH = parse_period("2026-03-01..2026-03-31", NOON)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[apsw.Connection]:
-    (tmp_path / "tenants/acme").mkdir(parents=True)
-    connection = open_ledger(tmp_path, ACME)
-    yield connection
-    connection.close()
 
 
 def made(name: str, at: datetime = NOON, **more: object) -> Values:

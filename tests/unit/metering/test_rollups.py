@@ -1,28 +1,17 @@
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import apsw
-import pytest
 
 from carrel.declare.rate_card import TokenCounts
-from carrel.metering.ledger import apply, open_ledger
+from carrel.metering.ledger import apply
 from carrel.metering.rollups import Charged, Recount, Sums, by_day, by_split, charged, charged_of, recount
 from carrel.metering.rows import Row
 from carrel.policy.periods import parse_period
 from tests.unit.metering.test_ledger import ACME, MARCH, NOON, made
 
 TIERED = json.dumps({"long_prompts": [{"over_tokens": 5}, {"over_tokens": 50}]})
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[apsw.Connection]:
-    (tmp_path / "tenants/acme").mkdir(parents=True)
-    connection = open_ledger(tmp_path, ACME)
-    yield connection
-    connection.close()
 
 
 def test_rows_are_split_by_what_they_are_of_and_money_stays_exact(ledger: apsw.Connection) -> None:
