@@ -104,11 +104,6 @@ class Window:
     held_tokens: int = 0
     held_cost: Decimal = _ZERO
 
-    def hold(self, tokens: int, cost: Decimal) -> None:
-        """Reserve."""
-        self.held_tokens += tokens
-        self.held_cost = add(self.held_cost, cost)
-
     def release(self, tokens: int, cost: Decimal) -> None:
         """Give a reservation back."""
         self.held_tokens -= tokens
@@ -236,8 +231,9 @@ class Account:
                 return decision.refusal, soft
             if decision.passed_soft:
                 soft.append(limit.name)
-        day.hold(tokens, cost)
-        month.hold(tokens, cost)
+        for window in (day, month):
+            window.held_tokens += tokens
+            window.held_cost = add(window.held_cost, cost)
         self.open_calls += 1
         self.over_totals = tuple(soft)
         return Hold(day, month, tokens, cost), soft
@@ -250,9 +246,12 @@ class Account:
 
     def use(self, hold: Hold, tokens: int, cost: Decimal) -> None:
         """Put what a call used in the place of what it held."""
-        self.release(hold)
-        hold.day.use(tokens, cost)
-        hold.month.use(tokens, cost)
+        for window in (hold.day, hold.month):
+            window.held_tokens -= hold.tokens
+            window.held_cost = subtract(window.held_cost, hold.cost)
+            window.tokens += tokens
+            window.cost = add(window.cost, cost)
+        self.open_calls -= 1
         if self.limits.any_soft:
             self.over_totals = tuple(
                 limit.name

@@ -43,8 +43,9 @@ _log = structlog.get_logger(__name__)
 GATHER_SECONDS: Final = 1.0
 """How long rows are gathered: their journal has them, and who reads is given them too. Each commit of a ledger is one
 more that the disk does while the journal asks it for its own."""
-BATCH_ROWS: Final = 2000
-"""How many rows are of one transaction: what it writes, the journal's next sync may have to wait for."""
+BATCH_ROWS: Final = 512
+"""How many rows are of one transaction: to add them up and commit them holds a processor, and then the disk, for a
+millisecond or two, which the journal's next sync may have to wait for."""
 
 PUT_BY: Final = 0
 """The number of a row that the journal need not keep: it is in a file of its tenant's waiting rows."""

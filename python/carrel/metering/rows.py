@@ -196,11 +196,12 @@ def clean_provider_id(text: str | None) -> str:
 
 def clean_counts(counts: TokenCounts) -> TokenCounts:
     """``counts`` within what a ledger can hold; a vendor that says more is not believed."""
-    values = (
-        counts.input, counts.cache_read, counts.cache_write, counts.output, counts.reasoning, counts.cache_write_1h
-    )  # fmt: skip
-    if min(values) >= 0 and max(values) <= _MAX_COUNT and values[5] <= values[2]:
+    read, cached, written = counts.input, counts.cache_read, counts.cache_write
+    output, reasoning, hour = counts.output, counts.reasoning, counts.cache_write_1h
+    # Bits of all of them at once: a negative one has the sign's, one that is too large has one above the most.
+    if 0 <= (read | cached | written | output | reasoning | hour) <= _MAX_COUNT and hour <= written:
         return counts
+    values = (read, cached, written, output, reasoning, hour)
     read, cached, written, output, reasoning, hour = (min(max(value, 0), _MAX_COUNT) for value in values)
     return TokenCounts(read, cached, written, output, reasoning, min(hour, written))
 
