@@ -1,6 +1,6 @@
 """A gateway that dies again and again under work, each time in a way and at a moment that a seed chooses.
 
-``python -m tests.system.faults.deaths --deaths 1000 --seed 1 [--side-by-side 2] [--json FILE]`` is the long run.
+``python -m tests.system.faults.deaths --deaths 1000 --seed 1 [--first N] [--side-by-side 2]`` is the long run.
 """
 
 import argparse
