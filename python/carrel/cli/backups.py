@@ -57,8 +57,8 @@ def backup(
         return DONE
     made = understand(wire.BackupView, document)
     screen.say(made.id)
-    left = f", {made.left_out} names left out" if made.left_out else ""
-    screen.note(f"{made.files} files, {_size(made.bytes)}; {_size(made.sent)} sent{left}.")
+    left = f", {screen.many(made.left_out, 'name')} left out" if made.left_out else ""
+    screen.note(f"{screen.many(made.files, 'file')}, {_size(made.bytes)}; {_size(made.sent)} sent{left}.")
     return DONE
 
 
@@ -125,14 +125,14 @@ def restore(
 
 
 def _show_restored(done: wire.RestoreView, session: str | None, as_session: str | None) -> None:
-    whole = f"{done.files} files, {_size(done.bytes)}, {done.sessions} sessions"
+    whole = f"{screen.many(done.files, 'file')}, {_size(done.bytes)}, {screen.many(done.sessions, 'session')}"
     if session is not None:
         renamed = f" as {as_session}" if as_session != session else ""
         whole = f"the session {session}{renamed}, {_size(done.bytes)}"
     made = f"backup {done.backup} of {done.source}, made {screen.moment(done.at)}"
     screen.say(f"{'Would bring' if done.dry_run else 'Brought'} back {whole}: {made}.")
     if done.left_out:
-        screen.note(f"{done.left_out} names were not in the backup to begin with.")
+        screen.note(f"Not in the backup to begin with: {screen.many(done.left_out, 'name')}.")
     if done.secrets_lost:
         names = ", ".join(map(screen.one_line, done.secrets_lost))
         screen.note(f"Not without the master key that sealed them: {names}. Set them anew with `carrel secrets set`.")
@@ -180,7 +180,7 @@ def collect(tenant: TenantArgument, /, *, place: Place = None, keep: KeepOption 
         screen.show_json(document)
     else:
         done = understand(wire.CollectedView, document)
-        screen.say(f"{len(done.backups)} backups and {done.pieces} pieces removed, {_size(done.bytes)}.")
+        screen.say(f"{screen.many(len(done.backups), 'backup')} and {screen.many(done.pieces, 'piece')} removed, {_size(done.bytes)}.")
     return DONE
 
 

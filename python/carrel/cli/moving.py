@@ -172,7 +172,7 @@ def _import(target: Target, one: Conversion, *, replace: bool) -> None:
         screen.show_json({**done.model_dump(mode="json"), "settings": told, "report": one.report})
         return
     text = f"{one.tenant} is as it was imported: nothing was changed." if done.unchanged else (
-        f"{one.tenant} is here: {done.files} files, {done.sessions} sessions."
+        f"{one.tenant} is here: {screen.many(done.files, 'file')}, {screen.many(done.sessions, 'session')}."
     )  # fmt: skip
     _show_report(target, one.tenant, one.report, text)
     for line in told:
@@ -325,7 +325,8 @@ def _show_taken(target: Target, done: wire.ImportView, *, here: bool = False) ->
         screen.say(f"{done.tenant} came from this very file: nothing {'would be' if done.dry_run else 'was'} changed.")
         return DONE
     would = "would be" if done.dry_run else "is"
-    screen.say(f"{done.tenant} {would} here: {done.files} files, {done.sessions} sessions, of {done.source_tenant}.")
+    held = f"{screen.many(done.files, 'file')}, {screen.many(done.sessions, 'session')}"
+    screen.say(f"{done.tenant} {would} here: {held}, of {done.source_tenant}.")
     if here and done.seal != "none":
         screen.note("The file bears a seal: whose it is, the import tells.")
     elif done.seal != "own":

@@ -45,6 +45,11 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
+def many(count: int, thing: str) -> str:
+    """``count`` and what it counts: `1 session`, `2 sessions`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 class Cleaner:
     """Cleans text that comes in pieces: a sequence that is cut between two of them is still found."""
 

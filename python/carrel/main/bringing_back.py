@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -49,14 +48,14 @@ Noted = Callable[[TenantId, str], AbstractContextManager[None]]
 """Within it a backup, by its id, takes a tenant's place, and has its line."""
 
 
-def noted_in(audit: Recorder, loop: asyncio.AbstractEventLoop, *, after: str) -> Noted:
-    """Lines of this user's in ``audit``, from threads beside ``loop``; ``after`` says when it was."""
+def noted_in(audit: Recorder, loop: asyncio.AbstractEventLoop, *, after: str, uid: int) -> Noted:
+    """Lines of the user ``uid`` in ``audit``, from threads beside ``loop``; ``after`` says when it was."""
     request_id = new_request_id()
 
     @contextlib.contextmanager
     def noted(tenant: TenantId, backup: str) -> Iterator[None]:
         change = audit.change(
-            actor=f"uid:{os.getuid()}", action="tenants.restore", target=f"{tenant}/{backup}", tenant=tenant,
+            actor=f"uid:{uid}", action="tenants.restore", target=f"{tenant}/{backup}", tenant=tenant,
             request_id=request_id, after=after,
         )  # fmt: skip
         _there(loop, change.__aenter__)

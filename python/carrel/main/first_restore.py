@@ -6,6 +6,7 @@ declares somebody waits for it.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
@@ -111,7 +112,7 @@ class FirstRestore:
         await asyncio.to_thread(carried_out, self._state_dir)
 
     def _bring(self, directory: Path, order: Order, loop: asyncio.AbstractEventLoop) -> tuple[list[Brought], list[str]]:
-        noted = noted_in(self._audit, loop, after="before it is first in force")
+        noted = noted_in(self._audit, loop, after="before it is first in force", uid=os.getuid())
         operators, known = declared_in(directory)
         tenants = [tenant for tenant in known if self._here is None or self._here(tenant)]
         if not tenants:

@@ -111,6 +111,12 @@ def drop_root(
         ) from error
 
 
+def asked_by(starter: int, environ: Mapping[str, str]) -> int:
+    """The uid of the person behind ``starter``, which `drop_root` gave: who called sudo, where that is root."""
+    sudo = environ.get("SUDO_UID", "")
+    return int(sudo) if starter == 0 and sudo.isdecimal() else starter
+
+
 def identity(tenants_dir: Path, environ: Mapping[str, str]) -> Identity:
     """Who to be: the user carrel, else the owner of tenants.d, else who called sudo, else a uid of nobody's."""
     try:
@@ -139,6 +145,8 @@ def identity(tenants_dir: Path, environ: Mapping[str, str]) -> Identity:
 def environment(environ: Mapping[str, str], who: Identity, state: Path, starter: int) -> dict[str, str]:
     """What of ``environ`` goes on: what a gateway reads, nothing of root's home, session or proxies."""
     kept = {name: value for name, value in environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    if starter == 0 and "SUDO_UID" in environ:
+        kept["SUDO_UID"] = environ["SUDO_UID"]
     return kept | {
         "HOME": str(state),
         "USER": who.name,

@@ -23,7 +23,7 @@ from carrel.main import first_restore
 from carrel.main.bringing_back import Backups, Noted, declared_in, noted_in
 from carrel.main.gitops import Declared
 from carrel.main.launch import reads_of
-from carrel.main.privilege import Places, drop_root
+from carrel.main.privilege import Places, asked_by, drop_root
 from carrel.main.statedir import StateDir
 from carrel.objects.location import Location
 from carrel.secrets import SecretStore
@@ -40,7 +40,7 @@ class NobodyHasPushed(CarrelError):
 
 def run_restore(options: RestoreOptions) -> int:
     """Bring all tenants back; 0 where none failed. Where root starts it, it is executed anew as the gateway's uid."""
-    drop_root(_places(options))
+    uid = asked_by(drop_root(_places(options)), os.environ)
     require_openat2()
     with StateDir(options.state_dir):
         empty = not any((options.state_dir / "tenants").iterdir())
@@ -49,7 +49,7 @@ def run_restore(options: RestoreOptions) -> int:
         if options.when == "first" and not options.dry_run:
             first_restore.begin(options.state_dir, options.place)
         try:
-            done = _bring_back(options)
+            done = _bring_back(options, uid)
         except NobodyHasPushed as error:
             if options.when == "always" or options.tenants or not empty:
                 raise
@@ -69,30 +69,31 @@ def _nothing(options: RestoreOptions, why: str) -> int:
     return DONE
 
 
-def _bring_back(options: RestoreOptions) -> int:
+def _bring_back(options: RestoreOptions, uid: int) -> int:
     clear_left(options.state_dir)
     secrets = SecretStore.from_environment(secrets_dir=options.secrets_dir)
-    return asyncio.run(_recorded(options, secrets))
+    return asyncio.run(_recorded(options, secrets, uid))
 
 
-async def _recorded(options: RestoreOptions, secrets: SecretStore) -> int:
-    """All of it, with a line of the audit log for each tenant that comes back."""
-    loop, clock = asyncio.get_running_loop(), SystemClock()
+async def _recorded(options: RestoreOptions, secrets: SecretStore, uid: int) -> int:
+    """All of it, with a line of the audit log, of the user ``uid``, for each tenant that comes back."""
+    clock = SystemClock()
     audit: Audit | None = None
     if not options.dry_run or options.git is not None:
         audit = Audit(state_dir=options.state_dir, clock=clock, credentials_dir=_credentials())
         await audit.start()
     try:
-        return await _all_noted(options, secrets, audit, loop, clock)
+        return await _all_noted(options, secrets, audit, clock, uid)
     finally:
         if audit is not None:
             await audit.close()
 
 
 async def _all_noted(
-    options: RestoreOptions, secrets: SecretStore, audit: Audit | None, loop: asyncio.AbstractEventLoop, clock: Clock
-) -> int:
-    noted = noted_in(audit, loop, after="before a start") if audit is not None else _not_noted
+    options: RestoreOptions, secrets: SecretStore, audit: Audit | None, clock: Clock, uid: int
+) -> int:  # fmt: skip
+    loop = asyncio.get_running_loop()
+    noted = noted_in(audit, loop, after="before a start", uid=uid) if audit is not None else _not_noted
     directory = options.tenants_dir
     if options.git is not None and audit is not None:
         directory = await _pulled(options, secrets, audit, clock)
@@ -169,7 +170,7 @@ def _ring(options: RestoreOptions) -> KeyRing:
 def _say(brought: Brought) -> None:
     if brought.outcome in ("restored", "would restore"):
         word = "is back" if brought.outcome == "restored" else "would be back"
-        screen.say(f"{brought.tenant} {word}: {brought.files} files, {brought.bytes} bytes, from {brought.backup}.")
+        screen.say(f"{brought.tenant} {word}: {screen.many(brought.files, 'file')}, {brought.bytes} bytes, from {brought.backup}.")
         if brought.secrets_lost:
             screen.note(f"{brought.tenant}: not without the key that sealed them: {', '.join(brought.secrets_lost)}.")
     elif brought.outcome == "failed":

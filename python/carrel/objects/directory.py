@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from carrel.durability import make_directory, sync_directory
-from carrel.errors import CarrelError, StorageFull
+from carrel.errors import CarrelError, StorageFull, lacking
 from carrel.objects.location import require_key, require_prefix
 from carrel.objects.protocol import ObjectChanged, ObjectDamaged, ObjectInfo, ObjectMissing, StoreRefused
 
@@ -33,8 +33,11 @@ class DirectoryStore:
             fd = os.open(self._file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise _translated(error, self._path) from error
-        with os.fdopen(fd, "rb") as file:
-            data = file.read(most + 1)
+        try:
+            with os.fdopen(fd, "rb") as file:
+                data = file.read(most + 1)
+        except OSError as error:
+            raise _translated(error, self._path) from error
         if len(data) > most:
             raise ObjectDamaged(f"The object {key} is over {most} bytes, which none of ours is.")
         return data, _tag(data)
@@ -59,21 +62,29 @@ class DirectoryStore:
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See `ObjectStore`."""
         top = self._path / require_prefix(prefix) if prefix else self._path
-        for directory, names, files in os.walk(top):
+        for directory, names, files in os.walk(top, onerror=self._unless_gone):
             names.sort()
             for name in sorted(files):
                 if name.startswith(".carrel-"):
                     continue
                 path = Path(directory, name)
-                with contextlib.suppress(FileNotFoundError):
+                try:
                     found = path.stat(follow_symlinks=False)
-                    modified = datetime.fromtimestamp(found.st_mtime, UTC)
-                    yield ObjectInfo(path.relative_to(self._path).as_posix(), found.st_size, modified)
+                except OSError as error:
+                    self._unless_gone(error)
+                    continue
+                modified = datetime.fromtimestamp(found.st_mtime, UTC)
+                yield ObjectInfo(path.relative_to(self._path).as_posix(), found.st_size, modified)
 
     def folders(self) -> Iterator[str]:
         """See `ObjectStore`."""
-        with contextlib.suppress(FileNotFoundError), os.scandir(self._path) as entries:
-            yield from sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        try:
+            with os.scandir(self._path) as entries:
+                names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        except OSError as error:
+            self._unless_gone(error)
+            return
+        yield from names
 
     def delete(self, keys: Sequence[str]) -> None:
         """See `ObjectStore`."""
@@ -85,6 +96,11 @@ class DirectoryStore:
 
     def close(self) -> None:
         """See `ObjectStore`."""
+
+    def _unless_gone(self, error: OSError) -> None:
+        """Raise what ``error`` is: half of a listing would look like all of it."""
+        if error.errno != errno.ENOENT:
+            raise _translated(error, self._path) from error
 
     def _file(self, key: str) -> Path:
         return self._path / require_key(key)
@@ -118,10 +134,11 @@ def _tag(data: bytes) -> str:
 
 
 def _translated(error: OSError, path: Path) -> CarrelError:
-    match error.errno:
-        case errno.ENOENT:
-            return ObjectMissing("There is no such object.")
-        case errno.ENOSPC | errno.EDQUOT:
-            return StorageFull("The disk that backups go to is full.")
-        case _:
-            return StoreRefused(f"The directory {path} cannot be used for backups: {os.strerror(error.errno or 0)}.")
+    if error.errno == errno.ENOENT:
+        return ObjectMissing("There is no such object.")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull("The disk that backups go to is full.")
+    reason = os.strerror(error.errno or 0)
+    return lacking(error, f"the directory of backups {path} cannot be used") or StoreRefused(
+        f"The directory {path} cannot be used for backups: {reason}."
+    )

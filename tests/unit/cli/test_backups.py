@@ -7,7 +7,7 @@ from tests.unit.cli.conftest import CommandLine
 async def test_made_listed_and_read_back(carrel: CommandLine, edge: Edge) -> None:
     done = await carrel("tenants", "backup", "acme", "--to", "s3://bucket/a")
     assert (done.code, done.out) == (0, "20260301T120000Z-00000001\n")
-    assert "3 files, 5.0 MiB; 900 B sent, 1 names left out." in done.err
+    assert "3 files, 5.0 MiB; 900 B sent, 1 name left out." in done.err
     assert (await carrel("tenants", "backup", "acme", "--json")).json()["files"] == 3
     assert (await carrel("tenants", "backups", "acme")).out.splitlines()[1].split()[0] == "20260301T120000Z-00000001"
     assert "no bucket" in (await carrel("tenants", "backups", "bravo")).err
@@ -38,7 +38,7 @@ async def test_brought_back_and_decided(carrel: CommandLine, edge: Edge) -> None
     assert (await carrel("tenants", "restore", "acme", "--dry-run")).out.startswith("Would bring back 3 files")
     done = await carrel("tenants", "restore", "acme", "--tenant", "bravo", "--from", "s3://bucket/a")
     assert done.out.startswith("Brought back 3 files, 5.0 MiB, 2 sessions")
-    for word in ("KEY", "Tokens stay with bravo", "--confirm", "1 names"):
+    for word in ("KEY", "Tokens stay with bravo", "--confirm", ": 1 name."):
         assert word in done.err
     assert (await carrel("tenants", "restore", "acme", "--session", "s_1", "--json")).json()["sessions"] == 2
     assert "is gone" in (await carrel("tenants", "restore", "acme", "--confirm")).err

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from carrel.main.privilege import FALLBACK_UID, STARTER, Identity, environment, identity
+from carrel.main.privilege import FALLBACK_UID, STARTER, Identity, asked_by, environment, identity
 
 WHO = Identity(60987, 60987, "carrel")
 
@@ -68,3 +68,12 @@ def test_what_a_gateway_reads_goes_on_and_root_s_session_does_not() -> None:
         "HOME": "/state", "USER": "carrel", "LOGNAME": "carrel", "CARREL_STATE_DIR": "/state",
         STARTER: f"1000:{os.getpid()}",
     }  # fmt: skip
+
+
+def test_who_called_sudo_is_known_after_it(tmp_path: Path) -> None:
+    env = environment({"SUDO_UID": "1007", "SUDO_USER": "ann"}, WHO, tmp_path, 0)
+    assert "SUDO_USER" not in env
+    assert asked_by(0, env) == 1007
+    assert asked_by(0, environment({}, WHO, tmp_path, 0)) == 0
+    # Whoever is not root may say anything.
+    assert asked_by(1000, {"SUDO_UID": "0"}) == 1000

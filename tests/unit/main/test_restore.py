@@ -27,6 +27,7 @@ KEY = "1 " + "MTEx" * 10 + "MTE=\n"
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RestoreOptions:
     monkeypatch.setattr(restore, "drop_root", lambda places: 0)
+    monkeypatch.setenv("SUDO_UID", "1007")
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     tenant = full_tenant(tmp_path / "old", large=0)
     back_up(subject(tenant), means(tmp_path), Progress())
@@ -48,6 +49,7 @@ def test_all_that_are_declared(options: RestoreOptions, capsys: pytest.CaptureFi
     assert (options.state_dir / "tenants/acme/sandbox/main.py").exists()
     [line] = lines(options)
     assert (line["action"], line["tenant"], line["after"]) == ("tenants.restore", "acme", "before a start")
+    assert line["actor"] == "uid:1007", "who ran it, and not what root became"
     assert line["target"] == f"acme/{told['tenants'][0]['backup']}"
     run_restore(replace(options, dry_run=True, when="always"))
     assert lines(options) == [line]

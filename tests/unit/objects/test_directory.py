@@ -1,10 +1,12 @@
 """Objects as files."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from carrel.errors import InvalidRequest
+from carrel.errors import CarrelError, InvalidRequest, StorageFailed, StorageFull, Unavailable
 from carrel.objects.directory import DirectoryStore
 from carrel.objects.protocol import ObjectChanged, ObjectDamaged, ObjectMissing, StoreRefused
 
@@ -56,3 +58,29 @@ def test_a_place_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(StoreRefused):
         DirectoryStore(tmp_path / "file").put("a/b", b"")
     assert list(DirectoryStore(tmp_path / "none").folders()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.EIO, StorageFailed), (errno.EROFS, StorageFailed), (errno.ESTALE, StorageFailed),
+     (errno.ENOSPC, StorageFull), (errno.EMFILE, Unavailable), (errno.EACCES, StoreRefused)],
+)  # fmt: skip
+def test_a_disk_that_fails_is_told_as_one(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[CarrelError]
+) -> None:
+    store.put("acme/head", b"1")
+
+    def refuses(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuses)
+        for work in (lambda: store.put("acme/head", b"2"), lambda: store.get("acme/head", most=10)):
+            with pytest.raises(kind) as told:
+                work()
+            assert type(told.value) is kind
+    monkeypatch.setattr(os, "scandir", refuses)
+    # Half of a listing would look like all of it.
+    for listing in (store.list("acme/"), store.folders()):
+        with pytest.raises(kind):
+            list(listing)
