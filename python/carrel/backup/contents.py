@@ -50,8 +50,8 @@ CONTENTS: Final = (
     Held("responses/**", "kept responses"),
     Held("terminals/**", "recordings of terminals"),
     Held("imported.json", "which archive it came from"),
-    Held("snapshots/**", "copies of workspaces", kept=False, why="backups are copies themselves"),
-    Held("backups.json", "when it was backed up last", kept=False, why="it says so of one place"),
+    Held("snapshots/**", "copies of workspaces", "stays", "left", kept=False, why="backups are copies themselves"),
+    Held("backups.json", "when it was backed up last", "stays", "left", kept=False, why="it says so of one place"),
 )  # fmt: skip
 
 
@@ -75,3 +75,6 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 NOT_KEPT: Final = frozenset(one.path.partition("/")[0] for one in CONTENTS if not one.kept)
 """Names at the top that no backup and no archive has."""
+
+GOES_ON: Final = ("snapshots",)
+"""Directories of those that are as large as workspaces: a restore moves them into the directory that it brings back."""

@@ -260,14 +260,24 @@ def _require_conditions(store: ObjectStore, tenant: TenantId) -> None:
     if not store.conditional:
         return
     key = f"{tenant}/probe-{os.urandom(8).hex()}"
-    store.put(key, b"first", absent=True)
+    first = store.put(key, b"first", absent=True)
     try:
-        store.put(key, b"second", absent=True)
-    except ObjectChanged:
-        return
+        if not _written(store, key, absent=True):
+            store.put(key, b"second", replaces=first)
+            if not _written(store, key, replaces=first):
+                return
     finally:
         store.delete([key])
     raise StoreRefused(
         "This store ignores conditional writes, so that two hosts could overwrite each other's list of backups: use "
         "another, or say `conditional_writes: false` where only one host writes there."
     )
+
+
+def _written(store: ObjectStore, key: str, *, replaces: str | None = None, absent: bool = False) -> bool:
+    """Whether a write whose condition does not hold was done."""
+    try:
+        store.put(key, b"third", replaces=replaces, absent=absent)
+    except ObjectChanged:
+        return False
+    return True

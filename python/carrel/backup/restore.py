@@ -25,7 +25,10 @@ NO_SESSION = "The backup has no such session."
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore did, or with ``dry_run`` would do. ``at`` is when the backup was made."""
+    """What a restore did, or with ``dry_run`` would do. ``at`` is when the backup was made.
+
+    ``snapshots`` is how many copies of workspaces there are, which are in no backup and stay.
+    """
 
     tenant: TenantId
     source: TenantId
@@ -38,6 +41,7 @@ class Restored:
     secrets_lost: tuple[str, ...] = ()
     tokens_left_out: bool = False
     kept_before: bool = False
+    snapshots: int = 0
     dry_run: bool = False
 
 

@@ -279,7 +279,8 @@ class Backups:
         whose = source.tenant or tenant.id
 
         def work(means: Means) -> Restored:
-            return look(Repository.at(means.store, whose, means.keys), tenant.id, source.backup)
+            seen = look(Repository.at(means.store, whose, means.keys), tenant.id, source.backup)
+            return replace(seen, snapshots=swap.snapshots(self._home, tenant.id))
 
         return await self._looking(source, work)
 
@@ -327,7 +328,7 @@ class Backups:
             finally:
                 await asyncio.to_thread(remove_tree, swap.staged(self._home, tenant.id))
         _log.info("restored", tenant=tenant.id, source=whose, backup=done.backup, files=done.files, bytes=done.bytes)
-        return replace(done, kept_before=had)
+        return replace(done, kept_before=had, snapshots=swap.snapshots(self._home, tenant.id))
 
     async def restore_session(
         self, tenant: Tenant, session_id: SessionId, source: From, *, as_id: SessionId, replace_it: bool

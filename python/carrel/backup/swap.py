@@ -3,6 +3,9 @@
 All of it is beside the tenant's directory: `.TENANT.restore` is being laid out, `.TENANT.before` is what was there.
 While two directories change places, the one beside is `.TENANT.INODE.swap` (a restore) or `.TENANT.INODE.undo`, by the
 number that it had before: so whoever comes after a kill knows whether the exchange was made, and which is which.
+
+What no backup holds and no restore brings back, `contents.GOES_ON`, goes on in the live directory: after each exchange
+it is taken out of the one that it was in. Until then it is in that one, whole, and whoever comes after a kill does it.
 """
 
 import ctypes
@@ -11,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from carrel.backup.contents import GOES_ON
 from carrel.errors import CarrelError, Conflict, NotFound
 from carrel.ids import TenantId, parse_tenant_id
 from carrel.tenancy.removal import remove_tree
@@ -41,6 +45,14 @@ def require_none_waiting(home: Path, tenant: TenantId) -> None:
         )
 
 
+def snapshots(home: Path, tenant: TenantId) -> int:
+    """How many copies of its workspaces a tenant has, which stay whatever is brought back."""
+    try:
+        return sum(not name.startswith(".") for name in os.listdir(home / tenant / "snapshots"))
+    except FileNotFoundError:
+        return 0
+
+
 def is_empty(home: Path, tenant: TenantId) -> bool:
     """Whether the tenant has nothing: no directory, or none with a file in it."""
     top = home / tenant
@@ -59,18 +71,22 @@ def swap_in(home: Path, tenant: TenantId) -> bool:
         return False
     _rename(_exchange(home, tenant, fresh, "swap"), before(home, tenant), _RENAME_NOREPLACE)
     _sync(home)
+    _go_on(before(home, tenant), live)
     return True
 
 
 def undo(home: Path, tenant: TenantId) -> None:
     """Bring back what was there, and take away what was restored. Raises NotFound."""
     _require_kept(home, tenant)
-    remove_tree(_exchange(home, tenant, before(home, tenant), "undo"))
+    undone = _exchange(home, tenant, before(home, tenant), "undo")
+    _go_on(undone, home / tenant)
+    remove_tree(undone)
 
 
 def confirm(home: Path, tenant: TenantId) -> None:
     """Let what was there go. Raises NotFound."""
     old = _require_kept(home, tenant)
+    _go_on(old, home / tenant)
     # Half of it is nothing to come back to: it has no name for that from here on.
     remove_tree(staged(home, tenant))
     _rename(old, staged(home, tenant), _RENAME_NOREPLACE)
@@ -88,8 +104,9 @@ def clear_staged(home: Path) -> list[str]:
         return told
     for name in os.listdir(home):
         halfway = _HALFWAY.fullmatch(name)
-        whose = halfway["tenant"] if halfway else name[1:].removesuffix(".restore")
-        if not halfway and not (name.startswith(".") and name.endswith(".restore")):
+        kept = name.endswith(".before")
+        whose = halfway["tenant"] if halfway else name[1:].removesuffix(".before" if kept else ".restore")
+        if not halfway and not (name.startswith(".") and name.endswith((".restore", ".before"))):
             continue
         try:
             tenant = parse_tenant_id(whose)
@@ -98,6 +115,8 @@ def clear_staged(home: Path) -> list[str]:
         try:
             if halfway:
                 _settle(home, tenant, home / name, halfway)
+            elif kept:
+                _go_on(home / name, home / tenant)
             else:
                 remove_tree(home / name)
         except CarrelError as error:
@@ -114,8 +133,23 @@ def _settle(home: Path, tenant: TenantId, beside: Path, halfway: re.Match[str]) 
         # What was there before a restore: the restore was made, or its undoing was not.
         _rename(beside, before(home, tenant), _RENAME_NOREPLACE)
         _sync(home)
+        _go_on(before(home, tenant), home / tenant)
     else:
+        _go_on(beside, home / tenant)
         remove_tree(beside)
+
+
+def _go_on(source: Path, live: Path) -> None:
+    """Move what goes on from ``source`` to ``live``, name by name where there is some of it already."""
+    for name in GOES_ON:
+        if not (source / name).is_dir():
+            continue
+        (live / name).mkdir(mode=0o700, exist_ok=True)
+        for one in sorted(os.listdir(source / name)):
+            if not (live / name / one).exists():
+                _rename(source / name / one, live / name / one, _RENAME_NOREPLACE)
+        _sync(live / name)
+        _sync(source / name)
 
 
 def _require_kept(home: Path, tenant: TenantId) -> Path:

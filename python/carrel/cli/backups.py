@@ -138,6 +138,8 @@ def _show_restored(done: wire.RestoreView, session: str | None, as_session: str 
         screen.note(f"Not without the master key that sealed them: {names}. Set them anew with `carrel secrets set`.")
     if done.tokens_left_out:
         screen.note(f"Tokens stay with {done.source}: issue new ones with `carrel tenants token issue {done.tenant}`.")
+    if done.snapshots:
+        screen.note(f"In no backup, and kept as here: {screen.many(done.snapshots, 'snapshot')} of workspaces.")
     if done.kept_before:
         screen.note(
             f"What was there is kept: `carrel tenants restore {done.tenant} --confirm` lets it go, `--undo` brings it "
@@ -180,7 +182,8 @@ def collect(tenant: TenantArgument, /, *, place: Place = None, keep: KeepOption 
         screen.show_json(document)
     else:
         done = understand(wire.CollectedView, document)
-        screen.say(f"{screen.many(len(done.backups), 'backup')} and {screen.many(done.pieces, 'piece')} removed, {_size(done.bytes)}.")
+        gone = f"{screen.many(len(done.backups), 'backup')} and {screen.many(done.pieces, 'piece')}"
+        screen.say(f"{gone} removed, {_size(done.bytes)}.")
     return DONE
 
 

@@ -286,7 +286,8 @@ def _restored(done: Restored) -> backups.RestoreView:
     return backups.RestoreView(
         tenant=done.tenant, source=done.source, backup=done.backup, at=done.at, files=done.files, bytes=done.bytes,
         sessions=done.sessions, left_out=done.left_out, secrets_lost=done.secrets_lost,
-        tokens_left_out=done.tokens_left_out, kept_before=done.kept_before, dry_run=done.dry_run,
+        tokens_left_out=done.tokens_left_out, kept_before=done.kept_before, snapshots=done.snapshots,
+        dry_run=done.dry_run,
     )  # fmt: skip
 
 

@@ -170,7 +170,8 @@ def _ring(options: RestoreOptions) -> KeyRing:
 def _say(brought: Brought) -> None:
     if brought.outcome in ("restored", "would restore"):
         word = "is back" if brought.outcome == "restored" else "would be back"
-        screen.say(f"{brought.tenant} {word}: {screen.many(brought.files, 'file')}, {brought.bytes} bytes, from {brought.backup}.")
+        held = f"{screen.many(brought.files, 'file')}, {brought.bytes} bytes"
+        screen.say(f"{brought.tenant} {word}: {held}, from {brought.backup}.")
         if brought.secrets_lost:
             screen.note(f"{brought.tenant}: not without the key that sealed them: {', '.join(brought.secrets_lost)}.")
     elif brought.outcome == "failed":

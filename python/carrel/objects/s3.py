@@ -77,6 +77,7 @@ class S3Store:
         self._lock = threading.Lock()
         self._client: Any = None
         self._other_tags = False
+        self._bare_tags = False
 
     @property
     def conditional(self) -> bool:
@@ -100,16 +101,51 @@ class S3Store:
 
     def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
         """See `ObjectStore`."""
-        condition = {"IfMatch": replaces} if replaces is not None else {"IfNoneMatch": "*"} if absent else {}
         digest = hashlib.md5(data, usedforsecurity=False).digest()
-        tag = self._put(key, data, digest, condition)
+        if replaces is not None:
+            tag = self._replace(key, data, digest, replaces)
+        else:
+            tag = self._put(key, data, digest, {"IfNoneMatch": "*"} if absent else {})
         for _ in range(_AGAIN):
             if self._is_as_sent(key, data, digest, tag):
                 return tag
-            tag = self._put(key, data, digest, {"IfMatch": tag})
+            tag = self._replace(key, data, digest, tag)
         if self._is_as_sent(key, data, digest, tag):
             return tag
         raise ObjectNotKept(f"{self._location} does not keep the object {key} as it was sent.")
+
+    def _replace(self, key: str, data: bytes, digest: bytes, tag: str) -> str:
+        """Write in place of the object of ``tag``.
+
+        Some stores, Ceph's for one, compare the condition letter by letter with the tag without its quotes: where what
+        is there is what was to be replaced, and the store denies it, they are left out.
+        """
+        try:
+            return self._put(key, data, digest, {"IfMatch": tag.strip('"') if self._bare_tags else tag})
+        except ObjectChanged:
+            if not self.conditional or self._tag_of(key) != tag:
+                raise
+        if not self._bare_tags:
+            try:
+                made = self._put(key, data, digest, {"IfMatch": tag.strip('"')})
+            except ObjectChanged:
+                if self._tag_of(key) != tag:
+                    raise
+            else:
+                self._bare_tags = True
+                return made
+        raise StoreRefused(
+            f"{self._location} refuses a conditional write whose condition holds: use another store, or say "
+            "`conditional_writes: false` where only one host writes there."
+        )
+
+    def _tag_of(self, key: str) -> str | None:
+        """The tag of what is there, None where nothing is."""
+        try:
+            with self._translated(key):
+                return str(self._s3().head_object(Bucket=self._location.bucket, Key=self._full(key))["ETag"])
+        except ObjectMissing:
+            return None
 
     def _put(self, key: str, data: bytes, digest: bytes, condition: dict[str, str]) -> str:
         with self._translated(key):

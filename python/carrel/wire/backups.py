@@ -118,6 +118,7 @@ class RestoreView(Answer):
     secrets_lost: tuple[str, ...] = Field((), description="Secrets that this host's master key does not open.")
     tokens_left_out: bool = Field(False, description="Tokens name the tenant that they were issued for.")
     kept_before: bool = Field(False, description="What was there is kept until it is confirmed or undone.")
+    snapshots: int = Field(0, description="Copies of workspaces, which are in no backup: those that are here stay.")
     dry_run: bool = False
 
 

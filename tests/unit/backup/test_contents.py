@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from carrel.backup.contents import CONTENTS, NOT_KEPT, held, paths
+from carrel.backup.contents import CONTENTS, GOES_ON, NOT_KEPT, held, paths
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,11 @@ def test_what_follows_from_it() -> None:
     assert "credentials/tokens.json" in paths(own="stays", other="left")
     assert "usage/ledger.sqlite" in paths(other="left")
     assert len({one.path for one in CONTENTS}) == len(CONTENTS)
-    # What is taken away or carried over is one file each, but for connections, which are judged one by one.
+    # What is taken away or carried over is one file each, but for connections, which are judged one by one, and what
+    # is moved as it is.
     assert {path for path in (*paths(own="stays"), *paths(other="left")) if "*" in path} == {
-        "credentials/connections/**"
-    }
+        "credentials/connections/**", *(f"{name}/**" for name in GOES_ON)
+    }  # fmt: skip
     for one in CONTENTS:
         assert one.why or (one.own, one.other, one.kept) == ("back", "along", True), one.path
 

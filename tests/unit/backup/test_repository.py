@@ -138,6 +138,15 @@ def test_a_store_that_ignores_conditions_is_told_of(tmp_path: Path) -> None:
         Repository.make(Ignoring(tmp_path), ACME, KEYS, NOW)
     assert not list(tmp_path.rglob("*-*"))
 
+    class Half(DirectoryStore):
+        """Holds `If-None-Match` alone, as some do: the list could be overwritten."""
+
+        def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
+            return super().put(key, data, absent=absent)
+
+    with pytest.raises(StoreRefused, match="conditional_writes"):
+        Repository.make(Half(tmp_path), ACME, KEYS, NOW)
+
     class Known(Ignoring):
         conditional = False
 

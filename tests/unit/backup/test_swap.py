@@ -60,16 +60,17 @@ class Killed(BaseException):
     """Ends what runs at a chosen step, as a kill would: nothing tidies up after it."""
 
 
-@pytest.mark.parametrize("step", range(12))
+@pytest.mark.parametrize("step", range(18))
 @pytest.mark.parametrize("work", ["swap_in", "undo", "confirm"])
 def test_killed_at_any_step_the_tenant_is_whole_and_what_was_there_is_never_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, step: int
 ) -> None:
-    (tmp_path / "acme").mkdir()
+    (tmp_path / "acme/snapshots/one").mkdir(parents=True)
     (tmp_path / "acme/file").write_text("own")
     laid(tmp_path, "restored")
     if work != "swap_in":
         swap.swap_in(tmp_path, ACME)
+        (tmp_path / "acme/snapshots/since").mkdir()
     left = step
 
     def counted(real: Callable[..., None]) -> Callable[..., None]:
@@ -88,13 +89,16 @@ def test_killed_at_any_step_the_tenant_is_whole_and_what_was_there_is_never_lost
         with contextlib.suppress(Killed):
             getattr(swap, work)(tmp_path, ACME)
     swap.clear_staged(tmp_path)
+    made = {"one"} if work == "swap_in" else {"one", "since"}
+    assert {path.name for path in (tmp_path / "acme/snapshots").iterdir()} == made
+    assert swap.snapshots(tmp_path, ACME) == len(made)
     found = {path.name: (path / "file").read_text() for path in tmp_path.iterdir()}
     own, both = {"acme": "own"}, {"acme": "restored", ".acme.before": "own"}
     outcomes = {"swap_in": (own, both), "undo": (both, own), "confirm": (both, {"acme": "restored"})}[work]
     assert found in outcomes
     if step == 0:
         assert found == outcomes[0]
-    if step == 11:
+    if step == 17:
         assert found == outcomes[1]
 
 

@@ -13,7 +13,7 @@ async def test_made_listed_and_read_back(carrel: CommandLine, edge: Edge) -> Non
     assert "no bucket" in (await carrel("tenants", "backups", "bravo")).err
     assert (await carrel("tenants", "backups", "acme", "--from", "s3://b-b/a", "--json")).json()["tenant"] == "acme"
     assert (await carrel("backup", "verify", "acme")).out == "The backup is whole.\n"
-    assert (await carrel("backup", "collect", "acme")).out == "1 backups and 2 pieces removed, 2.0 KiB.\n"
+    assert (await carrel("backup", "collect", "acme")).out == "1 backup and 2 pieces removed, 2.0 KiB.\n"
     backups: Any = edge.services.backups
     backups.problems = ("sandbox/a: damaged",)
     done = await carrel("backup", "verify", "acme", "--backup", "x")

@@ -103,6 +103,40 @@ def test_conditions_hold_where_the_server_holds_them(moto_url: str) -> None:
     store.close()
 
 
+def letter_by_letter(exchange: Exchange) -> bool:
+    """As Ceph's does: a condition is compared with the tag without its quotes."""
+    if not exchange.headers.get("If-Match", "").startswith('"'):
+        return False
+    exchange.status = 412
+    exchange.answer = b"<Error><Code>PreconditionFailed</Code></Error>"
+    return True
+
+
+def test_conditions_hold_on_a_server_that_knows_tags_without_their_quotes_alone(moto_url: str) -> None:
+    with FaultyProxy(moto_url) as proxy:
+        store = S3Store(parse_location(f"s3://{BUCKET}/letter"), options(proxy.url))
+        proxy.before += [letter_by_letter] * 5
+        tag = store.put("a/head", b"1", absent=True)
+        newer = store.put("a/head", b"2", replaces=tag)
+        with pytest.raises(ObjectChanged):
+            store.put("a/head", b"3", replaces=tag)
+        newest = store.put("a/head", b"3", replaces=newer)
+        assert store.get("a/head", most=10) == (b"3", newest)
+        assert len(proxy.before) == 4, "it is found out once"
+        store.close()
+
+
+def test_a_server_that_denies_what_holds_is_told_and_not_asked_for_ever(moto_url: str) -> None:
+    with FaultyProxy(moto_url) as proxy:
+        store = S3Store(parse_location(f"s3://{BUCKET}/denies"), options(proxy.url))
+        tag = store.put("a/head", b"1", absent=True)
+        proxy.before += status(412, method="PUT", says="PreconditionFailed", times=2)
+        with pytest.raises(StoreRefused, match="whose condition holds"):
+            store.put("a/head", b"2", replaces=tag)
+        assert proxy.before == []
+        store.close()
+
+
 def test_a_bucket_or_a_server_that_is_not_there(url: str, tmp_path: Path) -> None:
     with pytest.raises((StoreRefused, ObjectMissing)):
         S3Store(parse_location("s3://another-bucket"), options(url)).put("a/b", b"")
