@@ -161,7 +161,7 @@ def operator_findings(operators: Operators) -> Iterator[tuple[str, Finding]]:
             continue
         if _is_anthropic(gateway, model.provider):
             yield from ((RATE_CARD, finding) for finding in _hourly_findings(name, prices[name]))
-        yield from ((RATE_CARD, finding) for finding in _batch_findings(name, prices[name]))
+        yield from ((RATE_CARD, finding) for finding in _tier_findings(name, prices[name]))
     default = gateway.default_model
     if default is not None and default not in gateway.models:
         choice = tuple(gateway.models)
@@ -194,11 +194,12 @@ def _is_anthropic(gateway: Gateway, provider: str) -> bool:
     return declared is not None and declared.kind == "anthropic"
 
 
-def _batch_findings(name: str, rates: Rates) -> Iterator[Finding]:
-    """A warning where long prompts cost more, but not of calls without haste."""
-    if rates.batch is not None and rates.long_prompts and not rates.batch.long_prompts:
-        message = "long prompts have rates of their own, but not here: a long one is priced as a short one"
-        yield Finding(("models", name, "batch"), message, severity="warning")
+def _tier_findings(name: str, rates: Rates) -> Iterator[Finding]:
+    """A warning where long prompts cost more, but not of calls that are served at another tier."""
+    for tier, at in (("batch", rates.batch), ("priority", rates.priority)):
+        if at is not None and rates.long_prompts and not at.long_prompts:
+            message = "long prompts have rates of their own, but not here: a long one is priced as a short one"
+            yield Finding(("models", name, tier), message, severity="warning")
 
 
 def _hourly_findings(name: str, rates: Rates) -> Iterator[Finding]:

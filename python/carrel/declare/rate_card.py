@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from carrel.declare.base import Declared, Factor, ModelName, Money
 
+Tier = Literal["standard", "batch", "priority"]
+"""How a vendor serves a call: as it serves all, when it has room, or before others."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
@@ -15,7 +18,8 @@ class TokenCounts:
 
     ``input`` is prompt tokens neither read from nor written to a cache; ``output`` is completion tokens that are
     not ``reasoning``. Vendors that report one inside the other are split where their usage is read. ``cache_write_1h``
-    is no class of its own but those of ``cache_write`` that the cache keeps for an hour.
+    is no class of its own but those of ``cache_write`` that the cache keeps for an hour. ``served`` is the tier that
+    the vendor says it served the call at, None where it did not say, and of a sum.
     """
 
     input: int = 0
@@ -24,6 +28,7 @@ class TokenCounts:
     output: int = 0
     reasoning: int = 0
     cache_write_1h: int = 0
+    served: Tier | None = None
 
     @property
     def total(self) -> int:
@@ -81,12 +86,18 @@ class PromptRates(ClassRates):
 
 
 class Rates(PromptRates):
-    """A model's rates, and those of its calls without haste."""
+    """A model's rates, and those of its calls that the vendor serves at another tier."""
 
     batch: PromptRates | None = Field(
         None,
-        description="The rates of calls that the vendor serves when it has room (`service_tier: flex`), with "
+        description="The rates of calls that the vendor served when it had room (`service_tier: flex`), with "
         "`long_prompts` of their own. Default: the model's own.",
+    )
+    priority: PromptRates | None = Field(
+        None,
+        description="The rates of calls that the vendor served before others (`service_tier: priority`), with "
+        "`long_prompts` of their own. Without them nobody asks for one with the operator's key, and one that is served "
+        "so nevertheless has the model's own.",
     )
 
 

@@ -22,6 +22,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "input": "input", "cache_read": "read from a cache", "cache_write": "written to a cache",
     "cache_write_1h": "written to a cache for an hour", "output": "output", "reasoning": "reasoning",
 }  # fmt: skip
+_SERVED: Final[Mapping[str, str]] = {"batch": "served when there is room", "priority": "served before others"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,8 @@ def _said(of: Charged, terms: Terms, calls: int) -> str:
     said = [f"{of.model}: {calls:,} call{'s' if calls != 1 else ''}"]
     if of.tier:
         said.append(f"prompts of more than {of.tier:,} tokens")
-    if terms.marks.get("tier") == "batch":
-        said.append("served when there is room")
+    if "tier" in terms.marks:
+        said.append(_SERVED[terms.marks["tier"]])
     if of.byo:
         said.append("with your own key")
     if terms.marks.get("rule") == "otherwise":

@@ -6,12 +6,12 @@ the prompt was sent, and what came back nobody can know. Its row says ``interrup
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
-from carrel.declare.rate_card import TokenCounts
-from carrel.metering.rows import Opened, Row, Settled, read_opened, read_settled
+from carrel.declare.rate_card import Tier, TokenCounts
+from carrel.metering.rows import Opened, Row, Settled, price_at, read_opened, read_settled
 from carrel.metering.segment import SUFFIX, order_of, read_lines
 from carrel.policy.estimate import TEMPLATE_TOKENS, likely
 from carrel.policy.pricing import Price, price_in
@@ -35,6 +35,7 @@ class _Tariff:
     card_hash: str
     plan: str = ""
     plan_hash: str = ""
+    others: tuple[tuple[Tier, Price], ...] = ()
 
 
 def read_journal(directory: Path, *, now: int) -> Recovered:
@@ -65,11 +66,13 @@ def _read(
 ) -> None:
     fields = line.decode().split("\t")
     if fields[0] == "P":
-        # One of an older version names no plan.
-        _, number, card_hash, snapshot, *plan = fields
-        if len(plan) not in (0, 2):
-            raise ValueError("a tariff has a plan with its hash, or none")
-        tariffs[int(number)] = _Tariff(price_in(snapshot), card_hash, *plan)
+        # One of an older version names no plan, and has one price.
+        _, number, card_hash, snapshot, *more = fields
+        if len(more) % 2:
+            raise ValueError("a tariff has a plan with its hash, or none, and prices with their tiers")
+        plan, plan_hash = more[:2] or ("", "")
+        others = tuple((cast(Tier, tier), price_in(text)) for tier, text in zip(more[2::2], more[3::2], strict=True))
+        tariffs[int(number)] = _Tariff(price_in(snapshot), card_hash, plan, plan_hash, others)
     elif fields[0] == "R":
         call = read_opened(fields)
         opened[call.id] = (call, tariffs[call.tariff])
@@ -85,10 +88,11 @@ def _read(
 
 
 def _row(call: Opened, tariff: _Tariff, end: Settled) -> Row:
+    price = price_at(tariff.others, end.counts.served) or tariff.price
     return Row(
         id=call.id, tenant=call.tenant, started=call.started, ended=end.ended, request_id=call.request_id,
         provider_request_id=end.provider_request_id, session_id=call.session_id, agent=call.agent, model=call.model,
-        counts=end.counts, tool_calls=end.tool_calls, cost=tariff.price.cost(end.counts), rates=tariff.price.snapshot,
+        counts=end.counts, tool_calls=end.tool_calls, cost=price.cost(end.counts), rates=price.snapshot,
         card_hash=tariff.card_hash, outcome=end.outcome, byo=call.byo, estimated=end.estimated, member=call.member,
         plan=tariff.plan, plan_hash=tariff.plan_hash,
     )  # fmt: skip

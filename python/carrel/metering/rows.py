@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
-from carrel.declare.rate_card import TokenCounts
+from carrel.declare.rate_card import Tier, TokenCounts
 from carrel.ids import TenantId
 from carrel.metering.protocol import Call, Outcome
 from carrel.policy.pricing import Price, plain
@@ -22,13 +22,15 @@ _UNCLEAN: Final = re.compile(r"[^!-~]")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MAX_COUNT: Final = (1 << 53) - 1
+TIERS: Final[tuple[Tier, ...]] = get_args(Tier)
 
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
     """A price with the number that the journal's lines name it by, and the hash of the card that it is from.
 
-    ``plan`` is the tenant's, empty where it has none, ``plan_hash`` the SHA-256 of what the plan was.
+    ``plan`` is the tenant's, empty where it has none, ``plan_hash`` the SHA-256 of what the plan was. ``price`` is that
+    of the tier that was asked for, ``others`` have those of the tiers that cost something else.
     """
 
     number: int
@@ -36,10 +38,34 @@ class Tariff:
     card_hash: str
     plan: str = ""
     plan_hash: str = ""
+    others: tuple[tuple[Tier, Price], ...] = ()
+
+    def priced(self, served: Tier | None) -> Price:
+        """The price of a call that was served at this tier; None: its vendor did not say."""
+        return price_at(self.others, served) or self.price
+
+    def worst(self, max_input: int, max_output: int, *, asked: Tier | None) -> Decimal:
+        """The most that a call can cost, at whichever tier it is served that was ``asked`` for.
+
+        Who asks for none leaves it to the vendor. A call without haste is never served before others.
+        """
+        own = self.price.worst(max_input, max_output)
+        if not self.others or asked == "standard":
+            return own
+        may = (price for tier, price in self.others if asked != "batch" or tier == "standard")
+        return max(own, *(price.worst(max_input, max_output) for price in may))
 
     def line(self) -> bytes:
         """The journal's line for it."""
-        return f"P\t{self.number}\t{self.card_hash}\t{self.price.snapshot}\t{self.plan}\t{self.plan_hash}".encode()
+        fields = [str(self.number), self.card_hash, self.price.snapshot, self.plan, self.plan_hash]
+        for tier, price in self.others:
+            fields += [tier, price.snapshot]
+        return "\t".join(("P", *fields)).encode()
+
+
+def price_at(others: tuple[tuple[Tier, Price], ...], served: Tier | None) -> Price | None:
+    """The price of a tier in ``others``, None where it has none there."""
+    return next((price for tier, price in others if tier == served), None)
 
 
 Values = tuple[
@@ -153,15 +179,19 @@ def opened_line(
     ).encode()
 
 
-def settled_line(values: Values) -> bytes:
-    """The line for a call that is settled. Its cost is not in it: rates and counts make it again, exactly."""
+def settled_line(values: Values, served: Tier | None = None) -> bytes:
+    """The line for a call that is settled. Its cost is not in it: rates and counts make it again, exactly.
+
+    ``served`` says by which of its tariff's prices, where its vendor said at which tier it served it.
+    """
     (
         row_id, _, ended, _, provider_id, _, _, _, prompt, read, written, output, reasoning, tool_calls, _, outcome, _,
         estimated, _, hour, *_,
     ) = values  # fmt: skip
+    tier = f"\t{served}" if served else ""
     return (
         f"S\t{row_id}\t{outcome}\t{provider_id}\t{prompt}\t{read}\t{written}\t{output}\t{reasoning}\t{hour}\t"
-        f"{tool_calls}\t{estimated}\t{ended}"
+        f"{tool_calls}\t{estimated}\t{ended}{tier}"
     ).encode()
 
 
@@ -177,11 +207,14 @@ def read_opened(fields: list[str]) -> Opened:
 
 
 def read_settled(fields: list[str]) -> Settled:
-    """An ``S`` line's fields; raises ValueError. One of an older version has no one-hour writes."""
-    _, row_id, outcome, provider_id, *numbers, tool_calls, estimated, ended = fields
+    """An ``S`` line's fields; raises ValueError. One of an older version has no one-hour writes, and names no tier."""
+    served = next((tier for tier in TIERS if tier == fields[-1]), None)
+    _, row_id, outcome, provider_id, *numbers, tool_calls, estimated, ended = fields[:-1] if served else fields
     if len(numbers) > 6:
         raise ValueError("more numbers than there are classes")
-    counts = clean_counts(TokenCounts(*(int(n) for n in numbers)))
+    read_in, read, written, output, reasoning, *hour = (int(n) for n in numbers)
+    kept_long = hour[0] if hour else 0
+    counts = clean_counts(TokenCounts(read_in, read, written, output, reasoning, kept_long, served))
     return Settled(
         row_id, cast(Outcome, outcome), provider_id, counts, int(tool_calls), estimated == "1", int(ended)
     )  # fmt: skip
@@ -203,7 +236,7 @@ def clean_counts(counts: TokenCounts) -> TokenCounts:
         return counts
     values = (read, cached, written, output, reasoning, hour)
     read, cached, written, output, reasoning, hour = (min(max(value, 0), _MAX_COUNT) for value in values)
-    return TokenCounts(read, cached, written, output, reasoning, min(hour, written))
+    return TokenCounts(read, cached, written, output, reasoning, min(hour, written), counts.served)
 
 
 def micros(at: datetime) -> int:

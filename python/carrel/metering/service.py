@@ -5,6 +5,7 @@ once; the caller sees the end of the answer after its row is on the disk.
 """
 
 import asyncio
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import Final
 import structlog
 
 from carrel.clock import Clock
-from carrel.declare.rate_card import RateCard, TokenCounts
+from carrel.declare.rate_card import RateCard, Tier, TokenCounts
 from carrel.durability import make_directory
 from carrel.errors import CarrelError, InvalidRequest
 from carrel.ids import SessionId, TenantId
@@ -33,6 +34,7 @@ from carrel.metering.recovery import read_journal
 from carrel.metering.report import ReportRow, UsageTotals, rows_of, split_rows, to_csv, totals_of
 from carrel.metering.rollups import Recount, Split
 from carrel.metering.rows import (
+    TIERS,
     Tariff,
     clean_counts,
     clean_provider_id,
@@ -44,7 +46,7 @@ from carrel.metering.standing import Standing
 from carrel.metering.warnings import SoftWarning, Told, window_end
 from carrel.policy.estimate import believable
 from carrel.policy.periods import Period
-from carrel.policy.pricing import plain, price_for
+from carrel.policy.pricing import Price, plain, price_for
 from carrel.policy.quota import Refusal
 from carrel.store.sqlite import OPEN_DATABASES
 from carrel.tasks import Tasks
@@ -82,8 +84,9 @@ class Metering:
         )
         self._accounts: OrderedDict[TenantId, Account] = OrderedDict()
         self._loading: dict[TenantId, asyncio.Task[None]] = {}
-        self._tariffs: dict[tuple[str, bool, bool, str], tuple[RateCard, Tariff]] = {}
+        self._tariffs: dict[tuple[str, bool, Tier | None, str], tuple[RateCard, Tariff]] = {}
         self._tariff_number = 0
+        self._unpriced: set[str] = set()
         self._standing = Standing(self._directory)
         self.told: Told | None = None
         self._serving = serving
@@ -149,7 +152,7 @@ class Metering:
         while not account.knows(wall):
             await self._load(tenant.id, account, wall)
             account = self._account(tenant)
-        worst = tariff.price.worst(call.max_input, call.max_output)
+        worst = tariff.worst(call.max_input, call.max_output, asked=call.tier)
         held, soft = account.hold(call.max_input + call.max_output, worst, wall)
         if isinstance(held, Refusal):
             raise self._refused(tenant, held)
@@ -258,20 +261,29 @@ class Metering:
             counts, doubted = self._doubted(call, counts)
             estimated = estimated or doubted
         tariff = call.tariff
-        cost = tariff.price.cost(counts)
+        price = self._price(call, counts.served) if counts.served else tariff.price
+        cost = price.cost(counts)
         values = (
             call.id, call.started, micros(self._clock.now()), asked.request_id, clean_provider_id(provider_request_id),
             asked.session_id or "", asked.agent or "", asked.model, counts.input, counts.cache_read, counts.cache_write,
             counts.output, counts.reasoning, min(max(tool_calls, 0), 1_000_000) if tool_calls else 0, plain(cost),
             outcome, int(asked.byo), int(estimated), call.member, counts.cache_write_1h, tariff.card_hash,
-            tariff.price.snapshot, tariff.plan, tariff.plan_hash,
+            price.snapshot, tariff.plan, tariff.plan_hash,
         )  # fmt: skip
-        number, waiter = self._journal.settle(call.id, settled_line(values))
+        number, waiter = self._journal.settle(call.id, settled_line(values, counts.served))
         call.account.use(call.hold, counts.total, cost)
         if call.account.over_totals:
             self._warn(call.tenant, call.account, call.account.over_totals, self._stamp())
         self._book.add(number, call.tenant, values)
         return waiter
+
+    def _price(self, call: "HeldCall", served: Tier | None) -> Price:
+        """The price of a call by what its vendor says it was served at."""
+        price, model = call.tariff.priced(served), call.call.model
+        if served == "priority" and json.loads(price.snapshot).get("tier") != served and model not in self._unpriced:
+            self._unpriced.add(model)
+            _log.warning("a vendor served a call before others, which the rate card has no rates for", model=model)
+        return price
 
     def _doubted(self, call: "HeldCall", said: TokenCounts) -> tuple[TokenCounts, bool]:
         """What is charged of a usage beyond the worst case, and whether it is another than the vendor said."""
@@ -332,15 +344,17 @@ class Metering:
 
     def _tariff(self, snapshot: Snapshot, call: Call, plan: str) -> Tariff:
         plan_hash = snapshot.plan_hashes.get(plan, "")
-        key = (call.model, call.byo, call.batch, plan)
+        key = (call.model, call.byo, call.tier, plan)
         known = self._tariffs.get(key)
         if known is not None and known[0] is snapshot.rate_card and known[1].plan_hash == plan_hash:
             return known[1]
         on = snapshot.plans.plans.get(plan)
-        price = price_for(
-            snapshot.rate_card, call.model, byo=call.byo, billing=None if on is None else on.billing, batch=call.batch
+        at = partial(
+            price_for, snapshot.rate_card, call.model, byo=call.byo, billing=None if on is None else on.billing
         )
-        tariff = Tariff(self._tariff_number, price, snapshot.rate_card_hash, plan, plan_hash)
+        price = at(tier=call.tier)
+        others = tuple((tier, other) for tier in TIERS if (other := at(tier=tier)) != price)
+        tariff = Tariff(self._tariff_number, price, snapshot.rate_card_hash, plan, plan_hash, others)
         if known is not None and replace(known[1], number=tariff.number) == tariff:
             tariff = known[1]
         else:

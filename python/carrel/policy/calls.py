@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-from carrel.declare.rate_card import TokenCounts
+from carrel.declare.rate_card import Tier, TokenCounts
 from carrel.ids import RequestId, SessionId
 from carrel.tenancy.handle import Snapshot, Tenant
 
@@ -25,8 +25,8 @@ class Call(NamedTuple):
     session_id: SessionId | None = None
     agent: str | None = None
     byo: bool = False
-    batch: bool = False
-    """Whether the vendor may serve it when it has room, at the rates for that."""
+    tier: Tier | None = None
+    """The tier that is asked for; None leaves it to the vendor. What it is served at its usage says."""
 
 
 @dataclass(frozen=True, slots=True)

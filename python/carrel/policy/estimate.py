@@ -58,7 +58,7 @@ def filled(said: TokenCounts | None, *, prompt: int, output: int, reasoning: int
 def believable(said: TokenCounts, *, max_input: int, max_output: int) -> TokenCounts:
     """``said`` where a call of that worst case can have used it; else the worst case in place of what is absurd."""
     if said.prompt > ABSURD * max(max_input, TEMPLATE_TOKENS):
-        said = TokenCounts(input=max_input, output=said.output, reasoning=said.reasoning)
+        said = TokenCounts(input=max_input, output=said.output, reasoning=said.reasoning, served=said.served)
     if said.output + said.reasoning > ABSURD * max(max_output, TEMPLATE_TOKENS):
         said = replace(said, output=max_output, reasoning=0)
     return said

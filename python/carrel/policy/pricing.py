@@ -8,7 +8,7 @@ from functools import lru_cache, reduce
 from typing import Any, Final
 
 from carrel.declare.billing import PlanBilling
-from carrel.declare.rate_card import ClassRates, LongPrompt, PromptRates, RateCard, Rates, TokenCounts
+from carrel.declare.rate_card import ClassRates, LongPrompt, PromptRates, RateCard, Rates, Tier, TokenCounts
 from carrel.errors import InvalidRequest
 
 _EXACT: Final = Context(prec=400, traps=[Inexact, FloatOperation, InvalidOperation, Overflow])
@@ -140,26 +140,29 @@ def _price(rates: ClassRates, factor: Decimal) -> Price:
     )  # fmt: skip
 
 
+def rates_for(card: RateCard, model: str) -> Rates | None:
+    """The rates of ``model`` on ``card``: its own, those of models that have none, or none."""
+    return card.models.get(model, card.otherwise)
+
+
 def price_for(
-    card: RateCard, model: str, *, byo: bool, billing: PlanBilling | None = None, batch: bool = False
+    card: RateCard, model: str, *, byo: bool, billing: PlanBilling | None = None, tier: Tier | None = None
 ) -> Price:
     """The price of ``model`` on ``card`` by a plan's ``billing``; raises InvalidRequest without one.
 
-    ``byo``: with a key of the tenant's own. ``batch``: served when the vendor has room.
+    ``byo``: with a key of the tenant's own. ``tier``: what it is served at; one without rates has the model's own.
     """
-    rates, marks = card.models.get(model), {}
-    if rates is None:
-        rates, marks = card.otherwise, {"rule": "otherwise"}
+    rates, marks = rates_for(card, model), {} if model in card.models else {"rule": "otherwise"}
     if rates is None:
         raise InvalidRequest(
             f"Model {model!r} has no price, so it cannot be used: the operator adds its rates to _rate-card.yaml.",
             param="model",
             details={"reason": "no_price"},
         )
-    if batch and rates.batch is not None:
-        rates, marks = Rates(**{name: getattr(rates.batch, name) for name in PromptRates.model_fields}), {
-            **marks, "tier": "batch"
-        }  # fmt: skip
+    at = rates.batch if tier == "batch" else rates.priority if tier == "priority" else None
+    if at is not None and tier is not None:
+        rates = Rates(**{name: getattr(at, name) for name in PromptRates.model_fields})
+        marks = {**marks, "tier": tier}
     return price_of(rates, factor_for(card, billing, byo=byo), marks=marks)
 
 

@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Final
 
 from pydantic_core import from_json
 
-from carrel.declare.rate_card import TokenCounts
+from carrel.declare.rate_card import Tier, TokenCounts
 from carrel.errors import UpstreamError
 from carrel.relay.said import KEPT, tokens_in
+from carrel.wire.usage import tier_of
 
 MAX_EVENT: Final = 16 << 20
 Mark = tuple[bytes, re.Pattern[bytes] | None]
@@ -26,6 +27,7 @@ DONE: Final[Mark] = (b"[DONE]", None)
 _BOUNDARY: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 _LINES: Final = re.compile(r"\r\n|\n|\r")
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_TIER: Final = re.compile(rb'"service_tier"\s*:\s*"([a-z_]{1,32})"')
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -33,13 +35,15 @@ _DECODER: Final = json.JSONDecoder()
 class Seen:
     """What was seen of an answer. ``counts`` is None where the vendor has not said.
 
-    ``open_ended``: it has said so for the input, and the output's count is still to come.
+    ``open_ended``: it has said so for the input, and the output's count is still to come. ``served`` is the tier that
+    it says it serves the call at, for an answer that ends before its counts.
     """
 
     counts: TokenCounts | None = None
     tool_calls: int = 0
     error: bool = False
     open_ended: bool = False
+    served: Tier | None = None
 
     @property
     def whole(self) -> bool:
@@ -188,6 +192,18 @@ def usage_in_ends(front: bytes, back: bytes) -> dict[str, Any] | None:
             if isinstance(usage, dict) and usage:
                 return usage
     return None
+
+
+def tier_in_ends(front: bytes, back: bytes, *, asked: Tier | None) -> Tier | None:
+    """The tier named in the two ends of an answer that is too long to be read whole, None where none is.
+
+    A caller's own members, which some vendors say back, may be called so too: what is dearest holds, and the cheaper
+    tier only for who asked for it.
+    """
+    found = {tier_of({"service_tier": name.decode()}) for part in (front, back) for name in _TIER.findall(part)}
+    if "priority" in found or "standard" in found:
+        return "priority" if "priority" in found else "standard"
+    return "batch" if "batch" in found and asked == "batch" else None
 
 
 def _marked_places(block: bytes, marks: Marks) -> list[int]:

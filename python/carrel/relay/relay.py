@@ -11,8 +11,9 @@ from carrel.ids import RequestId
 from carrel.policy.calls import Call, Meter, Outcome, Reservation
 from carrel.policy.estimate import worst_input, worst_output
 from carrel.policy.models import allowed
+from carrel.policy.pricing import rates_for
 from carrel.relay.answer import STALL_SECONDS, Answer, Caller
-from carrel.relay.dialects.protocol import CallFields, without_rates
+from carrel.relay.dialects.protocol import CallFields, dearer_tier, without_rates
 from carrel.relay.passage import Passage
 from carrel.relay.response import PassesOn
 from carrel.relay.targets import Targets
@@ -62,6 +63,8 @@ class Relay(PassesOn):
             target = await self._targets.get(snapshot, tenant, model.provider, fields)
         if fields.own_key_only is not None and not target.byo:
             raise fields.own_key_only.refusal()
+        if fields.tier == "priority" and not target.byo and not _has_priority(snapshot, fields.model):
+            raise dearer_tier().refusal()
         if fields.sound and not target.byo and "audio" not in model.inputs:
             raise without_rates(fields.sound).refusal()
         outgoing = fields.outgoing(body, model.upstream, asks_usage=target.takes_stream_options, byo=target.byo)
@@ -75,7 +78,7 @@ class Relay(PassesOn):
             if fields.generates
             else 0,
             byo=target.byo,
-            batch=fields.batch,
+            tier=fields.tier,
         )
         reservation: Reservation = (
             await self._meter.reserve(tenant, snapshot, call) if fields.metered else _Unmetered()
@@ -94,6 +97,12 @@ class Relay(PassesOn):
     async def close(self) -> None:
         """Close every connection; what still runs ends with an error."""
         self._targets.close()
+
+
+def _has_priority(snapshot: Snapshot, model: str) -> bool:
+    """Whether the rate card says what calls of ``model`` cost that are served before others."""
+    rates = rates_for(snapshot.rate_card, model)
+    return rates is not None and rates.priority is not None
 
 
 class _Unmetered:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from carrel.declare.rate_card import Tier
 from carrel.errors import UpstreamError
 from carrel.wire.conversation import (
     Block,
@@ -29,7 +30,7 @@ from carrel.wire.conversation import (
     ToolResult,
 )
 from carrel.wire.proofs import FIELD_MARK
-from carrel.wire.usage import find_openai_usage, usage_from_openai
+from carrel.wire.usage import find_openai_usage, tier_of, usage_from_openai
 
 Json = Mapping[str, Any]
 
@@ -185,6 +186,7 @@ class ChunkReader:
         self._finish: str | None = None
         self._refused = False
         self._usage: Json | None = None
+        self._served: Tier | None = None
         self._id: str | None = None
 
     def read(self, record: Json) -> list[ModelEvent]:
@@ -196,6 +198,7 @@ class ChunkReader:
         usage = find_openai_usage(record)
         if usage is not None:
             self._usage = usage
+        self._served = tier_of(record) or self._served
         if isinstance(record.get("id"), str):
             self._id = self._id or record["id"]
         events: list[ModelEvent] = []
@@ -304,7 +307,7 @@ class ChunkReader:
             stop = "tool_calls"
         if self._refused and stop == "end":
             stop = "refusal"
-        usage = usage_from_openai(self._usage) if self._usage is not None else None
+        usage = usage_from_openai(self._usage, served=self._served) if self._usage is not None else None
         return Finished(Message("assistant", tuple(blocks)), stop, usage, self._id)
 
 

@@ -3,12 +3,25 @@
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from carrel.declare.rate_card import TokenCounts
+from carrel.declare.rate_card import Tier, TokenCounts
 
 Json = Mapping[str, Any]
 _NOTHING: Final[Json] = {}
 _TOTALS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens"})
 """What the usage of a vendor that tells no classes apart consists of."""
+
+
+_SERVED: Final[Mapping[str, Tier]] = {
+    "default": "standard", "standard": "standard", "standard_only": "standard", "on_demand": "standard",
+    "flex": "batch", "batch": "batch",
+    "priority": "priority", "fast": "priority", "scale": "priority", "performance": "priority",
+}  # fmt: skip
+
+
+def tier_of(holder: Json) -> Tier | None:
+    """The tier that a request asks for, or that an answer says it was served at; None where that is left open."""
+    tier = holder.get("service_tier")
+    return _SERVED.get(tier) if isinstance(tier, str) else None
 
 
 def count(value: object) -> int:
@@ -33,8 +46,10 @@ def _inner(usage: Json, *names: str) -> Json:
     return _NOTHING
 
 
-def usage_from_openai(usage: Json) -> TokenCounts:
+def usage_from_openai(usage: Json, *, served: Tier | None = None) -> TokenCounts:
     """Disjoint counts from an OpenAI-shaped ``usage``, with the ways other vendors fill it.
+
+    ``served`` is what is said beside it, by `tier_of` the whole answer.
 
     Cached tokens: ``prompt_tokens_details.cached_tokens`` (OpenAI, vLLM), ``prompt_cache_hit_tokens`` (DeepSeek),
     ``cached_tokens`` (Moonshot). They are inside ``prompt_tokens``. Reasoning is inside ``completion_tokens``, except
@@ -43,7 +58,7 @@ def usage_from_openai(usage: Json) -> TokenCounts:
     prompt = count(usage.get("prompt_tokens")) or count(usage.get("input_tokens"))
     completion = count(usage.get("completion_tokens")) or count(usage.get("output_tokens"))
     if usage.keys() <= _TOTALS:
-        return TokenCounts(input=prompt, output=completion)
+        return TokenCounts(input=prompt, output=completion, served=served)
     prompt_details = _inner(usage, "prompt_tokens_details", "input_tokens_details")
     completion_details = _inner(usage, "completion_tokens_details", "output_tokens_details")
     hit, miss = count(usage.get("prompt_cache_hit_tokens")), count(usage.get("prompt_cache_miss_tokens"))
@@ -63,6 +78,7 @@ def usage_from_openai(usage: Json) -> TokenCounts:
         cache_write=cache_write,
         output=completion if beside else completion - reasoning,
         reasoning=reasoning,
+        served=served,
     )
 
 
@@ -96,6 +112,7 @@ def usage_from_anthropic(usage: Json) -> TokenCounts:
         output=output - reasoning,
         reasoning=reasoning,
         cache_write_1h=hour,
+        served=tier_of(usage),
     )
 
 

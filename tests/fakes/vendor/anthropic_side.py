@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from tests.fakes.vendor import openai_side
 from tests.fakes.vendor.scripts import Script, pieces, usage_numbers
 
 Json = dict[str, Any]
@@ -27,6 +28,7 @@ def usage(script: Script) -> Json:
         },
         "output_tokens": n["completion"],
         "output_tokens_details": {"thinking_tokens": n["reasoning"]},
+        **openai_side.served(script),
     }
 
 

@@ -42,6 +42,7 @@ def whole(body: Json, script: Script, answer_id: str) -> Json:
         for n in range(int(body.get("n") or 1))
     ]
     answer = {"id": answer_id, "object": "chat.completion", "created": 1_772_366_400, "model": body["model"]}
+    answer |= served(script)
     return answer | {"choices": choices} | ({} if script.usage_at == "none" else {"usage": usage(script)})
 
 
@@ -61,6 +62,7 @@ def vectors(body: Json, script: Script) -> Json:
 def frames(body: Json, script: Script, answer_id: str) -> list[bytes]:
     """The events of a stream, ``[DONE]`` included unless the script leaves it out."""
     head = {"id": answer_id, "object": "chat.completion.chunk", "created": 1_772_366_400, "model": body["model"]}
+    head |= served(script)
     asked = bool((body.get("stream_options") or {}).get("include_usage"))
     deltas: list[Json] = [{"role": "assistant", "content": ""}]
     deltas += [{script.reasoning_field: piece} for piece in pieces(script.thinking, script.piece)]
@@ -81,6 +83,11 @@ def frames(body: Json, script: Script, answer_id: str) -> list[bytes]:
     _place_usage(chunks, head, script, asked=asked)
     out = [b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks]
     return out + ([b"data: [DONE]\n\n"] if script.done else [])
+
+
+def served(script: Script) -> Json:
+    """The member that says the service tier, where the vendor says it."""
+    return {"service_tier": script.served} if script.served else {}
 
 
 def malformed() -> bytes:

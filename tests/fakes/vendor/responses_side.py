@@ -48,6 +48,7 @@ def whole(body: Json, script: Script, answer_id: str) -> Json:
         "error": failure,
         "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
         "usage": None if script.usage_at == "none" else usage(script),
+        **openai_side.served(script),
     }
 
 
@@ -86,7 +87,8 @@ def _response(body: Json, answer_id: str, status: str) -> Json:
         "parallel_tool_calls": True, "previous_response_id": None, "reasoning": {"effort": None, "summary": None},
         "store": body.get("store", True), "temperature": 1.0, "text": {"format": {"type": "text"}},
         "tool_choice": "auto", "tools": body.get("tools") or [], "top_p": 1.0, "truncation": "disabled",
-        "usage": None, "user": None, "metadata": {},
+        "usage": None, "user": None, "metadata": body.get("metadata") or {},
+        "service_tier": body.get("service_tier", "auto"),
     }  # fmt: skip
 
 

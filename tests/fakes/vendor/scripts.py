@@ -20,7 +20,8 @@ class Script:
     ``drop``: the connection is closed before any answer. ``status``: an error answer with ``error`` as its message.
     ``stall_at``, ``cut_at``, ``malformed_at``, ``error_at``: what happens before that frame: nothing more comes, the
     connection is reset, a broken record, an error record. ``stop_at``: the stream ends there, in good order.
-    ``hold_at``: that frame and the rest come once the vendor's ``go_on`` is set.
+    ``hold_at``: that frame and the rest come once the vendor's ``go_on`` is set. ``served``: the service tier that the
+    answer says it was served at; it says none where this is empty.
     """
 
     text: str = "Hello from the fake vendor."
@@ -49,6 +50,7 @@ class Script:
     done: bool = True
     unstreamed: bool = False
     refuses: tuple[str, ...] = ()
+    served: str = ""
 
 
 OK = Script()

@@ -102,7 +102,7 @@ def test_long_prompts_that_cost_more_but_not_without_haste_are_warned_about() ->
     longer = {"long_prompts": [{**rates, "over_tokens": 10}]}
     models: dict[str, Any] = {
         "forgot": {**rates, **longer, "batch": rates}, "has": {**rates, **longer, "batch": {**rates, **longer}},
-        "none": {**rates, "batch": rates},
+        "none": {**rates, "batch": rates}, "dear": {**rates, **longer, "priority": rates},
     }  # fmt: skip
     some = operators_from(
         {
@@ -113,4 +113,4 @@ def test_long_prompts_that_cost_more_but_not_without_haste_are_warned_about() ->
         }
     )  # fmt: skip
     found = [(finding.path, finding.severity) for _, finding in operator_findings(some)]
-    assert found == [(("models", "forgot", "batch"), "warning")]
+    assert found == [(("models", "forgot", "batch"), "warning"), (("models", "dear", "priority"), "warning")]

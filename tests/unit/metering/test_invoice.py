@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrel.declare.billing import PlanBilling
-from carrel.declare.rate_card import LongPrompt, PromptRates, RateCard, Rates, TokenCounts
+from carrel.declare.rate_card import LongPrompt, PromptRates, RateCard, Rates, Tier, TokenCounts
 from carrel.errors import CarrelError
 from carrel.metering.invoice import invoice
 from carrel.metering.rollups import Charged, Sums
@@ -20,13 +20,16 @@ CARD = RateCard(
     models={"m": Rates(
         input=Decimal(3), output=Decimal(15), cache_read=Decimal("0.3"), cache_write=Decimal("3.75"),
         cache_write_1h=Decimal(6), batch=PromptRates(input=Decimal("1.5"), output=Decimal("7.5")),
+        priority=PromptRates(input=Decimal(6), output=Decimal(30)),
         long_prompts=(LongPrompt(over_tokens=1000, input=Decimal(6), output=Decimal("22.5")),),
     )},
 )  # fmt: skip
 
 
-def charged(counts: TokenCounts, *, model: str = "m", byo: bool = False, batch: bool = False) -> Mapping[Charged, Sums]:
-    price = price_for(CARD, model, byo=byo, batch=batch)
+def charged(
+    counts: TokenCounts, *, model: str = "m", byo: bool = False, at: Tier | None = None
+) -> Mapping[Charged, Sums]:
+    price = price_for(CARD, model, byo=byo, tier=at)
     assert price_in(price.snapshot) == price
     tier = tier_in(price.snapshot, counts.prompt)
     of = Charged(model, price.snapshot, "c" * 64, "", "", byo, tier)
@@ -36,13 +39,13 @@ def charged(counts: TokenCounts, *, model: str = "m", byo: bool = False, batch: 
 def test_each_charge_explains_itself() -> None:
     sums = {
         **charged(TokenCounts(100, 20, 30, 40, 5, 10)), **charged(TokenCounts(900, 101, 0, 1)),
-        **charged(TokenCounts(1), byo=True), **charged(TokenCounts(2, output=3), batch=True),
-        **charged(TokenCounts(7), model="unheard-of"),
+        **charged(TokenCounts(1), byo=True), **charged(TokenCounts(2, output=3), at="batch"),
+        **charged(TokenCounts(4), at="priority"),        **charged(TokenCounts(7), model="unheard-of"),
     }  # fmt: skip
     made = invoice(sums, MARCH)
     assert {line.text for line in made.lines} == {
         "m: 1 call", "m: 1 call, prompts of more than 1,000 tokens", "m: 1 call, with your own key",
-        "m: 1 call, served when there is room",
+        "m: 1 call, served when there is room", "m: 1 call, served before others",
         "unheard-of: 1 call, at the rates for models that have none of their own",
     }  # fmt: skip
     [own] = [line for line in made.lines if line.text == "m: 1 call"]
@@ -107,9 +110,9 @@ def test_what_does_not_add_up_is_not_charged() -> None:
 numbers = st.integers(min_value=0, max_value=1 << 40)
 
 
-@given(st.lists(numbers, min_size=5, max_size=5), st.booleans(), st.booleans())
-def test_the_parts_always_make_the_price(tokens: list[int], byo: bool, batch: bool) -> None:
+@given(st.lists(numbers, min_size=5, max_size=5), st.booleans(), st.sampled_from((None, "batch", "priority")))
+def test_the_parts_always_make_the_price(tokens: list[int], byo: bool, at: Tier | None) -> None:
     read, cached, written, output, reasoning = tokens
     counts = TokenCounts(read, cached, written, output, reasoning, written // 3)
-    made = invoice(charged(counts, byo=byo, batch=batch), MARCH)
+    made = invoice(charged(counts, byo=byo, at=at), MARCH)
     assert sum((part.amount for line in made.lines for part in line.parts), Decimal(0)) == made.total

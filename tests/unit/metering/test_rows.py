@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -57,12 +58,13 @@ def test_lines_read_back_as_they_were_written() -> None:
 
 
 def test_no_settled_line_is_longer_than_its_claim() -> None:
-    most = clean_counts(TokenCounts(*[1 << 80] * 6))
+    huge = 1 << 80
+    most = clean_counts(TokenCounts(huge, huge, huge, huge, huge, huge))
     longest = settled(
         counts=most, outcome="interrupted", provider_request_id=clean_provider_id("p" * 999), tool_calls=10**6,
         started=10**17, ended=10**17,
     )  # fmt: skip
-    assert len(longest) <= SETTLED_MAX
+    assert len(longest) + len(b"\tpriority") <= SETTLED_MAX
 
 
 def test_lines_of_an_older_version_are_read() -> None:
@@ -72,6 +74,12 @@ def test_lines_of_an_older_version_are_read() -> None:
     fields = settled(counts=TokenCounts(1, 2, 3, 4, 5, 2)).decode().split("\t")
     assert read_settled(fields).counts.cache_write_1h == 2
     assert read_settled([*fields[:9], *fields[10:]]).counts == COUNTS
+
+
+def test_the_tier_that_a_call_was_served_at_is_in_its_line() -> None:
+    line = settled_line(row().values, "priority")
+    assert read_settled(line.decode().split("\t")).counts == replace(COUNTS, served="priority")
+    assert read_settled(settled().decode().split("\t")).counts.served is None
 
 
 @pytest.mark.parametrize(

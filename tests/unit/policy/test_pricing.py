@@ -154,16 +154,26 @@ def test_a_model_without_a_price_is_priced_by_the_rule_for_such_alone() -> None:
 def test_calls_without_haste_have_rates_of_their_own_where_the_card_has_them() -> None:
     batch = PromptRates(input=Decimal("1.5"), output=Decimal("7.5"))
     card = RateCard(models={"m": RATES.model_copy(update={"batch": batch}), "n": RATES})
-    made = price_for(card, "m", byo=False, batch=True)
+    made = price_for(card, "m", byo=False, tier="batch")
     assert (made.cache_read, made.output) == (Decimal("0.0000015"), Decimal("0.0000075"))
     assert Terms.of(made.snapshot, 0).marks == {"tier": "batch"}
-    assert price_for(card, "n", byo=False, batch=True) == price_for(card, "n", byo=False)
+    assert price_for(card, "n", byo=False, tier="batch") == price_for(card, "n", byo=False)
+
+
+def test_calls_that_are_served_before_others_have_rates_of_their_own() -> None:
+    dear = PromptRates(input=Decimal(6), output=Decimal(30))
+    card = RateCard(models={"m": RATES.model_copy(update={"priority": dear}), "n": RATES})
+    made = price_for(card, "m", byo=False, tier="priority")
+    assert (made.cache_read, made.output) == (Decimal("0.000006"), Decimal("0.00003"))
+    assert price_in(made.snapshot) == made
+    assert Terms.of(made.snapshot, 0).marks == {"tier": "priority"}
+    assert price_for(card, "n", byo=False, tier="priority") == price_for(card, "n", byo=False, tier="standard")
 
 
 def test_long_prompts_of_calls_without_haste_have_rates_of_their_own() -> None:
     longer = LongPrompt(over_tokens=1000, input=Decimal(3), output=Decimal(9))
     batch = PromptRates(input=Decimal("1.5"), output=Decimal("7.5"), long_prompts=(longer,))
-    made = price_for(RateCard(models={"m": RATES.model_copy(update={"batch": batch})}), "m", byo=False, batch=True)
+    made = price_for(RateCard(models={"m": RATES.model_copy(update={"batch": batch})}), "m", byo=False, tier="batch")
     assert made.cost(TokenCounts(input=1000)) == Decimal("0.0015")
     assert made.cost(TokenCounts(input=1001)) == Decimal("0.003003")
     assert made.worst(2000, 0) == Decimal("0.006")

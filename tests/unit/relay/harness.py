@@ -135,8 +135,9 @@ async def read_reply(reader: asyncio.StreamReader) -> Reply:
 
 @asynccontextmanager
 async def bed(
-    state: Path, base_url: str, *, provider: dict[str, Any] | None = None, stall_seconds: float = 60.0, **config: Any
-) -> AsyncIterator[Bed]:
+    state: Path, base_url: str, *, provider: dict[str, Any] | None = None, rates: Rates | None = None,
+    stall_seconds: float = 60.0, **config: Any,
+) -> AsyncIterator[Bed]:  # fmt: skip
     """A relay to ``base_url``; ``config`` are fields of the tenant, ``provider`` of its provider."""
     tenant = make_tenant(state, **config)
     models: dict[str, Any] = {m: ModelConfig(provider="vendor", context_window=100_000, max_output=500) for m in MODELS}
@@ -151,7 +152,7 @@ async def bed(
         },
         models=models,
     )  # fmt: skip
-    rates = Rates(input=Decimal(1), output=Decimal(2), cache_read=Decimal("0.1"))
+    rates = rates or Rates(input=Decimal(1), output=Decimal(2), cache_read=Decimal("0.1"))
     card = RateCard(markup=Decimal("1.25"), models={m: rates for m in models if m != "unpriced"})
     snapshot = Snapshot("r1", gateway, card, "c" * 64, Allowlists(), {tenant.id: tenant})
     clock, tasks, metrics = SystemClock(), Tasks("test"), Metrics()

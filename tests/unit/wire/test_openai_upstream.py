@@ -237,3 +237,12 @@ JSON = st.recursive(
 def test_no_json_breaks_the_reader(records: list[dict[str, Any]]) -> None:
     _, finished = read(*records)
     assert finished.message.role == "assistant"
+
+
+def test_the_tier_is_said_beside_the_usage_or_before_it() -> None:
+    reader = ChunkReader()
+    reader.read(
+        {"service_tier": "priority", "choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}]}
+    )
+    reader.read({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}})
+    assert reader.finish(done=True).usage == TokenCounts(3, output=1, served="priority")

@@ -10,6 +10,7 @@ from carrel.declare.rate_card import TokenCounts
 from carrel.wire.usage import (
     count,
     find_openai_usage,
+    tier_of,
     usage_from_anthropic,
     usage_from_openai,
     usage_to_anthropic,
@@ -126,3 +127,12 @@ def test_every_class_comes_back_from_every_dialect(counts: TokenCounts) -> None:
     hourly = TokenCounts(counts.input, counts.cache_read, counts.cache_write, counts.output, counts.reasoning,
                          cache_write_1h=counts.cache_write // 2)  # fmt: skip
     assert usage_from_anthropic(usage_to_anthropic(hourly)) == hourly
+
+
+def test_the_tier_that_a_call_was_served_at() -> None:
+    words = ("default", "standard", "flex", "batch", "priority", "auto", "new-word", None, 7, ["flex"])
+    assert [tier_of({"service_tier": word}) for word in words] == [
+        "standard", "standard", "batch", "batch", "priority", None, None, None, None, None
+    ]  # fmt: skip
+    assert usage_from_anthropic({"input_tokens": 1, "service_tier": "priority"}).served == "priority"
+    assert usage_from_openai({"prompt_tokens": 1}, served="batch").served == "batch"

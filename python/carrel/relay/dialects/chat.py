@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from carrel.errors import InvalidRequest
 from carrel.relay.body import MAX_COUNT, count_in, messages_in, model_in, parse_body, stream_in
-from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly, dearer_tier, without_haste
-from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
+from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly
+from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, tier_in_ends, usage_in_ends
 from carrel.relay.said import text_members
 from carrel.relay.splice import add_member, replace_members
 from carrel.wire.openai_answer import error_body
-from carrel.wire.usage import find_openai_usage, usage_from_openai
+from carrel.wire.usage import find_openai_usage, tier_of, usage_from_openai
 
 MAX_CHOICES: Final = 128
 _ASK_USAGE: Final = b'"stream_options":{"include_usage":true}'
@@ -66,7 +66,7 @@ class ChatFields(CallFields):
         return cls(
             model=model,
             stream=stream,
-            batch=without_haste(value),
+            tier=tier_of(value),
             stream_options=options,
             max_output=max((limit for limit in limits if limit is not None), default=None),
             choices=count_in(value, "n", MAX_CHOICES) or 1,
@@ -87,7 +87,8 @@ class ChatFields(CallFields):
         return Outgoing(replace_members(body, {"stream_options": options}), body, hides_usage=True)
 
     def observer(self, *, hide_usage: bool) -> StreamObserver:
-        return ChatObserver(hide_usage=hide_usage)
+        kind = TieredObserver if self.tier not in (None, "standard") else ChatObserver
+        return kind(hide_usage=hide_usage)
 
     def seen_in(self, body: bytes) -> Seen:
         seen = Seen()
@@ -102,8 +103,8 @@ class ChatFields(CallFields):
         return seen
 
     def seen_in_ends(self, front: bytes, back: bytes) -> Seen:
-        usage = usage_in_ends(front, back)
-        return Seen(None if usage is None else usage_from_openai(usage))
+        usage, served = usage_in_ends(front, back), tier_in_ends(front, back, asked=self.tier)
+        return Seen(None if usage is None else usage_from_openai(usage, served=served), served=served)
 
     def error_event(self, code: str, message: str) -> bytes:
         return f"data: {json.dumps(error_body(code, message, None, 'server_error'))}\n\n".encode()
@@ -153,15 +154,16 @@ def _stored_sound(where: str) -> OwnKeyOnly:
 def _own_key_only(value: dict[str, Any], *, stored: OwnKeyOnly | None) -> OwnKeyOnly | None:
     if value.get("web_search_options") is not None:
         return OwnKeyOnly("web_search_options", "a search has a fee that the model's rates do not have; leave it out.")
-    return stored or dearer_tier(value)
+    return stored
 
 
 def take_usage(seen: Seen, record: dict[str, Any]) -> bool:
-    """Note the usage in ``record``; whether there was one."""
+    """Note the usage in ``record``, and the tier that is said there or was before; whether there was a usage."""
     usage = find_openai_usage(record)
+    seen.served = tier_of(record) or seen.served
     if usage is None:
         return False
-    seen.counts = usage_from_openai(usage)
+    seen.counts = usage_from_openai(usage, served=seen.served)
     return True
 
 
@@ -210,6 +212,12 @@ class ChatObserver(StreamObserver):
                 if key not in self._calls and len(self._calls) < 10_000:
                     self._calls.add(key)
         self.seen.tool_calls = len(self._calls)
+
+
+class TieredObserver(ChatObserver):
+    """Of a call that asks for a tier: every chunk says at which it is served, also one whose stream breaks off."""
+
+    marks: ClassVar[Marks] = (*ChatObserver.marks, (b'"service_tier"', None))
 
 
 def _number(value: object, otherwise: int = 0) -> int:

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Final, Literal, Self
 from carrel.errors import InvalidRequest
 from carrel.policy.estimate import likely
 from carrel.relay.body import MAX_COUNT, count_in, messages_in, model_in, parse_body, stream_in
-from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, OwnKeyOnly, dearer_tier
+from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, OwnKeyOnly
 from carrel.relay.observe import ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
 from carrel.relay.said import text_members
 from carrel.wire.anthropic_answer import error_body
-from carrel.wire.usage import usage_from_anthropic
+from carrel.wire.usage import tier_of, usage_from_anthropic
 
 DEFAULT_VERSION: Final = "2023-06-01"
 MAX_HEADER: Final = 2048
@@ -48,7 +48,7 @@ class MessagesFields(CallFields):
         own = _own_key_only(value, messages)
         return cls(
             model=model, stream=stream, max_output=max_output, own_key_only=own,
-            images=UNBOUNDED if own is not None else _images(messages),
+            images=UNBOUNDED if own is not None else _images(messages), tier=tier_of(value),
         )  # fmt: skip
 
     @classmethod
@@ -200,4 +200,4 @@ def _own_key_only(value: dict[str, Any], messages: list[Any]) -> OwnKeyOnly | No
                 return OwnKeyOnly(
                     f"messages[{number}].content", "a stored file may be anybody's; put its bytes into the message."
                 )
-    return dearer_tier(value)
+    return None

@@ -8,8 +8,9 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 
+from carrel.declare.rate_card import Tier
 from carrel.errors import InvalidRequest
 from carrel.relay.observe import Seen, StreamObserver
 from carrel.relay.said import KEPT, tokens_in
@@ -17,7 +18,6 @@ from carrel.relay.splice import replace_members
 
 UNBOUNDED: Final = 1 << 20
 """So many images that a reservation takes the model's whole window."""
-_DEARER_TIERS: Final = frozenset({"priority", "fast", "scale"})
 
 
 @dataclass(slots=True)
@@ -72,8 +72,8 @@ class CallFields(ABC):
     own_key_only: OwnKeyOnly | None = None
     sound: str = ""
     """The field that sends sound or asks for some; empty where none does."""
-    batch: bool = False
-    """Whether the caller takes an answer when the vendor has room for it."""
+    tier: Tier | None = None
+    """The service tier that the caller asks for; None leaves it to the vendor."""
     written: Callable[[], Awaitable[None]] | None = None
     """Awaited when the call's row is written, before the caller sees the answer's end."""
 
@@ -129,14 +129,6 @@ def without_rates(param: str) -> OwnKeyOnly:
     return OwnKeyOnly(param, "a vendor takes more for sound than for text, and this model has no rates for it.")
 
 
-def without_haste(value: Mapping[str, Any]) -> bool:
-    """Whether the caller asks for the tier that is served when there is room, for less."""
-    return value.get("service_tier") == "flex"
-
-
-def dearer_tier(value: Mapping[str, Any]) -> OwnKeyOnly | None:
-    """Service tiers that cost more than the rate card says."""
-    tier = value.get("service_tier")
-    if isinstance(tier, str) and tier in _DEARER_TIERS:
-        return OwnKeyOnly("service_tier", f"{tier!r} costs more than the model's rates; leave it out.")
-    return None
+def dearer_tier() -> OwnKeyOnly:
+    """Why a tier that costs more is not served where the rate card does not say how much."""
+    return OwnKeyOnly("service_tier", "that tier costs more than the model's rates; leave it out.")

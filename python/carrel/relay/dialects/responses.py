@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from carrel.errors import InvalidRequest
 from carrel.relay.body import MAX_COUNT, count_in, model_in, parse_body, stream_in
-from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly, dearer_tier, without_haste
-from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, usage_in_ends
+from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly
+from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, tier_in_ends, usage_in_ends
 from carrel.relay.said import text_members
 from carrel.relay.splice import drop_items, replace_members
-from carrel.wire.usage import usage_from_openai
+from carrel.wire.usage import tier_of, usage_from_openai
 
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _IDS: Final = ("previous_response_id", "conversation", "prompt")
@@ -52,7 +52,7 @@ class ResponsesFields(CallFields):
         images = sum(_size(part) for part in _parts(value.get("input")))
         sounds = any(part.get("type") == "input_audio" for part in _parts(value.get("input")))
         return cls(
-            batch=without_haste(value), sound="input" if sounds else "",
+            tier=tier_of(value), sound="input" if sounds else "",
             model=model, stream=stream_in(value), max_output=count_in(value, "max_output_tokens", MAX_COUNT),
             own_key_only=own, images=UNBOUNDED if own is not None or left_out else images, left_out=left_out,
         )  # fmt: skip
@@ -75,8 +75,8 @@ class ResponsesFields(CallFields):
         return _seen(record)
 
     def seen_in_ends(self, front: bytes, back: bytes) -> Seen:
-        usage = usage_in_ends(front, back)
-        return Seen(None if usage is None else usage_from_openai(usage))
+        usage, served = usage_in_ends(front, back), tier_in_ends(front, back, asked=self.tier)
+        return Seen(None if usage is None else usage_from_openai(usage, served=served), served=served)
 
     def apart(self) -> Self:
         mine = replace(self, answers=[])
@@ -136,10 +136,12 @@ class ResponsesObserver(StreamObserver):
 def _seen(response: dict[str, Any]) -> Seen:
     usage = response.get("usage")
     output = response.get("output")
+    served = tier_of(response)
     return Seen(
-        usage_from_openai(usage) if isinstance(usage, dict) else None,
+        usage_from_openai(usage, served=served) if isinstance(usage, dict) else None,
         sum(_is_call(item) for item in output) if isinstance(output, list) else 0,
         bool(response.get("error")) or response.get("status") == "failed",
+        served=served,
     )
 
 
@@ -195,7 +197,7 @@ def _own_key_only(value: dict[str, Any], left_out: tuple[int, ...]) -> OwnKeyOnl
             return OwnKeyOnly("input", "nothing is stored with it. Send the item itself, not a reference to it.")
         if part.get("file_id") is not None:
             return OwnKeyOnly("input", "a stored file may be anybody's; put its bytes into the item.")
-    return dearer_tier(value)
+    return None
 
 
 def _refused_tool(tools: object, where: str, left_out: tuple[int, ...] = ()) -> OwnKeyOnly | None:

@@ -69,11 +69,9 @@ def test_a_field_that_cannot_be_used_is_named(fields: dict[str, Any], param: str
     assert refused.value.param == param
 
 
-def test_a_tier_that_costs_more_than_the_rates_is_for_the_tenants_own_key() -> None:
-    dear = read(service_tier="priority").own_key_only
-    assert dear is not None
-    assert dear.refusal().param == "service_tier"
-    assert read(service_tier="auto").own_key_only is None
+def test_the_tier_that_is_asked_for() -> None:
+    tiers = ("flex", "priority", "default", "auto", ["flex"], None)
+    assert [read(service_tier=tier).tier for tier in tiers] == ["batch", "priority", "standard", None, None, None]
 
 
 @pytest.mark.parametrize(("fields", "where"), [

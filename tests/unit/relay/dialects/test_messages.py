@@ -56,7 +56,7 @@ def test_a_field_that_cannot_be_used_is_named(more: dict[str, Any], param: str) 
     ("more", "param"),
     [
         ({"container": "container_1"}, "container"), ({"mcp_servers": [{"url": "https://x"}]}, "mcp_servers"),
-        ({"speed": "fast"}, "speed"), ({"service_tier": "priority"}, "service_tier"),
+        ({"speed": "fast"}, "speed"),
         ({"inference_geo": "us"}, "inference_geo"),
         ({"tools": [{"name": "x"}, {"type": "web_search_20250305", "name": "web_search"}]}, "tools[1].type"),
         ({"tools": [{"type": "code_execution_20250825", "name": "c"}]}, "tools[0].type"),
@@ -71,7 +71,7 @@ def test_what_tenants_would_share_or_costs_more_than_tokens_is_for_the_tenants_o
     found = read(**more)
     assert found.own_key_only is not None
     assert found.own_key_only.refusal().param == param
-    assert found.images >= 1 << 20 or param in ("speed", "service_tier", "inference_geo")
+    assert found.images >= 1 << 20 or param in ("speed", "inference_geo")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from carrel.declare.base import SecretRef
 from carrel.declare.tenant import TenantProvider
 from carrel.relay.dialects import chat, embeddings, messages, responses
-from carrel.relay.dialects.protocol import CallFields, OwnKeyOnly, dearer_tier
+from carrel.relay.dialects.protocol import CallFields, OwnKeyOnly
 from tests.fakes.vendor.server import FakeVendor
 from tests.unit.relay.harness import bed
 
@@ -39,12 +39,6 @@ def test_a_refusal_names_the_field_and_the_mend() -> None:
     refusal = OwnKeyOnly("tools[0].type", "leave it out.").refusal()
     assert (refusal.param, refusal.details["reason"]) == ("tools[0].type", "own_key_only")
     assert "leave it out" in refusal.message
-
-
-def test_dearer_tiers() -> None:
-    assert dearer_tier({"service_tier": "flex"}) is None
-    assert dearer_tier({"service_tier": ["priority"]}) is None
-    assert dearer_tier({"service_tier": "priority"}) is not None
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_a_field_that_cannot_be_used_is_named(more: dict[str, Any], param: str) 
     ("more", "param"),
     [
         ({"previous_response_id": "resp_1"}, "previous_response_id"), ({"conversation": "conv_1"}, "conversation"),
-        ({"prompt": {"id": "pmpt_1"}}, "prompt"), ({"service_tier": "priority"}, "service_tier"),
+        ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tools[0].type"),
         ({"tools": [{"type": "file_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "function"}, {"type": "mcp"}]}, "tools[1].type"),
