@@ -22,6 +22,7 @@ from carrel.http.rpc.registry import Method
 from carrel.http.services import Limits
 from carrel.ids import RequestId, TenantId
 from carrel.responses.book import Kept
+from carrel.responses.completions import Completion
 from carrel.sandbox.protocol import Size
 from carrel.terminal.service import Order
 from tests.fakes.channels import telegram
@@ -31,7 +32,7 @@ ROUTES = all_routes(lambda: None)
 THEIRS = {
     "tenant": "bravo", "session": "bravos-session", "token": "bravos-token", "agent": "bravos-agent",
     "sandbox": "sb_bravos", "secret": "bravos-secret", "snapshot": "bravos-snapshot",
-    "response": "resp_bravos",
+    "response": "resp_bravos", "completion": "chatcmpl-bravos",
     "request": "bravos-request",
     "terminal": "term_b0b0b0b0b0b0b0b0b0b0b0b0",
     "channel": "bravos-channel",
@@ -39,7 +40,7 @@ THEIRS = {
 NOBODYS = {
     "tenant": "xxxxx", "session": "xxxxxx-session", "token": "xxxxxx-token", "agent": "xxxxxx-agent",
     "sandbox": "sb_xxxxxx", "secret": "xxxxxx-secret", "snapshot": "xxxxxx-snapshot",
-    "response": "resp_xxxxxx",
+    "response": "resp_xxxxxx", "completion": "chatcmpl-xxxxxx",
     "request": "xxxxxx-request",
     "terminal": "term_f0f0f0f0f0f0f0f0f0f0f0f0",
     "channel": "xxxxxx-channel",
@@ -73,6 +74,7 @@ PATH_IDS = {
     "secret": "secret",
     "snapshot": "snapshot",
     "response": "response",
+    "completion": "completion",
     "request": "request",
     "file": "snapshot",
     "tenant": "tenant",
@@ -86,6 +88,7 @@ MODEL_PATHS = (
     "/v1/responses",
     "/v1/embeddings",
     "/v1/responses/input_tokens",
+    "/v1/responses/compact",
 )
 MODEL_CALL: dict[str, Any] = {
     "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}], "input": "hello",
@@ -147,6 +150,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "bravos secret"}]}
         kept = {"id": THEIRS["response"], "status": "completed", "background": True, "output": [said]}
         await responses.keep(bravo, Kept(kept, (), edge.services.clock.now()))
+        completion = {"id": THEIRS["completion"], "choices": [{"message": {"content": "bravos secret"}}]}
+        await responses.completions.keep(bravo, Completion(completion, (), "demo", edge.services.clock.now()))
         yield House(edge, client)
 
 

@@ -6,6 +6,7 @@ Where a model fails before its answer began, those declared as its fallbacks are
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from secrets import token_hex
 from typing import Final, TypeVar
 
 import structlog
@@ -14,7 +15,8 @@ from aiohttp import web
 from carrel.errors import InvalidRequest, UpstreamError
 from carrel.http.agent_answer import agent_answer
 from carrel.http.exchange import Exchange
-from carrel.http.saying import say
+from carrel.http.kept_completions import keeper, passed_on
+from carrel.http.saying import Kept, say
 from carrel.http.translated import translated_events
 from carrel.policy.ways import Endpoint, Through, ToAgent, Translated, Way, fallbacks_of, way_of
 from carrel.relay.body import parse_body
@@ -53,8 +55,10 @@ async def call(exchange: Exchange, endpoint: Endpoint) -> web.StreamResponse:
     body = await exchange.body(limit=exchange.snapshot.gateway.max_body_bytes)
     way = way_of(exchange.snapshot, tenant, endpoint, model_in(body))
 
+    keep = keeper(exchange, tenant, body) if endpoint == "chat" else None
+
     async def one(way: Way) -> web.StreamResponse:
-        return await _go(exchange, tenant, endpoint, way, body)
+        return await _go(exchange, tenant, endpoint, way, body, keep=keep)
 
     return await with_fallbacks(exchange, tenant, endpoint, way, one)
 
@@ -77,16 +81,22 @@ async def with_fallbacks(
     return await go(way)
 
 
-async def _go(exchange: Exchange, tenant: Tenant, endpoint: Endpoint, way: Way, body: bytes) -> web.StreamResponse:
+async def _go(
+    exchange: Exchange, tenant: Tenant, endpoint: Endpoint, way: Way, body: bytes, *, keep: Kept | None
+) -> web.StreamResponse:
     if isinstance(way, Through):
+        if keep is not None:
+            return await passed_on(exchange, tenant, naming(body, way.model), keep)
         return await pass_through(exchange, tenant, endpoint, way, body)
     # As strictly as where it passes: a key that is there twice is read in two ways.
     parse_body(body)
     asked = PARSE[endpoint](body)
+    # What is kept has an id of its own, for a caller may give two requests the same.
+    answer_id = exchange.request_id if keep is None else token_hex(16)
     if isinstance(way, ToAgent):
-        return await agent_answer(exchange, tenant, way.name, asked, id=exchange.request_id)
+        return await agent_answer(exchange, tenant, way.name, asked, id=answer_id, kept=keep)
     events = translated_events(exchange, tenant, way, asked, size=len(body))
-    return await say(exchange, asked, events, id=exchange.request_id, headers=in_place_of(asked, way))
+    return await say(exchange, asked, events, id=answer_id, headers=in_place_of(asked, way), kept=keep)
 
 
 def in_place_of(asked: Asked, way: Translated) -> Mapping[str, str]:

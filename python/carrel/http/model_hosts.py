@@ -17,7 +17,8 @@ from carrel.declare.gateway import Gateway
 from carrel.declare.hosts import BadHost, Host, canonical
 from carrel.egress.visitor import Standing, Visitor
 from carrel.errors import CarrelError, InternalError, InvalidRequest, ModelNotFound, NotFound, TooLarge, Unauthorized
-from carrel.http.errors import NoWebSocket, render
+from carrel.http.absent import no_websocket
+from carrel.http.errors import render
 from carrel.http.model_calls import model_in
 from carrel.http.models import Vendor, listed, shown
 from carrel.http.services import Metering, Relay
@@ -93,7 +94,7 @@ class ModelHosts:
         if request.method == "POST" and dialect is not None:
             return await self._pass_on(request, standing, dialect)
         if request.headers.get("Upgrade", "").lower() == "websocket":
-            raise NoWebSocket("No WebSockets are served here; make the same request by POST.")
+            raise no_websocket()
         if request.method == "GET" and path == _MODELS:
             return web.json_response(listed(standing.snapshot, standing.tenant, vendor))
         if request.method == "GET" and path.startswith(f"{_MODELS}/"):

@@ -3,7 +3,6 @@
 They are kept here and not with the vendor, whose key is everybody's: see ADR 0055.
 """
 
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +16,7 @@ from carrel.http.agent_answer import agent_answer, session_of, turn_events
 from carrel.http.background import passed_through, played
 from carrel.http.exchange import Exchange
 from carrel.http.model_calls import in_place_of, model_in, naming, with_fallbacks
+from carrel.http.pages_asked import number_in, order_in
 from carrel.http.routes import Query, Route
 from carrel.http.saying import Kept as Keeps
 from carrel.http.saying import say
@@ -33,7 +33,7 @@ from carrel.responses.service import Responses, Run
 from carrel.tenancy.handle import Tenant
 from carrel.wire.conversation import ModelEvent, ModelRequest
 from carrel.wire.responses_answer import encode_event, replay
-from carrel.wire.responses_items import listed, sent_again
+from carrel.wire.responses_items import is_summary, listed, opened, sent_again
 from carrel.wire.responses_request import ResponsesAsked, parse
 
 Json = dict[str, Any]
@@ -110,6 +110,8 @@ async def _making(exchange: Exchange, tenant: Tenant, way: Way, body: bytes) -> 
     """What is asked, with the conversation that it goes on with."""
     parse_body(body)
     asked = parse(body)
+    if any(is_summary(item) for item in asked.request.items):
+        body = replace_members(body, {"input": opened(asked.request.items)})
     if asked.request.background and asked.request.store is False:
         raise InvalidRequest("What is made in the background is kept: leave `store` out.", param="store")
     making = _Making(exchange, tenant, asked, body, token_hex(16), exchange.services.clock.now(), None)
@@ -127,13 +129,24 @@ async def _making(exchange: Exchange, tenant: Tenant, way: Way, body: bytes) -> 
     session = before[-1].session
     if isinstance(way, ToAgent) and session is not None:
         return replace(making, session=parse_session_id(session))
-    items = [item for kept in before for item in (*kept.items, *kept.body.get("output", ()))]
+    items = _said_in(before)
     if isinstance(way, ToAgent):
-        return replace(making, asked=asked.following(tuple(items)), session=new_session_id())
-    mine = json.loads(body).get("input")
-    own_items = asked.request.items if isinstance(mine, str) or mine is None else mine
-    body = replace_members(body, {"input": [*sent_again(items), *own_items], "previous_response_id": None})
-    return replace(making, asked=asked.following(tuple(items)), body=body)
+        return replace(making, asked=asked.following(items), session=new_session_id())
+    mine = [*sent_again(items), *opened(asked.request.items)]
+    body = replace_members(body, {"input": mine, "previous_response_id": None})
+    return replace(making, asked=asked.following(items), body=body)
+
+
+async def with_earlier(exchange: Exchange, tenant: Tenant, asked: ResponsesAsked) -> ResponsesAsked:
+    """``asked`` with the conversation that it goes on with, where it names one; raises InvalidRequest."""
+    previous = asked.request.previous_response_id
+    if previous is None:
+        return asked
+    return asked.following(_said_in(await _responses(exchange).conversation(tenant, previous)))
+
+
+def _said_in(before: list[Kept]) -> tuple[Json, ...]:
+    return tuple(item for kept in before for item in (*kept.items, *kept.body.get("output", ())))
 
 
 async def _now(making: _Making, way: Way) -> web.StreamResponse:
@@ -238,7 +251,7 @@ async def retrieve(exchange: Exchange) -> web.StreamResponse:
     query = exchange.request.query
     if query.get("stream", "false").lower() != "true":
         return web.json_response(kept.body)
-    after = _number(query.get("starting_after"), "starting_after", -1, most=1 << 31)
+    after = number_in(query, "starting_after", -1, most=1 << 31)
     run = _responses(exchange).running(tenant, response_id)
     if run is not None:
         return await _streamed(exchange, run.follow(after))
@@ -273,11 +286,9 @@ async def input_items(exchange: Exchange) -> web.StreamResponse:
     kept = await _responses(exchange).get(tenant, response_id)
     query = exchange.request.query
     items = listed(kept.items, response_id)
-    if query.get("order", "desc") not in ("asc", "desc"):
-        raise InvalidRequest("`order` is asc or desc.", param="order")
-    if query.get("order", "desc") == "desc":
+    if order_in(query, "desc") == "desc":
         items.reverse()
-    limit = _number(query.get("limit"), "limit", PAGE, least=1, most=MOST)
+    limit = number_in(query, "limit", PAGE, least=1, most=MOST)
     after = query.get("after")
     if after is not None:
         places = [number for number, item in enumerate(items) if item["id"] == after]
@@ -305,15 +316,6 @@ async def input_tokens(exchange: Exchange) -> web.StreamResponse:
         request = making.asked.to_model(model=way.model, max_output=way.config.max_output)
     counted = {"object": "response.input_tokens", "input_tokens": prompt_tokens(request)}
     return web.json_response(counted, headers={ESTIMATED: "input_tokens"})
-
-
-def _number(text: str | None, name: str, otherwise: int, *, least: int = 0, most: int) -> int:
-    if text is None:
-        return otherwise
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else -1
-    if not least <= number <= most:
-        raise InvalidRequest(f"`{name}` is a whole number from {least} to {most}.", param=name)
-    return number
 
 
 def _responses(exchange: Exchange) -> Responses:

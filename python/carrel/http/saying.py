@@ -15,6 +15,7 @@ from carrel.http.exchange import Exchange
 from carrel.http.streaming import EventStream, closing, event_stream
 from carrel.wire.asked import AnswerStream, Asked
 from carrel.wire.conversation import Finished, ModelEvent
+from carrel.wire.openai_answer import ChatStream
 from carrel.wire.responses_answer import ResponseStream
 
 Kept = Callable[[dict[str, Any]], Awaitable[None]]
@@ -60,8 +61,9 @@ async def _streamed(
         try:
             async for event in events:
                 data = said.tick() if event is None else said.event(event)
-                if kept is not None and isinstance(said, ResponseStream) and said.final is not None:
-                    await kept(said.final)
+                final = said.final if kept is not None and isinstance(said, ResponseStream | ChatStream) else None
+                if kept is not None and final is not None:
+                    await kept(final)
                 await stream.send(data)
         except CarrelError as error:
             if not stream.begun:

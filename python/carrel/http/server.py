@@ -11,7 +11,8 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
-from carrel.errors import CarrelError, Forbidden, NotFound, Unavailable
+from carrel.errors import CarrelError, Forbidden, Unavailable
+from carrel.http.absent import absent, dialect_of, no_websocket
 from carrel.http.app import make_app
 from carrel.http.attempts import FailedAttempts
 from carrel.http.auth import Authenticator
@@ -37,8 +38,6 @@ FRESH_SECONDS: Final = 1.0
 """How long a gateway that stops waits for the first request of a connection that it has taken already."""
 _LOOK_SECONDS: Final = 0.02
 _CLOSING: Final = frozenset({"too_large", "request_timeout"})
-_MODELS: Final = "/v1/models"
-_OPENAI_PATHS: Final = ("/v1/chat/", _MODELS, "/v1/responses", "/v1/embeddings")
 
 
 class Server:
@@ -238,16 +237,19 @@ class Server:
             return await self._refuse(exchange, unexpected(error, exchange.request_id))
 
     async def _routed(self, exchange: Exchange) -> web.StreamResponse:
-        exchange.dialect = _dialect_of(exchange.request.path)
-        exchange.request[EXCHANGE] = exchange
+        request = exchange.request
+        exchange.dialect = dialect_of(request.path, request.headers)
+        request[EXCHANGE] = exchange
         if self._runner is None or self._runner.server is None:
             raise Unavailable("The gateway is not running.")
         try:
-            return await self._runner.server.request_handler(exchange.request)
+            return await self._runner.server.request_handler(request)
         except web.HTTPMethodNotAllowed as error:
+            if request.headers.get("Upgrade", "").lower() == "websocket":
+                raise no_websocket() from None
             raise MethodNotAllowed(", ".join(sorted(error.allowed_methods))) from None
         except web.HTTPNotFound:
-            raise NotFound("There is no such path; GET /openapi.json lists them.") from None
+            raise absent(request.path) from None
 
     def _judge_connection(self, exchange: Exchange, *, first: bool) -> None:
         request = exchange.request
@@ -274,11 +276,3 @@ class Server:
             exchange.live.refused = response.status
             return await answer_and_close(request, response, known=exchange.caller is not None)
         return response
-
-
-def _dialect_of(path: str) -> Any:
-    if path.startswith(_OPENAI_PATHS):
-        return "openai"
-    if path.startswith("/v1/messages"):
-        return "anthropic"
-    return "jsonrpc" if path == "/rpc" else "problem"

@@ -146,7 +146,7 @@ class ShortChat:
         tenant_caller = require_tenant(caller, "chat")
         tenant = tenant_caller.tenant
         fields = ChatFields.read(body)
-        if is_agent(fields.model):
+        if is_agent(fields.model) or fields.stores:
             return None
         allowed(snapshot, tenant, fields.model)
         model = snapshot.gateway.models[fields.model]

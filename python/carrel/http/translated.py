@@ -13,7 +13,7 @@ from carrel.policy.estimate import IMAGE_TOKENS, filled, likely, worst_input
 from carrel.policy.ways import Translated
 from carrel.providers.hedged import Claim, Superseded, raced
 from carrel.tenancy.handle import Tenant
-from carrel.wire.asked import Asked
+from carrel.wire.asked import ToModel
 from carrel.wire.conversation import Finished, ModelEvent, ModelRequest, TextDelta, ThinkingDelta, ToolCall, ToolDelta
 
 
@@ -66,7 +66,7 @@ class _Metered:
 
 
 async def translated_events(
-    exchange: Exchange, tenant: Tenant, way: Translated, asked: Asked, *, size: int
+    exchange: Exchange, tenant: Tenant, way: Translated, asked: ToModel, *, size: int
 ) -> AsyncIterator[ModelEvent]:
     """The events of one call; its last one comes after its row is in the ledger. ``size`` is the body's, in bytes.
 

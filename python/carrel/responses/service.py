@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import apsw
 import structlog
 
 from carrel.clock import Clock
 from carrel.errors import CarrelError, InvalidRequest, NotFound, RateLimited
 from carrel.ids import TenantId
-from carrel.responses import book
+from carrel.responses import book, completions
 from carrel.responses.book import ENDED, Json, Kept
+from carrel.responses.completions import Completions
 from carrel.store.tenants import TenantDatabases
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Tenant
@@ -78,7 +80,8 @@ class Responses:
         self._directory = directory
         self.settling = settling
         self._tasks = tasks
-        self._databases = TenantDatabases(directory="responses", name="responses.sqlite", schema=book.upgrade)
+        self._databases = TenantDatabases(directory="responses", name="responses.sqlite", schema=_schema)
+        self.completions = Completions(clock=clock, databases=self._databases)
         self._runs: dict[tuple[TenantId, str, str], Run] = {}
         self._count: defaultdict[TenantId, int] = defaultdict(int)
 
@@ -191,6 +194,11 @@ class Responses:
                 self._runs.pop((tenant.id, kept.owner, kept.id), None)
                 self._count[tenant.id] -= 1
                 run.end()
+
+
+def _schema(connection: apsw.Connection) -> None:
+    book.upgrade(connection)
+    completions.upgrade(connection)
 
 
 def _failed(body: Json, code: str, message: str) -> Json:

@@ -25,17 +25,21 @@ class AnswerStream(Protocol):
         ...
 
 
-class Asked(Protocol):
+class ToModel(Protocol):
+    """What may be asked of a model."""
+
+    def to_model(self, *, model: str, max_output: int) -> ModelRequest:
+        """The request for a provider that is called through its adapter; raises InvalidRequest by the field's name."""
+        ...
+
+
+class Asked(ToModel, Protocol):
     """A request, parsed. Its answer's ``id`` is made of the request's, ``created`` is in Unix seconds."""
 
     @property
     def model(self) -> str: ...
     @property
     def wants_stream(self) -> bool: ...
-
-    def to_model(self, *, model: str, max_output: int) -> ModelRequest:
-        """The request for a provider that is called through its adapter; raises InvalidRequest by the field's name."""
-        ...
 
     def to_agent(self) -> AgentRequest:
         """What an agent takes of it; raises InvalidRequest by the field's name."""

@@ -62,12 +62,24 @@ class ChatStream:
     def __init__(
         self, *, id: str, model: str, created: int, include_usage: bool = False  # noqa: A002 - OpenAI's name
     ) -> None:  # fmt: skip
-        self._head = {"id": id, "object": "chat.completion.chunk", "created": created, "model": model}
+        self._head: dict[str, Any] = {"id": id, "object": "chat.completion.chunk", "created": created, "model": model}
         self._include_usage = include_usage
         self._begun = False
         self._thought = ""
         self._proofs = 0
         self._calls: dict[str, str] = {}
+        self._finished: Finished | None = None
+
+    @property
+    def final(self) -> dict[str, Any] | None:
+        """The whole completion, once a Finished said it."""
+        if self._finished is None:
+            return None
+        end, head = self._finished, self._head
+        return completion(
+            id=head["id"], model=head["model"], created=head["created"], message=end.message, stop=end.stop,
+            usage=end.usage,
+        )  # fmt: skip
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
         chunk: dict[str, Any] = {
@@ -147,6 +159,7 @@ class ChatStream:
             case ToolDelta():
                 return self.tool_piece(event)
             case Finished(message, stop, usage):
+                self._finished = event
                 calls = [b for b in message.content if isinstance(b, ToolCall)]
                 return self.start() + self.tool_calls(calls) + self.finish(stop, usage)
 

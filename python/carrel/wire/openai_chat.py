@@ -36,7 +36,7 @@ _DATA_URL: Final = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za
 _MAX_STOP: Final = 16
 
 # Fields that say who asks or how the vendor should keep books. They are read by the edge or not at all, and stay here.
-IGNORED: Final = frozenset({"metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"})
+IGNORED: Final = frozenset({"metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"})
 # Values of otherwise refused fields that ask for nothing beyond what is done anyway.
 _NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
     "n": (1,),
@@ -46,7 +46,6 @@ _NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
     "frequency_penalty": (0, 0.0),
     "logit_bias": ({},),
     "modalities": (["text"],),
-    "store": (False,),
     "verbosity": ("medium",),
     "service_tier": ("auto", "default"),
 }

@@ -17,6 +17,7 @@ from carrel.wire.conversation import Thinking
 FIELD_MARK: Final = "field:"
 """A Thinking's ``signature`` for reasoning that came in a field of OpenAI's dialect: the mark and the field's name."""
 _SEAL: Final = "carrel1."
+_SUMMARY_SEAL: Final = "carrel1-summary."
 
 
 def is_proof(thinking: Thinking) -> bool:
@@ -75,3 +76,18 @@ def unseal(text: str, content: object) -> Thinking:
         except (binascii.Error, ValueError, KeyError, TypeError, RecursionError):
             return Thinking(text)
     return Thinking(text)
+
+
+def seal_summary(text: str) -> str:
+    """The summary of a conversation as opaque text."""
+    return _SUMMARY_SEAL + base64.b64encode(text.encode("utf-8", "replace")).decode()
+
+
+def unseal_summary(content: object) -> str | None:
+    """The summary in ``content``; None for what `seal_summary` did not make."""
+    if not isinstance(content, str) or not content.startswith(_SUMMARY_SEAL):
+        return None
+    try:
+        return base64.b64decode(content.removeprefix(_SUMMARY_SEAL), validate=True).decode()
+    except ValueError:
+        return None

@@ -9,13 +9,14 @@ from typing import Any, Final, Literal
 
 from carrel.errors import InvalidRequest
 from carrel.wire.conversation import Block, Image, Message, Text, Thinking, ToolCall, ToolResult
-from carrel.wire.proofs import is_sealed, seal, unseal
+from carrel.wire.proofs import is_sealed, seal, unseal, unseal_summary
 
 Json = Mapping[str, Any]
 _DATA_URL: Final = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/]+={0,2})")
 _OF_ANSWERS: Final = frozenset({"type", "id", "status", "role", "phase"})
 """What an item has from the answer that it came in, which says nothing to a model."""
 _WHO: Final = "this model's provider"
+_SUMMARY_HEAD: Final = "Summary of the conversation so far, written to make room:\n\n"
 
 
 def refuse_inside(given: Json, where: str, known: Iterable[str], *, who: str = _WHO) -> None:
@@ -61,6 +62,8 @@ def _item(item: Json, where: str, known: set[str]) -> tuple[Literal["user", "ass
         case {"type": "reasoning"}:
             thinking = _reasoning(item)
             return "assistant", [thinking] if thinking.text or thinking.redacted else []
+        case {"type": "compaction"} if (summary := _summary_in(item)) is not None:
+            return "user", [Text(summary)]
         case {"role": "user" | "assistant" as role} if item.get("type", "message") == "message":
             refuse_inside(item, where, {*_OF_ANSWERS, "content"})
             return role, _content(item, where)
@@ -127,9 +130,31 @@ def _reasoning(item: Json) -> Thinking:
     return unseal("\n\n".join(texts), item.get("encrypted_content"))
 
 
+def _summary_in(item: Json) -> str | None:
+    """The summary in a compaction that was made here; None for any other item, and for one of a vendor's own."""
+    summary = unseal_summary(item.get("encrypted_content")) if item.get("type") == "compaction" else None
+    return None if summary is None else _SUMMARY_HEAD + summary
+
+
+def is_summary(item: Json) -> bool:
+    """Whether ``item`` is a compaction that was made here, which no vendor can read."""
+    return _summary_in(item) is not None
+
+
+def opened(items: Sequence[Json]) -> list[dict[str, Any]]:
+    """Items for the vendor of the dialect: what was compacted here is said in words, and all else as it is."""
+    out: list[dict[str, Any]] = []
+    for item in items:
+        summary = _summary_in(item)
+        part = {"type": "input_text", "text": summary}
+        out.append(dict(item) if summary is None else {"type": "message", "role": "user", "content": [part]})
+    return out
+
+
 def listed(items: Sequence[Json], response_id: str) -> list[dict[str, Any]]:
     """The items that a response was asked with as a list of them shows them: each with an id, in its long form."""
     prefixes = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
+    prefixes["compaction"] = "cmp"
     out: list[dict[str, Any]] = []
     for number, item in enumerate(items):
         kind = str(item.get("type", "message"))
@@ -151,7 +176,7 @@ def sent_again(items: Sequence[Json]) -> list[dict[str, Any]]:
     Reasoning goes with the vendor's own sealed content or not at all, and ids of items that nobody kept are left out.
     """
     out: list[dict[str, Any]] = []
-    for item in items:
+    for item in opened(items):
         sealed = item.get("encrypted_content")
         if item.get("type") == "reasoning":
             if isinstance(sealed, str) and not is_sealed(sealed):

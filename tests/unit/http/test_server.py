@@ -52,9 +52,9 @@ async def test_unknown_paths_and_methods_answer_in_the_endpoints_dialect(
 ) -> None:
     async with client.get(edge.url + "/nope") as reply:
         assert (reply.status, reply.content_type) == (404, "application/problem+json")
-    async with client.get(edge.url + "/v1/chat/completions", headers=ACME) as reply:
+    async with client.put(edge.url + "/v1/chat/completions", headers=ACME) as reply:
         assert reply.status == 405
-        assert reply.headers["Allow"] == "POST"
+        assert reply.headers["Allow"] == "GET, POST"
         assert (await reply.json())["error"]["code"] == "method_not_allowed"
     async with client.get(edge.url + "/rpc") as reply:
         assert (await reply.json())["jsonrpc"] == "2.0"

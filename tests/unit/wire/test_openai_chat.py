@@ -150,7 +150,6 @@ REFUSED = {
     "functions": [],
     "prediction": {},
     "service_tier": "flex",
-    "store": True,
     "never_heard_of": 1,
 }
 TAKEN = {
@@ -161,6 +160,7 @@ TAKEN = {
     "presence_penalty": 0,
     "user": "someone",
     "metadata": {"a": "b"},
+    "store": True,
     "service_tier": "auto",
 }
 

@@ -10,7 +10,7 @@ from carrel.relay.body import MAX_COUNT, count_in, messages_in, model_in, parse_
 from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly
 from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, tier_in_ends, usage_in_ends
 from carrel.relay.said import text_members
-from carrel.relay.splice import add_member, replace_members
+from carrel.relay.splice import add_member, find_members, replace_members
 from carrel.wire.openai_answer import error_body
 from carrel.wire.usage import find_openai_usage, tier_of, usage_from_openai
 
@@ -18,7 +18,7 @@ MAX_CHOICES: Final = 128
 _ASK_USAGE: Final = b'"stream_options":{"include_usage":true}'
 _LIMITING: Final = frozenset({
     "max_tokens", "max_completion_tokens", "n", "stream_options", "service_tier", "web_search_options",
-    "modalities", "audio",
+    "modalities", "audio", "store",
 })  # fmt: skip
 """The members that matter here beside the model, the messages and whether it is a stream."""
 _STORED: Final = OwnKeyOnly("messages", "a stored file may be anybody's; put its bytes into `file_data`.")
@@ -36,6 +36,8 @@ class ChatFields(CallFields):
 
     stream_options: dict[str, Any] | None = None
     adds_options: bool = True
+    stores: bool = False
+    """Whether the answer is to be kept."""
 
     @property
     def include_usage(self) -> bool:
@@ -74,11 +76,16 @@ class ChatFields(CallFields):
             own_key_only=_own_key_only(value, stored=stored),
             sound=sound or _asks_sound(value),
             adds_options="stream_options" not in value,
+            stores=bool(value.get("store")),
         )
 
     def outgoing(self, body: bytes, upstream: str | None, *, asks_usage: bool, byo: bool) -> Outgoing:
         if upstream is not None and upstream != self.model:
             body = replace_members(body, {"model": upstream})
+        if self.stores and not byo:
+            # Metadata is for what is stored: it is refused with what is not.
+            noted = find_members(body, ("metadata",))
+            body = replace_members(body, {"store": False, **dict.fromkeys(noted)})
         if not self.stream or self.include_usage or not asks_usage:
             return Outgoing(body, body, hides_usage=False)
         if self.adds_options:

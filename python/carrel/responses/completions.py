@@ -1,0 +1,225 @@
+"""The chat completions of one tenant that were asked to be kept, each with the messages that it was asked with.
+
+They lie beside the responses, in the same database. Old ones go by age, then by number and by size.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import apsw
+
+from carrel.clock import Clock
+from carrel.errors import InvalidRequest, NotFound, TooLarge
+from carrel.responses.book import KEPT, MOST, MOST_BYTES
+from carrel.store.sqlite import transaction
+from carrel.store.tenants import TenantDatabases
+from carrel.tenancy.handle import Tenant
+
+Json = dict[str, Any]
+_GONE: Final = "There is no such completion: it was not kept (`store: true` asks for that), was deleted, or is too old."
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One of them. ``body`` is what its caller reads, ``model`` the one that was asked for: the vendor may say another.
+
+    ``owner`` is the member it belongs to, where members are apart.
+    """
+
+    body: Json
+    messages: tuple[Json, ...]
+    model: str
+    created: datetime
+    owner: str = ""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return str(self.body["id"])
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What its caller noted with it."""
+        return self.body.get("metadata") or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which completions are listed: of ``model`` and with all of ``metadata``; ``after`` is an id to go on after."""
+
+    limit: int
+    after: str | None = None
+    model: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+    newest_first: bool = False
+
+
+class Completions:
+    """Those of all tenants. ``databases`` hold what `upgrade` makes."""
+
+    def __init__(self, *, clock: Clock, databases: TenantDatabases) -> None:
+        self._clock = clock
+        self._databases = databases
+
+    async def keep(self, tenant: Tenant, completion: Completion) -> None:
+        """Write ``completion`` down; returns when it is on the disk. Raises TooLarge."""
+        await self._databases.run(tenant, put(completion, now=self._clock.now()))
+
+    async def get(self, tenant: Tenant, completion_id: str) -> Completion:
+        """One of the tenant's; raises NotFound."""
+        return await self._databases.run(tenant, get(tenant.own or "", completion_id))
+
+    async def note(self, tenant: Tenant, completion_id: str, metadata: Mapping[str, str]) -> Completion:
+        """The same with ``metadata`` in place of what was noted; raises NotFound."""
+        return await self._databases.run(tenant, note(tenant.own or "", completion_id, metadata))
+
+    async def remove(self, tenant: Tenant, completion_id: str) -> None:
+        """Forget one; raises NotFound."""
+        await self._databases.run(tenant, remove(tenant.own or "", completion_id))
+
+    async def page(self, tenant: Tenant, wanted: Wanted) -> tuple[list[Completion], bool]:
+        """A page of them, and whether more follow; raises InvalidRequest for an ``after`` that is not among them."""
+        return await self._databases.run(tenant, page(tenant.own or "", wanted))
+
+
+def upgrade(connection: apsw.Connection) -> None:
+    """The schema."""
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS completions (id TEXT NOT NULL, owner TEXT NOT NULL, created INTEGER NOT NULL, "
+        "model TEXT NOT NULL, metadata TEXT NOT NULL, messages TEXT NOT NULL, body TEXT NOT NULL, "
+        "size INTEGER NOT NULL, PRIMARY KEY (owner, id)) WITHOUT ROWID"
+    )
+    connection.execute("CREATE INDEX IF NOT EXISTS completions_by_age ON completions (created)")
+
+
+def put(completion: Completion, *, now: datetime) -> Callable[[apsw.Connection], None]:
+    """Keep ``completion``, in place of what has its id; raises TooLarge for one that would not fit alone."""
+    texts = [_text(value) for value in (completion.metadata, list(completion.messages), completion.body)]
+    size = sum(len(text.encode()) for text in texts)
+    if size > MOST_BYTES:
+        raise TooLarge(f"A completion of {size} bytes is too large to be kept; leave `store` out.", param="store")
+
+    def work(connection: apsw.Connection) -> None:
+        with transaction(connection):
+            connection.execute("DELETE FROM completions WHERE created < ?", (_micros(now - KEPT),))
+            connection.execute(
+                "INSERT OR REPLACE INTO completions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (completion.id, completion.owner, _micros(completion.created), completion.model, *texts, size),
+            )
+            _make_room(connection)
+
+    return work
+
+
+def _make_room(connection: apsw.Connection) -> None:
+    """Let the oldest go where there are too many, or too much."""
+    count, size = connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM completions").fetchall()[0]
+    over, much = int(count or 0) - MOST, int(size or 0) - MOST_BYTES
+    if over <= 0 and much <= 0:
+        return
+    oldest = connection.execute("SELECT owner, id, size FROM completions ORDER BY created, id").fetchall()
+    for owner, completion_id, one in oldest:
+        if over <= 0 and much <= 0:
+            return
+        connection.execute("DELETE FROM completions WHERE owner = ? AND id = ?", (owner, completion_id))
+        over, much = over - 1, much - int(one or 0)
+
+
+def get(owner: str, completion_id: str) -> Callable[[apsw.Connection], Completion]:
+    """One completion; raises NotFound."""
+
+    def work(connection: apsw.Connection) -> Completion:
+        return _one(connection, owner, completion_id)
+
+    return work
+
+
+def note(owner: str, completion_id: str, metadata: Mapping[str, str]) -> Callable[[apsw.Connection], Completion]:
+    """Note ``metadata`` with a completion; raises NotFound."""
+
+    def work(connection: apsw.Connection) -> Completion:
+        with transaction(connection):
+            found = _one(connection, owner, completion_id)
+            body = found.body | {"metadata": dict(metadata)}
+            connection.execute(
+                "UPDATE completions SET metadata = ?, body = ? WHERE owner = ? AND id = ?",
+                (_text(metadata), _text(body), owner, completion_id),
+            )
+            return _one(connection, owner, completion_id)
+
+    return work
+
+
+def remove(owner: str, completion_id: str) -> Callable[[apsw.Connection], None]:
+    """Forget a completion; raises NotFound."""
+
+    def work(connection: apsw.Connection) -> None:
+        with transaction(connection):
+            _one(connection, owner, completion_id)
+            connection.execute("DELETE FROM completions WHERE owner = ? AND id = ?", (owner, completion_id))
+
+    return work
+
+
+def page(owner: str, wanted: Wanted) -> Callable[[apsw.Connection], tuple[list[Completion], bool]]:
+    """A page of ``owner``'s completions, and whether more follow; raises InvalidRequest."""
+    way, beyond = ("DESC", "<") if wanted.newest_first else ("ASC", ">")
+    where, values = ["owner = ?"], [owner]
+    if wanted.model is not None:
+        where, values = [*where, "model = ?"], [*values, wanted.model]
+    for name, value in wanted.metadata:
+        where.append("EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)")
+        values += [name, value]
+
+    def work(connection: apsw.Connection) -> tuple[list[Completion], bool]:
+        asked: list[str | int] = list(values)
+        conditions = list(where)
+        if wanted.after is not None:
+            last = connection.execute(
+                "SELECT created FROM completions WHERE owner = ? AND id = ?", (owner, wanted.after)
+            ).fetchone()
+            if last is None:
+                raise InvalidRequest("`after` names no completion that is kept.", param="after")
+            conditions.append(f"(created, id) {beyond} (?, ?)")
+            asked += [_number(last[0]), wanted.after]
+        rows = connection.execute(
+            f"SELECT body, messages, model, created, owner FROM completions WHERE {' AND '.join(conditions)} "  # noqa: S608 - of our own words alone
+            f"ORDER BY created {way}, id {way} LIMIT ?", (*asked, wanted.limit + 1),
+        ).fetchall()  # fmt: skip
+        return [_completion(row) for row in rows[: wanted.limit]], len(rows) > wanted.limit
+
+    return work
+
+
+def _one(connection: apsw.Connection, owner: str, completion_id: str) -> Completion:
+    row = connection.execute(
+        "SELECT body, messages, model, created, owner FROM completions WHERE owner = ? AND id = ?",
+        (owner, completion_id),
+    ).fetchone()
+    if row is None:
+        raise NotFound(_GONE)
+    return _completion(row)
+
+
+def _completion(row: tuple[object, ...]) -> Completion:
+    body, messages, model, created, owner = row
+    moment = datetime.fromtimestamp(_number(created) / 1_000_000, UTC)
+    return Completion(json.loads(str(body)), tuple(json.loads(str(messages))), str(model), moment, str(owner))
+
+
+def _text(value: object) -> str:
+    """``value`` as JSON; text that no encoding can carry as it can be."""
+    given = dict(value) if isinstance(value, Mapping) else value
+    return json.dumps(given, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def _micros(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)
+
+
+def _number(column: object) -> int:
+    assert isinstance(column, int)  # noqa: S101 - the column's type
+    return column

@@ -1,0 +1,83 @@
+"""What is kept of chat completions, for how long, and how much of it."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import apsw
+import pytest
+
+from carrel.errors import InvalidRequest, NotFound, TooLarge
+from carrel.responses import book, completions
+from carrel.responses.completions import Completion, Wanted
+from tests.fakes.clock import FakeClock
+
+NOW = FakeClock().now()
+
+
+@pytest.fixture
+def db() -> Iterator[apsw.Connection]:
+    connection = apsw.Connection(":memory:")
+    completions.upgrade(connection)
+    yield connection
+    connection.close()
+
+
+def kept(completion_id: str, *, at: int = 0, owner: str = "", model: str = "m", **notes: str) -> Completion:
+    body = {"id": completion_id, "metadata": notes}
+    return Completion(body, ({"role": "user", "content": "a"},), model, NOW + timedelta(seconds=at), owner)
+
+
+def ids(db: apsw.Connection, owner: str = "", **wanted: Any) -> tuple[list[str], bool]:
+    found, more = completions.page(owner, Wanted(**{"limit": 10, **wanted}))(db)
+    return [one.id for one in found], more
+
+
+def test_it_comes_back_as_it_was_kept_to_its_owner_alone(db: apsw.Connection) -> None:
+    completions.put(kept("c", owner="ann", a="b"), now=NOW)(db)
+    assert completions.get("ann", "c")(db) == kept("c", owner="ann", a="b")
+    assert completions.note("ann", "c", {"x": "y"})(db).metadata == {"x": "y"}
+    assert ids(db, "ann", metadata=(("x", "y"),)) == (["c"], False)
+    assert ids(db, "ann", metadata=(("a", "b"),)) == ids(db, "") == ([], False)
+    for owner, name in (("", "c"), ("bob", "c"), ("ann", "x")):
+        for work in (completions.get(owner, name), completions.note(owner, name, {}), completions.remove(owner, name)):
+            with pytest.raises(NotFound):
+                work(db)
+    completions.remove("ann", "c")(db)
+    assert ids(db, "ann") == ([], False)
+
+
+def test_a_page_goes_on_after_the_one_before_also_among_those_of_one_moment(db: apsw.Connection) -> None:
+    for name, at in (("d", 0), ("b", 1), ("a", 1), ("c", 2)):
+        completions.put(kept(name, at=at, model="n" if name == "c" else "m"), now=NOW)(db)
+    assert ids(db) == (["d", "a", "b", "c"], False)
+    assert ids(db, limit=2) == (["d", "a"], True)
+    assert ids(db, limit=2, after="a") == (["b", "c"], False)
+    assert ids(db, limit=3, newest_first=True, after="c") == (["b", "a", "d"], False)
+    assert ids(db, model="m", after="d", limit=1) == (["a"], True)
+    completions.put(kept("z", owner="ann"), now=NOW)(db)
+    for missing in ("x", "z"):
+        with pytest.raises(InvalidRequest):
+            ids(db, after=missing)
+
+
+def test_text_that_no_encoding_can_carry_is_kept_as_it_can_be(db: apsw.Connection) -> None:
+    odd = Completion({"id": "c", "said": "a\ud800b"}, (), "m", NOW)
+    completions.put(odd, now=NOW)(db)
+    assert completions.get("", "c")(db).body["said"] == "a?b"
+
+
+def test_the_oldest_go_by_age_number_and_size(db: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    completions.put(kept("old", at=-1), now=NOW)(db)
+    completions.put(kept("new"), now=NOW + book.KEPT)(db)
+    assert ids(db) == (["new"], False)
+    monkeypatch.setattr(completions, "MOST", 2)
+    for number in range(3):
+        completions.put(kept(f"n{number}", at=number + 1), now=NOW)(db)
+    assert ids(db) == (["n1", "n2"], False)
+    monkeypatch.setattr(completions, "MOST_BYTES", 150)
+    completions.put(kept("n3", at=5), now=NOW)(db)
+    assert ids(db)[0][-1] == "n3"
+    assert len(ids(db)[0]) < 3
+    with pytest.raises(TooLarge):
+        completions.put(kept("long", a="x" * 200), now=NOW)(db)
