@@ -16,5 +16,5 @@ async def chat_completions(exchange: Exchange) -> web.StreamResponse:
 
 ROUTES: Final = (
     Route("POST", "/v1/chat/completions", chat_completions, "tenant-chat", "A completion, by an agent or a model.",
-          dialect="openai"),
+          dialect="openai", counts=True),
 )  # fmt: skip

@@ -86,8 +86,9 @@ class McpForSandboxes:
 
 ROUTES: Final = (
     Route("POST", "/mcp/{server}", mcp_message, "tenant-chat",
-          "A message to an MCP server, with the tenant's own credential put in.", dialect="jsonrpc"),
+          "A message to an MCP server, with the tenant's own credential put in.", dialect="jsonrpc", counts=True),
     Route("GET", "/mcp/{server}", mcp_stream, "tenant-chat", "An MCP server's standing stream of events.",
-          dialect="jsonrpc", media="text/event-stream"),
-    Route("DELETE", "/mcp/{server}", mcp_end, "tenant-chat", "End a session with an MCP server.", dialect="jsonrpc"),
+          dialect="jsonrpc", media="text/event-stream", counts=True),
+    Route("DELETE", "/mcp/{server}", mcp_end, "tenant-chat", "End a session with an MCP server.", dialect="jsonrpc",
+          counts=True),
 )  # fmt: skip

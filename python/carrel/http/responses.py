@@ -327,9 +327,10 @@ def _responses(exchange: Exchange) -> Responses:
 
 _ONE: Final = "/v1/responses/{response}"
 ROUTES: Final = (
-    Route("POST", "/v1/responses", create, "tenant-chat", "A response, by an agent or a model.", dialect="openai"),
+    Route("POST", "/v1/responses", create, "tenant-chat", "A response, by an agent or a model.", dialect="openai",
+          counts=True),
     Route("POST", "/v1/responses/input_tokens", input_tokens, "tenant-chat", "About how many tokens an input has.",
-          dialect="openai"),
+          dialect="openai", counts=True),
     Route("GET", _ONE, retrieve, "tenant-chat", "A response that was kept, or is made in the background.",
           dialect="openai", query=(
               Query("stream", "`true` gives its events."),

@@ -28,6 +28,8 @@ SCOPES: Final[Mapping[str, AdminScope]] = {
     "scrape": "metrics:read", "operator-ws": "act", **{scope: scope for scope in get_args(AdminScope)}
 }  # fmt: skip
 """The scope that an operator needs, by access."""
+_UNCOUNTED: Final = frozenset({"tenant-ws", "browser"})
+"""Ways in whose connections and sessions have limits of their own: what is asked on them is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Route:
     """What `If-Match` is held against beside the tenant's revision, where it changes one thing of many."""
     own: bool = False
     """The tenant in its path may enter too, with `rpc`."""
+    counts: bool = False
+    """Its handler counts a tenant's request against the quotas itself; for all others that is done here."""
     narrows: bool = False
     """It is about no one tenant, and its handler gives a key that is limited to some only what is theirs."""
 
@@ -97,6 +101,8 @@ class Endpoint:
         exchange.dialect = self.route.dialect_for(request.headers)
         route = self.route
         admit(exchange, route)
+        if isinstance(exchange.caller, TenantCaller) and not route.counts and route.access not in _UNCOUNTED:
+            await exchange.services.meter.admit_request(exchange.caller.tenant)
         if not route.is_control:
             return await route.handler(exchange)
         if route.method == "GET":

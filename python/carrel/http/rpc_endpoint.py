@@ -70,4 +70,6 @@ async def _one(context: Context, call: jsonrpc.Call, *, admitted: bool) -> dict[
     return await registry.call(context, call)
 
 
-ROUTES: Final = (Route("POST", "/rpc", own_rpc, "tenant-rpc", "JSON-RPC 2.0, single or batch.", dialect="jsonrpc"),)
+ROUTES: Final = (
+    Route("POST", "/rpc", own_rpc, "tenant-rpc", "JSON-RPC 2.0, single or batch.", dialect="jsonrpc", counts=True),
+)

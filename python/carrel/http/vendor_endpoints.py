@@ -47,9 +47,10 @@ async def embeddings(exchange: Exchange) -> web.StreamResponse:
 
 
 ROUTES: Final = (
-    Route("POST", "/v1/messages", messages, "tenant-chat", "A message, by an agent or a model.", dialect="anthropic"),
+    Route("POST", "/v1/messages", messages, "tenant-chat", "A message, by an agent or a model.", dialect="anthropic",
+          counts=True),
     Route("POST", "/v1/messages/count_tokens", count_tokens, "tenant-chat", "How many tokens a message has.",
-          dialect="anthropic"),
+          dialect="anthropic", counts=True),
     Route("POST", "/v1/embeddings", embeddings, "tenant-chat", "Vectors of texts, by a model or an agent's memory's.",
-          dialect="openai"),
+          dialect="openai", counts=True),
 )  # fmt: skip

@@ -133,6 +133,8 @@ class Account:
     days: dict[date, Window] = field(default_factory=dict)
     months: dict[date, Window] = field(default_factory=dict)
     second: TokenBucket = field(default_factory=TokenBucket)
+    softer: TokenBucket = field(default_factory=TokenBucket)
+    """That of the second's soft limit."""
     minute: SlidingWindow = field(default_factory=lambda: SlidingWindow(60.0))
     hour: SlidingWindow = field(default_factory=lambda: SlidingWindow(3600.0))
     open_calls: int = 0
@@ -175,10 +177,12 @@ class Account:
             if decision.passed_soft:
                 soft.append(name)
         for _, limit, window in limits:
-            if window is None:
-                self.second.take(now, limit.hard if limit.hard is not None else limit.soft or 1)
-            else:
+            if window is not None:
                 window.add(now)
+                continue
+            for bucket, pace in ((self.second, limit.hard), (self.softer, limit.soft)):
+                if pace:
+                    bucket.take(now, pace)
         self.over_requests = tuple(soft)
         return None, soft
 
@@ -211,7 +215,9 @@ class Account:
     def _judge_requests(self, name: str, limit: CountLimit, now: float, wall: datetime) -> Decision:
         window = self._window(name)
         if window is None:
-            return judge_bucket(self.second, quota=name, hard=limit.hard, soft=limit.soft, now=now, wall=wall)
+            return judge_bucket(
+                self.second, self.softer, quota=name, hard=limit.hard, soft=limit.soft, now=now, wall=wall
+            )  # fmt: skip
         return judge_window(window, quota=name, hard=limit.hard, soft=limit.soft, now=now, wall=wall)
 
     def hold(self, tokens: int, cost: Decimal, wall: datetime) -> tuple[Hold | Refusal, list[str]]:

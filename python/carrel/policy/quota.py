@@ -118,9 +118,9 @@ class TokenBucket:
         return 0.0 if self._level >= 1.0 else (1.0 - self._level) / limit
 
     def take(self, now: float, limit: int) -> None:
-        """Take one."""
+        """Take one, or what is there."""
         self._fill(now, limit)
-        self._level -= 1.0
+        self._level = max(self._level - 1.0, 0.0)
 
     def _fill(self, now: float, limit: int) -> None:
         if self._level < 0.0:
@@ -144,18 +144,15 @@ def judge_window(
 
 
 def judge_bucket(
-    bucket: TokenBucket, *, quota: str, hard: int | None, soft: int | None, now: float, wall: datetime
-) -> Decision:
-    """Whether one more request fits a bucket. A soft limit has no bucket of its own: it warns at the same pace."""
-    limit = hard if hard is not None else soft
-    if limit is None:
-        return _FITS
-    if limit == 0:
-        return Decision(_requests(quota, 0, 1.0, wall)) if hard is not None else Decision(passed_soft=True)
-    wait = bucket.wait(now, limit)
-    if wait and hard is not None:
-        return Decision(_requests(quota, hard, wait, wall))
-    return Decision(passed_soft=bool(wait))
+    bucket: TokenBucket, softer: TokenBucket, *, quota: str, hard: int | None, soft: int | None, now: float,
+    wall: datetime,
+) -> Decision:  # fmt: skip
+    """Whether one more request fits a bucket; ``softer`` is that of the soft limit, which fills at its own pace."""
+    if hard is not None:
+        wait = bucket.wait(now, hard) if hard else 1.0
+        if wait:
+            return Decision(_requests(quota, hard, wait, wall))
+    return _PASSES_SOFT if soft is not None and (not soft or softer.wait(now, soft)) else _FITS
 
 
 def _requests(quota: str, limit: int, wait: float, wall: datetime) -> Refusal:
@@ -181,13 +178,14 @@ def judge_total(
     """
     total = used + reserved + worst
     if hard is not None and total > hard:
+        less = "; a lower max_tokens may fit" if used < hard else ""
         reset_at = reset(wall)
         wait = max((reset_at - wall).total_seconds(), 1.0)
         held = f" and {_text(reserved)} held by calls in flight" if reserved else ""
         soon = "Room comes free as these calls end, and all of it" if used + worst <= hard else "It opens again"
         message = (
             f"The quota {quota} ({_text(hard)}) leaves too little: {_text(used)} used{held}, and this call may take "
-            f"{_text(worst)}. {soon} at {reset_at.isoformat(timespec='seconds')}; a lower max_tokens may fit."
+            f"{_text(worst)}. {soon} at {reset_at.isoformat(timespec='seconds')}{less}."
         )
         return Decision(Refusal(quota, wait if used + worst > hard else min(wait, HELD_SECONDS), reset_at, message))
     return _PASSES_SOFT if soft is not None and used > soft else _FITS

@@ -1,14 +1,18 @@
 """Who may enter by which access."""
 
+import re
 from typing import Any, get_args
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from carrel.declare.admin_keys import AdminScope
 from carrel.errors import CarrelError, Forbidden
+from carrel.http.app import all_routes
 from carrel.http.auth import OperatorCaller
 from carrel.http.routes import EXCHANGE, Access, Endpoint, Route, admit
+from tests.fakes.edge import Edge, bearer, token_of
 
 
 async def _nothing(exchange: object) -> Any:
@@ -111,3 +115,20 @@ def test_a_caller_of_anthropics_api_is_answered_in_that_dialect_where_both_are_s
     assert both.dialect_for({"anthropic-version": "2023-06-01"}) == "anthropic"
     assert both.dialect_for({}) == "openai"
     assert one.dialect_for({"anthropic-version": "2023-06-01"}) == "openai"
+
+
+def _for_tenants() -> list[Any]:
+    """Routes that a tenant's token enters by; what is passed on to an MCP server is counted where that is done."""
+    mine = [route for route in all_routes(lambda: None) if route.access in ("tenant-chat", "tenant-rpc") or route.own]
+    return [pytest.param(it, id=f"{it.method} {it.path}") for it in mine if not it.path.startswith("/mcp/")]
+
+
+@pytest.mark.parametrize("route", _for_tenants())
+async def test_what_a_tenant_asks_for_is_one_request_to_its_quotas(
+    edge: Edge, client: aiohttp.ClientSession, route: Route
+) -> None:
+    path = re.sub(r"\{[^}]+\}", "none", route.path.replace("{id}", "acme"))
+    before = edge.meter.admitted
+    async with client.request(route.method, edge.url + path, headers=bearer(token_of("acme")), data=b"{}") as reply:
+        await reply.read()
+    assert edge.meter.admitted == before + 1, reply.status

@@ -50,6 +50,13 @@ def test_requests_a_second() -> None:
     assert a.admit(1.6, WALL)[0] is None
 
 
+def test_requests_a_second_warn_below_their_hard_limit() -> None:
+    a = account(requests_per_second=CountLimit(hard=4, soft=2))
+    assert [a.admit(1.0, WALL)[1] for _ in range(4)] == [[], [], ["requests_per_second"], ["requests_per_second"]]
+    assert a.over == ("requests_per_second",)
+    assert a.admit(1.0, WALL)[0] is not None
+
+
 def test_quotas_that_change_hold_at_once() -> None:
     a = account(tokens_per_day=100)
     a.follow(Quotas(tokens_per_day=10))

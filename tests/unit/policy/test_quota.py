@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrel.policy.quota import (
+    Decision,
     SlidingWindow,
     TokenBucket,
     day_reset,
@@ -67,23 +68,40 @@ def test_a_bucket_gives_its_limit_at_once_and_fills_at_its_pace() -> None:
     bucket = TokenBucket()
 
     def ask(now: float) -> bool:
-        if judge_bucket(bucket, quota="s", hard=4, soft=None, now=now, wall=WALL).refusal is not None:
+        if judged(bucket, TokenBucket(), hard=4, soft=None, now=now).refusal is not None:
             return False
         bucket.take(now, 4)
         return True
 
     assert [ask(10.0) for _ in range(5)] == [True] * 4 + [False]
-    assert judge_bucket(bucket, quota="s", hard=4, soft=None, now=10.0, wall=WALL).refusal
+    assert judged(bucket, TokenBucket(), hard=4, soft=None, now=10.0).refusal
     assert [ask(10.25), ask(10.25)] == [True, False]
     assert [ask(99.0) for _ in range(5)] == [True] * 4 + [False]
 
 
+def judged(bucket: TokenBucket, softer: TokenBucket, *, hard: int | None, soft: int | None, now: float) -> Decision:
+    return judge_bucket(bucket, softer, quota="s", hard=hard, soft=soft, now=now, wall=WALL)
+
+
 def test_a_bucket_of_none_and_a_soft_one() -> None:
-    assert judge_bucket(TokenBucket(), quota="s", hard=0, soft=None, now=1.0, wall=WALL).refusal
-    assert judge_bucket(TokenBucket(), quota="s", hard=None, soft=None, now=1.0, wall=WALL).refusal is None
-    bucket = TokenBucket()
-    bucket.take(1.0, 1)
-    assert judge_bucket(bucket, quota="s", hard=None, soft=1, now=1.0, wall=WALL).passed_soft
+    assert judged(TokenBucket(), TokenBucket(), hard=0, soft=None, now=1.0).refusal
+    assert judged(TokenBucket(), TokenBucket(), hard=None, soft=None, now=1.0).refusal is None
+    assert judged(TokenBucket(), TokenBucket(), hard=None, soft=0, now=1.0).passed_soft
+
+
+@pytest.mark.parametrize("hard", [None, 5])
+def test_a_soft_bucket_warns_for_as_long_as_it_is_passed(hard: int | None) -> None:
+    bucket, softer = TokenBucket(), TokenBucket()
+
+    def ask(now: float) -> bool:
+        decision = judged(bucket, softer, hard=hard, soft=2, now=now)
+        assert decision.refusal is None
+        bucket.take(now, 5)
+        softer.take(now, 2)
+        return decision.passed_soft
+
+    assert [ask(10.0) for _ in range(5)] == [False, False, True, True, True]
+    assert [ask(11.0) for _ in range(3)] == [False, False, True]
 
 
 @pytest.mark.parametrize(("used", "reserved", "worst", "hard", "fits"), [
@@ -102,6 +120,7 @@ def test_totals(used: int, reserved: int, worst: int, hard: int | None, *, fits:
             assert error.retry_after == (10 if used + worst > (hard or 0) else 2)
             assert error.reset_at == datetime(2026, 4, 1, tzinfo=UTC)
             assert error.details["quota"] == "tokens_per_day"
+            assert ("a lower max_tokens" in error.message) == (used < (hard or 0)), "there is room for none at all"
 
 
 def test_what_only_calls_in_flight_keep_from_fitting_may_come_back_soon() -> None:
