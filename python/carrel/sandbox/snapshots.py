@@ -281,7 +281,9 @@ class Snapshots:
 
 
 def _within_quota(limits: Limits, most: int | None) -> Limits:
-    return limits if most is None else replace(limits, most_bytes=min(limits.most_bytes, most))
+    if most is None or limits.most_bytes <= most:
+        return limits
+    return replace(limits, most_bytes=most, named="quotas.snapshots_bytes")
 
 
 def _within_the_disk(source: int, limits: Limits) -> Limits:

@@ -45,13 +45,15 @@ class Copied:
 class Limits:
     """What a copy may come to; ``most_unshared`` bounds what of it is really written, None where all may be.
 
-    ``going`` is asked at each file, and where it is False the copy ends with Stopped.
+    ``going`` is asked at each file, and where it is False the copy ends with Stopped. ``named`` is what declares
+    ``most_bytes``.
     """
 
     most_bytes: int
     most_unshared: int | None = None
     most_entries: int = MOST_ENTRIES
     going: Callable[[], bool] = lambda: True
+    named: str = "sandbox.snapshot_bytes"
 
 
 def copy_tree(source: int, target: int, limits: Limits) -> Copied:
@@ -176,7 +178,7 @@ def _copy_file(source: int, target: int, name: str, copied: Copied, limits: Limi
         if copied.bytes + found.st_blocks * 512 > limits.most_bytes:
             raise TooLarge(
                 f"The workspace is over {limits.most_bytes} bytes, which is the most that is kept of one "
-                "(sandbox.snapshot_bytes)."
+                f"({limits.named})."
             )
         made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
         try:

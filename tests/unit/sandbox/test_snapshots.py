@@ -265,7 +265,7 @@ def test_those_of_a_tenant_take_no_more_than_its_quota(snapshots: Snapshots, ten
         snapshots.make(tenant, "sandbox", ALL, keep=9, why="before_turn")
     assert snapshots.list(tenant) == [asked, second, third], "what was refused took nothing with it"
     assert old not in snapshots.list(tenant)
-    with pytest.raises(TooLarge):
+    with pytest.raises(TooLarge, match=r"1000 bytes.*\(quotas.snapshots_bytes\)"):
         snapshots.make(with_quota(tenant, 1000), "sandbox", ALL, keep=9)
 
 
