@@ -12,6 +12,9 @@ from tests.fakes.patience import until
 StartGateway = Callable[..., GatewayProcess]
 
 
+DAMAGE = b"no database, and no SQLite will say that it is one" * 100
+
+
 def carrel(gateway: GatewayProcess, *words: str, fails: int = 0) -> str:
     done = subprocess.run(
         [str(CARREL), *words, "--state-dir", str(gateway.state_dir)], capture_output=True, text=True, timeout=120,
@@ -73,11 +76,23 @@ def test_a_tenant_whose_ledger_is_damaged_is_brought_back_with_what_was_charged_
     waiting = gateway.state_dir / "metering/waiting/demo.jsonl"
     assert until(waiting.exists), gateway.text
     assert "damaged" in carrel(gateway, "chat", "demo", "refused", "--session", "s_one", fails=1)
-    carrel(gateway, "tenants", "restore", "demo")
+    # A backup of it has all else, and the damaged file, and is loud.
+    assert "usage/ledger.sqlite" in carrel(gateway, "tenants", "backup", "demo", fails=1)
+    whole = json.loads(carrel(gateway, "tenants", "backups", "demo", "--json"))["backups"][-1]
+    assert whole["damaged"] == []
+    carrel(gateway, "tenants", "restore", "demo", "--backup", whole["id"])
     assert calls(gateway) == 2
     assert not waiting.exists()
     carrel(gateway, "chat", "demo", "and on", "--session", "s_one")
     assert calls(gateway) == 3
+    # What was there can be had again, what was charged since is charged, and the damaged file is as it was.
+    carrel(gateway, "tenants", "restore", "demo", "--undo")
+    assert calls(gateway) == 3
+    [kept] = (gateway.state_dir / "tenants/demo/usage/damaged").iterdir()
+    assert kept.read_bytes() == DAMAGE
+    carrel(gateway, "chat", "demo", "and on", "--session", "s_two")
+    assert calls(gateway) == 4
+    carrel(gateway, "tenants", "backup", "demo")
     # Nor does it stand in the way of its end; without a place for backups the last one is an archive of what is there.
     gateway.kill()
     operator = gateway.tenants_dir / "_gateway.yaml"
@@ -96,7 +111,7 @@ def damage(gateway: GatewayProcess) -> None:
     usage = gateway.state_dir / "tenants/demo/usage"
     for path in usage.glob("ledger.sqlite-*"):
         path.unlink()
-    (usage / "ledger.sqlite").write_bytes(b"no database, and no SQLite will say that it is one" * 100)
+    (usage / "ledger.sqlite").write_bytes(DAMAGE)
 
 
 def calls(gateway: GatewayProcess) -> int:

@@ -26,7 +26,10 @@ Outcome = Literal["restored", "kept", "none", "failed", "would restore"]
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What became of one tenant. `kept`: it has data; `none`: there is no backup of it; ``text`` says more."""
+    """What became of one tenant. `kept`: it has data; `none`: there is no backup of it; ``text`` says more.
+
+    ``damaged`` names files that were so when the backup was made.
+    """
 
     tenant: TenantId
     outcome: Outcome
@@ -35,11 +38,12 @@ class Brought:
     bytes: int = 0
     secrets_lost: tuple[str, ...] = ()
     text: str = ""
+    damaged: tuple[str, ...] = ()
 
 
 def bring_all(
     home: Path, tenants: Sequence[TenantId], means: Means, *, when: When, dry_run: bool,
-    told: Callable[[Brought], None], carry_over: Callable[[Path, Path, TenantId], None],
+    told: Callable[[Brought], None], carry_over: Callable[[Path, Path, TenantId], object],
     noted: Callable[[TenantId, str], AbstractContextManager[None]],
 ) -> list[Brought]:  # fmt: skip
     """Bring ``tenants`` back, some at a time; ``told`` of each as it is done. A failure is that tenant's own.
@@ -68,7 +72,8 @@ def not_declared(means: Means, tenants: Sequence[TenantId]) -> list[str]:
 
 def _one(
     home: Path, tenant: TenantId, means: Means, when: When, dry_run: bool, *,
-    carry_over: Callable[[Path, Path, TenantId], None], noted: Callable[[TenantId, str], AbstractContextManager[None]],
+    carry_over: Callable[[Path, Path, TenantId], object],
+    noted: Callable[[TenantId, str], AbstractContextManager[None]],
 ) -> Brought:  # fmt: skip
     try:
         if when == "empty" and not is_empty(home, tenant):
@@ -76,7 +81,7 @@ def _one(
         repository = Repository.at(means.store, tenant, means.keys)
         if dry_run:
             seen = look(repository, tenant, None)
-            return Brought(tenant, "would restore", seen.backup, seen.files, seen.bytes)
+            return Brought(tenant, "would restore", seen.backup, seen.files, seen.bytes, damaged=seen.damaged)
         try:
             done = prepare(repository, home, tenant, None, means=means, progress=Progress())
             carry_over(home / tenant, staged(home, tenant), tenant)
@@ -88,4 +93,4 @@ def _one(
         return Brought(tenant, "none", text="there is no backup of it")
     except CarrelError as error:
         return Brought(tenant, "failed", text=error.message)
-    return Brought(tenant, "restored", done.backup, done.files, done.bytes, done.secrets_lost)
+    return Brought(tenant, "restored", done.backup, done.files, done.bytes, done.secrets_lost, damaged=done.damaged)

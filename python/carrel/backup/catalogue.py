@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,10 +13,16 @@ BACKUP_ID_PATTERN: Final = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
 PIECE_PATTERN: Final = r"^[0-9a-f]{64}$"
 MOST_BACKUPS: Final = 2000
 MOST_LEFT_OUT_NAMED: Final = 100
+MOST_DAMAGED_LISTED: Final = 20
 
 PieceName = Annotated[str, Field(pattern=PIECE_PATTERN)]
 BackupId = Annotated[str, Field(pattern=BACKUP_ID_PATTERN)]
 Count = Annotated[int, Field(ge=0, le=1 << 60)]
+
+
+def rare() -> Any:
+    """A field that is written only where there is something in it, so that older versions read all others."""
+    return Field((), max_length=MOST_LEFT_OUT_NAMED, exclude_if=lambda value: not value)
 
 
 class Stored(BaseModel):
@@ -43,7 +49,10 @@ class RepositoryFile(Stored):
 
 
 class BackupInfo(Stored):
-    """One backup in the list. ``bytes`` is what it restores to, ``sent`` what it added to the store."""
+    """One backup in the list. ``bytes`` is what it restores to, ``sent`` what it added to the store.
+
+    ``damaged`` names files that were damaged when it was made: they are in it as they were, or could not be read.
+    """
 
     id: BackupId
     at: datetime
@@ -53,6 +62,7 @@ class BackupInfo(Stored):
     sent: Count
     left_out: Count = 0
     revision: str = ""
+    damaged: tuple[str, ...] = rare()
 
 
 class Collecting(Stored):
@@ -114,6 +124,7 @@ class Manifest(Stored):
     holes: Count = 0
     left_out: Count = 0
     left_out_named: Annotated[tuple[LeftOut, ...], Field(max_length=MOST_LEFT_OUT_NAMED)] = ()
+    damaged: tuple[LeftOut, ...] = rare()
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ CONTENTS: Final = (
     Held("grants.json", "what agents asked for and people granted", "stays", "left", why="granted to one tenant"),
     Held("quota-requests.json", "requests for higher quotas", "stays", "left", why="decided for one tenant"),
     Held("usage/ledger.sqlite", "the bill, with its sums", "united", "left", why="what was charged stays charged"),
+    Held("usage/damaged/**", "ledgers that were damaged", "united", "left", why="they are kept as they were"),
     Held("usage/once.sqlite", "idempotency keys of a day", "back", "left", why="they say what was done to one tenant"),
     Held("responses/**", "kept responses"),
     Held("terminals/**", "recordings of terminals"),

@@ -1,7 +1,8 @@
 """What is in a tenant's directory, in order, and its content while the tenant works.
 
 Databases of the gateway's own are copied by SQLite's online backup, files of lines end at the end of a line, and all
-others are read again where they changed meanwhile. Nothing is opened by name from outside, no link is followed, and
+others are read again where they changed meanwhile. What is damaged is told, and taken as it is: everything else of a
+tenant does not wait for one file. Nothing is opened by name from outside, no link is followed, and
 what is neither file, directory nor a link that stays inside is left out and counted.
 """
 
@@ -11,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
@@ -26,7 +27,7 @@ from carrel.backup.names import (
     require_link,
     require_path,
 )
-from carrel.errors import CarrelError, TooLarge, UnsafePath
+from carrel.errors import CarrelError, StorageFailed, StorageFull, TooLarge, Unavailable, UnsafePath, lacking
 from carrel.store.sqlite import translated
 from carrel.tenancy.paths import open_beneath
 
@@ -35,8 +36,11 @@ BLOCK: Final = 1 << 20
 _TEMPORARY: Final = ".carrel-"
 _BACK: Final = 64 << 10
 _READS: Final = 3
+_LOG: Final = "-wal"
 LeftOut = Callable[[str, str], None]
 """Told of a path that is left out, and why."""
+Damage = Callable[[str], None]
+"""Told what is wrong with the file that is being read."""
 
 
 class Changed(Exception):
@@ -70,6 +74,7 @@ class Gathering:
         self._left_out = left_out
         self._going = going
         self._count = 0
+        self.damaged: dict[str, str] = {}
 
     def total(self) -> int:
         """The bytes that a walk would give now."""
@@ -84,7 +89,7 @@ class Gathering:
         for name in names:
             self._going()
             path = f"{above}{name}"
-            if (not above and name in NOT_KEPT) or name.startswith(_TEMPORARY) or is_database_side(path):
+            if (not above and name in NOT_KEPT) or name.startswith(_TEMPORARY) or self._is_in_a_copy(path):
                 continue
             self._count += 1
             if self._count > MOST_ENTRIES:
@@ -99,6 +104,25 @@ class Gathering:
                 continue
             except PermissionError:
                 self._left_out(path, "It cannot be read.")
+            except OSError as error:
+                self.unreadable(path, error)
+
+    def damage(self, path: str, why: str) -> None:
+        """Note that the file at ``path`` is damaged; of a database its log is given then too, for nothing has it."""
+        self.damaged.setdefault(path, why)
+
+    def unreadable(self, path: str, error: OSError) -> None:
+        """Leave out what the disk does not give, and note that; raises CarrelError where it is not the disk's fault."""
+        lacks = lacking(error, "no backup was made")
+        if not isinstance(lacks, StorageFailed) or isinstance(lacks, StorageFull):
+            raise lacks or CarrelError(f"{path} could not be read: {os.strerror(error.errno or 0)}.") from error
+        why = f"The disk does not give it ({os.strerror(error.errno or 0)})."
+        self._left_out(path, why)
+        self.damage(path, why)
+
+    def _is_in_a_copy(self, path: str) -> bool:
+        """Whether all of the file is in the copy of the database that it goes with."""
+        return is_database_side(path) and not (path.endswith(_LOG) and path.removesuffix(_LOG) in self.damaged)
 
     def _one(self, directory: int, name: str, path: str, found: os.stat_result, depth: int) -> Iterator[Found]:
         mode = stat.S_IMODE(found.st_mode) & 0o777
@@ -125,16 +149,23 @@ class Gathering:
             raise UnsafePath("It is neither file, directory nor link.")
 
 
-def read(found: Found, *, temporary: Path, restart: Callable[[], None]) -> Iterator[Block]:
+def read(found: Found, *, temporary: Path, restart: Callable[[], None], damage: Damage) -> Iterator[Block]:
     """The content in blocks, and in a workspace holes of a block or more.
 
     Where the file changed meanwhile ``restart`` is called, and it begins anew. One that changes all the time is given
-    as it was read last. ``temporary`` is a directory for copies of databases. Raises FileNotFoundError where the file
-    is gone, UnsafePath where it is no plain file any more.
+    as it was read last. ``temporary`` is a directory for copies of databases. A database that SQLite cannot copy is
+    given as it lies there, one whose copy is not whole as it was copied; ``damage`` is told of both. Raises
+    FileNotFoundError where the file is gone, UnsafePath where it is no plain file any more, and OSError.
     """
     if is_database(found.path):
-        yield from _database(found, temporary)
-        return
+        try:
+            yield from _database(found, temporary, damage)
+        except (StorageFull, Unavailable):
+            raise
+        except CarrelError as error:
+            damage(error.message)
+        else:
+            return
     for left in reversed(range(_READS)):
         try:
             yield from _file(found, accept=not left)
@@ -199,8 +230,11 @@ def _border(fd: int, size: int) -> int:
     return 0
 
 
-def _database(found: Found, temporary: Path) -> Iterator[bytes]:
-    """A copy at one moment, made by SQLite: opening the file itself would end the locks that this process has on it."""
+def _database(found: Found, temporary: Path, damage: Damage) -> Iterator[bytes]:
+    """A copy at one moment, made by SQLite: opening the file itself would end the locks that this process has on it.
+
+    Raises CarrelError, before anything is given, where there is no copy.
+    """
     copy = temporary / f"database-{os.urandom(8).hex()}"
     try:
         with translated():
@@ -208,15 +242,11 @@ def _database(found: Found, temporary: Path) -> Iterator[bytes]:
             source = apsw.Connection(f"/proc/self/fd/{found.directory}/{found.name}", flags=flags)
             try:
                 source.set_busy_timeout(10_000)
-                target = apsw.Connection(str(copy))
-                try:
-                    target.pragma("synchronous", "off")
-                    with target.backup("main", source, "main") as work:
-                        # In one step: it is a reader's moment, which in WAL mode holds no writer up.
-                        work.step(-1)
-                    target.pragma("journal_mode", "delete")
-                finally:
-                    target.close()
+                _copied(source, copy, damage)
+            except apsw.Error:
+                # A log that SQLite makes nothing of would be gone with its last reader.
+                source.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                raise
             finally:
                 source.close()
         with copy.open("rb") as file:
@@ -227,6 +257,29 @@ def _database(found: Found, temporary: Path) -> Iterator[bytes]:
     finally:
         for left in (copy, copy.with_name(copy.name + "-journal"), copy.with_name(copy.name + "-wal")):
             left.unlink(missing_ok=True)
+
+
+def _copied(source: apsw.Connection, copy: Path, damage: Damage) -> None:
+    target = apsw.Connection(str(copy))
+    try:
+        target.pragma("synchronous", "off")
+        with target.backup("main", source, "main") as work:
+            # In one step: it is a reader's moment, which in WAL mode holds no writer up.
+            work.step(-1)
+        if wrong := _wrong(target):
+            damage(wrong)
+        target.pragma("journal_mode", "delete")
+    finally:
+        target.close()
+
+
+def _wrong(copy: apsw.Connection) -> str:
+    """What is wrong with a database, empty where nothing is."""
+    try:
+        found: Any = copy.execute("PRAGMA quick_check(1)").fetchone()
+    except apsw.Error as error:
+        return f"The database is damaged ({type(error).__name__})."
+    return "" if found[0] == "ok" else f"The database is damaged: {found[0]}"[:200]
 
 
 def _side(directory: int, name: str) -> tuple[int, ...]:

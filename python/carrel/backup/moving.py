@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import apsw
+import structlog
 
 from carrel import __version__
 from carrel.backup.archive import Header, Writer
@@ -22,6 +23,7 @@ from carrel.ids import TenantId
 from carrel.tenancy.paths import TenantRoot
 from carrel.vault.keys import MasterKeys
 
+_log = structlog.get_logger(__name__)
 NOTE: Final = "imported.json"
 """In a tenant's directory: which archive it came from, so that the same one again changes nothing."""
 MOST_HOLES: Final = 256 << 20
@@ -58,15 +60,20 @@ def export(
     def left(path: str, why: str) -> None:
         left_out.append(LeftOut(path=path[:4096], why=why))
 
-    for found in Gathering(root.fd, owner=root.owner, left_out=left, going=going):
+    walk = Gathering(root.fd, owner=root.owner, left_out=left, going=going)
+    for found in walk:
         if found.path == NOTE:
             continue
-        _add(writer, found, temporary, left)
+        _add(writer, found, temporary, walk, left)
     writer.close(left_out)
+    for path, why in walk.damaged.items():
+        _log.error("damaged, and exported as it is", tenant=tenant, path=path, reason=why)
     return Exported(writer.files, writer.bytes, len(left_out))
 
 
-def _add(writer: Writer, found: Found, temporary: Path, left: Callable[[str, str], None]) -> None:
+def _add(
+    writer: Writer, found: Found, temporary: Path, walk: Gathering, left: Callable[[str, str], None]
+) -> None:  # fmt: skip
     seconds = found.mtime // 1_000_000_000
     match found.kind:
         case "directory":
@@ -76,7 +83,10 @@ def _add(writer: Writer, found: Found, temporary: Path, left: Callable[[str, str
         case _:
 
             def content(restart: Callable[[], None]) -> Iterator[bytes]:
-                for block in read(found, temporary=temporary, restart=restart):
+                for block in read(
+                    found, temporary=temporary, restart=restart,
+                    damage=lambda why: walk.damage(found.path, why),
+                ):  # fmt: skip
                     yield from _filled(block)
 
             try:
@@ -87,6 +97,8 @@ def _add(writer: Writer, found: Found, temporary: Path, left: Callable[[str, str
                 return
             except UnsafePath as error:
                 left(found.path, error.message)
+            except OSError as error:
+                walk.unreadable(found.path, error)
 
 
 def _room_of(found: Found) -> int:

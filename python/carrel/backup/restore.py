@@ -27,7 +27,8 @@ NO_SESSION = "The backup has no such session."
 class Restored:
     """What a restore did, or with ``dry_run`` would do. ``at`` is when the backup was made.
 
-    ``snapshots`` is how many copies of workspaces there are, which are in no backup and stay.
+    ``snapshots`` is how many copies of workspaces there are, which are in no backup and stay. ``damaged`` names files
+    that were so when the backup was made, ``put_by`` ledgers that are kept as they were because they are now.
     """
 
     tenant: TenantId
@@ -42,6 +43,8 @@ class Restored:
     tokens_left_out: bool = False
     kept_before: bool = False
     snapshots: int = 0
+    damaged: tuple[str, ...] = ()
+    put_by: tuple[str, ...] = ()
     dry_run: bool = False
 
 
@@ -127,4 +130,5 @@ def _report(found: Plan, source: TenantId, target: TenantId, adopted: Adopted, *
         tenant=target, source=source, backup=manifest.id, at=manifest.at, files=found.files, bytes=found.bytes,
         sessions=len(found.sessions), left_out=manifest.left_out, secrets_lost=adopted.secrets,
         tokens_left_out=adopted.tokens, dry_run=dry_run,
+        damaged=tuple(one.path for one in manifest.damaged),
     )  # fmt: skip

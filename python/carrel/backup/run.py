@@ -13,6 +13,7 @@ import structlog
 
 from carrel.backup.catalogue import (
     MOST_BACKUPS,
+    MOST_DAMAGED_LISTED,
     MOST_LEFT_OUT_NAMED,
     BackupInfo,
     Entry,
@@ -75,6 +76,7 @@ def back_up(subject: Subject, means: Means, progress: Progress, *, anew: bool = 
         info = BackupInfo(
             id=manifest.id, at=manifest.at, host=subject.origin.host, files=written.files, bytes=written.bytes,
             sent=written.sent, left_out=manifest.left_out, revision=subject.origin.revision,
+            damaged=tuple(one.path for one in manifest.damaged)[:MOST_DAMAGED_LISTED],
         )  # fmt: skip
         if _listed(repository, head, info):
             progress.phase = "done"
@@ -138,9 +140,10 @@ def _written(
         pieces.vouch(last.index if last is not None else ())
         try:
             writer = Writer(
-                pieces, previous=_entries(repository, last), temporary=temporary, left_out=leave_out, progress=progress
+                pieces, walk, previous=_entries(repository, last), temporary=temporary, left_out=leave_out,
+                progress=progress,
             )  # fmt: skip
-            written = writer.run(iter(walk))
+            written = writer.run()
         except BaseException:
             # What waits to be sent is not: whoever stopped it waits for nothing more than what is on its way.
             means.pace.stop()
@@ -150,10 +153,15 @@ def _written(
     manifest = Manifest(
         id=new_backup_id(at), tenant=subject.tenant, at=at, origin=subject.origin, index=tuple(written.index),
         entries=written.entries, files=written.files, bytes=written.bytes, holes=written.holes,
-        left_out=left_out, left_out_named=tuple(named),
+        left_out=left_out, left_out_named=tuple(named), damaged=_named_damage(walk),
     )  # fmt: skip
     repository.put_manifest(manifest)
     return manifest, written
+
+
+def _named_damage(walk: Gathering) -> tuple[LeftOut, ...]:
+    found = [LeftOut(path=path[:4096], why=why[:200]) for path, why in walk.damaged.items()]
+    return tuple(found[:MOST_LEFT_OUT_NAMED])
 
 
 def _last(repository: Repository, head: Head) -> Manifest | None:

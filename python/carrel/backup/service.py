@@ -60,10 +60,11 @@ class House(Protocol):
         """
         ...
 
-    async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> None:
+    async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> tuple[str, ...]:
         """While it rests: put into ``fresh``, about to be its directory, what never goes back in time.
 
-        ``own`` is False where ``fresh`` was another tenant's.
+        ``own`` is False where ``fresh`` was another tenant's. Gives the paths in it of what was damaged, and is kept
+        as it was.
         """
         ...
 
@@ -191,6 +192,10 @@ class Backups:
                 await asyncio.to_thread(_noted, tenant, tried=now, failed=error.message)
                 raise
             self._metrics.made(tenant.id, info, seconds=self._clock.monotonic() - began)
+            if info.damaged:
+                self._metrics.failed(tenant.id, "backup", "damaged")
+                _log.error("files are damaged, and in the backup as they are", tenant=tenant.id, backup=info.id,
+                           files=info.damaged)  # fmt: skip
             await asyncio.to_thread(
                 _noted, tenant, last=now, id=info.id, to=str(location), tried=now, failed=None, damaged=False
             )  # fmt: skip
@@ -323,12 +328,12 @@ class Backups:
             try:
                 async with self._house.at_rest(tenant):
                     fresh = swap.staged(self._home, tenant.id)
-                    await self._house.carry_over(tenant, fresh, own=whose == tenant.id)
+                    put_by = await self._house.carry_over(tenant, fresh, own=whose == tenant.id)
                     had = await asyncio.to_thread(swap.swap_in, self._home, tenant.id)
             finally:
                 await asyncio.to_thread(remove_tree, swap.staged(self._home, tenant.id))
         _log.info("restored", tenant=tenant.id, source=whose, backup=done.backup, files=done.files, bytes=done.bytes)
-        return replace(done, kept_before=had, snapshots=swap.snapshots(self._home, tenant.id))
+        return replace(done, kept_before=had, put_by=put_by, snapshots=swap.snapshots(self._home, tenant.id))
 
     async def restore_session(
         self, tenant: Tenant, session_id: SessionId, source: From, *, as_id: SessionId, replace_it: bool

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from carrel.backup.catalogue import Block, Entry, Hole, Part
-from carrel.backup.gather import BLOCK, Found, LeftOut, read
+from carrel.backup.gather import BLOCK, Found, Gathering, LeftOut, read
 from carrel.backup.progress import Progress
 from carrel.backup.repository import Repository
 from carrel.errors import UnsafePath
@@ -115,11 +115,13 @@ class Pieces:
 
 
 class Writer:
-    """Writes one backup's pieces. ``previous`` gives the entries of the last one, whose unchanged files are taken."""
+    """Writes one backup's pieces of ``walk``. ``previous`` gives the last one's entries: unchanged files are taken."""
 
     def __init__(
-        self, pieces: Pieces, *, previous: Iterator[Entry], temporary: Path, left_out: LeftOut, progress: Progress
-    ) -> None:
+        self, pieces: Pieces, walk: Gathering, *, previous: Iterator[Entry], temporary: Path, left_out: LeftOut,
+        progress: Progress,
+    ) -> None:  # fmt: skip
+        self._walk = walk
         self._pieces = pieces
         self._previous = previous
         self._before: Entry | None = self._next()
@@ -132,9 +134,9 @@ class Writer:
         self._members: list[tuple[_Draft, int, int]] = []
         self._lines = bytearray()
 
-    def run(self, walk: Iterator[Found]) -> Written:
-        """Take all of ``walk``; returns when every piece is in the store."""
-        for found in walk:
+    def run(self) -> Written:
+        """Take all of the walk; returns when every piece is in the store."""
+        for found in self._walk:
             self._take(found)
         self._close_bundle()
         self._drain()
@@ -179,7 +181,10 @@ class Writer:
             self._progress.done = begun
 
         try:
-            for block in read(found, temporary=self._temporary, restart=restart):
+            for block in read(
+                found, temporary=self._temporary, restart=restart,
+                damage=lambda why: self._walk.damage(found.path, why),
+            ):  # fmt: skip
                 content.add(block)
                 self._progress.done += block.length if isinstance(block, Hole) else len(block)
         except FileNotFoundError:
@@ -187,10 +192,15 @@ class Writer:
         except (UnsafePath, PermissionError) as error:
             self._left_out(found.path, error.message if isinstance(error, UnsafePath) else "It cannot be read.")
             return
+        except OSError as error:
+            self._walk.unreadable(found.path, error)
+            return
+        # What is damaged is read anew the next time, whether it changed or not, and told again.
+        seen = () if found.path in self._walk.damaged else found.seen
         rest, parts = content.rest, tuple(content.parts)
         draft = _Draft(
             Entry(path=found.path, kind="file", mode=found.mode, mtime=found.mtime, size=content.size,
-                  sha256=content.digest.hexdigest(), parts=parts, seen=found.seen)
+                  sha256=content.digest.hexdigest(), parts=parts, seen=seen)
         )  # fmt: skip
         if rest:
             self._bundled(draft, rest)

@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from carrel.cli import screen
-from carrel.cli.backups import LONGEST_SECONDS, KeepOption, counts
+from carrel.cli.backups import LONGEST_SECONDS, KeepOption, counts, damage
 from carrel.cli.client import Client, ask, understand
 from carrel.cli.failures import DONE, FAILED, GatewayUnreachable
 from carrel.cli.options import HERE, Target
@@ -30,7 +30,7 @@ def backup_all(
         screen.show_json({"backups": [one.model_dump(mode="json") for one in made], "failed": failed})
     else:
         screen.note(f"{len(made)} tenants are backed up, {len(failed)} not.")
-    return FAILED if failed else DONE
+    return FAILED if failed or any(one.damaged for one in made) else DONE
 
 
 async def _all(target: Target, wanted: wire.BackupOrder) -> tuple[list[wire.BackupView], dict[str, str]]:
@@ -49,6 +49,8 @@ async def _all(target: Target, wanted: wire.BackupOrder) -> tuple[list[wire.Back
                 screen.complain(f"{tenant}: {error.message}")
                 continue
             made.append(understand(wire.BackupView, document))
+            if made[-1].damaged:
+                screen.complain(damage(made[-1]))
             if not target.json:
                 screen.say(f"{tenant}: {made[-1].id}")
     return made, failed

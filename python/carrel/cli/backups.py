@@ -52,14 +52,23 @@ def backup(
     """Back a tenant up now, encrypted. What is there already is not sent again, also where the last try broke off."""
     wanted = order(wire.BackupOrder, {"to": to, "keep": counts(keep)})
     document = _watched(target, tenant, "backups", wanted)
+    made = understand(wire.BackupView, document)
     if target.json:
         screen.show_json(document)
-        return DONE
-    made = understand(wire.BackupView, document)
+        return FAILED if made.damaged else DONE
     screen.say(made.id)
     left = f", {screen.many(made.left_out, 'name')} left out" if made.left_out else ""
     screen.note(f"{screen.many(made.files, 'file')}, {_size(made.bytes)}; {_size(made.sent)} sent{left}.")
+    if made.damaged:
+        screen.complain(damage(made))
+        return FAILED
     return DONE
+
+
+def damage(made: wire.BackupView) -> str:
+    """What to say of a backup of a tenant whose files are damaged."""
+    names = ", ".join(map(screen.one_line, made.damaged))
+    return f"The backup {made.id} is made, and these files of {made.tenant} are damaged: {names}."
 
 
 def backups(tenant: TenantArgument, /, *, place: Place = None, target: Target = HERE) -> int:
@@ -76,6 +85,9 @@ def backups(tenant: TenantArgument, /, *, place: Place = None, target: Target = 
         rows = [(one.id, screen.moment(one.at), one.host, str(one.files), _size(one.bytes), _size(one.sent))
                 for one in found.backups]  # fmt: skip
         screen.table(("BACKUP", "MADE", "HOST", "FILES", "SIZE", "SENT"), rows)
+    for one in found.backups:
+        if one.damaged:
+            screen.complain(damage(one))
     if found.failed is not None:
         screen.note(f"The last try failed: {screen.one_line(found.failed)}")
     if found.verified is not None:
@@ -138,6 +150,12 @@ def _show_restored(done: wire.RestoreView, session: str | None, as_session: str 
         screen.note(f"Not without the master key that sealed them: {names}. Set them anew with `carrel secrets set`.")
     if done.tokens_left_out:
         screen.note(f"Tokens stay with {done.source}: issue new ones with `carrel tenants token issue {done.tenant}`.")
+    for what, files in (
+        ("Damaged already when it was backed up, an older backup may have it whole", done.damaged),
+        ("Damaged, and kept as it was beside what has taken its place", done.put_by),
+    ):
+        if files:
+            screen.complain(f"{what}: {', '.join(map(screen.one_line, files))}.")
     if done.snapshots:
         screen.note(f"In no backup, and kept as here: {screen.many(done.snapshots, 'snapshot')} of workspaces.")
     if done.kept_before:

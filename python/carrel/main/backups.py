@@ -85,9 +85,9 @@ class TenantAtRest:
         finally:
             await self._reconciler.wake(tenant.id)
 
-    async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> None:
+    async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> tuple[str, ...]:
         """What was charged, and who may do what, goes on from what is there."""
-        await asyncio.to_thread(carry_over, self._home / tenant.id, fresh, tenant.id, own=own)
+        return await asyncio.to_thread(carry_over, self._home / tenant.id, fresh, tenant.id, own=own)
 
     async def has_session(self, tenant: Tenant, session_id: SessionId) -> bool:
         """Whether there is a session of that id."""
@@ -278,7 +278,7 @@ def _schedule() -> control.Actor:
 def _view(tenant: Tenant, info: BackupInfo) -> backups.BackupView:
     return backups.BackupView(
         id=info.id, tenant=tenant.id, at=info.at, host=info.host, files=info.files, bytes=info.bytes, sent=info.sent,
-        left_out=info.left_out, revision=info.revision,
+        left_out=info.left_out, revision=info.revision, damaged=info.damaged,
     )  # fmt: skip
 
 
@@ -287,7 +287,7 @@ def _restored(done: Restored) -> backups.RestoreView:
         tenant=done.tenant, source=done.source, backup=done.backup, at=done.at, files=done.files, bytes=done.bytes,
         sessions=done.sessions, left_out=done.left_out, secrets_lost=done.secrets_lost,
         tokens_left_out=done.tokens_left_out, kept_before=done.kept_before, snapshots=done.snapshots,
-        dry_run=done.dry_run,
+        damaged=done.damaged, put_by=done.put_by, dry_run=done.dry_run,
     )  # fmt: skip
 
 

@@ -174,6 +174,8 @@ def _say(brought: Brought) -> None:
         screen.say(f"{brought.tenant} {word}: {held}, from {brought.backup}.")
         if brought.secrets_lost:
             screen.note(f"{brought.tenant}: not without the key that sealed them: {', '.join(brought.secrets_lost)}.")
+        if brought.damaged:
+            screen.complain(f"{brought.tenant}: damaged when it was backed up: {', '.join(brought.damaged)}.")
     elif brought.outcome == "failed":
         screen.complain(f"{brought.tenant}: {brought.text}")
     else:

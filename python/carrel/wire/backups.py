@@ -35,6 +35,7 @@ class BackupView(Answer):
     sent: int
     left_out: int = Field(0, description="Names that are not in it: sockets, pipes, links that lead out.")
     revision: str = Field("", description="Of the tenant's configuration as it was in force.")
+    damaged: tuple[str, ...] = Field((), description="Files that were damaged: they are in it as they were, if at all.")
     note: str | None = None
 
 
@@ -119,6 +120,8 @@ class RestoreView(Answer):
     tokens_left_out: bool = Field(False, description="Tokens name the tenant that they were issued for.")
     kept_before: bool = Field(False, description="What was there is kept until it is confirmed or undone.")
     snapshots: int = Field(0, description="Copies of workspaces, which are in no backup: those that are here stay.")
+    damaged: tuple[str, ...] = Field((), description="Files that were damaged when the backup was made.")
+    put_by: tuple[str, ...] = Field((), description="Ledgers that are damaged now, and are kept as they were.")
     dry_run: bool = False
 
 

@@ -31,10 +31,10 @@ def test_what_follows_from_it() -> None:
     assert "credentials/tokens.json" in paths(own="stays", other="left")
     assert "usage/ledger.sqlite" in paths(other="left")
     assert len({one.path for one in CONTENTS}) == len(CONTENTS)
-    # What is taken away or carried over is one file each, but for connections, which are judged one by one, and what
-    # is moved as it is.
+    # What is taken away or carried over is one file each, but for connections, which are judged one by one, ledgers
+    # that are named by their content, and what is moved as it is.
     assert {path for path in (*paths(own="stays"), *paths(other="left")) if "*" in path} == {
-        "credentials/connections/**", *(f"{name}/**" for name in GOES_ON)
+        "credentials/connections/**", "usage/damaged/**", *(f"{name}/**" for name in GOES_ON)
     }  # fmt: skip
     for one in CONTENTS:
         assert one.why or (one.own, one.other, one.kept) == ("back", "along", True), one.path

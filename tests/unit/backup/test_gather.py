@@ -25,6 +25,10 @@ def walk(tenant: Tenant, left: dict[str, str] | None = None) -> Gathering:
     return Gathering(tenant.root.fd, owner=tenant.root.owner, left_out=told.__setitem__, going=lambda: None)
 
 
+def never(why: str) -> None:
+    raise AssertionError(why)
+
+
 def test_in_order_and_without_what_does_not_belong(tenant: Tenant) -> None:
     left: dict[str, str] = {}
     paths = [found.path for found in walk(tenant, left)]
@@ -71,7 +75,7 @@ def test_one_that_changes_is_read_anew(tenant: Tenant, tmp_path: Path) -> None:
         restarts.append(True)
         blocks.clear()
 
-    for block in read(held, temporary=tmp_path, restart=restart):
+    for block in read(held, temporary=tmp_path, restart=restart, damage=never):
         assert isinstance(block, bytes)
         blocks.append(block)
         if not restarts:
@@ -86,7 +90,7 @@ def test_one_that_never_rests_is_taken_as_it_was_read_last(tenant: Tenant, tmp_p
     directory = os.open(path.parent, os.O_RDONLY)
     held = gather.Found("sandbox/main.py", "file", 0o600, 0, 0, (), "", directory, "main.py")
     restarts: list[bool] = []
-    for number, _ in enumerate(read(held, temporary=tmp_path, restart=lambda: restarts.append(True))):
+    for number, _ in enumerate(read(held, temporary=tmp_path, restart=lambda: restarts.append(True), damage=never)):
         path.write_bytes(b"x" * (gather.BLOCK + 20 + number))
     assert len(restarts) == 2
     os.close(directory)
@@ -101,5 +105,5 @@ def test_lines_end_at_their_border(tenant: Tenant, tmp_path: Path, content: byte
     path.write_bytes(content)
     directory = os.open(path.parent, os.O_RDONLY)
     held = gather.Found("sessions/s_1.jsonl", "file", 0o600, 0, 0, (), "", directory, "s_1.jsonl")
-    assert list(read(held, temporary=tmp_path, restart=lambda: None)) == ([kept] if kept else [])
+    assert list(read(held, temporary=tmp_path, restart=lambda: None, damage=never)) == ([kept] if kept else [])
     os.close(directory)

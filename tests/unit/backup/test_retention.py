@@ -43,6 +43,13 @@ def test_the_newest_of_each_period_stays() -> None:
     assert kept([], Keep()) == set()
 
 
+def test_the_newest_in_which_nothing_was_damaged_stays() -> None:
+    daily = made_at(*(NOON - timedelta(days=days) for days in range(40)))
+    damaged = [one.model_copy(update={"damaged": ("usage/ledger.sqlite",)}) for one in daily[:30]] + daily[30:]
+    assert kept(damaged, Keep(2, 0, 0, 0)) == {daily[0].id, daily[1].id, daily[30].id}
+    assert kept(daily, Keep(2, 0, 0, 0)) == {daily[0].id, daily[1].id}
+
+
 @pytest.fixture
 def tenant(tmp_path: Path) -> Iterator[Tenant]:
     made = full_tenant(tmp_path)

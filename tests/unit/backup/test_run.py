@@ -1,5 +1,6 @@
 """A backup made and made again: whole, consistent, sent once, and never taken from under another's feet."""
 
+import errno
 import filecmp
 import os
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from carrel.backup import writer
+from carrel.backup import gather, writer
 from carrel.backup.catalogue import Collecting, Origin
 from carrel.backup.progress import Progress
 from carrel.backup.reader import verify
@@ -22,6 +23,7 @@ from carrel.objects.directory import DirectoryStore
 from carrel.objects.pace import Cancelled
 from carrel.objects.protocol import ObjectNotKept, ObjectStore, StoreUnavailable
 from carrel.tenancy.handle import Tenant
+from carrel.tenancy.paths import open_beneath
 from tests.fakes.backups import KEYS, ORIGIN, full_tenant, means, rows_of, subject, tree
 from tests.fakes.clock import FakeClock
 
@@ -57,6 +59,77 @@ def test_it_comes_back_byte_by_byte(tenant: Tenant, tmp_path: Path) -> None:
     assert (tmp_path / "back/sessions/s_1.jsonl").read_bytes() == b'{"a":1}\n{"b":2}\n'
     assert rows_of(tmp_path / "back/usage/ledger.sqlite") == rows_of(tmp_path / "tenants/acme/usage/ledger.sqlite")
     assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize("at", [0, 4096])
+def test_a_database_that_is_damaged_is_told_and_all_else_is_in_the_backup(
+    tenant: Tenant, tmp_path: Path, at: int
+) -> None:
+    ledger = tmp_path / "tenants/acme/usage/ledger.sqlite"
+    whole = ledger.read_bytes()
+    ledger.write_bytes(whole[:at] + b"\xff" * (len(whole) - at))
+    ledger.with_name("ledger.sqlite-wal").write_bytes(b"")
+    for _ in range(2):
+        # It is told each time, and not taken for unchanged.
+        info = back_up(subject(tenant), means(tmp_path), Progress())
+        assert info.damaged == ("usage/ledger.sqlite",)
+    repository = Repository.at(DirectoryStore(tmp_path / "store"), tenant.id, KEYS)
+    assert verify(repository, info.id, Progress()) == []
+    assert repository.head()[0].backups[-1].damaged == info.damaged
+    [told] = repository.manifest(info.id).damaged
+    assert "damaged" in told.why
+    restored(tmp_path, info.id, tmp_path / "back")
+    before, after = tree(tmp_path / "tenants/acme"), tree(tmp_path / "back")
+    changed = {path for path in after if after[path] != before[path]}
+    assert changed <= {"sessions/s_1.jsonl"} | ({"usage/ledger.sqlite"} if at else set())
+    assert (tmp_path / "back/usage/ledger.sqlite").read_bytes()[max(at, 100) :] == ledger.read_bytes()[max(at, 100) :]
+
+
+def test_a_damaged_databases_log_is_in_the_backup_too(tenant: Tenant, tmp_path: Path) -> None:
+    ledger = tmp_path / "tenants/acme/usage/ledger.sqlite"
+    ledger.write_bytes(b"no database" * 1000)
+    ledger.with_name("ledger.sqlite-wal").write_bytes(b"its newest rows")
+    info = back_up(subject(tenant), means(tmp_path), Progress())
+    restored(tmp_path, info.id, tmp_path / "back")
+    assert (tmp_path / "back/usage/ledger.sqlite").read_bytes() == b"no database" * 1000
+    assert (tmp_path / "back/usage/ledger.sqlite-wal").read_bytes() == b"its newest rows"
+
+
+@pytest.mark.parametrize("call", ["open_beneath", "pread"])
+def test_what_the_disk_does_not_give_is_told_and_all_else_is_in_the_backup(
+    tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    real, broken = open_beneath, set[int]()
+
+    def opened(directory: int, path: str, flags: int, mode: int = 0) -> int:
+        fd = real(directory, path, flags, mode)
+        if path == "data.bin":
+            if call == "open_beneath":
+                os.close(fd)
+                raise OSError(errno.EIO, "broken")
+            broken.add(fd)
+        return fd
+
+    def pread(fd: int, count: int, at: int) -> bytes:
+        if fd in broken:
+            broken.discard(fd)
+            raise OSError(errno.EIO, "broken")
+        return os_pread(fd, count, at)
+
+    os_pread = os.pread
+    monkeypatch.setattr(gather, "open_beneath", opened)
+    monkeypatch.setattr(os, "pread", pread)
+    info = back_up(subject(tenant), means(tmp_path), Progress())
+    assert (info.damaged, info.left_out) == (("sandbox/data.bin",), 4)
+    restored(tmp_path, info.id, tmp_path / "back")
+    assert (tmp_path / "back/sandbox/main.py").exists()
+    assert not (tmp_path / "back/sandbox/data.bin").exists()
+
+
+def test_older_versions_read_the_list_of_what_is_whole(tenant: Tenant, tmp_path: Path) -> None:
+    info = back_up(subject(tenant), means(tmp_path), Progress())
+    assert "damaged" not in info.model_dump_json()
+    assert '"damaged":["a"]' in info.model_copy(update={"damaged": ("a",)}).model_dump_json()
 
 
 def test_what_is_there_is_not_sent_again(tenant: Tenant, tmp_path: Path) -> None:

@@ -43,9 +43,10 @@ class House:
         yield
         self.asked.append("wake")
 
-    async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> None:
+    async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> tuple[str, ...]:
         assert fresh.is_dir()
         self.asked.append(f"carry over, own: {own}")
+        return ()
 
     async def has_session(self, tenant: Tenant, session_id: SessionId) -> bool:
         return session_id == "s_1"

@@ -21,10 +21,10 @@ def write(tenant: Tenant, place: Path) -> tuple[Written, Repository]:
     pieces = Pieces(repository, {name for name, _ in repository.pieces()}, Progress())
     walk = Gathering(tenant.root.fd, owner=tenant.root.owner, left_out=lambda path, why: None, going=lambda: None)
     (place / "temporary").mkdir(exist_ok=True)
-    made = Writer(pieces, previous=iter(()), temporary=place / "temporary", left_out=lambda path, why: None,
+    made = Writer(pieces, walk, previous=iter(()), temporary=place / "temporary", left_out=lambda path, why: None,
                   progress=Progress())  # fmt: skip
     try:
-        return made.run(iter(walk)), repository
+        return made.run(), repository
     finally:
         pieces.close()
 

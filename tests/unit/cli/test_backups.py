@@ -51,3 +51,14 @@ async def test_what_does_not_go_together(carrel: CommandLine) -> None:
     for words in (("--confirm", "--undo"), ("--confirm", "--dry-run"), ("--undo", "--backup", "x"), ("--replace",),
                   ("--as-session", "s_2")):  # fmt: skip
         assert (await carrel("tenants", "restore", "acme", *words)).code == 2, words
+
+
+async def test_what_is_damaged_is_loud(carrel: CommandLine, edge: Edge) -> None:
+    kept: Any = edge.services.backups
+    kept.view = kept.view.model_copy(update={"damaged": ("usage/ledger.sqlite",)})
+    for words in (("tenants", "backup", "acme"), ("backup", "all")):
+        done = await carrel(*words)
+        assert done.code == 1
+        assert "is made, and these files of acme are damaged: usage/ledger.sqlite." in done.err
+    assert (await carrel("tenants", "backup", "acme", "--json")).code == 1
+    assert "are damaged: usage/ledger.sqlite." in (await carrel("tenants", "backups", "acme")).err

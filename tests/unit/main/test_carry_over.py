@@ -60,3 +60,22 @@ def test_connections_go_on_from_what_is_there_and_those_that_were_removed_stay_s
     (tmp_path / "none/tenants/acme").mkdir(parents=True)
     carry_over(tmp_path / "none/tenants/acme", tmp_path / "other/tenants/acme", ACME)
     assert [file.name for file in (tmp_path / "other/tenants/acme" / PLACE).iterdir()] == ["c3.sealed"]
+
+
+def test_ledgers_that_were_damaged_go_on_with_their_tenant_and_no_other(tmp_path: Path) -> None:
+    live, fresh = tmp_path / "live/tenants/acme", tmp_path / "fresh/tenants/acme"
+    ledger_of(tmp_path / "live", made("a"))
+    ledger = ledger_of(tmp_path / "fresh", made("a"))
+    ledger.write_bytes(b"no database" * 1000)
+    put(live, "of before", "usage/damaged/ledger-0")
+    put(fresh, "of before that", "usage/damaged/ledger-1")
+    [name] = carry_over(live, fresh, ACME)
+    assert (fresh / name).read_bytes() == b"no database" * 1000
+    assert [entry.id for entry in rows_in(tmp_path / "fresh")] == ["a"]
+    assert {file.name: file.read_bytes()[:14] for file in (fresh / "usage/damaged").iterdir()} == {
+        "ledger-0": b"of before", "ledger-1": b"of before that", name.rpartition("/")[2]: b"no databaseno ",
+    }  # fmt: skip
+    other = tmp_path / "other/tenants/acme"
+    put(other, "another tenant's", "usage/damaged/ledger-2")
+    carry_over(live, other, ACME, own=False)
+    assert [file.name for file in (other / "usage/damaged").iterdir()] == ["ledger-0"]

@@ -1,5 +1,7 @@
 """What was charged stays charged, whichever directory a tenant has."""
 
+import errno
+import os
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -8,12 +10,11 @@ import apsw
 import pytest
 
 from carrel.errors import CarrelError
-from carrel.ids import TenantId
 from carrel.metering.ledger import NAME, LedgerEntry, apply, entries, note, open_ledger
 from carrel.metering.rollups import by_day
 from carrel.metering.rows import Values
 from carrel.metering.tables import SCHEMAS
-from carrel.metering.union import remove_ledger, unite
+from carrel.metering.union import DAMAGED, United, remove_ledger, unite
 from tests.unit.metering.test_ledger import ACME, ENDING, MARCH, NOON, made
 
 
@@ -39,7 +40,7 @@ def test_the_rows_of_both_are_there_once_with_their_sums(tmp_path: Path) -> None
     used = ledger_of(tmp_path / "used", made("a"), made("b", member="ann", plan="pro", plan_hash="h"), made("c", later))
     other = ledger_of(tmp_path / "other", made("a"), made("lost", rates='{"x":1}', card_hash="old", plan="team"))
     before = used.read_bytes()
-    assert unite(used, other, ACME) == 1
+    assert unite(used, other, ACME) == United(1)
     assert used.read_bytes() == before
     found = {entry.id: entry for entry in rows_in(tmp_path / "other")}
     assert sorted(found) == ["a", "b", "c", "lost"]
@@ -58,36 +59,67 @@ def test_a_ledger_comes_along_where_there_was_none_and_one_of_an_older_version_i
     used = ledger_of(tmp_path / "used", made("a"))
     other = tmp_path / "other/tenants/acme/usage" / NAME
     other.parent.mkdir(parents=True)
-    assert unite(used, other, ACME) == 0
+    assert unite(used, other, ACME) == United()
     assert [entry.id for entry in rows_in(tmp_path / "other")] == ["a"]
     remove_ledger(other)
     connection = apsw.Connection(str(other))
     connection.execute(SCHEMAS[0])
     connection.pragma("user_version", 1)
     connection.close()
-    assert unite(used, other, ACME) == 0
+    assert unite(used, other, ACME) == United()
     assert [entry.id for entry in rows_in(tmp_path / "other")] == ["a"]
 
 
-def test_one_that_cannot_be_read_leaves_both_as_they_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [0, 4096])
+def test_the_place_of_one_that_is_damaged_is_taken_and_it_is_put_by_as_it_was(tmp_path: Path, at: int) -> None:
     used = ledger_of(tmp_path / "used", made("a"))
-    other = tmp_path / "ledger.sqlite"
-    other.write_bytes(b"no database" * 1000)
-    with pytest.raises(CarrelError):
-        unite(used, other, TenantId("acme"))
-    assert other.read_bytes() == b"no database" * 1000
-    assert [path.name for path in tmp_path.glob("ledger*")] == ["ledger.sqlite"]
+    other = ledger_of(tmp_path / "other", *(made(f"{number}" * 30) for number in range(100, 200)))
+    damaged = damage(other, at)
+    other.with_name(f"{NAME}-wal").write_bytes(b"its log")
+    put_by = unite(used, other, ACME).put_by
+    assert [(other.parent / name).read_bytes() for name in put_by] == [damaged, b"its log"]
+    assert [entry.id for entry in rows_in(tmp_path / "other")] == ["a"]
+    assert {path.name for path in other.parent.iterdir()} == {NAME, DAMAGED}
 
 
 @pytest.mark.parametrize("at", [0, 4096])
 def test_a_restore_takes_the_place_of_a_ledger_that_is_damaged(tmp_path: Path, at: int) -> None:
     used = ledger_of(tmp_path / "used", *(made(f"{number}" * 30) for number in range(100, 200)))
     other = ledger_of(tmp_path / "other", made("a"))
-    whole = used.read_bytes()
-    used.write_bytes(whole[:at] + b"\xff" * (len(whole) - at))
-    assert unite(used, other, ACME) == 0
+    damaged = damage(used, at)
+    for _ in range(2):
+        # The same again is kept once: it is named by its content.
+        [name] = unite(used, other, ACME).put_by
+        assert (other.parent / name).read_bytes() == used.read_bytes() == damaged
     assert [entry.id for entry in rows_in(tmp_path / "other")] == ["a"]
-    assert [path.name for path in other.parent.iterdir()] == [NAME]
+    assert {path.name for path in other.parent.iterdir()} == {NAME, DAMAGED}
+    assert [path.name for path in (other.parent / DAMAGED).iterdir()] == [name.partition("/")[2]]
+
+
+def test_where_neither_is_whole_both_stay(tmp_path: Path) -> None:
+    used, other = ledger_of(tmp_path / "used", made("a")), ledger_of(tmp_path / "other", made("b"))
+    damaged = damage(used, 0), damage(other, 0)
+    unite(used, other, ACME)
+    assert (used.read_bytes(), other.read_bytes()) == damaged
+
+
+def test_one_that_the_disk_does_not_give_stands_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used, other = ledger_of(tmp_path / "used", made("a")), ledger_of(tmp_path / "other", made("b"))
+
+    def broken(fd: int, count: int) -> bytes:
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", broken)
+        assert unite(used, other, ACME).put_by == ()
+    assert [entry.id for entry in rows_in(tmp_path / "other")] == ["b"]
+
+
+def damage(ledger: Path, at: int) -> bytes:
+    """Overwrite it from there on; what it is then."""
+    whole = ledger.read_bytes()
+    ledger.write_bytes(whole[:at] + b"\xff" * (len(whole) - at))
+    return ledger.read_bytes()
 
 
 def test_one_of_a_later_version_is_not_given_up(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from carrel.wire.control import Actor
 _log = structlog.get_logger(__name__)
 _OPERATORS: Final = frozenset({
     "object_store_unavailable", "object_store_refused", "object_missing", "object_damaged", "no_backup_target",
-    "vault_unavailable", "secret_missing",
+    "vault_unavailable", "secret_missing", "storage_failed", "storage_full",
 })  # fmt: skip
 
 
