@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from carrel.audit.chain import safe
-from carrel.audit.files import append_synced, days
+from carrel.audit.files import append_synced, backwards, days
 from carrel.durability import replace_synced, sync_directory
 
 BEGUN: Final = "begun.jsonl"
@@ -73,13 +73,16 @@ class Begun:
         return left
 
     def without_line(self, lines: Sequence[Members], *, after: int) -> list[dict[str, Any]]:
-        """Those of ``lines`` that are not in the record behind its line ``after``."""
-        over: set[tuple[object, ...]] = set()
+        """Those of ``lines`` that are not in the record behind its line ``after``.
+
+        Read from its end up to there, or until all are found, and never more of it at a time than a piece.
+        """
+        missing = {_name(one) for one in lines}
         for line in _lines(self._path):
-            if line["n"] <= after:
+            if line["n"] <= after or not missing:
                 break
-            over.add(_name(line))
-        return [dict(one) for one in lines if _name(one) not in over]
+            missing.discard(_name(line))
+        return [dict(one) for one in lines if _name(one) in missing]
 
     def clear(self) -> None:
         """Forget all, where none is open."""
@@ -141,7 +144,7 @@ def _name(line: Members) -> tuple[object, ...]:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """Lines, newest first."""
     for file in reversed(days(path)):
-        for raw in reversed(file.read_bytes().splitlines()):
+        for raw in backwards(file):
             try:
                 line = json.loads(raw)
                 if isinstance(line["n"], int):

@@ -10,9 +10,8 @@ import asyncio
 import errno
 import json
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -21,7 +20,7 @@ import structlog
 
 from carrel.audit.begun import Begun, Members
 from carrel.audit.chain import GENESIS, Finding, Head, sealed
-from carrel.audit.files import append_synced, appended, days
+from carrel.audit.files import append_synced, appended, backwards, cut_off, days
 from carrel.audit.heads import SignedHead, Signer, public_pem
 from carrel.audit.keys import open_signer, publish
 from carrel.audit.reading import page
@@ -29,7 +28,7 @@ from carrel.audit.together import Together, over
 from carrel.audit.verify import END, HEADS, TOGETHER, verify_directory
 from carrel.clock import Clock
 from carrel.durability import make_directory, replace_synced
-from carrel.errors import CarrelError, lacking
+from carrel.errors import CarrelError, StorageFailed, StorageFull, lacking
 from carrel.tasks import Tasks
 from carrel.wire.control import AuditEnds, AuditPage, AuditQuery, SignedEnd
 
@@ -98,7 +97,8 @@ class Audit:
         Raises StorageFull before it enters where no line could be kept; then nothing is to be changed. No failure of
         the record's is raised once it was entered: a line that the disk refuses is owed, covered by the beginning that
         is there, and comes before any later change. A CarrelError's code is the outcome of a change that failed. What a
-        death or a cancellation cuts short is `unknown`; what was cancelled before it began is `failed: cancelled`.
+        death, a cancellation, a failing disk or a fault of ours cuts short is `unknown`; what was cancelled before it
+        began is `failed: cancelled`.
         """
         members = {
             "begun": self._now(), "actor": actor, "action": action, "target": target, "tenant": tenant,
@@ -314,6 +314,9 @@ class Audit:
             notes.append((torn, "a torn last line was cut off"))
         kept = _kept(self._path / END)
         if kept is None:
+            kept = max(filter(None, map(_kept, self._marks)), key=lambda mark: mark.number, default=None)
+            notes += [(END, "the signed end was missing, and the mark taken for it")] if kept is not None else []
+        if kept is None:
             self._take_up()
         elif kept.head.number > self._head.number:
             # Where the files were cut short the chain goes on from the end that was: the gap stays to be found.
@@ -331,34 +334,35 @@ class Audit:
             replace_synced(dict.fromkeys(self._marks, self._key.sign("", Head()).line()))
             return
         for file in days(self._path)[:-1]:
-            with file.open("rb") as lines:
-                end = _head_of(deque(lines, maxlen=1).pop())
+            with closing(backwards(file)) as lines:
+                end = _head_of(next(lines, b""))
             append_synced(self._path / HEADS, self._key.sign(file.stem, end).line())
         self._keep_end(self._last_day, self._head)
 
     def _find_end(self) -> str | None:
         torn: str | None = None
         for path in reversed(days(self._path)):
-            size = path.stat().st_size
-            with path.open("r+b") as file:
-                whole = file.read().rfind(b"\n") + 1
-                if whole < size:
-                    file.truncate(whole)
-                    os.fsync(file.fileno())
+            with closing(backwards(path)) as lines:
+                last = next(lines, b"")
+                if last and not last.endswith(b"\n"):
+                    cut_off(path, len(last))
                     torn = path.name
-                file.seek(0)
-                lines = file.readlines()
-            if lines:
+                    last = next(lines, b"")
+            if last:
                 self._last_day = path.stem
-                self._head = _head_of(lines[-1])
+                self._head = _head_of(last)
                 break
         return torn
 
 
 def _outcome(error: BaseException) -> str:
-    if isinstance(error, CarrelError):
+    """How a change ended that ``error`` left: where the disk or the gateway broke in its midst nobody knows.
+
+    The name of a file may be in its place and its directory not synced; a fault of ours may come behind the effect.
+    """
+    if isinstance(error, CarrelError) and (isinstance(error, StorageFull) or not isinstance(error, StorageFailed)):
         return f"failed: {error.code}"
-    return "failed: internal_error" if isinstance(error, Exception) else UNKNOWN
+    return UNKNOWN
 
 
 def _signed_days(path: Path) -> list[SignedHead | None]:

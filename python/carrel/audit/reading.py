@@ -4,14 +4,13 @@ What cannot match is told by the line's bytes alone; only lines that may are par
 """
 
 import json
-import mmap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from carrel.audit.chain import safe
-from carrel.audit.files import days
+from carrel.audit.files import backwards, days
 from carrel.errors import InvalidRequest
 from carrel.wire.control import AuditPage, AuditQuery
 
@@ -92,24 +91,12 @@ def _raw(path: Path, query: AuditQuery, cursor: int | None) -> Iterator[bytes]:
             at = max((i for i, first_line in enumerate(begins) if first_line <= cursor + 1), default=0)
             files = files[at:]
     for file in reversed(files) if newest else files:
-        yield from _backwards(file) if newest else _forwards(file)
+        yield from backwards(file) if newest else _forwards(file)
 
 
 def _forwards(file: Path) -> Iterator[bytes]:
     with file.open("rb") as lines:
         yield from lines
-
-
-def _backwards(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as opened:
-        if opened.seek(0, 2) == 0:
-            return
-        with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as seen:
-            end = len(seen)
-            while end > 0:
-                start = seen.rfind(b"\n", 0, end - 1) + 1
-                yield seen[start:end]
-                end = start
 
 
 def _first(file: Path) -> int:

@@ -1,19 +1,21 @@
 """What of keys and tokens `carrel doctor` looks at: their ends, and who may read them. It never shows one."""
 
-import json
 import os
 import stat
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from carrel.cli.findings import Finding, some
 from carrel.declare.load import Tree
 from carrel.devices.book import device_of
+from carrel.errors import InvalidRequest
+from carrel.ids import TenantId, parse_tenant_id
+from carrel.tenancy.tokens import TokensUnreadable, read_issued
 
 SOON_SECONDS: Final = 14 * 86_400.0
-_MOST_TOKENS: Final = 1 << 20
 
 
 def admin_keys(tree: Tree, now: datetime) -> Iterator[Finding]:
@@ -59,21 +61,20 @@ def issued_tokens(state: Path, now: datetime) -> Iterator[Finding]:
     """Which tokens that commands issued never end, have ended, or will soon. Devices' end with their devices."""
     endless: list[str] = []
     over: list[str] = []
-    damaged: list[str] = []
     for tenant in _tenants(state):
-        kept = _issued(state / "tenants" / tenant / "credentials" / "tokens.json")
-        if kept is None:
-            damaged.append(tenant)
+        try:
+            kept = read_issued(state / "tenants" / tenant, tenant)
+        except OSError:
             continue
-        for name, expires in kept:
-            if expires is None:
-                endless += [f"{tenant}/{name}"] if device_of(name) is None else []
-            elif (expires - now).total_seconds() < SOON_SECONDS:
-                over.append(f"{tenant}/{name}")
-    if damaged:
-        text = f"Those that were issued to {some(damaged)} cannot be read, so all of them are refused."
-        mend = f"carrel tenants restore {damaged[0]}, or remove credentials/tokens.json of it and issue new ones."
-        yield Finding("token", "fault", text, mend)
+        except TokensUnreadable as error:
+            mend = f"carrel tenants restore {tenant}, or remove credentials/tokens.json of it and issue new ones."
+            yield Finding("token", "fault", error.message, mend)
+            continue
+        for token in kept.values():
+            if token.expires is None:
+                endless += [f"{tenant}/{token.name}"] if device_of(token.name) is None else []
+            elif (token.expires - now).total_seconds() < SOON_SECONDS:
+                over.append(f"{tenant}/{token.name}")
     if endless:
         text = f"{some(endless)}: issued without an end."
         mend = "carrel tenants token issue ID --name NAME --expires 90d, hand it out, and revoke the endless one."
@@ -83,29 +84,13 @@ def issued_tokens(state: Path, now: datetime) -> Iterator[Finding]:
         yield Finding("token", "warning", f"{some(over)}: issued, and ended, or ends within 14 days.", mend)
 
 
-def _tenants(state: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in os.scandir(state / "tenants") if entry.is_dir(follow_symlinks=False))
-    except OSError:
-        return []
-
-
-def _issued(path: Path) -> list[tuple[str, datetime | None]] | None:
-    """The names and ends of tokens in a tenant's file: none where it is not there, None where it is damaged."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return []
-    try:
-        with os.fdopen(fd, "rb") as file:
-            kept = json.loads(file.read(_MOST_TOKENS))["tokens"]
-        return [(str(one["name"]), _end(one["expires"])) for one in kept]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _end(value: str | None) -> datetime | None:
-    return datetime.fromisoformat(value).astimezone(UTC) if value is not None else None
+def _tenants(state: Path) -> list[TenantId]:
+    found: list[TenantId] = []
+    with suppress(OSError):
+        for entry in os.scandir(state / "tenants"):
+            with suppress(InvalidRequest):
+                found += [parse_tenant_id(entry.name)] if entry.is_dir(follow_symlinks=False) else []
+    return sorted(found)
 
 
 def prices(tree: Tree) -> Iterator[Finding]:

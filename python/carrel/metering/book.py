@@ -143,11 +143,12 @@ class LedgerBook:
     async def sums(self, tenant: TenantId, period: Period) -> dict[tuple[date, str], Sums]:
         """Sums by day and model, of every row that was settled before."""
         await self._flush_if_possible(tenant)
-        found = await self._worker.run(lambda: by_day(self._pool.get(tenant), period))
-        for row in self._waiting(tenant, period):
-            key = (row.day, row.model)
-            found[key] = found.get(key, Sums()) + Sums(1, row.counts, row.tool_calls, row.cost)
-        return found
+        waiting = self._waiting(tenant, period)
+        return await self._worker.run(
+            lambda: _whole(
+                self._pool.get(tenant), waiting, lambda own: by_day(own, period), lambda row: (row.day, row.model)
+            )
+        )
 
     async def sums_split(self, tenant: TenantId, period: Period, split: Split) -> dict[tuple[date, str, str], Sums]:
         """Sums by day, model and what ``split`` says."""
@@ -179,16 +180,7 @@ class LedgerBook:
         """What ``read`` finds in the ledger, with what still waits for it."""
         await self._flush_if_possible(tenant)
         waiting = self._waiting(tenant, period)
-
-        def whole(own: apsw.Connection) -> dict[K, Sums]:
-            # One look at it: what waited a moment ago may be written between two.
-            with own:
-                found = read(own)
-                for row in missing(own, waiting):
-                    found[key(row)] = found.get(key(row), Sums()) + Sums(1, row.counts, row.tool_calls, row.cost)
-            return found
-
-        return await asyncio.to_thread(self._beside, tenant, whole, {})
+        return await asyncio.to_thread(self._beside, tenant, lambda own: _whole(own, waiting, read, key), {})
 
     def _waiting(self, tenant: TenantId, period: Period) -> list[Row]:
         """The rows of ``period`` that are on their way."""
@@ -367,6 +359,24 @@ class LedgerBook:
             ):  # fmt: skip
                 self._metrics.tokens(tenant, model=model, token_class=name, count=count)
             self._metrics.cost(tenant, float(sums.cost))
+
+
+def _whole(
+    own: apsw.Connection,
+    waiting: Sequence[Row],
+    read: Callable[[apsw.Connection], dict[K, Sums]],
+    key: Callable[[Row], K],
+) -> dict[K, Sums]:
+    """What ``read`` finds in a ledger, and what of ``waiting`` is not there yet.
+
+    In one look at it: what waited a moment ago may be written between two. It may be there although writing it failed:
+    a commit whose sync the disk refused is found again when the ledger is opened anew.
+    """
+    with own:
+        found = read(own)
+        for row in missing(own, waiting):
+            found[key(row)] = found.get(key(row), Sums()) + Sums(1, row.counts, row.tool_calls, row.cost)
+    return found
 
 
 def _closed(error: Exception) -> CarrelError:

@@ -160,7 +160,7 @@ class TenantRoot:
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(temporary, name, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
-            os.fsync(directory.fd)
+            _last(directory.fd)
         except OSError as error:
             self._discard(directory, temporary)
             raise _public(error) from error
@@ -173,7 +173,7 @@ class TenantRoot:
         directory = self.directory(parent or ".")
         try:
             os.unlink(name, dir_fd=directory.fd)
-            os.fsync(directory.fd)
+            _last(directory.fd)
         except OSError as error:
             raise _public(error) from error
         finally:
@@ -309,7 +309,15 @@ def open_tenant_directory(path: Path) -> int:
     return fd
 
 
-def _public(error: OSError) -> CarrelError:
+def _last(directory: int) -> None:
+    """Make the names in ``directory`` last, one of which was changed just now."""
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        raise _public(error, "whether the file was changed is not known") from error
+
+
+def _public(error: OSError, undone: str = "the file is as it was") -> CarrelError:
     """The kernel's refusal as an error of ours, with no host path in it."""
     match error.errno:
         case errno.ENOENT:
@@ -319,6 +327,4 @@ def _public(error: OSError) -> CarrelError:
         case errno.ENOTDIR | errno.EISDIR | errno.EEXIST | errno.ENOTEMPTY | errno.ENXIO | errno.EACCES | errno.EPERM:
             return InvalidRequest(f"{os.strerror(error.errno)}.", param="path")
         case _:
-            return lacking(error, "the file is as it was") or CarrelError(
-                f"A file operation failed: {os.strerror(error.errno or 0)}."
-            )
+            return lacking(error, undone) or CarrelError(f"A file operation failed: {os.strerror(error.errno or 0)}.")

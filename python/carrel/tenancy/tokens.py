@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from carrel.clock import Clock
 from carrel.declare.base import Digest, Name, Scope
-from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
+from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound, StorageFailed, Unavailable
 from carrel.ids import TenantId, parse_tenant_id
 from carrel.tenancy.handle import Snapshot, Tenant
 from carrel.tenancy.paths import TenantRoot
@@ -106,11 +106,11 @@ class TokenStore:
             try:
                 tenant = parse_tenant_id(name)
                 self._files[tenant] = self._signature(tenant)
-                records = _read(tenants / name, tenant)
+                records = read_issued(tenants / name, tenant)
             except InvalidRequest:
                 continue
             except TokensUnreadable as error:
-                self._damaged.add(tenant)
+                self._mark_damaged(tenant, error)
                 problems.append(error.message)
                 continue
             if records:
@@ -244,11 +244,11 @@ class TokenStore:
             self._damaged.discard(tenant)
             self._issued.pop(tenant, None)
             try:
-                records = _read(self._state_dir / "tenants" / tenant, tenant)
+                records = read_issued(self._state_dir / "tenants" / tenant, tenant)
             except FileNotFoundError:
                 return
-            except TokensUnreadable:
-                self._damaged.add(tenant)
+            except TokensUnreadable as error:
+                self._mark_damaged(tenant, error)
                 raise
             else:
                 if records:
@@ -264,6 +264,12 @@ class TokenStore:
             self._issued.pop(tenant, None)
             self._index()
 
+    def _mark_damaged(self, tenant: TenantId, error: TokensUnreadable) -> None:
+        self._damaged.add(tenant)
+        if isinstance(error.__cause__, StorageFailed | Unavailable):
+            # The file may be whole: who looks whether it was changed sees that it was not read yet.
+            self._files.pop(tenant, None)
+
     def _signature(self, tenant: TenantId) -> "_Signature":
         try:
             found = os.lstat(f"{self._state_dir}/tenants/{tenant}/{_FILE}")
@@ -277,15 +283,20 @@ class TokenStore:
         self._by_digest = {**self._declared, **{r.sha256: r for r in issued}}
 
 
-def _read(path: Path, tenant: TenantId) -> dict[str, TokenRecord]:
+def read_issued(path: Path, tenant: TenantId) -> dict[str, TokenRecord]:
+    """The tokens that commands issued to ``tenant``, whose directory is ``path``, by name. Changes nothing.
+
+    Raises TokensUnreadable, and OSError where the directory cannot be opened.
+    """
     root = TenantRoot.open(path)
     try:
         stored = _File.model_validate_json(root.read(_FILE, limit=_MAX_FILE))
     except NotFound:
         return {}
     except (ValidationError, CarrelError) as error:
+        why = error.message.rstrip(".") if isinstance(error, CarrelError) else "They are not as they were written"
         raise TokensUnreadable(
-            f"The tokens of {tenant} cannot be read, so all of them are refused: mend or remove its {_FILE}."
+            f"The tokens of {tenant} cannot be read, so all of them are refused: mend or remove its {_FILE}. {why}."
         ) from error
     finally:
         root.close()

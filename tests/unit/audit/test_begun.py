@@ -31,6 +31,18 @@ def test_what_has_no_line_is_left_and_what_was_torn_is_not(tmp_path: Path) -> No
     assert again.left() == []
 
 
+def test_the_record_is_read_no_further_than_to_what_is_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = '{"n":%d,"begun":"%d","request_id":"r","action":"a"}\n'
+    (tmp_path / "2026-03-01.jsonl").write_text("".join(line % (n, n) for n in range(1, 20_001)))
+    read: list[int] = []
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: read.append(size) or real(fd, size, at))
+    begun = Begun(tmp_path)
+    assert begun.without_line([change("19999"), change("none")], after=19_990) == [change("none")]
+    assert begun.without_line([change("19998"), change("20000")], after=1) == []
+    assert 0 < sum(read) <= 4 * 65_536 < (tmp_path / "2026-03-01.jsonl").stat().st_size / 3
+
+
 def test_a_long_list_is_begun_anew_where_all_is_over(tmp_path: Path) -> None:
     begun = Begun(tmp_path)
     long = change("1", after="x" * 1000)

@@ -11,10 +11,11 @@ import pytest
 
 from carrel.audit.begun import Begun, Members
 from carrel.audit.log import Audit
-from carrel.errors import CarrelError, InvalidRequest
+from carrel.errors import CarrelError, InvalidRequest, StorageFailed, StorageFull
 from carrel.wire.control import AuditQuery
 from tests.fakes.clock import FakeClock
 from tests.fakes.records import add, held, opened, three_days
+from tests.fakes.tenants import make_tenant
 
 
 async def test_lines_are_chained_across_days_and_restarts(tmp_path: Path) -> None:
@@ -46,6 +47,21 @@ async def test_a_cursor_that_is_none_is_refused(tmp_path: Path) -> None:
     for cursor in ("x", "-1", "", "9" * 20):
         with pytest.raises(InvalidRequest):
             await audit.page(AuditQuery(after=cursor))
+
+
+async def test_an_end_that_is_missing_is_noted_and_hides_no_cut(tmp_path: Path) -> None:
+    audit = await three_days(tmp_path)
+    await audit.close()
+    (tmp_path / "audit/head.json").unlink()
+    again = await opened(tmp_path)
+    [note] = (await again.page(AuditQuery(action="audit.mend", target="head.json"))).lines
+    assert note["after"] == "the signed end was missing, and the mark taken for it"
+    assert await again.verify() == []
+    day = max((tmp_path / "audit").glob("*-*.jsonl"))
+    day.write_bytes(b"".join(day.read_bytes().splitlines(keepends=True)[:-2]))
+    (tmp_path / "audit/head.json").unlink()
+    cut = await opened(tmp_path)
+    assert any("lines 13 to 14 were removed" in str(found) for found in await cut.verify())
 
 
 async def test_a_cut_tail_is_found_after_a_restart_and_more_lines_too(tmp_path: Path) -> None:
@@ -240,11 +256,40 @@ async def test_a_change_has_one_line_that_says_how_it_ended(tmp_path: Path) -> N
     with pytest.raises(asyncio.CancelledError):
         async with making(audit, "cut short"):
             raise asyncio.CancelledError
-    ends = ["ok", "failed: invalid_request", "failed: internal_error", "unknown"]
+    ends = ["ok", "failed: invalid_request", "unknown", "unknown"]
     assert await told(audit) == list(zip(["made", "refused", "broken", "cut short"], ends, strict=True))
     line = (await audit.page(AuditQuery(target="made"))).lines[0]
     assert (line["before"], line["after"], "begun" in line) == (False, True, True)
     assert await audit.verify() == held(tmp_path) == []
+
+
+async def test_a_change_that_was_made_is_never_told_as_failed_where_the_disk_failed_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = await opened(tmp_path)
+    tenant = make_tenant(tmp_path)
+    tenant.root.replace("sessions/a", b"old")
+    real = os.fsync
+
+    def fails(fd: int) -> None:
+        if Path(f"/proc/self/fd/{fd}").is_dir():
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    async def replacing() -> None:
+        async with making(audit, "replaced"):
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "fsync", fails)
+                tenant.root.replace("sessions/a", b"new")
+
+    with pytest.raises(StorageFailed, match="whether the file was changed is not known"):
+        await replacing()
+    assert tenant.root.read("sessions/a", limit=10) == b"new"
+    with pytest.raises(StorageFull):
+        async with making(audit, "full"):
+            raise StorageFull("nothing was written")
+    assert await told(audit) == [("replaced", "unknown"), ("full", "failed: storage_full")]
+    tenant.root.close()
 
 
 async def test_a_change_that_a_death_cuts_short_has_its_line_at_the_next_start(tmp_path: Path) -> None:

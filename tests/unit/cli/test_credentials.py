@@ -59,6 +59,14 @@ def test_issued_tokens_without_an_end_and_near_it(tmp_path: Path) -> None:
     (tmp_path / "tenants" / "bravo" / "credentials" / "tokens.json").write_text('{"tokens": [{"name": 7}]}')
     damaged, _ = credentials.issued_tokens(tmp_path, NOW)
     assert (damaged.state, "bravo" in damaged.text) == ("fault", True)
+    assert "not as they were written" in damaged.text
+
+
+def test_the_doctor_says_of_tokens_what_the_gateway_would(tmp_path: Path) -> None:
+    make_tenant(tmp_path).root.replace("credentials/tokens.json", b'{"version": 1, "tokens": []}' + b" " * (1 << 20))
+    [told] = credentials.issued_tokens(tmp_path, NOW)
+    assert (told.state, "The file is over 1048576 bytes" in told.text) == ("fault", True)
+    assert TokenStore(state_dir=tmp_path, clock=FakeClock(NOW)).load() == [told.text]
 
 
 def test_models_without_a_price(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 from carrel.declare.quotas import Quotas
-from carrel.errors import CarrelError
+from carrel.errors import CarrelError, StorageFailed
 from carrel.ids import RequestId, TenantId
 from carrel.metering.protocol import Call
 from carrel.metering.rollups import Sums
@@ -175,6 +175,27 @@ async def test_rows_that_waited_in_a_file_are_entered_once_also_where_a_death_le
     async with bench(tmp_path) as b:
         assert len(await b.rows()) == 1
         assert not (tmp_path / WAITING).exists()
+
+
+async def test_a_row_that_a_failing_disk_kept_after_all_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path) as b:
+        book = b.meter._book
+        write = book._write
+
+        def kept_all_the_same(tenant: TenantId, rows: Sequence[Values]) -> dict[str, Sums]:
+            write(tenant, rows)
+            raise StorageFailed("the commit's sync failed; the log of the database has it")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(book, "_write", kept_all_the_same)
+            await b.call(1)
+            period = b.period()
+            assert [sums.calls for sums in (await book.sums(b.tenant.id, period)).values()] == [1]
+            assert [sums.calls for sums in (await book.sums_split(b.tenant.id, period, "agent")).values()] == [1]
+            assert len(book._pending[b.tenant.id]) == 1
+        assert len(await b.rows()) == 1
 
 
 async def test_a_tenant_with_a_broken_ledger_can_be_let_go_of_and_its_rows_are_kept(tmp_path: Path) -> None:

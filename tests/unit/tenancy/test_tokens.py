@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from carrel.declare.base import DeclaredToken
-from carrel.errors import Conflict, NotFound
+from carrel.errors import Conflict, NotFound, StorageFailed
 from carrel.tenancy.handle import Tenant
+from carrel.tenancy.paths import TenantRoot
 from carrel.tenancy.tokens import TokenStore, TokensUnreadable
 from tests.fakes.clock import FakeClock
 from tests.fakes.tenants import make_snapshot, make_tenant
@@ -134,6 +135,28 @@ def test_a_damaged_file_is_named_and_left_as_it_is(
     with pytest.raises(TokensUnreadable):
         again.issue(tenant)
     assert path.read_text() == "{torn"
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
+    store: TokenStore, tenant: Tenant, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, _ = store.issue(tenant)
+    again = TokenStore(state_dir=tmp_path, clock=clock)
+
+    def fails(*_: object, **__: object) -> bytes:
+        raise StorageFailed("The disk fails.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TenantRoot, "read", fails)
+        [problem] = again.load()
+        assert "The disk fails." in problem
+        assert again.verify(text, clock.now()) is None
+        with pytest.raises(TokensUnreadable):
+            again.reload(tenant.id)
+    assert again.drifted(tenant.id)
+    again.reload(tenant.id)
+    assert again.verify(text, clock.now()) is not None
+    assert not again.drifted(tenant.id)
 
 
 def test_a_file_that_others_changed_is_seen_and_taken_in(
