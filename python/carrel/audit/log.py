@@ -24,7 +24,7 @@ from carrel.audit.files import append_synced, appended, backwards, cut_off, days
 from carrel.audit.heads import SignedHead, Signer, public_pem
 from carrel.audit.keys import open_signer, publish
 from carrel.audit.reading import page
-from carrel.audit.together import Together, over
+from carrel.audit.together import Together, in_thread, over
 from carrel.audit.verify import END, HEADS, TOGETHER, verify_directory
 from carrel.clock import Clock
 from carrel.durability import make_directory, replace_synced
@@ -185,7 +185,7 @@ class Audit:
 
     async def _in_turn(self, work: Callable[[], None]) -> None:
         async with self._lock:
-            await over(asyncio.ensure_future(asyncio.to_thread(work)))
+            await in_thread(work)
 
     def _pay_later(self) -> None:
         if self._owed and not len(self._tasks) and not self._closed:

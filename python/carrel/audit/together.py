@@ -25,6 +25,11 @@ async def over(work: "asyncio.Future[T]") -> T:
     return work.result()
 
 
+async def in_thread(work: Callable[[], T]) -> T:
+    """``work`` done in a thread, as `over` waits. No task: an end of the loop would cancel that with all others."""
+    return await over(asyncio.get_running_loop().run_in_executor(None, work))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting(Generic[T]):
     """What is to be written, and whoever waits for that."""
@@ -65,16 +70,16 @@ class Together(Generic[T]):
             raise
 
     async def _written(self, batch: Sequence[_Waiting[T]]) -> None:
-        writing = asyncio.ensure_future(asyncio.to_thread(self._write, [one.item for one in batch]))
+        items = [one.item for one in batch]
+        writing = asyncio.get_running_loop().run_in_executor(None, lambda: self._write(items))
         try:
             await over(writing)
         finally:
-            _tell(batch, writing)
+            _tell(batch, writing.exception())
 
 
-def _tell(batch: Sequence[_Waiting[T]], writing: "asyncio.Future[None]") -> None:
+def _tell(batch: Sequence[_Waiting[T]], error: BaseException | None) -> None:
     """Tell those who wait how it went; who is not there any more is not told."""
-    error = writing.exception()
     for one in batch:
         if one.kept.done():
             continue

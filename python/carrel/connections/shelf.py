@@ -6,6 +6,7 @@ What reads and writes blocks: call it in a thread. What changes one connection d
 import asyncio
 import hashlib
 from typing import Final, Protocol
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
@@ -32,7 +33,7 @@ class Shelf:
 
     def __init__(self, vault: Sealed) -> None:
         self._vault = vault
-        self._locks: dict[tuple[TenantId, str | None, str], asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[tuple[TenantId, str | None, str], asyncio.Lock] = WeakValueDictionary()
 
     def lock(self, tenant: Tenant, one: Connection) -> asyncio.Lock:
         """Held by whoever changes that connection."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Final, Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -65,8 +66,8 @@ class Grants:
         self._audit = audit
         self.packages = packages
         self._books: dict[TenantId, list[Grant]] = {}
-        self._locks: dict[TenantId, asyncio.Lock] = {}
-        self._decided: dict[str, asyncio.Event] = {}
+        self._locks: WeakValueDictionary[TenantId, asyncio.Lock] = WeakValueDictionary()
+        self._decided: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         self._tenants: dict[TenantId, Tenant] = {}
 
     # --- asking ---

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -95,7 +96,7 @@ class Changes:
         self._clock = clock
         self._tasks = tasks
         self._running: dict[tuple[str, str], _Running] = {}
-        self._locks: dict[TenantId, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[TenantId, asyncio.Lock] = WeakValueDictionary()
 
     async def make(self, exchange: Exchange, handler: Handler, kind: Kind) -> web.StreamResponse:
         """The answer of ``handler``, now or from before.

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from carrel.declare.document import Unreadable, read
 from carrel.errors import Conflict, InvalidRequest
@@ -40,7 +41,7 @@ class OwnSettings:
         self._directory = directory
         self._reconciler = reconciler
         self._audit = audit
-        self._locks: dict[TenantId, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[TenantId, asyncio.Lock] = WeakValueDictionary()
 
     async def overlay(self, tenant_id: TenantId) -> dict[str, Any]:
         """What the overlay says now; raises InvalidRequest where it is not YAML of ours."""

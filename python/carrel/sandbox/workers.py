@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -59,7 +60,7 @@ class Workers:
         self._clock = clock
         self._start = start
         self._workers: dict[Key, Worker] = {}
-        self._locks: dict[Key, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     async def run(
         self, tenant: Tenant, job: Job, root: TenantRoot, *, stop: Stop, on_output: Callable[[bytes], None] | None

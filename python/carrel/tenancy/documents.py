@@ -5,6 +5,7 @@ a time. What cannot be read is never overwritten.
 import asyncio
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ValidationError
 
@@ -28,7 +29,7 @@ class Documents(Generic[D]):
     def __init__(self, path: str, kind: type[D]) -> None:
         self._path = path
         self._kind = kind
-        self._locks: dict[TenantId, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[TenantId, asyncio.Lock] = WeakValueDictionary()
 
     async def read(self, tenant: Tenant) -> D:
         """The document as it is; raises DocumentUnreadable."""

@@ -482,7 +482,8 @@ async def test_a_start_on_a_full_disk_goes_on_and_owes_its_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audit = await opened(tmp_path)
-    await making(audit, "cut short").__aenter__()
+    dying = making(audit, "cut short")
+    await dying.__aenter__()
     day = next((tmp_path / "audit").glob("*-*.jsonl"))
     with day.open("ab") as file:
         file.write(b'{"n":2,"actor":"ak')

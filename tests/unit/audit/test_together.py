@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from carrel.audit.together import Together
+from tests.fakes.patience import PATIENCE
 
 
 class Written:
@@ -36,6 +37,25 @@ async def test_what_comes_meanwhile_is_written_together_up_to_the_most() -> None
     await asyncio.gather(*adding)
     assert [number for batch in written.batches for number in batch] == list(range(5))
     assert max(len(batch) for batch in written.batches) == 3
+
+
+async def test_an_end_of_the_loop_that_cancels_all_leaves_nobody_waiting() -> None:
+    written = Written()
+    lock = asyncio.Lock()
+    together = Together[int](written, most=3, lock=lock)
+    before = asyncio.all_tasks()
+    async with lock:
+        adding = [asyncio.create_task(together.add(number)) for number in range(3)]
+        await asyncio.sleep(0)
+    await asyncio.to_thread(written.begun.wait)
+    for task in asyncio.all_tasks() - before:
+        task.cancel()
+    await asyncio.sleep(0)
+    written.may.set()
+    _, waiting = await asyncio.wait(adding, timeout=PATIENCE)
+    assert not waiting
+    assert all(one.cancelled() for one in adding)
+    assert written.batches == [[0, 1, 2]]
 
 
 async def test_each_is_told_what_went_wrong() -> None:

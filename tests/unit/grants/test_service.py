@@ -1,6 +1,7 @@
 """Requests and decisions: bound to who asked and to what, over when they are over, and nothing on any doubt."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -176,6 +177,14 @@ async def test_who_asks_waits_for_the_decision(rig: Rig) -> None:
         await rig.decide(grant, "1h")
         assert (await waiting).decision == "1h"
     assert grant.id in told[0]
+
+
+async def test_of_what_nobody_decided_nothing_stays_in_memory_but_the_request(rig: Rig) -> None:
+    for session in ("one", "two"):
+        # In a task of its own: one that is timed out remembers where it was for as long as it lives.
+        assert (await asyncio.create_task(rig.ask(session=session, wait=0.01))).decision is None
+    gc.collect()
+    assert (len(rig.grants._decided), len(rig.grants._locks)) == (0, 0)
 
 
 async def test_the_same_asked_again_is_the_same_request(rig: Rig) -> None:

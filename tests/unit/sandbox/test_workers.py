@@ -1,6 +1,7 @@
 """Workers: what runs in the background lives on, each command has its limits, and none is there that nobody needs."""
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import Mapping
@@ -94,6 +95,14 @@ async def test_an_unused_one_is_stopped_and_the_next_command_starts_it_anew(
     await eventually(lambda: not runner.kept() and not running(mark))
     done = await runner.run(tenant, kept("cat file; ls /tmp"))
     assert done.stdout == b"kept\n"
+
+
+async def test_of_names_that_were_used_once_nothing_stays(runner: BwrapSandbox, tenant: Tenant) -> None:
+    for name in ("one", "two"):
+        await runner.run(tenant, kept("true", name, keep_idle_seconds=0.1))
+    await eventually(lambda: not runner.kept())
+    gc.collect()
+    assert not list(runner._workers._locks.keys())
 
 
 async def test_what_is_used_is_not_idle(runner: BwrapSandbox, tenant: Tenant) -> None:
