@@ -29,11 +29,10 @@ from carrel.backup.names import (
 )
 from carrel.errors import CarrelError, StorageFailed, StorageFull, TooLarge, Unavailable, UnsafePath, lacking
 from carrel.store.sqlite import translated
-from carrel.tenancy.paths import open_beneath
+from carrel.tenancy.paths import HALF_WRITTEN, open_beneath
 
 MOST_ENTRIES: Final = 2_000_000
 BLOCK: Final = 1 << 20
-_TEMPORARY: Final = ".carrel-"
 _BACK: Final = 64 << 10
 _READS: Final = 3
 _LOG: Final = "-wal"
@@ -89,7 +88,7 @@ class Gathering:
         for name in names:
             self._going()
             path = f"{above}{name}"
-            if (not above and name in NOT_KEPT) or name.startswith(_TEMPORARY) or self._is_in_a_copy(path):
+            if (not above and name in NOT_KEPT) or HALF_WRITTEN.fullmatch(name) or self._is_in_a_copy(path):
                 continue
             self._count += 1
             if self._count > MOST_ENTRIES:

@@ -41,6 +41,7 @@ MOST_SEALED: Final = MOST_CONTENT + OVERHEAD
 READS: Final = 3
 """How often an object is read before it is held to be damaged where it is, and not on its way."""
 _MOST_FILE: Final = 64 << 10
+_MOST_DAMAGED: Final = 256 << 20
 _DELETED_AT_A_TIME: Final = 200
 
 
@@ -109,6 +110,13 @@ class Repository:
         except ObjectMissing:
             return Head(), None
         return _parsed(Head, content, "list of backups"), tag
+
+    def head_tag(self) -> str | None:
+        """The tag of the list as it is, whatever is in it; None where there is none."""
+        try:
+            return self.store.get(f"{self.tenant}/head", most=_MOST_DAMAGED)[1]
+        except ObjectMissing:
+            return None
 
     def commit(self, head: Head, tag: str | None) -> None:
         """Replace the list that has ``tag``; raises ObjectChanged where it is another one by now."""

@@ -12,6 +12,7 @@ from carrel.backup.adoption import Adopted, adopt
 from carrel.backup.catalogue import BackupInfo
 from carrel.backup.progress import Progress
 from carrel.backup.reader import counted, reading
+from carrel.backup.rebuilding import list_of
 from carrel.backup.repository import NoRepository, Repository
 from carrel.backup.run import Means
 from carrel.backup.staging import Plan, plan, stage
@@ -50,7 +51,7 @@ class Restored:
 
 def chosen(repository: Repository, backup_id: str | None) -> BackupInfo:
     """The backup of that id, or the newest; raises NoRepository."""
-    head, _ = repository.head()
+    head, _ = list_of(repository)
     if backup_id is None:
         if not head.backups:
             raise NoRepository(f"There is no backup of {repository.tenant} there yet.")

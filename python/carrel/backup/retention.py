@@ -112,9 +112,9 @@ def _swept(repository: Repository, head: Head, means: Means, deadline: float) ->
     doomed += [m.key for m in repository.manifests() if m.key.rpartition("/")[2] not in ids and m.modified < young]
     done = 0
     for count in repository.remove(doomed):
-        # Past its time somebody else may rest on what is still here.
+        # Past its time, or once its announcement is gone, somebody else may rest on what is still here.
         means.pace.check()
-        if means.clock.monotonic() > deadline:
+        if means.clock.monotonic() > deadline or repository.head()[0].collecting != head.collecting:
             break
         done += count
     return min(done, len(sizes)), sum(sizes[:done])

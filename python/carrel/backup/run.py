@@ -24,6 +24,7 @@ from carrel.backup.catalogue import (
 )
 from carrel.backup.gather import Gathering
 from carrel.backup.progress import Progress
+from carrel.backup.rebuilding import heal
 from carrel.backup.repository import Keys, Repository
 from carrel.backup.writer import Pieces, Writer, Written
 from carrel.clock import Clock
@@ -86,7 +87,11 @@ def back_up(subject: Subject, means: Means, progress: Progress, *, anew: bool = 
 
 
 def settled(repository: Repository, means: Means) -> Head:
-    """The list once nobody removes pieces; one who began and never ended is not waited for beyond the time it named."""
+    """The list once nobody removes pieces; one who began and never ended is not waited for beyond the time it named.
+
+    A list that is damaged or gone is made anew first.
+    """
+    heal(repository)
     while True:
         head, tag = repository.head()
         collecting = head.collecting

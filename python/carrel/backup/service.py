@@ -23,6 +23,7 @@ from carrel.backup.moving import Exported, came_from, export, has_made_anything,
 from carrel.backup.note import Note, read_note, write_note
 from carrel.backup.progress import Progress
 from carrel.backup.reader import verify
+from carrel.backup.rebuilding import list_of
 from carrel.backup.repository import Keys, NoRepository, Repository
 from carrel.backup.restore import NO_SESSION, Restored, chosen, fetch_one, look, look_at_one, prepare
 from carrel.backup.retention import Collected, collect
@@ -235,7 +236,7 @@ class Backups:
 
         def work(means: Means) -> list[BackupInfo]:
             try:
-                head, _ = Repository.at(means.store, source.tenant or tenant, means.keys).head()
+                head, _ = list_of(Repository.at(means.store, source.tenant or tenant, means.keys))
             except NoRepository:
                 return []
             return list(reversed(head.backups))
@@ -249,7 +250,9 @@ class Backups:
 
             def work(means: Means) -> list[str]:
                 repository = Repository.at(means.store, source.tenant or tenant.id, means.keys)
-                return verify(repository, chosen(repository, source.backup).id, job.progress)
+                _, wrong = list_of(repository)
+                found = verify(repository, chosen(repository, source.backup).id, job.progress)
+                return [f"{wrong}: the next backup makes it anew.", *found] if wrong else found
 
             with self._counted(tenant.id, "verify"):
                 problems = await self._in_thread(job, location, work)

@@ -5,6 +5,7 @@ killed in between leaves these. None is ever read; a lock would refuse every com
 locks only those of this gateway's uid are touched, and none of a repository that a git of this uid works in.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -22,7 +23,8 @@ _OF_THE_STATE: Final = re.compile(r"\.?[a-z.-]+(\.\d+)?\.tmp|\.master\.marks\.[0
 _OF_DECLARATIONS: Final = re.compile(r"\..+\.ya?ml\.\d+\.tmp")
 _OF_GIT: Final = re.compile(r".+\.lock|tmp_obj_.+")
 _NOT_OURS: Final = frozenset({"sandbox", "sandboxes", "snapshots"})
-"""A workspace's files are those who work in it."""
+"""A workspace's files are its people's, but for what is half written at its top: see `TenantRoot.replace`."""
+_WORKSPACES: Final = ("tenants/*/sandbox", "tenants/*/sandbox.d/*")
 _HALF_SNAPSHOTS: Final = "tenants/*/snapshots/.making-*"
 _DEEP: Final = 4
 _GIT_SECONDS: Final = 5.0
@@ -52,8 +54,9 @@ def clear_tenants(state: Path) -> list[str]:
     halves = [half for half in state.glob(_HALF_SNAPSHOTS) if half.lstat().st_ctime_ns < began]
     for half in halves:
         shutil.rmtree(half, ignore_errors=True)
+    tops = (entry for pattern in _WORKSPACES for top in state.glob(pattern) for entry in _files(top))
     return [str(half) for half in halves] + _removed(
-        entry for entry in _below(state / "tenants", _DEEP)
+        entry for entry in itertools.chain(_below(state / "tenants", _DEEP), tops)
         if HALF_WRITTEN.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_ctime_ns < began
     )  # fmt: skip
 

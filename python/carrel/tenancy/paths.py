@@ -148,21 +148,24 @@ class TenantRoot:
         return data
 
     def replace(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
-        """Write the whole file so that a reader sees the old or the new, also after a crash."""
+        """Write the whole file so that a reader sees the old or the new, also after a crash.
+
+        It is written at the top of this root first: what a kill leaves there is found without a walk over all of it.
+        """
         parent, _, name = clean(path).rpartition("/")
         if name in ("", ".", ".."):
             raise UnsafePath("The path names no file.", param="path")
         directory = self.directory(parent or ".", create=bool(parent))
         temporary = f".carrel-{os.urandom(8).hex()}.tmp"  # as HALF_WRITTEN
         try:
-            with os.fdopen(directory.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            with os.fdopen(self.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.rename(temporary, name, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
+            os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=directory.fd)
             _last(directory.fd)
         except OSError as error:
-            self._discard(directory, temporary)
+            self._discard(self, temporary)
             raise _public(error) from error
         finally:
             directory.close()

@@ -39,6 +39,15 @@ def test_in_order_and_without_what_does_not_belong(tenant: Tenant) -> None:
     assert walk(tenant).total() > 0
 
 
+def test_only_what_is_half_written_is_passed_over(tenant: Tenant, tmp_path: Path) -> None:
+    sandbox = tmp_path / "tenants/acme/sandbox"
+    (sandbox / ".carrel-0123456789abcdef.tmp").write_text("hal")
+    (sandbox / ".carrel-notes").write_text("somebody's own")
+    paths = {found.path for found in walk(tenant)}
+    assert "sandbox/.carrel-notes" in paths
+    assert "sandbox/.carrel-0123456789abcdef.tmp" not in paths
+
+
 def test_a_file_with_a_second_name_outside_of_a_workspace_is_left_out(tenant: Tenant, tmp_path: Path) -> None:
     os.link(tmp_path / "tenants/acme/config.yaml", tmp_path / "tenants/acme/channels.yaml")
     os.link(tmp_path / "tenants/acme/sandbox/main.py", tmp_path / "tenants/acme/sandbox/again.py")

@@ -83,8 +83,14 @@ def test_the_locks_of_a_git_that_works_stay(state: Path, tmp_path: Path, monkeyp
 def test_of_tenants_only_what_is_older_than_the_gateway_goes(state: Path) -> None:
     acme = state / "tenants/acme"
     touch(acme / "snapshots/.making-1/data/file")
-    left = sorted([*touch(acme / HALF, acme / "credentials/vault" / HALF), str(acme / "snapshots/.making-1")])
-    stays = touch(acme / "sandbox" / HALF, acme / "sandbox/sessions" / HALF, acme / "credentials/tokens.json")
+    left = sorted([
+        *touch(acme / HALF, acme / "credentials/vault" / HALF, acme / "sandbox" / HALF,
+               acme / "sandbox.d/member-ann" / HALF),
+        str(acme / "snapshots/.making-1"),
+    ])  # fmt: skip
+    stays = touch(
+        acme / "sandbox/sessions" / HALF, acme / "sandbox/.carrel-notes.tmp", acme / "credentials/tokens.json"
+    )
     (state / "run/lock").write_text("1\n")
     new = acme / "credentials" / HALF
     while not new.exists() or new.stat().st_ctime_ns == (state / "run/lock").stat().st_ctime_ns:

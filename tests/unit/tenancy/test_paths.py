@@ -8,6 +8,7 @@ import pytest
 
 from carrel.errors import CarrelError, InvalidRequest, NotFound, UnsafePath
 from carrel.tenancy.paths import (
+    HALF_WRITTEN,
     TENANT_DIRECTORIES,
     LazyTenantRoot,
     TenantRoot,
@@ -43,6 +44,20 @@ def test_a_failed_replace_leaves_nothing_behind(root: TenantRoot) -> None:
     with pytest.raises(InvalidRequest):
         root.replace("a/taken", b"x")
     assert [name for name, _ in root.entries("a")] == ["taken"]
+
+
+def test_what_a_kill_leaves_is_at_the_top(root: TenantRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root.replace("deep/er/file", b"whole")
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(os, "rename", killed)
+    with pytest.raises(SystemExit):
+        root.replace("deep/er/file", b"another")
+    assert root.read("deep/er/file", limit=100) == b"whole"
+    [left] = [path for path in (tmp_path / "acme").rglob("*") if HALF_WRITTEN.fullmatch(path.name)]
+    assert left.parent == tmp_path / "acme"
 
 
 def test_a_long_name_in_many_bytes_is_replaced_too(root: TenantRoot) -> None:

@@ -1,0 +1,75 @@
+"""The list of backups made anew from what is in the store, where the list itself is damaged or gone.
+
+Every backup has a manifest of its own, so that nothing is lost with the list. Without this, one wrong object would keep
+a tenant from every backup and restore, and one that is gone would have the next list begin with nothing, and all older
+backups removed as what nobody refers to.
+"""
+
+import secrets
+from collections.abc import Iterator
+
+import structlog
+
+from carrel.backup.catalogue import MOST_BACKUPS, MOST_DAMAGED_LISTED, BackupInfo, Head, Manifest
+from carrel.backup.repository import Repository
+from carrel.errors import UnsafePath
+from carrel.objects.protocol import ObjectChanged, ObjectDamaged, ObjectMissing
+
+_log = structlog.get_logger(__name__)
+
+
+def list_of(repository: Repository) -> tuple[Head, str]:
+    """The list, to look at; and what is wrong with the one in the store, empty where nothing is."""
+    try:
+        head, tag = repository.head()
+    except ObjectDamaged as error:
+        return rebuilt(repository), f"The list of backups is damaged ({error.message})"
+    if tag is None and (found := rebuilt(repository)).backups:
+        return found, "The list of backups is gone"
+    return head, ""
+
+
+def heal(repository: Repository) -> None:
+    """Put a list that was made anew in the place of one that is damaged or gone; else do nothing."""
+    found, wrong = list_of(repository)
+    if not wrong:
+        return
+    try:
+        repository.commit(found, repository.head_tag())
+    except ObjectChanged:
+        # Another host was faster.
+        return
+    _log.error("the list of backups is made anew from their manifests", tenant=repository.tenant, reason=wrong,
+               backups=len(found.backups))  # fmt: skip
+
+
+def rebuilt(repository: Repository) -> Head:
+    """A list of all backups that have everything they name, as far as a listing tells.
+
+    It counts removals from a number of its own: whoever began before it looks anew at which pieces there are.
+    """
+    ids = sorted(info.key.rpartition("/")[2] for info in repository.manifests())
+    there = {name for name, _ in repository.pieces()} if ids else set[str]()
+    found = sorted((_info(one) for one in _whole(repository, ids, there)), key=lambda one: (one.at, one.id))
+    return Head(collections=secrets.randbits(48), backups=tuple(found[-MOST_BACKUPS:]))
+
+
+def _whole(repository: Repository, ids: list[str], there: set[str]) -> Iterator[Manifest]:
+    for backup_id in ids:
+        try:
+            manifest = repository.manifest(backup_id)
+            if not there.issuperset(manifest.index):
+                continue
+            if all(there.issuperset(p.piece for p in one.parts if p.piece) for one in repository.entries(manifest)):
+                yield manifest
+        except (ObjectDamaged, ObjectMissing, UnsafePath) as error:
+            _log.error("a backup does not read, and is left out of the list", tenant=repository.tenant,
+                       backup=backup_id[:64], reason=error.message)  # fmt: skip
+
+
+def _info(manifest: Manifest) -> BackupInfo:
+    return BackupInfo(
+        id=manifest.id, at=manifest.at, host=manifest.origin.host, files=manifest.files, bytes=manifest.bytes, sent=0,
+        left_out=manifest.left_out, revision=manifest.origin.revision,
+        damaged=tuple(one.path for one in manifest.damaged)[:MOST_DAMAGED_LISTED],
+    )  # fmt: skip

@@ -1,0 +1,135 @@
+"""A list of backups that is damaged or gone: everything can be brought back, and the next backup mends it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from carrel.backup.catalogue import BackupInfo, Head
+from carrel.backup.progress import Progress
+from carrel.backup.reader import verify
+from carrel.backup.rebuilding import heal, list_of
+from carrel.backup.repository import Repository
+from carrel.backup.restore import chosen, prepare
+from carrel.backup.retention import Keep, collect
+from carrel.backup.run import Means, back_up
+from carrel.objects.directory import DirectoryStore
+from carrel.objects.protocol import ObjectDamaged
+from carrel.tenancy.handle import Tenant
+from tests.fakes.backups import KEYS, full_tenant, means, subject
+from tests.fakes.clock import FakeClock
+
+
+@pytest.fixture
+def tenant(tmp_path: Path) -> Iterator[Tenant]:
+    made = full_tenant(tmp_path, large=0)
+    yield made
+    made.root.close()
+
+
+def spoil(place: Path, how: str) -> None:
+    head = place / "store/acme/head"
+    match how:
+        case "gone":
+            head.unlink()
+        case "cut":
+            head.write_bytes(head.read_bytes()[:10])
+        case _:
+            data = bytearray(head.read_bytes())
+            data[-1] ^= 1
+            head.write_bytes(data)
+
+
+def backed_up(tenant: Tenant, place: Path, work: Means, clock: FakeClock) -> list[BackupInfo]:
+    made = []
+    for number in range(2):
+        (place / "tenants/acme/sandbox/small-7.txt").write_text(f"another {number}" * 100)
+        made.append(back_up(subject(tenant), work, Progress()))
+        clock.advance(60)
+    return made
+
+
+@pytest.mark.parametrize("how", ["gone", "cut", "flipped"])
+def test_all_is_listed_brought_back_and_mended(tenant: Tenant, tmp_path: Path, how: str) -> None:
+    clock = FakeClock()
+    work = means(tmp_path, clock=clock)
+    made = backed_up(tenant, tmp_path, work, clock)
+    repository = Repository.at(work.store, tenant.id, KEYS)
+    spoil(tmp_path, how)
+    found, wrong = list_of(repository)
+    assert [one.id for one in found.backups] == [one.id for one in made]
+    assert (wrong != "", found.backups[0].files) == (True, made[0].files)
+    assert chosen(repository, None).id == made[-1].id
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    assert prepare(repository, home, tenant.id, made[0].id, means=work, progress=Progress()).backup == made[0].id
+    newest = back_up(subject(tenant), work, Progress())
+    head, tag = repository.head()
+    assert [one.id for one in head.backups] == [*(one.id for one in made), newest.id]
+    assert tag is not None
+    assert list_of(repository) == (head, "")
+
+
+def test_what_lacks_a_piece_is_not_in_it(tenant: Tenant, tmp_path: Path) -> None:
+    work = means(tmp_path)
+    first = back_up(subject(tenant), work, Progress())
+    (tmp_path / "tenants/acme/sandbox/small-7.txt").write_text("another" * 100)
+    second = back_up(subject(tenant), work, Progress())
+    repository = Repository.at(work.store, tenant.id, KEYS)
+    names = {info.id: set(repository.manifest(info.id).index) for info in (first, second)}
+    [gone] = names[first.id] - names[second.id]
+    (tmp_path / f"store/acme/pieces/{gone[:2]}/{gone}").unlink()
+    spoil(tmp_path, "flipped")
+    heal(repository)
+    assert [one.id for one in repository.head()[0].backups] == [second.id]
+
+
+def test_a_repository_without_backups_and_one_that_is_well_are_left_alone(tenant: Tenant, tmp_path: Path) -> None:
+    work = means(tmp_path)
+    repository = Repository.make(work.store, tenant.id, KEYS, work.clock.now())
+    heal(repository)
+    assert repository.head() == (Head(), None)
+    back_up(subject(tenant), work, Progress())
+    before = repository.head()
+    heal(repository)
+    assert repository.head() == before
+
+
+def test_who_began_before_looks_anew_and_who_removes_stops(tenant: Tenant, tmp_path: Path) -> None:
+    # What is removed is older than a day, as the disk's clock has it.
+    clock = FakeClock(datetime.now(UTC) + timedelta(days=3))
+    work = means(tmp_path, clock=clock)
+    made = backed_up(tenant, tmp_path, work, clock)
+    began = Repository.at(work.store, tenant.id, KEYS).head()[0].collections
+
+    class Meanwhile(DirectoryStore):
+        """The list is damaged, and another host mends it, as soon as something is to be removed."""
+
+        healed = False
+
+        def list(self, prefix: str):  # type: ignore[no-untyped-def] # as the other
+            if prefix.endswith("manifests/") and not self.healed:
+                self.healed = True
+                spoil(tmp_path, "flipped")
+                heal(Repository.at(DirectoryStore(tmp_path / "store"), tenant.id, KEYS))
+            return super().list(prefix)
+
+    store = Meanwhile(tmp_path / "store")
+    repository = Repository.at(store, tenant.id, KEYS)
+    collect(repository, Keep(1, 0, 0, 0), replace(work, store=store))
+    assert store.healed
+    head, _ = repository.head()
+    assert head.collections != began
+    assert {one.id for one in head.backups} == {one.id for one in made}
+    for one in head.backups:
+        assert verify(repository, one.id, Progress()) == []
+
+
+def test_a_list_that_does_not_read_is_still_an_error_to_who_changes_it(tenant: Tenant, tmp_path: Path) -> None:
+    work = means(tmp_path)
+    back_up(subject(tenant), work, Progress())
+    spoil(tmp_path, "flipped")
+    with pytest.raises(ObjectDamaged):
+        Repository.at(work.store, tenant.id, KEYS).head()
