@@ -3,7 +3,7 @@
 import re
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
@@ -61,7 +61,8 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in lower-case hex."""
 Factor = Annotated[Decimal, Field(ge=0, le=100, allow_inf_nan=False), BeforeValidator(_exact)]
 """An exact multiplier."""
-Money = Annotated[Decimal, Field(ge=0, le=Decimal(1_000_000_000), allow_inf_nan=False), BeforeValidator(_exact)]
+MOST_DOLLARS: Final = 1_000_000_000
+Money = Annotated[Decimal, Field(ge=0, le=Decimal(MOST_DOLLARS), allow_inf_nan=False), BeforeValidator(_exact)]
 """US dollars, exact."""
 Bytes = Annotated[int, Field(ge=0, le=1 << 50)]
 """A size in bytes."""

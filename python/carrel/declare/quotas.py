@@ -1,13 +1,14 @@
 """Quotas: what a tenant may use in a window of time, each hard or soft."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from carrel.declare.base import Declared, Money
 
-Count = Annotated[int, Field(ge=0, le=1 << 53)]
+MOST_COUNTED: Final = 1 << 53
+Count = Annotated[int, Field(ge=0, le=MOST_COUNTED)]
 
 
 class CountLimit(Declared):

@@ -13,6 +13,8 @@ from typing import Annotated, Final, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from carrel.clock import Clock
+from carrel.declare.base import MOST_DOLLARS
+from carrel.declare.quotas import MOST_COUNTED, Quotas
 from carrel.errors import Conflict, InvalidRequest, NotFound, RateLimited
 from carrel.events.hub import Hub
 from carrel.ids import TenantId
@@ -163,12 +165,15 @@ def _replacing(decided: Request) -> Callable[[Requests], Requests]:
 
 
 def _order(quota: str, limit: str) -> QuotaUpdate:
-    value = Decimal(limit)
-    whole = value == value.to_integral_value() and not quota.startswith("cost_")
+    """What declares ``limit``; raises InvalidRequest for one that nobody could declare."""
+    value, money = Decimal(limit), quota.startswith("cost_")
+    number = value if money or value != value.to_integral_value() else int(value)
     try:
-        return QuotaUpdate.model_validate({quota: int(value) if whole else value})
+        Quotas.model_validate({quota: number})
+        return QuotaUpdate.model_validate({quota: number})
     except (ValidationError, ValueError) as error:
-        raise InvalidRequest(f"{limit} is no limit of {quota}: it is a whole number.", param="limit") from error
+        most = f"US dollars, {MOST_DOLLARS} at most" if money else f"a whole number, {MOST_COUNTED} at most"
+        raise InvalidRequest(f"{limit} is no limit of {quota}: it is {most}.", param="limit") from error
 
 
 def _found(kept: Requests, request: str) -> Request:

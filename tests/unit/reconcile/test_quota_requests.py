@@ -102,6 +102,10 @@ async def test_what_cannot_be_declared_stays_undecided(house: House) -> None:
 async def test_a_limit_is_of_its_quotas_kind_and_few_requests_wait(house: House) -> None:
     with pytest.raises(InvalidRequest, match="whole number"):
         await house.ask("tokens_per_day", "1.5")
+    absurd: dict[QuotaName, str] = {"cost_per_day_usd": "1000000000", "disk_bytes": "9007199254740992"}
+    for quota, most in absurd.items():
+        with pytest.raises(InvalidRequest, match=f"{most} at most"):
+            await house.ask(quota, str(int(most) + 1))
     names: tuple[QuotaName, ...] = (
         "tokens_per_day", "tokens_per_month", "cost_per_day_usd", "cost_per_month_usd", "requests_per_second",
         "requests_per_minute", "requests_per_hour", "disk_bytes", "disk_files", "snapshots_bytes",
