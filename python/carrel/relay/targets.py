@@ -41,6 +41,8 @@ class Target:
     secret: str
     byo: bool
     expires: float
+    named: str | None = None
+    """The name of the tenant's own key, None for the operator's."""
     takes_stream_options: bool = True
 
 
@@ -64,9 +66,11 @@ class Targets:
 
     def known(self, snapshot: Snapshot, tenant: Tenant, provider: str, fields: CallFields) -> Target | None:
         """The target where it needs no look-up."""
-        owner = tenant.id if provider in tenant.config.providers else ""
-        target = self._targets.get((owner, provider, fields.path))
+        own = tenant.config.providers.get(provider)
+        target = self._targets.get((tenant.id if own is not None else "", provider, fields.path))
         if target is None or target.expires <= self._clock.monotonic():
+            return None
+        if own is not None and own.api_key.secret != target.named:
             return None
         return target if target.config is snapshot.gateway.providers.get(provider) else None
 
@@ -100,6 +104,7 @@ class Targets:
         key = (tenant.id if own is not None else "", provider, fields.path)
         before = self._targets.get(key)
         target = await self._make(provider, config, secret, fields, byo=own is not None)
+        target.named = own.api_key.secret if own is not None else None
         if before is not None and before.config is config:
             target.takes_stream_options = before.takes_stream_options
         if len(self._targets) >= MAX_TARGETS:

@@ -36,8 +36,8 @@ class Place:
         providers = {"v": ProviderConfig(kind="openai", **settings), "demo": ProviderConfig(kind="demo")}
         return make_snapshot(self.tenant, providers=providers)
 
-    def with_own_key(self) -> Tenant:
-        own = {"v": TenantProvider(api_key=SecretRef(secret="own"))}
+    def with_own_key(self, name: str = "own") -> Tenant:
+        own = {"v": TenantProvider(api_key=SecretRef(secret=name))}
         return replace(self.tenant, config=self.tenant.config.model_copy(update={"providers": own}))
 
 
@@ -74,6 +74,17 @@ async def test_a_tenants_own_key_is_its_own(place: Place) -> None:
     assert not theirs.byo
     assert b"sk-one" in theirs.head
     assert place.targets.known(snapshot, place.with_own_key(), "v", CHAT) is own
+
+
+async def test_another_key_of_the_tenants_own_is_used_for_the_next_call(place: Place) -> None:
+    snapshot = place.snapshot()
+    await place.targets.get(snapshot, place.with_own_key(), "v", CHAT)
+    (place.secrets / "newer").write_text("sk-newer")
+    other = place.with_own_key("newer")
+    assert place.targets.known(snapshot, other, "v", CHAT) is None
+    assert b"sk-newer" in (await place.targets.get(snapshot, other, "v", CHAT)).head
+    assert place.targets.known(snapshot, other, "v", CHAT) is not None
+    assert place.targets.known(snapshot, place.with_own_key("gone"), "v", CHAT) is None
 
 
 async def test_what_cannot_be_used(place: Place) -> None:
