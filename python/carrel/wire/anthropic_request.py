@@ -44,7 +44,7 @@ _IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow", defer_build=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", defer_build=True, cache_strings="keys")
 
 
 class CallerMessage(_Part):

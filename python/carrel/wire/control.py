@@ -25,7 +25,7 @@ class Actor:
 class Order(BaseModel):
     """Base of what comes in: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True, cache_strings="keys")
 
 
 class Answer(BaseModel):

@@ -61,7 +61,7 @@ _ECHOED_CALL: Final = frozenset({"index", "parsed_arguments"})
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow", defer_build=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", defer_build=True, cache_strings="keys")
 
 
 class ImageUrl(_Part):

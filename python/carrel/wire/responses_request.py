@@ -36,7 +36,7 @@ _LEVELS: Final[Mapping[str, Level]] = {
 class ResponsesRequest(BaseModel):
     """A request body. ``model_extra`` holds the fields that are not named here."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow", defer_build=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", defer_build=True, cache_strings="keys")
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
     input: str | tuple[dict[str, Any], ...] | None = None

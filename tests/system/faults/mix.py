@@ -285,6 +285,8 @@ class Mix:
         self._notes.append((word, made["id"]))
         if self.most_kept and len(self._notes) > self.most_kept:
             oldest, note = self._notes.popleft()
+            # From the moment that this is asked it may be gone.
+            self.truth.notes[oldest].acked = False
             await self._change_rpc("memory.forget", {"id": note})
             del self.truth.notes[oldest]
         await asyncio.sleep(chance.uniform(0, 0.1))

@@ -4,7 +4,11 @@ import pytest
 from pydantic import BaseModel
 
 from carrel.errors import InvalidRequest
+from carrel.wire.anthropic_request import MessagesRequest
 from carrel.wire.body import read_body
+from carrel.wire.control import TokenIssue
+from carrel.wire.openai_chat import ChatRequest
+from carrel.wire.responses_request import ResponsesRequest
 
 
 class Part(BaseModel):
@@ -35,3 +39,20 @@ def test_a_body_that_does_not_fit_names_its_deepest_fault(body: bytes, param: st
         read_body(Order, body)
     assert refused.value.message.startswith(told)
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        (ChatRequest, b'{"model":"%s","messages":[{"role":"user","content":"x"}]}'),
+        (MessagesRequest, b'{"model":"%s","max_tokens":1,"messages":[{"role":"user","content":"x"}]}'),
+        (ResponsesRequest, b'{"model":"%s","input":"x"}'),
+        (TokenIssue, b'{"name":"%s"}'),
+    ],
+)
+def test_what_a_body_says_stays_in_no_cache(model: type[BaseModel], body: bytes) -> None:
+    word = b"said-by-one-tenant"
+    one, other = (model.model_validate_json(body % word) for _ in range(2))
+    said, again = (getattr(each, "model", None) or getattr(each, "name", None) for each in (one, other))
+    assert said == again == word.decode()
+    assert said is not again
