@@ -5,6 +5,7 @@ import re
 from typing import Final, NewType
 
 from carrel.errors import InvalidRequest
+from carrel.secrets import masked
 
 TENANT_ID_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 SESSION_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
@@ -41,8 +42,8 @@ def parse_session_id(text: str) -> SessionId:
 
 
 def request_id_from(text: str | None) -> RequestId:
-    """The caller's request id where it is a well-formed one, else a new one."""
-    if text is not None and _REQUEST.fullmatch(text):
+    """The caller's request id where it is a well-formed one, else a new one: a token is none, for ids are shown."""
+    if text is not None and _REQUEST.fullmatch(text) and masked(text) == text:
         return RequestId(text)
     return new_request_id()
 
@@ -60,7 +61,7 @@ class RequestIds:
 
     def of(self, text: str) -> RequestId:
         """The caller's id where ``text`` is a well-formed one, else a new one."""
-        if text and _REQUEST.fullmatch(text):
+        if text and _REQUEST.fullmatch(text) and masked(text) == text:
             return RequestId(text)
         if not self._digits:
             self._digits = os.urandom(12 * _AT_ONCE).hex()

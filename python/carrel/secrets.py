@@ -98,12 +98,23 @@ class SecretStore:
         return Secret(value)
 
 
-_CREDENTIAL = re.compile(r"\b((?:tk|ak)_[a-z0-9][a-z0-9_-]{0,63}_)[0-9a-f]{32}\b")
+_CREDENTIAL = re.compile(r"((?:tk|ak)_[a-z0-9][a-z0-9_-]{0,63}_)[0-9a-f]{32}(?![0-9a-f])")
+
+
+_IN_URL = re.compile(
+    r"(://[^\s/@:]{0,128}:)(?![0-9]{1,5}(?:[/?#]|$))[^\s@]{1,512}@|(https?://)[^\s/@:]{1,512}@", re.IGNORECASE
+)
+"""What stands before the host of a URL: a password, which may be unescaped, and over HTTP a name alone, too."""
 
 
 def masked(text: str) -> str:
-    """``text`` with every tenant token and admin key in it cut to its prefix: a second line of defence for logs."""
-    return _CREDENTIAL.sub(r"\1***", text) if "k_" in text else text
+    """``text`` with every tenant token and admin key in it cut to its prefix: a second line of defence for logs.
+
+    Nor does it show what a URL logs in with, as who writes `s3://KEY:SECRET@bucket` would have it.
+    """
+    if "k_" in text:
+        text = _CREDENTIAL.sub(r"\1***", text)
+    return _IN_URL.sub(r"\1\2***@", text) if "@" in text and "://" in text else text
 
 
 def environment_name(name: str) -> str:

@@ -42,6 +42,13 @@ def test_a_good_request_id_is_kept_and_a_bad_one_replaced() -> None:
     assert request_id_from("a b\r\nX-Evil: 1").startswith("req_")
 
 
+def test_a_token_is_no_request_id() -> None:
+    token = f"tk_acme_{'a' * 32}"
+    for text in (token, f"req_{token}"):
+        assert "a" * 32 not in request_id_from(text)
+        assert "a" * 32 not in RequestIds().of(text)
+
+
 def test_many_request_ids_at_once_differ_like_any() -> None:
     ids = RequestIds()
     made = [ids.of("") for _ in range(100)]

@@ -58,3 +58,19 @@ def test_tokens_and_keys_are_cut_to_their_prefix() -> None:
     text = f"token tk_acme_{'a' * 32}, key ak_ops-1_{'0' * 32}; {'b' * 64}"
     assert masked(text) == f"token tk_acme_***, key ak_ops-1_***; {'b' * 64}"
     assert masked("task_a is no token") == "task_a is no token"
+    assert masked(f"req_tk_acme_{'a' * 32}_x") == "req_tk_acme_***_x"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("to s3://AKIA1:se/cr+et@bucket/x", "to s3://AKIA1:***@bucket/x"),
+        ("'https://me:pw@h:1/b' is none", "'https://me:***@h:1/b' is none"),
+        ("https://ghp_abc@github.com/a.git", "https://***@github.com/a.git"),
+        ("ssh://git@host/a.git", "ssh://git@host/a.git"),
+        ("http://h:8080/a?mail=me@x", "http://h:8080/a?mail=me@x"),
+        ("https://h/a@b and c@d", "https://h/a@b and c@d"),
+    ],
+)
+def test_what_a_url_logs_in_with_is_not_shown(text: str, shown: str) -> None:
+    assert masked(text) == shown

@@ -37,8 +37,8 @@ root, the gateway's own user or who started it calls. `GET /openapi.json` descri
 - **Operators** come over the control socket, which may do everything, or with an admin key that has the scope that
   the route names ([admin keys](../howto/admin-keys.md)); without it they get a 403 whose `scope` names it. A key that
   is limited to some tenants gets 404 for others, and 403 for what is about the whole gateway.
-- **Request ids**: `X-Request-Id` is taken where it is 1 to 128 of `A-Z a-z 0-9 . _ -`, else made, and always given
-  back.
+- **Request ids**: `X-Request-Id` is taken where it is 1 to 128 of `A-Z a-z 0-9 . _ -` and no token, else made, and
+  always given back.
 - **Hosts**: the Host header must be a loopback name, a numeric address, or a name that the operator allowed; else
   421.
 - **Bodies**: `max_body_bytes` of `_gateway.yaml` bounds a chat completion, 8 MiB a JSON-RPC request, 1 MiB the
