@@ -10,9 +10,10 @@ import contextlib
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from carrel.clock import Clock
@@ -150,14 +151,14 @@ class Devices:
 
         await self._books.change(tenant, add)
         self._asked[request_id] = replace(asked, decision="approved", device=device)
-        self._tell(tenant, device, "paired")
+        self._tell(tenant, device, "paired", {"requestId": request_id})
         return device
 
     def reject(self, tenant: Tenant, request_id: str, *, role: Role | None = None) -> Asked:
         """Refuse what waits; raises NotFound."""
         asked = self._waiting_one(tenant, request_id, role)
         self._asked[request_id] = replace(asked, decision="rejected")
-        about = {"requestId": asked.id, "name": asked.name}
+        about = {"requestId": asked.id, "name": asked.name, "role": asked.role}
         self._hub.publish(tenant, "device.pair.rejected", about, own=self._own(tenant, asked.member))
         return asked
 
@@ -256,8 +257,8 @@ class Devices:
         self._codes = {key: code for key, code in self._codes.items() if code.expires > now}
         self._asked = {key: asked for key, asked in self._asked.items() if asked.expires > now}
 
-    def _tell(self, tenant: Tenant, device: Device, what: str) -> None:
-        about = {"deviceId": device.id, "name": device.name, "role": device.role}
+    def _tell(self, tenant: Tenant, device: Device, what: str, more: Mapping[str, str] = MappingProxyType({})) -> None:
+        about = {"deviceId": device.id, "name": device.name, "role": device.role, **more}
         self._hub.publish(tenant, f"device.{what}", about, own=self._own(tenant, device.member))
 
     @staticmethod

@@ -116,6 +116,15 @@ class EdgeProtocol(web.RequestHandler):
             self._short.cancel()
         super().connection_lost(exc)
 
+    async def _drain_helper(self) -> None:
+        """Wait until what was written is taken. Who is cancelled here takes no other's wait along, as in aiohttp."""
+        if self.transport is None or not self.writing_paused:
+            await super()._drain_helper()
+            return
+        if self._drain_waiter is None:
+            self._drain_waiter = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._drain_waiter)
+
     def data_received(self, data: bytes) -> None:
         if self._bound is not None and not self._is_within(self._bound, data):
             return

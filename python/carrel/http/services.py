@@ -449,6 +449,8 @@ class Limits:
     frame_bytes: int = 8 << 20
     ping_seconds: float = 20.0
     close_seconds: float = 1.0
+    linger_seconds: float = 30.0
+    linger_bytes: int = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ async def _served(
     listens = "rpc" in speaker.scopes and kinds != ("none",)
     subscription = Subscription(speaker.tenant.own, kinds, connection.deliver)
     hub = exchange.services.hub
+    connection.on_close(lambda: hub.leave(speaker.tenant, subscription))
     try:
         if listens:
             connection.welcome(hub, subscription, epoch=exchange.request.query.get("epoch"), after=after)

@@ -42,6 +42,8 @@ _REASONS: Final = {
     "no_connect": POLICY,
 }
 
+_LOOK_SECONDS: Final = 0.1
+"""How often it is seen whether a slow reader has come to the end."""
 _log = structlog.get_logger(__name__)
 
 
@@ -204,8 +206,25 @@ class Connection:
             async with asyncio.timeout(self._exchange.limits.close_seconds):
                 await self._socket.close(code=code, message=self._reason.encode())
         transport = self._exchange.request.transport
-        if self._reason and transport is not None:
-            transport.close() if self._reason != "slow_reader" else transport.abort()
+        if self._reason == "slow_reader" and transport is not None:
+            await self._linger(transport)
+        elif self._reason and transport is not None:
+            transport.close()
+
+    async def _linger(self, transport: asyncio.WriteTransport) -> None:
+        """Give a reader that is behind time to come to the close frame, and so to the reason.
+
+        What is held for it is a fraction of what might have waited before, and its place is still counted.
+        """
+        limits, clock = self._exchange.limits, self._exchange.services.clock
+        self._waiting.clear()
+        left = limits.linger_seconds if transport.get_write_buffer_size() <= limits.linger_bytes else 0.0
+        try:
+            while left > 0 and transport.get_write_buffer_size():
+                await clock.sleep(_LOOK_SECONDS)
+                left -= _LOOK_SECONDS
+        finally:
+            transport.close() if not transport.get_write_buffer_size() else transport.abort()
 
     async def _read(self) -> None:
         async for message in self._socket:

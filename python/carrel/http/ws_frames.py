@@ -158,6 +158,7 @@ async def _served(
         await socket.close(code=POLICY, message=b"no_connect")
         return
     subscription, hub = Subscription(speaker.tenant.own, (), connection.deliver), exchange.services.hub
+    connection.on_close(lambda: hub.leave(speaker.tenant, subscription))
     try:
         connection.welcome(hub, subscription if "rpc" in speaker.scopes else None)
         await connection.serve()

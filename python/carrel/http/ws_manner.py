@@ -75,8 +75,9 @@ class FrameManner:
 
     def event(self, event: Event) -> str:
         """See `Manner`."""
-        told = json.loads(event.text)["params"]
-        return _text(frames.event(told["event"], told["payload"], seq=told["seq"]))
+        said = json.loads(event.text)["params"]
+        name, payload = frames.told(said["event"], said["payload"], said["ts"])
+        return _text(frames.event(name, payload, seq=said["seq"]))
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from carrel.errors import InvalidRequest, Unauthorized
 from carrel.wire import jsonrpc
 from carrel.wire.body import read_body
+from carrel.wire.events import KINDS
 from carrel.wire.wording import wording
 
 PROTOCOL: Final = 3
@@ -219,6 +220,40 @@ def event(name: str, payload: Any, *, seq: int | None = None) -> dict[str, Any]:
     return frame if seq is None else {**frame, "seq": seq}
 
 
+_OF_CRON: Final = "cron."
+_PAIRING: Final = {
+    "device.pair.requested": "requested", "device.pair.rejected": "rejected", "device.paired": "approved"
+}  # fmt: skip
+_ALONE: Final = ("connect.challenge", "tick", "node.invoke.request", "terminal.output", "terminal.exit")
+"""What is told to one connection, and is no event of the tenant's."""
+
+
+def told(kind: str, payload: dict[str, Any], ts: int) -> tuple[str, dict[str, Any]]:
+    """An event of ours by the name that these clients know it under, with what they look for beside what we say.
+
+    ``ts`` is in milliseconds since the epoch.
+    """
+    if kind.startswith(_OF_CRON):
+        return "cron", {"action": kind.removeprefix(_OF_CRON), **payload}
+    decision = _PAIRING.get(kind)
+    if decision is None:
+        return kind, payload
+    role = "node" if payload.get("role") == "node" else "device"
+    named = {"displayName": payload.get("name"), "ts": ts, **payload}
+    if role == "node" and "deviceId" in payload:
+        named["nodeId"] = payload["deviceId"]
+    if decision == "requested":
+        return f"{role}.pair.requested", named
+    return f"{role}.pair.resolved", {"decision": decision, **named}
+
+
+def kinds() -> list[str]:
+    """The names of all events that come in these frames."""
+    pairing = [f"{role}.pair.{what}" for role in ("device", "node") for what in ("requested", "resolved")]
+    ours = [kind for kind in KINDS if kind not in _PAIRING and not kind.startswith(_OF_CRON)]
+    return [*_ALONE, "cron", *pairing, *ours]
+
+
 def invocation(node_id: str | None, asked: dict[str, Any]) -> dict[str, Any]:
     """What a node is asked, as it expects it."""
     return event(
@@ -236,7 +271,7 @@ def hello(connection: dict[str, Any], *, methods: list[str], buffered: int) -> d
         "type": "hello-ok",
         "protocol": PROTOCOL,
         "server": {"version": connection["version"], "connId": connection["connectionId"]},
-        "features": {"methods": methods, "events": []},
+        "features": {"methods": methods, "events": kinds()},
         "snapshot": {"presence": [], "health": {}, "stateVersion": {"presence": 0, "health": 0}, "uptimeMs": 0},
         "policy": {
             "maxPayload": connection["maxFrameBytes"], "maxBufferedBytes": buffered,

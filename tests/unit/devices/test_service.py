@@ -1,13 +1,15 @@
 """Pairing, and tokens of devices."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from carrel.devices.service import CODE_LIFE, MOST_WAITING, REQUEST_LIFE, Devices
 from carrel.errors import InvalidRequest, NotFound, RateLimited
-from carrel.events.hub import Hub
+from carrel.events.hub import Hub, Subscription
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.tenancy.tokens import TokenStore
 from tests.fakes.clock import FakeClock
@@ -22,9 +24,8 @@ class Rig:
         self.acme, self.bravo = make_tenant(state), make_tenant(state, "bravo")
         self.directory.publish(make_snapshot(self.acme, self.bravo))
         self.tokens = TokenStore(state_dir=state, clock=self.clock)
-        self.devices = Devices(
-            directory=self.directory, clock=self.clock, hub=Hub(clock=self.clock), tokens=self.tokens
-        )  # fmt: skip
+        self.hub = Hub(clock=self.clock)
+        self.devices = Devices(directory=self.directory, clock=self.clock, hub=self.hub, tokens=self.tokens)
 
     def good(self, token: str | None) -> tuple[str, ...] | None:
         record = self.tokens.verify(token or "", self.clock.now())
@@ -83,6 +84,19 @@ async def test_a_rejected_device_gets_nothing(rig: Rig) -> None:
     with pytest.raises(NotFound):
         rig.devices.reject(rig.acme, asked.id)
     assert await rig.devices.list(rig.acme) == []
+
+
+async def test_who_listens_is_told_of_the_request_that_was_decided(rig: Rig) -> None:
+    told: list[dict[str, Any]] = []
+    listening = Subscription(None, ("device",), lambda event: told.append(json.loads(event.text)["params"]))
+    rig.hub.subscribe(rig.acme, listening)
+    device_id, _ = await rig.paired(rig.acme, "yes", role="node")
+    asked, _ = rig.devices.ask(rig.acme, request_id="no", name="n", platform="", role="node", member=None)
+    rig.devices.reject(rig.acme, asked.id)
+    decided = [one["payload"] for one in told if one["event"] in ("device.paired", "device.pair.rejected")]
+    assert [(one["requestId"], one["role"], one.get("deviceId")) for one in decided] == [
+        ("yes", "node", device_id), ("no", "node", None),
+    ]  # fmt: skip
 
 
 async def test_a_node_has_the_scope_of_nodes_alone(rig: Rig) -> None:

@@ -64,3 +64,20 @@ async def test_a_body_is_read_to_its_end_also_after_its_parser_was_held(size: in
     await writer.wait_closed()
     listening.close()
     await server.shutdown()
+
+
+async def test_who_is_cancelled_while_it_waits_for_a_slow_reader_takes_no_other_along() -> None:
+    protocol = EdgeProtocol(EdgeServer(lambda _: None, limit=4), loop=asyncio.get_running_loop())
+    protocol.connection_made(asyncio.Transport())
+    protocol.pause_writing()
+    one, two = (asyncio.create_task(protocol._drain_helper()) for _ in range(2))
+    await asyncio.sleep(0)
+    one.cancel()
+    await asyncio.wait([one])
+    three = asyncio.create_task(protocol._drain_helper())
+    await asyncio.sleep(0)
+    assert not two.done()
+    assert not three.done()
+    protocol.resume_writing()
+    await soon(asyncio.gather(two, three))
+    await protocol._drain_helper()

@@ -7,8 +7,10 @@ from pathlib import Path
 import aiohttp
 
 from carrel.http.services import Limits
+from carrel.tenancy.handle import Tenant
 from tests.fakes.edge import Edge, running_edge, token_of
-from tests.fakes.socket import opened
+from tests.fakes.patience import eventually
+from tests.fakes.socket import Socket, opened
 
 
 async def test_a_revoked_token_ends_the_connection_while_it_is_idle(edge: Edge) -> None:
@@ -60,20 +62,52 @@ async def test_a_call_without_a_key_ends_with_its_connection_and_one_with_a_key_
     assert edge.agents.cancelled == 1
 
 
+def wire(socket: Socket) -> asyncio.ReadTransport:
+    """What the bytes for ``socket`` come in by."""
+    connection = socket.socket._response.connection
+    assert connection is not None
+    assert isinstance(connection.transport, asyncio.ReadTransport)
+    return connection.transport
+
+
+async def flooded(edge: Edge, tenant: Tenant) -> None:
+    """Tell the tenant's listener more than both ends' buffers hold, and then what may wait beside."""
+    while edge.services.hub.listeners(tenant):
+        edge.services.hub.publish(tenant, "noise", {"text": "x" * 100_000})
+        # Its connection writes until it can write no more.
+        await asyncio.sleep(0.001)
+
+
 async def test_a_slow_reader_is_dropped_with_the_reason(tmp_path: Path) -> None:
-    async with running_edge(tmp_path, limits=Limits(waiting_frames=64)) as edge:
+    async with running_edge(tmp_path, limits=Limits(waiting_frames=64, close_seconds=0.05)) as edge:
         tenant = next(t for t in edge.directory.current.tenants.values() if t.id == "acme")
         async with opened(edge.url, token_of("acme")) as slow:
             await slow.next("hello")
-            while edge.services.hub.listeners(tenant):
-                # More than the buffers of both ends hold, at once: nobody reads in between.
-                for _ in range(100):
-                    edge.services.hub.publish(tenant, "noise", {"text": "x" * 100_000})
-                await asyncio.sleep(0)
-            code, reason = await slow.closed()
-            assert (code, reason) in ((1013, "slow_reader"), (1006, ""), (None, ""))
+            wire(slow).pause_reading()
+            await flooded(edge, tenant)
+            # It reads on long after what the gateway waits for a farewell.
+            await asyncio.sleep(0.5)
+            wire(slow).resume_reading()
+            assert await slow.closed() == (1013, "slow_reader")
         async with opened(edge.url, token_of("acme"), "?events=none") as other:
             assert (await other.call("health"))["ok"] is True
+
+
+async def test_a_reader_that_never_reads_on_is_gone_after_a_while(tmp_path: Path) -> None:
+    limits = Limits(waiting_frames=64, close_seconds=0.05, linger_seconds=0.2, sockets_per_tenant=1)
+    async with running_edge(tmp_path, limits=limits) as edge:
+        tenant = next(t for t in edge.directory.current.tenants.values() if t.id == "acme")
+        async with opened(edge.url, token_of("acme")) as slow:
+            await slow.next("hello")
+            wire(slow).pause_reading()
+            await flooded(edge, tenant)
+            # Its place is free again, though it has read nothing.
+            await eventually(lambda: len(edge.server._live) == 0)
+            async with opened(edge.url, token_of("acme"), "?events=none") as other:
+                assert (await other.call("health"))["ok"] is True
+            connection = slow.socket._response.connection
+            assert connection is not None
+            connection.close()
 
 
 async def test_calls_beyond_those_that_may_run_wait(tmp_path: Path) -> None:

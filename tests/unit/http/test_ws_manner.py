@@ -22,7 +22,7 @@ def test_json_rpc_is_as_it_is() -> None:
 def test_frames_say_the_same() -> None:
     manner = FrameManner("c", node_id="dev_1", methods=["health"], buffered=9)
     assert json.loads(manner.event(EVENT)) == {
-        "type": "event", "event": "cron.added", "payload": {"a": 1}, "seq": 7,
+        "type": "event", "event": "cron", "payload": {"action": "added", "a": 1}, "seq": 7,
     }  # fmt: skip
     assert json.loads(manner.answers([jsonrpc.result("r", 2)], batch=False))["payload"] == 2
     asked = {"id": "inv_1", "command": "notify", "params": {"b": 1}, "timeoutMs": 5}
@@ -33,4 +33,5 @@ def test_frames_say_the_same() -> None:
     hello = {"connectionId": "x", "version": "1", "pingSeconds": 20.0, "maxFrameBytes": 5}
     welcome = json.loads(manner.notification("hello", hello))
     assert (welcome["type"], welcome["id"], welcome["payload"]["type"]) == ("res", "c", "hello-ok")
+    assert {"cron", "tick", "device.pair.resolved", "session.finished"} <= set(welcome["payload"]["features"]["events"])
     assert welcome["payload"]["policy"] == {"maxPayload": 5, "maxBufferedBytes": 9, "tickIntervalMs": 20000}

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from carrel.errors import InvalidRequest, Unauthorized
 from carrel.wire import frames, jsonrpc
+from carrel.wire.events import KINDS
 
 NOW = 1_790_000_000_000
 
@@ -126,3 +127,35 @@ def test_answers_and_events_have_their_forms() -> None:
     }  # fmt: skip
     assert frames.event("tick", {"ts": 1}) == {"type": "event", "event": "tick", "payload": {"ts": 1}}
     assert frames.event("x", {}, seq=4)["seq"] == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "name", "said"),
+    [
+        ("cron.finished", {"jobId": "j"}, "cron", {"action": "finished", "jobId": "j"}),
+        ("device.pair.requested", {"requestId": "r", "name": "p", "role": "operator"}, "device.pair.requested",
+         {"requestId": "r", "displayName": "p", "ts": 5}),
+        ("device.pair.requested", {"requestId": "r", "name": "p", "role": "node"}, "node.pair.requested",
+         {"requestId": "r", "displayName": "p"}),
+        ("device.pair.rejected", {"requestId": "r", "name": "p", "role": "node"}, "node.pair.resolved",
+         {"requestId": "r", "decision": "rejected", "ts": 5}),
+        ("device.paired", {"requestId": "r", "deviceId": "d", "name": "p", "role": "operator"}, "device.pair.resolved",
+         {"requestId": "r", "deviceId": "d", "decision": "approved"}),
+        ("device.paired", {"requestId": "r", "deviceId": "d", "name": "p", "role": "node"}, "node.pair.resolved",
+         {"requestId": "r", "nodeId": "d", "decision": "approved"}),
+        ("voicewake.changed", {"triggers": []}, "voicewake.changed", {"triggers": []}),
+    ],
+)  # fmt: skip
+def test_events_have_the_names_that_these_clients_know(
+    kind: str, payload: dict[str, Any], name: str, said: dict[str, Any]
+) -> None:
+    told, about = frames.told(kind, payload, 5)
+    assert told == name
+    assert about.items() >= {**payload, **said}.items()
+    assert told in frames.kinds()
+
+
+def test_every_event_is_listed_by_the_name_that_it_comes_under() -> None:
+    listed = frames.kinds()
+    assert len(set(listed)) == len(listed)
+    assert {frames.told(kind, {}, 0)[0] for kind in KINDS} <= set(listed)
