@@ -17,7 +17,7 @@ from carrel.imports.databases import document, opened, optional
 from carrel.imports.report import Report
 from carrel.imports.sessions import MOST_TRANSCRIPT, Session, SessionReader
 from carrel.imports.settings import Settings, keep_secret, understand
-from carrel.imports.source import Name, Source
+from carrel.imports.source import MOST_DEPTH, Name, Source
 
 CONFIGS: Final = ("openclaw.json", "clawdbot.json", "moltbot.json")
 AGENT_FILES: Final = ("AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md", "TOOLS.md", "MEMORY.md", "BOOTSTRAP.md")
@@ -58,6 +58,8 @@ class State:
     settings: Settings = field(default_factory=Settings)
     jobs: list[dict[str, Any]] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    """What the report calls each job and note, by its id here."""
     skills: dict[str, str] = field(default_factory=dict)
     wake: tuple[str, ...] | None = None
     _spaces: dict[str, str] = field(default_factory=dict)
@@ -93,6 +95,10 @@ class State:
             yield File(f"{inside}/{below}", link=name.target)
         elif name.kind == "other":
             self.report.add("file", name.path, "refused", "it is neither file, directory nor link")
+        elif name.kind == "deep":
+            self.report.add(
+                "file", name.path, "refused", f"it and what is in it lie over {MOST_DEPTH} directories deep"
+            )
         elif name.kind == "file":
             if name.size > MOST_FILE:
                 self.report.add("file", name.path, "refused", f"it has {name.size} bytes; {MOST_FILE} are the most")
@@ -215,7 +221,8 @@ class State:
             seen.add(job["id"])
             owner = next((a.id for a in self.settings.agents.values() if a.source == job["agent"]), None)
             self.jobs.append({**job, "agent": owner or self._main})
-            self.report.add("job", f"{where} {job['name']}", "changed" if notes else "taken", "; ".join(notes))
+            told = self.names[job["id"]] = f"{where} {job['name']}"
+            self.report.add("job", told, "changed" if notes else "taken", "; ".join(notes))
         if count := len(self.source.names("cron/runs")):
             self.report.add("job", "cron/runs", "left", f"the history of {count} jobs: runs begin anew")
 
@@ -251,6 +258,7 @@ class State:
             if text.strip():
                 key = "note_" + hashlib.sha256(f"{agent}/{name.path}".encode()).hexdigest()[:24]
                 self.notes.append(Note(key, agent, text, datetime.fromtimestamp(name.mtime, UTC)))
+                self.names[key] = name.path
                 self.report.add("memory", name.path, "taken", "a note, and a file of the workspace")
 
     def _skills(self, place: str) -> None:

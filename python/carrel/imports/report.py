@@ -36,11 +36,23 @@ class Report:
         if len(self.items) < MOST:
             self.items.append(Item(kind, shown(name), outcome, shown(detail)))
 
+    def refuse(self, kind: str, name: str, detail: str) -> None:
+        """Tell of one thing that it is refused, also where it was told as taken before."""
+        for at in range(len(self.items) - 1, -1, -1):
+            told = self.items[at]
+            if (told.kind, told.name) == (kind, shown(name)) and told.outcome in ("taken", "changed"):
+                self.counts[kind, told.outcome] -= 1
+                self.counts[kind, "refused"] += 1
+                self.items[at] = Item(kind, told.name, "refused", shown(detail))
+                return
+        self.add(kind, name, "refused", detail)
+
     def document(self) -> Mapping[str, object]:
         """As JSON."""
         counts: dict[str, dict[str, int]] = {}
         for (kind, outcome), count in sorted(self.counts.items()):
-            counts.setdefault(kind, {})[outcome] = count
+            if count:
+                counts.setdefault(kind, {})[outcome] = count
         items = [
             {
                 "kind": one.kind,

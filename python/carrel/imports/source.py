@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -18,7 +18,10 @@ _READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """One name beneath the directory. ``kind`` is `file`, `directory`, `link` (to ``target``) or `other`."""
+    """One name beneath the directory. ``kind`` is `file`, `directory`, `link` (to ``target``) or `other`.
+
+    `deep` is a directory that a walk does not look into.
+    """
 
     path: str
     kind: str
@@ -113,8 +116,11 @@ class Source:
             count += 1
             if count > MOST_NAMES:
                 raise TooLarge(f"{self.path / path} has over {MOST_NAMES} names")
+            if one.kind == "directory" and len(stack) >= MOST_DEPTH:
+                yield replace(one, kind="deep")
+                continue
             yield one
-            if one.kind == "directory" and len(stack) < MOST_DEPTH:
+            if one.kind == "directory":
                 stack.append(iter(self.names(one.path)))
 
     def _open(self, path: str, flags: int) -> int:

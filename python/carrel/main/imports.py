@@ -160,9 +160,9 @@ def _put_jobs(connection: apsw.Connection, state: State) -> None:
             # Due by its own time, so that the same source gives the same archive: what is late by then is skipped.
             schedule_book.put(connection, job, now=job.updated, new=True)
         except ValueError as error:
-            state.report.add("job", str(raw["name"]), "refused", str(error).split("\n")[0])
+            state.report.refuse("job", state.names[raw["id"]], str(error).split("\n")[0])
         except CarrelError as error:
-            state.report.add("job", str(raw["name"]), "refused", error.message)
+            state.report.refuse("job", state.names[raw["id"]], error.message)
 
 
 def _put_notes(connection: apsw.Connection, state: State) -> None:
@@ -172,7 +172,7 @@ def _put_notes(connection: apsw.Connection, state: State) -> None:
                 connection, memory_book.Note(note.id, "note", note.agent, None, note.text, note.created)
             )  # fmt: skip
         except CarrelError as error:
-            state.report.add("memory", note.id, "refused", error.message)
+            state.report.refuse("memory", state.names[note.id], error.message)
 
 
 def _database(

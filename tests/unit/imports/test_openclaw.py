@@ -6,7 +6,7 @@ import pytest
 
 from carrel.errors import InvalidRequest
 from carrel.imports.openclaw import State, tenants_of
-from carrel.imports.source import Source
+from carrel.imports.source import MOST_DEPTH, Source
 from tests.fakes.openclaw import API_KEY, databases, many, put, single
 
 
@@ -82,3 +82,15 @@ def test_tenants_of_the_fork(tmp_path: Path) -> None:
     put(tmp_path, {"tenants.json": '{"tenants": []}'})
     with Source(tmp_path) as source, pytest.raises(InvalidRequest):
         tenants_of(source)
+
+
+def test_what_lies_too_deep_is_told(tmp_path: Path) -> None:
+    deep = "d/" * (MOST_DEPTH + 5)
+    with Source(single(tmp_path / "top")) as source:
+        put(tmp_path / "top", {f"workspace/{deep}file": "x", f"workspace/{'e/' * (MOST_DEPTH - 1)}file": "x"})
+        state = State(source)
+        state.look()
+        files = {file.path for file in state.files()}
+    assert (f"sandbox/{deep}file" in files, f"sandbox/{'e/' * (MOST_DEPTH - 1)}file" in files) == (False, True)
+    [refused] = [item for item in state.report.items if "directories deep" in item.detail]
+    assert (refused.outcome, refused.name) == ("refused", f"workspace/{'d/' * MOST_DEPTH}".rstrip("/"))

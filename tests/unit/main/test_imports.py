@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from pathlib import Path
 
 import apsw
@@ -49,6 +50,19 @@ def test_everything_has_its_place(tmp_path: Path) -> None:
         assert secret.encode() not in everything
     assert API_KEY not in repr(made)
     assert API_KEY not in str(made.report)
+
+
+def test_what_is_refused_in_the_end_is_not_told_as_taken_too(tmp_path: Path) -> None:
+    top = single(tmp_path / "top")
+    jobs = [{"id": f"j{n}", "name": f"J{n}", "schedule": {"cron": "0 7 * * *"}, "message": "x"} for n in range(203)]
+    jobs[0]["schedule"] = {"kind": "cron", "expr": "0 7 * * *", "tz": "Mars/Olympus"}
+    (top / "cron/jobs.json").write_text(json.dumps({"version": 1, "jobs": jobs}))
+    made = one(top, tmp_path / "work")
+    counts = dict(made.report)["counts"]
+    assert isinstance(counts, dict)
+    assert (counts["job"]["taken"], counts["job"]["refused"]) == (200, 3)
+    tree = unpacked(made, tmp_path / "tree")
+    assert len(schedule_book.jobs(apsw.Connection(str(tree / "cron/cron.sqlite")))) == 200
 
 
 def test_the_same_directory_is_the_same_archive(tmp_path: Path) -> None:
