@@ -1,6 +1,7 @@
 """A cron job of OpenClaw's as one of ours, or why it cannot be one. Pure."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -8,6 +9,8 @@ from carrel.imports.transcript import moment
 
 SHORTEST_SECONDS: Final = 10
 LONGEST_SECONDS: Final = 366 * 86_400
+_OURS: Final = re.compile(r"job_[0-9a-f]{24}")
+"""The id of a job that was exported from here: it comes in again as the same one."""
 
 
 def convert(raw: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
@@ -32,8 +35,9 @@ def convert(raw: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
         notes.append(f"its answer is kept, not sent{f' to {str(channel)[:40]}' if channel else ''}")
     if payload.get("model") or raw.get("model"):
         notes.append("it runs on its agent's model")
+    digest = hashlib.sha256(source.encode("utf-8", "replace")).hexdigest()
     job: dict[str, Any] = {
-        "id": "job_" + hashlib.sha256(source.encode("utf-8", "replace")).hexdigest()[:24],
+        "id": source if _OURS.fullmatch(source) else f"job_{digest[:24]}",
         "name": str(raw.get("name") or raw.get("description") or "imported")[:200],
         "schedule": found, "message": message[:100_000], "agent": _text(raw.get("agentId")),
         "enabled": raw.get("enabled") is not False, "catch_up": "skip",

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import stat
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +27,9 @@ _LEFT: Final = {
     "usage": "the bill is the ledger's, and stays", "credentials": "secrets are sealed, and stay so",
     "devices": "pair them anew", "sessions.d": "sessions of members have no place there", "grants.json": "it stays",
 }  # fmt: skip
+
+_MOST_NOTE: Final = 1 << 20
+"""As the importer takes them, in bytes."""
 
 
 def reverse(archive: Path, out: Path) -> Mapping[str, Any]:
@@ -135,14 +140,35 @@ def _notes(tree: Path, out: Path, report: Report) -> None:
         notes = [note for note in memory_book.notes(connection) if note.source == "note"]
     finally:
         connection.close()
-    by_file: dict[Path, list[str]] = {}
+    there: dict[Path, set[bytes]] = {}
+    used = Counter[tuple[Path, str]]()
     for note in notes:
-        place = out / ("workspace" if note.agent in (None, "main") else f"workspace-{note.agent}")
-        by_file.setdefault(place / "memory" / f"{note.created:%Y-%m-%d}.md", []).append(note.text)
+        place = out / ("workspace" if note.agent in (None, "main") else f"workspace-{note.agent}") / "memory"
+        if place not in there:
+            there[place] = {path.read_bytes() for path in place.glob("*.md") if _is_note(path)}
         report.add("memory", note.id, "taken")
-    for path, texts in by_file.items():
-        if not path.exists():
-            _write(path, ("\n\n".join(texts) + "\n").encode())
+        data = note.text.encode()
+        if data in there[place]:
+            # It came with the workspace's file, which is here too.
+            continue
+        there[place].add(data)
+        path = _free(place, f"{note.created:%Y-%m-%d}", used)
+        _write(path, data)
+        os.utime(path, (note.created.timestamp(),) * 2)
+
+
+def _is_note(path: Path) -> bool:
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_size <= _MOST_NOTE
+
+
+def _free(place: Path, day: str, used: Counter[tuple[Path, str]]) -> Path:
+    """A name that nothing has there: a file each, for an import makes a note of each."""
+    while True:
+        used[place, day] += 1
+        path = place / (f"{day}.md" if used[place, day] == 1 else f"{day}-{used[place, day]}.md")
+        if not os.path.lexists(path):
+            return path
 
 
 def _skills(tree: Path, out: Path, report: Report) -> None:
