@@ -2,6 +2,8 @@
 
 So whoever adds up many rows leaves the interpreter to the event loop meanwhile. Money is exact all the same: the
 decimal places of costs are added up as whole numbers, nine at a time.
+
+New calls are grouped once, by all that any sum is by; what each table says more is made of these few groups.
 """
 
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from typing import Final, Literal
 
 import apsw
 
+from carrel.metering.rows import DAY
 from carrel.policy.pricing import add, plain
 
 Table = Literal["rollups", "session_rollups"]
@@ -30,9 +33,23 @@ _PROMPT: Final = "input_tokens + cache_read_tokens + cache_write_tokens"
 _TIER: Final = f"coalesce((SELECT max(over) FROM tiers WHERE tiers.rates_id = calls.rates_id AND over < {_PROMPT}), 0)"  # noqa: S608 - constants
 _WITH: Final = (
     "WITH tiers(rates_id, over) AS MATERIALIZED (SELECT rates.id, value ->> 'over_tokens' "
-    "FROM rates, json_each(rate_snapshot, '$.long_prompts')) "
+    "FROM rates, json_each(rate_snapshot, '$.long_prompts'){}) "
 )
 _DATE: Final = "date(started / 1000000, 'unixepoch')"
+# What tells most calls apart is first: the others need not be compared then.
+_FRESH: Final = "session_id, agent, member, model, rates_id, plan_id, byo, tier, day"
+_FRESH_DATE: Final = "date(day * 86400, 'unixepoch')"
+
+
+def prepare(connection: apsw.Connection) -> None:
+    """Give ``connection`` what sums are made with: a table of its own in memory, and functions for what is few.
+
+    These are `exact_add` of two amounts and `exact_sum` of many.
+    """
+    connection.create_scalar_function("exact_add", _exact_add, 2, deterministic=True)
+    connection.create_aggregate_function("exact_sum", _exact_sum, 1)
+    connection.pragma("temp_store", "memory")
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS fresh({_FRESH}, {SUMS})")
 
 
 def counted(table: Table, where: str, longest: int) -> str:
@@ -40,29 +57,58 @@ def counted(table: Table, where: str, longest: int) -> str:
 
     ``longest``: as many characters as the longest of their costs has, or more.
     """
-    keys = ", ".join({"date": _DATE, "tier": _TIER}.get(key, key) for key in KEYS[table].split(", "))
-    by = ", ".join(str(number) for number in range(1, KEYS[table].count(",") + 2))
-    head = _WITH if table == "rollups" else ""
-    return f"{head}SELECT {keys}, {added(longest)} FROM calls WHERE {where} GROUP BY {by}"  # noqa: S608 - constants
+    keys = _made(KEYS[table], date=_DATE, tier=_TIER)
+    head = _WITH.format("") if table == "rollups" else ""
+    return f"{head}SELECT {keys}, {_added('count(*)', longest)} FROM calls WHERE {where} GROUP BY {_first(KEYS[table])}"  # noqa: S608 - constants
 
 
-def entered(table: Table, where: str, longest: int) -> str:
-    """An INSERT that adds the calls ``where`` to what ``table`` says; ``longest`` as in `counted`."""
-    more = ", ".join(f"{name} = {name} + excluded.{name}" for name in f"calls, {SUMMED}".split(", "))
+def grouped(longest: int, *, tiered: bool) -> str:
+    """An INSERT of groups of the calls behind a sequence number into `fresh`; ``longest`` as in `counted`.
+
+    ``tiered``: whether the rates of one of them have others for long prompts.
+    """
+    keys = _made(_FRESH, tier=_TIER if tiered else "0", day=f"started / {DAY}")
+    head = _WITH.format(" WHERE rates.id IN (SELECT rates_id FROM calls WHERE seq > ?1)") if tiered else ""
     return (
-        f"INSERT INTO {table}({KEYS[table]}, {SUMS}) {counted(table, where, longest)} "
-        f"ON CONFLICT({KEYS[table]}) DO UPDATE SET {more}, cost_usd = exact_add(cost_usd, excluded.cost_usd)"
+        f"{head}INSERT INTO fresh({_FRESH}, {SUMS}) SELECT {keys}, {_added('count(*)', longest)} "  # noqa: S608 - constants
+        f"FROM calls WHERE seq > ?1 GROUP BY {_first(_FRESH)}"
     )
 
 
-def added(longest: int) -> str:
-    """The expressions of the columns `SUMS`, for calls; ``longest`` as in `counted`."""
-    return f"count(*), {', '.join(f'sum({name})' for name in SUMMED.split(', '))}, {_exact(longest)}"
+def entered(table: Table, longest: int) -> str:
+    """An INSERT that adds the groups in `fresh` to what ``table`` says; ``longest`` as in `counted`."""
+    keys = _made(KEYS[table], date=_FRESH_DATE)
+    more = ", ".join(f"{name} = {name} + excluded.{name}" for name in f"calls, {SUMMED}".split(", "))
+    return (
+        f"INSERT INTO {table}({KEYS[table]}, {SUMS}) SELECT {keys}, {_added('sum(calls)', longest)} "  # noqa: S608 - constants
+        f"FROM fresh WHERE true GROUP BY {_first(KEYS[table])} ON CONFLICT({KEYS[table]}) DO UPDATE SET {more}, "
+        "cost_usd = exact_add(cost_usd, excluded.cost_usd)"
+    )
+
+
+def by_model(longest: int) -> str:
+    """A SELECT of the sums of each model from the groups in `fresh`; ``longest`` as in `counted`."""
+    return f"SELECT model, {_added('sum(calls)', longest)} FROM fresh GROUP BY model"  # noqa: S608 - constants
+
+
+def _made(keys: str, **of: str) -> str:
+    """The columns of ``keys``, those that are ``of`` others by the expressions for them."""
+    return ", ".join(of.get(key, key) for key in keys.split(", "))
+
+
+def _first(keys: str) -> str:
+    """The columns of ``keys``, which are the first, by their numbers."""
+    return ", ".join(str(number) for number in range(1, keys.count(",") + 2))
+
+
+def _added(calls: str, longest: int) -> str:
+    """The expressions of the columns `SUMS`, the first of them being ``calls``; ``longest`` as in `counted`."""
+    return f"{calls}, {', '.join(f'sum({name})' for name in SUMMED.split(', '))}, {_exact(longest)}"
 
 
 def _exact(longest: int) -> str:
     """The exact sum of `cost_usd` as decimal text with neither exponent nor trailing zeros."""
-    # No cost has more places than characters but for "0.".
+    # No cost has more places than characters but for "0."; nor has a sum of them.
     groups = max(1, -(-(longest - 2) // _PLACES))
     places = f"substr(cost_usd, instr(cost_usd || '.', '.') + 1) || '{'0' * _PLACES * groups}'"
     carried, parts = "", []
@@ -72,12 +118,6 @@ def _exact(longest: int) -> str:
         carried = f" + {whole} / 1000000000"
     text = f"printf('%d.{'%09d' * groups}', sum(CAST(cost_usd AS INTEGER)){carried}, {', '.join(reversed(parts))})"
     return f"rtrim(rtrim({text}, '0'), '.')"
-
-
-def add_functions(connection: apsw.Connection) -> None:
-    """Give ``connection`` what works on sums, of which there are few: `exact_add` of two, `exact_sum` of many."""
-    connection.create_scalar_function("exact_add", _exact_add, 2, deterministic=True)
-    connection.create_aggregate_function("exact_sum", _exact_sum, 1)
 
 
 def _exact_add(*amounts: object) -> str:

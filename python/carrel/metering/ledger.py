@@ -103,8 +103,9 @@ def apply(connection: apsw.Connection, rows: Sequence[Values]) -> dict[str, Sums
     """
     with transaction(connection):
         found: Any = connection.execute("SELECT coalesce(max(seq), 0) FROM calls").fetchone()
-        longest = _write(connection, rows)
-        return enter(connection, int(found[0]), longest)
+        tiered = _write(connection, rows)
+        longest = max((len(row[_COST]) for row in rows), default=0)
+        return enter(connection, int(found[0]), longest, tiered=tiered)
 
 
 def note(connection: apsw.Connection, ended: int, it: ToolEnding) -> None:
@@ -123,10 +124,10 @@ def missing(connection: apsw.Connection, rows: Iterable[Row]) -> list[Row]:
     return [r for r in wanted.values() if not connection.execute("SELECT 1 FROM calls WHERE id=?", (r.id,)).fetchone()]
 
 
-def _write(connection: apsw.Connection, rows: Sequence[Values]) -> int:
-    """Write ``rows``; how many characters the longest of their costs has."""
+def _write(connection: apsw.Connection, rows: Sequence[Values]) -> bool:
+    """Write ``rows``; whether the rates of some have others for long prompts."""
     known: dict[tuple[Any, ...], tuple[int, int]] = {}
-    longest = at = 0
+    tiered, at = False, 0
     while at < len(rows):
         count, statement = next(one for one in _INSERTS if one[0] <= len(rows) - at)
         values: list[Any] = []
@@ -134,9 +135,9 @@ def _write(connection: apsw.Connection, rows: Sequence[Values]) -> int:
             terms = row[-TERMS:]
             numbers = known.get(terms)
             if numbers is None:
-                numbers = known[terms] = _rates_id(connection, terms[:2]), _plan_id(connection, terms[2:])
-            cost = len(row[_COST])
-            longest = max(longest, cost)
+                rates_id, has_tiers = _rates(connection, terms[:2])
+                numbers = known[terms] = rates_id, _plan_id(connection, terms[2:])
+                tiered = tiered or has_tiers
             values += row[:-TERMS]
             values += numbers
         connection.execute(statement, values)
@@ -144,19 +145,34 @@ def _write(connection: apsw.Connection, rows: Sequence[Values]) -> int:
         # A thread that never sleeps keeps its processor until the clock's next tick, up to 4 ms: whoever woke up
         # there meanwhile, as the journal's thread does, goes first.
         os.sched_yield()
-    return longest
+    return tiered
 
 
-def _rates_id(connection: apsw.Connection, key: tuple[str, str]) -> int:
-    connection.execute("INSERT OR IGNORE INTO rates(rate_card_hash, rate_snapshot) VALUES (?,?)", key)
-    found: Any = connection.execute("SELECT id FROM rates WHERE rate_card_hash=? AND rate_snapshot=?", key).fetchone()
-    return int(found[0])
+def _rates(connection: apsw.Connection, key: tuple[str, str]) -> tuple[int, bool]:
+    """The number of rates, and whether there are others among them for long prompts."""
+    found = _found_or_made(
+        connection, key,
+        "SELECT id, rate_snapshot -> '$.long_prompts' IS NOT NULL FROM rates "
+        "WHERE rate_card_hash=? AND rate_snapshot=?",
+        "INSERT INTO rates(rate_card_hash, rate_snapshot) VALUES (?,?)",
+    )  # fmt: skip
+    return int(found[0]), bool(found[1])
 
 
 def _plan_id(connection: apsw.Connection, key: tuple[str, str]) -> int:
-    connection.execute("INSERT OR IGNORE INTO plans_of(plan, plan_hash) VALUES (?,?)", key)
-    found: Any = connection.execute("SELECT id FROM plans_of WHERE plan=? AND plan_hash=?", key).fetchone()
+    found = _found_or_made(
+        connection, key, "SELECT id FROM plans_of WHERE plan=? AND plan_hash=?",
+        "INSERT INTO plans_of(plan, plan_hash) VALUES (?,?)",
+    )  # fmt: skip
     return int(found[0])
+
+
+def _found_or_made(connection: apsw.Connection, key: tuple[str, str], find: str, make: str) -> Any:
+    found = connection.execute(find, key).fetchone()
+    if found is None:
+        connection.execute(make, key)
+        found = connection.execute(find, key).fetchone()
+    return found
 
 
 def entries(

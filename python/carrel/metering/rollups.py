@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 import apsw
 
 from carrel.declare.rate_card import TokenCounts
-from carrel.metering.addition import KEYS, SUMMED, SUMS, added, counted, entered
-from carrel.metering.rows import Row
+from carrel.metering.addition import KEYS, SUMMED, SUMS, by_model, counted, entered, grouped
+from carrel.metering.rows import DAY, Row
 from carrel.metering.tables import longest_cost
 from carrel.policy.periods import Period
 from carrel.policy.pricing import add, tier_in
@@ -26,8 +26,6 @@ _KEYS: Final[Mapping[Split, str]] = {
     "agent": "agent", "member": "member", "key": "CASE byo WHEN 1 THEN 'byo' ELSE 'operator' END"
 }  # fmt: skip
 _ADDED: Final = "sum(calls), " + ", ".join(f"sum({name})" for name in SUMMED.split(", ")) + ", exact_sum(cost_usd)"
-_DAY: Final = 86_400_000_000
-"""In microseconds."""
 _RECOUNT_KIB: Final = 16 * 1024
 """The memory for pages while calls are counted anew: those of a busy day."""
 
@@ -72,17 +70,17 @@ class Recount:
     wrong: tuple[tuple[str, str], ...]
 
 
-def enter(connection: apsw.Connection, after: int, longest: int) -> dict[str, Sums]:
+def enter(connection: apsw.Connection, after: int, longest: int, *, tiered: bool) -> dict[str, Sums]:
     """Add the calls behind the one of sequence number ``after`` to what their days say; what they are by model.
 
-    In the caller's transaction. ``longest``: as many characters as the longest of their costs has, or more.
+    In the caller's transaction. ``longest``: as many characters as the longest of their costs has, or more; ``tiered``:
+    whether the rates of one of them have others for long prompts.
     """
+    connection.execute(grouped(longest, tiered=tiered), (after,))
     for table in KEYS:
-        connection.execute(entered(table, "seq > ?", longest), (after,))
-    found: list[Any] = connection.execute(
-        f"SELECT model, {added(longest)} FROM calls WHERE seq > ? GROUP BY model",  # noqa: S608 - constants
-        (after,),
-    ).fetchall()
+        connection.execute(entered(table, longest))
+    found: list[Any] = connection.execute(by_model(longest)).fetchall()
+    connection.execute("DELETE FROM fresh")
     return {model: read_sums(rest) for model, *rest in found}
 
 
@@ -162,15 +160,15 @@ def _days_of(connection: apsw.Connection) -> list[date]:
         "WITH RECURSIVE ones(day) AS (SELECT min(started) / :day FROM calls UNION "
         "SELECT (SELECT min(started) FROM calls WHERE started >= (day + 1) * :day) / :day FROM ones "
         "WHERE day IS NOT NULL) SELECT date(day * 86400, 'unixepoch') FROM ones WHERE day IS NOT NULL)",
-        {"day": _DAY},
+        {"day": DAY},
     ).fetchall()
     return [date.fromisoformat(day) for (day,) in found]
 
 
 def _recount_day(connection: apsw.Connection, day: date, wrong: set[tuple[str, str]]) -> int:
     """How many calls a day has; what is wrong with its sums is added to ``wrong``."""
-    first = (day - date(1970, 1, 1)).days * _DAY
-    where, bound = "started >= ? AND started < ?", (first, first + _DAY)
+    first = (day - date(1970, 1, 1)).days * DAY
+    where, bound = "started >= ? AND started < ?", (first, first + DAY)
     longest = longest_cost(connection, where, bound)
     calls = 0
     for table, names in KEYS.items():

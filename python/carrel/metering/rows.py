@@ -21,6 +21,8 @@ SETTLED_MAX: Final = 512
 _UNCLEAN: Final = re.compile(r"[^!-~]")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+DAY: Final = 86_400_000_000
+"""In microseconds."""
 _MAX_COUNT: Final = (1 << 53) - 1
 TIERS: Final[tuple[Tier, ...]] = get_args(Tier)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import apsw
 
 from carrel.errors import CarrelError
-from carrel.metering.addition import KEYS, SUMS, add_functions, counted
+from carrel.metering.addition import KEYS, SUMS, counted, prepare
 
 _SCHEMA: Final = """
 CREATE TABLE rates(
@@ -97,11 +97,11 @@ VERSION: Final = len(SCHEMAS)
 
 
 def upgrade(connection: apsw.Connection) -> None:
-    """Bring a ledger's tables up to date, with the functions that sums are made by.
+    """Bring a ledger's tables up to date, and its connection to what sums are made with.
 
     Raises CarrelError for one of a later version.
     """
-    add_functions(connection)
+    prepare(connection)
     version = connection.pragma("user_version")
     if not 0 <= version <= VERSION:
         raise CarrelError(f"A ledger is of version {version}, which this Carrel does not know: use a newer one.")

@@ -5,7 +5,7 @@ from typing import Any
 import apsw
 import pytest
 
-from carrel.metering.addition import KEYS, SUMS, Table, add_functions, counted
+from carrel.metering.addition import KEYS, SUMS, Table, counted, prepare
 from carrel.metering.ledger import apply
 from carrel.metering.tables import longest_cost
 from carrel.policy.pricing import plain, total_of
@@ -50,7 +50,7 @@ def test_what_comes_later_is_added_to_what_is_there(ledger: apsw.Connection) -> 
 
 def test_sums_that_are_few_are_added_up_by_functions_of_ours() -> None:
     connection = apsw.Connection(":memory:")
-    add_functions(connection)
+    prepare(connection)
     assert list(connection.execute("SELECT exact_add('0.1', '0.20'), exact_add('1', '0.0')")) == [("0.3", "1")]
     found = connection.execute('SELECT exact_sum(value) FROM json_each(\'["0.1", "1e-30", "2"]\')')
     assert list(found) == [("2.100000000000000000000000000001",)]

@@ -3,8 +3,10 @@ from datetime import timedelta
 from decimal import Decimal
 
 import apsw
+import pytest
 
 from carrel.declare.rate_card import TokenCounts
+from carrel.errors import CarrelError
 from carrel.metering.ledger import apply
 from carrel.metering.rollups import Charged, Recount, Sums, by_day, by_split, charged, charged_of, recount
 from carrel.metering.rows import Row
@@ -67,6 +69,17 @@ def test_a_recount_finds_sums_that_the_calls_do_not_make(ledger: apsw.Connection
             ledger.execute(f"{mended} WHERE date='2026-03-01'")
     ledger.execute("DELETE FROM session_rollups")
     assert {day for day, _ in recount(ledger).wrong} == {"2026-03-01", "2026-03-02", "2026-03-03"}
+
+
+def test_what_a_failed_transaction_grouped_is_not_added_to_the_next(ledger: apsw.Connection) -> None:
+    ledger.execute("CREATE TRIGGER no BEFORE INSERT ON session_rollups BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(CarrelError):
+        apply(ledger, [made("a", rates=TIERED, counts=TokenCounts(51)), made("b", model="n")])
+    assert by_day(ledger, MARCH) == {}
+    ledger.execute("DROP TRIGGER no")
+    written = apply(ledger, [made("c"), made("d"), made("e", model="n")])
+    assert {model: sums.calls for model, sums in written.items()} == {"m": 2, "n": 1}
+    assert recount(ledger) == Recount(3, ())
 
 
 def test_rows_that_come_again_are_added_up_once(ledger: apsw.Connection) -> None:
