@@ -15,6 +15,9 @@ class FakeClock:
     def now(self) -> datetime:
         return self._now
 
+    def micros(self) -> int:
+        return (self._now - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
     def monotonic(self) -> float:
         return self._monotonic
 

@@ -19,6 +19,7 @@ from carrel.declare.rate_card import TokenCounts
 from carrel.errors import QuotaExceeded
 from carrel.ids import RequestId
 from carrel.metering.protocol import Call
+from carrel.metering.rows import micros
 from carrel.metering.service import Metering
 from carrel.tasks import Tasks
 from carrel.telemetry import Metrics, configure_logging
@@ -40,6 +41,9 @@ class ShiftedClock(SystemClock):
 
     def now(self) -> datetime:
         return self._start + timedelta(seconds=time.monotonic() - self._began)
+
+    def micros(self) -> int:
+        return micros(self.now())
 
 
 async def main(state: Path, start: datetime) -> None:

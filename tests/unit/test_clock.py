@@ -9,6 +9,9 @@ async def test_wall_time_is_aware_utc_and_intervals_never_go_back() -> None:
     clock = SystemClock()
     assert clock.now().tzinfo is UTC
     assert abs(clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    before, between, after = clock.now(), clock.micros(), clock.now()
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=between)
+    assert before - timedelta(microseconds=1) <= moment <= after + timedelta(microseconds=1)
     first = clock.monotonic()
     await clock.sleep(0)
     assert clock.monotonic() >= first
@@ -30,3 +33,4 @@ async def test_a_jump_leaves_intervals_alone() -> None:
     before = clock.monotonic()
     clock.jump(-3600)
     assert clock.monotonic() == before
+    assert clock.micros() == clock.now().timestamp() * 1_000_000

@@ -9,6 +9,7 @@ from typing import Final
 
 from carrel.declare.quotas import CountLimit, Quotas
 from carrel.ids import SessionId
+from carrel.metering.rows import DAY, moment
 from carrel.policy.pricing import add, subtract
 from carrel.policy.quota import (
     Decision,
@@ -147,7 +148,8 @@ class Account:
     """How many turns run or wait in each session."""
     measured: dict[str, int] = field(default_factory=dict)
     """What was measured last of what others measure."""
-    _today: tuple[date, Window, Window] | None = None
+    _today: tuple[int, int, Window, Window] | None = None
+    """When the day of the last call begins and ends (microseconds since 1970), and its windows."""
 
     def follow(self, quotas: Quotas) -> None:
         """Take ``quotas`` from now on."""
@@ -220,9 +222,9 @@ class Account:
             )  # fmt: skip
         return judge_window(window, quota=name, hard=limit.hard, soft=limit.soft, now=now, wall=wall)
 
-    def hold(self, tokens: int, cost: Decimal, wall: datetime) -> tuple[Hold | Refusal, list[str]]:
-        """Hold the worst case of a call in its day and month, or say why not."""
-        day, month = self.windows(wall)
+    def hold(self, tokens: int, cost: Decimal, at: int) -> tuple[Hold | Refusal, list[str]]:
+        """Hold the worst case of a call in its day and month, or say why not. ``at``: microseconds since 1970."""
+        day, month = self.windows(at)
         soft: list[str] = []
         for limit in self.limits.totals:
             used, held = limit.of(month if limit.monthly else day)
@@ -231,7 +233,7 @@ class Account:
                 continue
             decision = judge_total(
                 quota=limit.name, used=used, reserved=held, worst=worst, hard=limit.hard, soft=limit.soft,
-                reset=month_reset if limit.monthly else day_reset, wall=wall,
+                reset=month_reset if limit.monthly else day_reset, wall=moment(at),
             )  # fmt: skip
             if decision.refusal is not None:
                 return decision.refusal, soft
@@ -265,21 +267,21 @@ class Account:
                 if limit.soft is not None and limit.of(hold.month if limit.monthly else hold.day)[0] > limit.soft
             )
 
-    def knows(self, wall: datetime) -> bool:
-        """Whether the windows of ``wall`` are here."""
-        day = wall.date()
+    def knows(self, at: int) -> bool:
+        """Whether the windows of ``at`` (microseconds since 1970) are here."""
         today = self._today
-        if today is not None and today[0] == day:
+        if today is not None and today[0] <= at < today[1]:
             return True
+        day = moment(at).date()
         return day in self.days and day.replace(day=1) in self.months
 
-    def windows(self, wall: datetime) -> tuple[Window, Window]:
-        """The windows of ``wall``; ask `knows` first."""
-        day = wall.date()
+    def windows(self, at: int) -> tuple[Window, Window]:
+        """The windows of ``at`` (microseconds since 1970); ask `knows` first."""
         today = self._today
-        if today is None or today[0] != day:
-            today = self._today = (day, self.days[day], self.months[day.replace(day=1)])
-        return today[1], today[2]
+        if today is None or not today[0] <= at < today[1]:
+            day, first = moment(at).date(), at - at % DAY
+            today = self._today = (first, first + DAY, self.days[day], self.months[day.replace(day=1)])
+        return today[2], today[3]
 
     def learn(self, day: date, of_day: Window, of_month: Window) -> None:
         """Take windows from the ledger, where they are not known, and forget old ones that nothing holds."""
@@ -291,8 +293,8 @@ class Account:
                 if not windows[old].held_tokens and old not in (day, day.replace(day=1)):
                     del windows[old]
 
-    def status(self, now: float, wall: datetime) -> list[QuotaState]:
-        """Every declared quota as it is now."""
+    def status(self, now: float, at: int) -> list[QuotaState]:
+        """Every declared quota as it is now; ``at`` as in `windows`."""
         states: list[QuotaState] = []
         for name, limit in self.limits.requests:
             window = self._window(name)
@@ -300,7 +302,8 @@ class Account:
                 states.append(QuotaState(name, window.count(now), 0, limit.hard, limit.soft, None))
             else:
                 states.append(QuotaState(name, 0, 0, limit.hard, limit.soft, None))
-        day, month = self.windows(wall)
+        day, month = self.windows(at)
+        wall = moment(at)
         for total in self.limits.totals:
             used, held = total.of(month if total.monthly else day)
             reset = month_reset(wall) if total.monthly else day_reset(wall)
@@ -321,13 +324,13 @@ class Account:
         self.warned[quota] = until
         return True
 
-    def used_of(self, quota: str, now: float, wall: datetime) -> tuple[int | Decimal, int | Decimal]:
-        """What is used of a quota, and its soft limit."""
+    def used_of(self, quota: str, now: float, at: int) -> tuple[int | Decimal, int | Decimal]:
+        """What is used of a quota, and its soft limit; ``at`` as in `windows`."""
         for name, limit in self.limits.requests:
             if name == quota and limit.soft is not None:
                 window = {"requests_per_minute": self.minute, "requests_per_hour": self.hour}.get(name)
                 return (limit.soft + 1 if window is None else window.count(now)), limit.soft
-        day, month = self.windows(wall)
+        day, month = self.windows(at)
         for total in self.limits.totals:
             if total.name == quota and total.soft is not None:
                 return total.of(month if total.monthly else day)[0], total.soft

@@ -123,11 +123,11 @@ class Journal:
         if current is None:
             return False
         need = framed(line) + (len(self._open) + 1) * _CLAIM
-        if tariff.number not in current.tariffs:
-            need += framed(tariff.line())
-        if current.room < need:
+        new = tariff.number not in current.tariffs
+        if current.room < (need + framed(tariff.line()) if new else need):
             return False
-        self._name_tariff(current, tariff)
+        if new:
+            self._name_tariff(current, tariff)
         current.append(line)
         self._open[key] = (tariff, line)
         if not self._spares and self._making is None and current.room < current.size // 2:

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Final, cast, get_args
 
 from carrel.declare.rate_card import Tier, TokenCounts
@@ -25,6 +26,7 @@ DAY: Final = 86_400_000_000
 """In microseconds."""
 _MAX_COUNT: Final = (1 << 53) - 1
 TIERS: Final[tuple[Tier, ...]] = get_args(Tier)
+_SETTLED: Final = "S\t%s\t%s\t%s" + "\t%d" * 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,10 @@ A plain tuple of plain values: the garbage collector need not look at it while i
 """
 TERMS: Final = 4
 """How many of the values, the last ones, are terms: the hash of the rate card, the rates, the plan and its hash."""
+
+
+_settled_of: Final = itemgetter(0, 15, 4, 8, 9, 10, 11, 12, 19, 13, 17, 2)
+"""Those of the values that are not known when a call is let through, in the order of a settled line's fields."""
 
 
 @dataclass(slots=True)
@@ -174,10 +180,10 @@ def opened_line(
     row_id: str, tenant: TenantId, started: int, call: Call, tariff: int, *, member: str | None = None
 ) -> bytes:
     """The line for a call that is let through, for ``member`` where that is known."""
+    request_id, model, max_input, max_output, session_id, agent, byo, _ = call
     return (
-        f"R\t{row_id}\t{tenant}\t{started}\t{call.request_id}\t{call.session_id or ''}\t{call.agent or ''}\t"
-        f"{call.model}\t{tariff}\t{int(call.byo)}\t{call.max_input}\t{call.max_output}\t"
-        f"{member or ''}"
+        f"R\t{row_id}\t{tenant}\t{started}\t{request_id}\t{session_id or ''}\t{agent or ''}\t{model}\t{tariff}\t"
+        f"{1 if byo else 0}\t{max_input}\t{max_output}\t{member or ''}"
     ).encode()
 
 
@@ -186,15 +192,8 @@ def settled_line(values: Values, served: Tier | None = None) -> bytes:
 
     ``served`` says by which of its tariff's prices, where its vendor said at which tier it served it.
     """
-    (
-        row_id, _, ended, _, provider_id, _, _, _, prompt, read, written, output, reasoning, tool_calls, _, outcome, _,
-        estimated, _, hour, *_,
-    ) = values  # fmt: skip
-    tier = f"\t{served}" if served else ""
-    return (
-        f"S\t{row_id}\t{outcome}\t{provider_id}\t{prompt}\t{read}\t{written}\t{output}\t{reasoning}\t{hour}\t"
-        f"{tool_calls}\t{estimated}\t{ended}{tier}"
-    ).encode()
+    line: str = _SETTLED % _settled_of(values)
+    return (f"{line}\t{served}" if served else line).encode()
 
 
 def read_opened(fields: list[str]) -> Opened:

@@ -34,11 +34,13 @@ from carrel.metering.recovery import read_journal
 from carrel.metering.report import ReportRow, UsageTotals, rows_of, split_rows, to_csv, totals_of
 from carrel.metering.rollups import Recount, Split
 from carrel.metering.rows import (
+    DAY,
     TIERS,
     Tariff,
     clean_counts,
     clean_provider_id,
     micros,
+    moment,
     opened_line,
     settled_line,
 )
@@ -56,7 +58,6 @@ from carrel.tenancy.handle import Snapshot, Tenant
 _log = structlog.get_logger(__name__)
 ACCOUNTS_KEPT: Final = 4096
 MAX_PAGE: Final = 1000
-_HELD_BACK: Final = timedelta(days=1)
 
 
 class Metering:
@@ -92,7 +93,7 @@ class Metering:
         self._serving = serving
         self._run_id = os.urandom(8).hex()
         self._calls = 0
-        self._latest = clock.now()
+        self._latest = clock.micros()
 
     async def start(self) -> None:
         """Take over what an earlier run left in the journal, and begin. A full disk is said in the log, not raised.
@@ -100,7 +101,7 @@ class Metering:
         Its rows come into their ledgers once the gateway is serving, each tenant's at the latest when it asks or calls.
         To open a thousand ledgers takes seconds, which nobody waits for.
         """
-        now = micros(self._clock.now())
+        now = self._clock.micros()
         make_directory(self._directory)
         found = await asyncio.to_thread(read_journal, self._directory, now=now)
         await asyncio.to_thread(self._standing.open, now=self._clock.monotonic(), wall=self._clock.now())
@@ -147,18 +148,17 @@ class Metering:
         if call.max_input < 0 or call.max_output < 0:
             raise InvalidRequest("A call uses no fewer than 0 tokens.")
         tariff = self._tariff(snapshot, call, tenant.config.plan or "")
-        wall = self._stamp()
+        started = self._stamp()
         account = self._account(tenant)
-        while not account.knows(wall):
-            await self._load(tenant.id, account, wall)
+        while not account.knows(started):
+            await self._load(tenant.id, account, started)
             account = self._account(tenant)
         worst = tariff.worst(call.max_input, call.max_output, asked=call.tier)
-        held, soft = account.hold(call.max_input + call.max_output, worst, wall)
+        held, soft = account.hold(call.max_input + call.max_output, worst, started)
         if isinstance(held, Refusal):
             raise self._refused(tenant, held)
         self._calls += 1
         row_id = f"{self._run_id}{self._calls:012x}"
-        started = micros(wall)
         line = opened_line(row_id, tenant.id, started, call, tariff.number, member=tenant.member)
         try:
             if not self._journal.opens(row_id, line, tariff):
@@ -166,7 +166,8 @@ class Metering:
         except BaseException:
             account.release(held)
             raise
-        self._warn(tenant.id, account, soft, wall)
+        if soft:
+            self._warn(tenant.id, account, soft, moment(started))
         return HeldCall(self, row_id, tenant.id, started, call, tariff, account, held, tenant.member or "")
 
     async def report(self, tenant: Tenant, period: Period, *, split: Split | None = None) -> list[ReportRow]:
@@ -206,17 +207,17 @@ class Metering:
 
     async def quota_status(self, tenant: Tenant) -> Sequence[QuotaState]:
         """Every quota that is declared for the tenant, with what is used and held of it now."""
-        wall = self._stamp()
+        at = self._stamp()
         account = self._account(tenant)
-        while not account.knows(wall):
-            await self._load(tenant.id, account, wall)
+        while not account.knows(at):
+            await self._load(tenant.id, account, at)
             account = self._account(tenant)
-        return account.status(self._clock.monotonic(), wall)
+        return account.status(self._clock.monotonic(), at)
 
     async def tool_ended(self, tenant: Tenant, it: ToolEnding) -> None:
         """Write beside the tenant's calls that a limit ended a tool of theirs. Where it cannot be, the log says so."""
         try:
-            await self._book.note(tenant.id, micros(self._stamp()), it)
+            await self._book.note(tenant.id, self._stamp(), it)
         except CarrelError as error:
             _log.error("a tool's ending is not in the ledger", tenant=tenant.id, ending=it.ending, error=error.message)
 
@@ -257,23 +258,24 @@ class Metering:
         """Write the row of ``call`` to the journal: done when the future is; None where the disk takes nothing now."""
         asked = call.call
         counts = clean_counts(usage)
-        if counts.total > call.hold.tokens:
+        total = counts.total
+        if total > call.hold.tokens:
             counts, doubted = self._doubted(call, counts)
-            estimated = estimated or doubted
+            estimated, total = estimated or doubted, counts.total
         tariff = call.tariff
         price = self._price(call, counts.served) if counts.served else tariff.price
         cost = price.cost(counts)
         values = (
-            call.id, call.started, micros(self._clock.now()), asked.request_id, clean_provider_id(provider_request_id),
+            call.id, call.started, self._clock.micros(), asked.request_id, clean_provider_id(provider_request_id),
             asked.session_id or "", asked.agent or "", asked.model, counts.input, counts.cache_read, counts.cache_write,
             counts.output, counts.reasoning, min(max(tool_calls, 0), 1_000_000) if tool_calls else 0, plain(cost),
             outcome, int(asked.byo), int(estimated), call.member, counts.cache_write_1h, tariff.card_hash,
             price.snapshot, tariff.plan, tariff.plan_hash,
         )  # fmt: skip
         number, waiter = self._journal.settle(call.id, settled_line(values, counts.served))
-        call.account.use(call.hold, counts.total, cost)
+        call.account.use(call.hold, total, cost)
         if call.account.over_totals:
-            self._warn(call.tenant, call.account, call.account.over_totals, self._stamp())
+            self._warn(call.tenant, call.account, call.account.over_totals, moment(self._stamp()))
         self._book.add(number, call.tenant, values)
         return waiter
 
@@ -324,15 +326,15 @@ class Metering:
             else:
                 self._accounts.move_to_end(tenant)
 
-    async def _load(self, tenant: TenantId, account: Account, wall: datetime) -> None:
+    async def _load(self, tenant: TenantId, account: Account, at: int) -> None:
         loading = self._loading.get(tenant)
         if loading is None:
-            loading = self._loading[tenant] = self._tasks.start(self._learn(tenant, account, wall), name="account")
+            loading = self._loading[tenant] = self._tasks.start(self._learn(tenant, account, at), name="account")
             loading.add_done_callback(lambda _: self._loading.pop(tenant, None))
         await asyncio.shield(loading)
 
-    async def _learn(self, tenant: TenantId, account: Account, wall: datetime) -> None:
-        day = wall.date()
+    async def _learn(self, tenant: TenantId, account: Account, at: int) -> None:
+        day = moment(at).date()
         sums = await self._book.sums(tenant, Period(day.replace(day=1), day.replace(day=28) + timedelta(days=3)))
         of_day, of_month = Window(), Window()
         for (found, _), total in sums.items():
@@ -363,24 +365,25 @@ class Metering:
         self._tariffs[key] = (snapshot.rate_card, tariff)
         return tariff
 
-    def _stamp(self) -> datetime:
-        """The time that a row is given. It does not go back over midnight by a day or less.
+    def _stamp(self) -> int:
+        """The time that a row is given, in microseconds. It does not go back over midnight by a day or less.
 
         A clock set back would open a day again whose quota is used up. One that is set back further was wrong before,
         and is followed: the ledger knows what was used on the day that it returns to.
         """
-        wall = self._clock.now()
+        at = self._clock.micros()
         latest = self._latest
-        if wall >= latest:
-            self._latest = wall
-            return wall
-        if wall.date() == latest.date():
-            return wall
-        if latest.date() - wall.date() <= _HELD_BACK:
+        if at >= latest:
+            self._latest = at
+            return at
+        back = latest // DAY - at // DAY
+        if not back:
+            return at
+        if back == 1:
             return latest
-        _log.warning("the clock was set back by more than a day", to=wall.isoformat())
-        self._latest = wall
-        return wall
+        _log.warning("the clock was set back by more than a day", to=moment(at).isoformat())
+        self._latest = at
+        return at
 
     def _refused(self, tenant: Tenant, refusal: Refusal) -> CarrelError:
         self._metrics.refused(tenant.id, quota=refusal.quota)
@@ -419,7 +422,7 @@ class Metering:
 
     def _warn(self, tenant: TenantId, account: Account, soft: Sequence[str], wall: datetime) -> None:
         for quota in soft:
-            used = partial(account.used_of, quota, self._clock.monotonic(), wall)
+            used = partial(account.used_of, quota, self._clock.monotonic(), micros(wall))
             self._tell(tenant, account, quota, wall, used)
 
     def _tell(

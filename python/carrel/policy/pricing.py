@@ -12,6 +12,8 @@ from carrel.declare.rate_card import ClassRates, LongPrompt, PromptRates, RateCa
 from carrel.errors import InvalidRequest
 
 _EXACT: Final = Context(prec=400, traps=[Inexact, FloatOperation, InvalidOperation, Overflow])
+_multiply: Final = _EXACT.multiply
+_fma: Final = _EXACT.fma
 _PER_MILLION: Final = -6
 _ZERO: Final = Decimal(0)
 _MARKS: Final = ("rule", "tier")
@@ -49,21 +51,21 @@ class Price:
             for over, longer in reversed(self.long_prompts):
                 if prompt > over:
                     return longer.cost(counts)
-        total = _EXACT.multiply(self.input, counts.input)
-        total = _EXACT.fma(self.output, counts.output, total)
+        total = _multiply(self.input, counts.input)
+        total = _fma(self.output, counts.output, total)
         if counts.cache_read:
-            total = _EXACT.fma(self.cache_read, counts.cache_read, total)
+            total = _fma(self.cache_read, counts.cache_read, total)
         if counts.cache_write:
-            total = _EXACT.fma(self.cache_write, counts.cache_write - counts.cache_write_1h, total)
+            total = _fma(self.cache_write, counts.cache_write - counts.cache_write_1h, total)
         if counts.cache_write_1h:
-            total = _EXACT.fma(self.cache_write_1h, counts.cache_write_1h, total)
+            total = _fma(self.cache_write_1h, counts.cache_write_1h, total)
         if counts.reasoning:
-            total = _EXACT.fma(self.reasoning, counts.reasoning, total)
+            total = _fma(self.reasoning, counts.reasoning, total)
         return total
 
     def worst(self, max_input: int, max_output: int) -> Decimal:
         """The most that so many tokens can cost, whichever classes they turn out to be of."""
-        own = _EXACT.fma(self.dearest_output, max_output, _EXACT.multiply(self.dearest_input, max_input))
+        own = _fma(self.dearest_output, max_output, _multiply(self.dearest_input, max_input))
         if not self.long_prompts:
             return own
         longer = (price.worst(max_input, max_output) for over, price in self.long_prompts if max_input > over)
@@ -113,7 +115,7 @@ class Terms:
 
 def priced(rate: Decimal, tokens: int, factor: Decimal) -> Decimal:
     """US dollars for ``tokens`` at ``rate`` per 1,000,000, times ``factor``; exact."""
-    return _EXACT.scaleb(_EXACT.multiply(_EXACT.multiply(rate, tokens), factor), _PER_MILLION)
+    return _EXACT.scaleb(_multiply(_multiply(rate, tokens), factor), _PER_MILLION)
 
 
 @lru_cache(maxsize=256)
@@ -133,7 +135,7 @@ def _decimals(rates: dict[str, str]) -> dict[str, Any]:
 def _price(rates: ClassRates, factor: Decimal) -> Price:
     """Dollars of one token of each class."""
     every = {"cache_write_1h": effective(rates)["cache_write"], **effective(rates)}
-    each = {name: _EXACT.scaleb(_EXACT.multiply(rate, factor), _PER_MILLION) for name, rate in every.items()}
+    each = {name: _EXACT.scaleb(_multiply(rate, factor), _PER_MILLION) for name, rate in every.items()}
     return Price(
         each["input"], each["cache_read"], each["cache_write"], each["output"], each["reasoning"],
         each["cache_write_1h"],
@@ -196,7 +198,9 @@ def plain(amount: Decimal) -> str:
     """An exact decimal as text with neither exponent nor trailing zeros."""
     if not amount:
         return "0"
-    text = format(amount, "f")
+    text = str(amount)
+    if "E" in text:
+        text = format(amount, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
