@@ -62,7 +62,6 @@ class _Summary:
 async def compact(exchange: Exchange) -> web.StreamResponse:
     """Make a conversation shorter, metered as the call that it is."""
     tenant = exchange.tenant("chat").tenant
-    await exchange.services.meter.admit_request(tenant)
     body = await exchange.body(limit=exchange.snapshot.gateway.max_body_bytes)
     way = way_of(exchange.snapshot, tenant, "responses", model_in(body))
     if isinstance(way, ToAgent):

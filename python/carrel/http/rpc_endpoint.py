@@ -1,5 +1,6 @@
 """`POST /rpc`: who you are is judged at the HTTP level; what a method says is in the body, with status 200."""
 
+import json
 from typing import Any, Final
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from carrel.http.exchange import Exchange
 from carrel.http.routes import Route
 from carrel.http.rpc.late import METHODS
 from carrel.http.rpc.registry import ALL_SCOPES, Context
+from carrel.http.turns import LARGE_BYTES
 from carrel.tenancy.handle import Tenant
 from carrel.wire import jsonrpc
 
@@ -28,6 +30,8 @@ async def answer(exchange: Exchange, tenant: Tenant, caller: Caller) -> web.Stre
     """Read the body's requests and answer them in their order, one after the other."""
     await exchange.services.meter.admit_request(tenant)
     body = await exchange.body(limit=MAX_RPC_BYTES)
+    if len(body) > LARGE_BYTES:
+        await exchange.services.turns.begin(tenant.id)
     envelope = jsonrpc.parse(body)
     key = exchange.request.headers.get(KEY_HEADER)
     if key is not None and envelope.batch:
@@ -43,7 +47,19 @@ async def answer(exchange: Exchange, tenant: Tenant, caller: Caller) -> web.Stre
     answers = await answered(context, envelope, admitted=True)
     if not answers:
         return web.Response(status=204)
-    return web.json_response(answers if envelope.batch else answers[0])
+    if not envelope.batch:
+        return web.json_response(answers[0])
+    body = await _written(exchange, tenant, answers)
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+
+async def _written(exchange: Exchange, tenant: Tenant, answers: list[dict[str, Any]]) -> bytes:
+    """A batch's answers as JSON, each written in a turn of its own: fifty long ones take as long as fifty calls."""
+    parts: list[bytes] = []
+    for said in answers:
+        await exchange.services.turns.begin(tenant.id)
+        parts.append(json.dumps(said).encode())
+    return b"[" + b", ".join(parts) + b"]"
 
 
 async def answered(context: Context, envelope: jsonrpc.Envelope, *, admitted: bool) -> list[dict[str, Any]]:
@@ -62,6 +78,8 @@ async def answered(context: Context, envelope: jsonrpc.Envelope, *, admitted: bo
 async def _one(context: Context, call: jsonrpc.Call, *, admitted: bool) -> dict[str, Any]:
     """The answer to one call, which counts as a request unless its method does not; the others have their answers."""
     registry = await METHODS.registry()
+    if registry.counted(call.method):
+        await context.services.turns.begin(context.tenant.id)
     if not admitted and registry.counted(call.method):
         try:
             await context.services.meter.admit_request(context.tenant)

@@ -17,6 +17,7 @@ from carrel.clock import Clock, SystemClock
 from carrel.declare.rate_card import TokenCounts
 from carrel.events.hub import Hub
 from carrel.http.engines import Engines
+from carrel.http.turns import Turns
 from carrel.ids import RequestId, SessionId, TenantId
 from carrel.mcp.proxy import McpProxy
 from carrel.metering.account import QuotaState
@@ -495,3 +496,4 @@ class Services:
     mcp: McpProxy | None = None
     history: History | None = None
     git: Git | None = None
+    turns: Turns = field(default_factory=Turns)

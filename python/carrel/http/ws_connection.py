@@ -24,6 +24,7 @@ from carrel.http.exchange import Exchange
 from carrel.http.rpc.late import METHODS
 from carrel.http.rpc.registry import Context
 from carrel.http.rpc_endpoint import answered
+from carrel.http.turns import LARGE_BYTES
 from carrel.http.ws_manner import FrameManner, JsonRpcManner, Manner
 from carrel.ids import new_request_id
 from carrel.tenancy.handle import Tenant
@@ -251,6 +252,8 @@ class Connection:
         self._slots.release()
 
     async def _answer(self, speaker: Speaker, message: WSMessage) -> None:
+        if len(message.data) > LARGE_BYTES:
+            await self._exchange.services.turns.begin(speaker.tenant.id)
         envelope = self._manner.read(message.data)
         answers = await answered(self._context(speaker), envelope, admitted=False)
         if answers:
