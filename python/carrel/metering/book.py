@@ -7,6 +7,7 @@ in a file of their own: the journal, which is everybody's, need not keep them.
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import date
 from functools import partial
@@ -166,9 +167,16 @@ class LedgerBook:
         return await self._added(tenant, period, lambda own: charged(own, period), charged_of)
 
     async def recount(self, tenant: TenantId) -> Recount:
-        """Every call of the ledger counted anew, and held against the sums that are kept beside them."""
+        """Every call of the ledger counted anew, and held against the sums that are kept beside them.
+
+        Where who asked is gone, it ends: of a large ledger a thread would count on for minutes.
+        """
         await self._flush_if_possible(tenant)
-        return await asyncio.to_thread(self._beside, tenant, recount, Recount(0, ()))
+        gone = threading.Event()
+        try:
+            return await asyncio.to_thread(self._beside, tenant, lambda own: recount(own, gone.is_set), Recount(0, ()))
+        finally:
+            gone.set()
 
     async def _added(
         self,

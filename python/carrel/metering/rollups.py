@@ -4,7 +4,7 @@ Blocks: for the ledger's own thread, or beside it on a connection of one's own. 
 by functions of ours alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -26,6 +26,8 @@ _KEYS: Final[Mapping[Split, str]] = {
     "agent": "agent", "member": "member", "key": "CASE byo WHEN 1 THEN 'byo' ELSE 'operator' END"
 }  # fmt: skip
 _ADDED: Final = "sum(calls), " + ", ".join(f"sum({name})" for name in SUMMED.split(", ")) + ", exact_sum(cost_usd)"
+_LOOK_EVERY: Final = 100_000
+"""After so many steps of SQLite's it is looked whether a recount goes on: some milliseconds."""
 _RECOUNT_KIB: Final = 16 * 1024
 """The memory for pages while calls are counted anew: those of a busy day."""
 
@@ -139,12 +141,14 @@ def charged_of(row: Row) -> Charged:
     return Charged(row.model, row.rates, row.card_hash, row.plan, row.plan_hash, row.byo, tier)
 
 
-def recount(connection: apsw.Connection) -> Recount:
+def recount(connection: apsw.Connection, stopped: Callable[[], bool] = lambda: False) -> Recount:
     """Count every call anew, day by day, and hold it against what is kept: as long as the calls are many.
 
-    Each day is one look at the ledger, to which calls may be added meanwhile.
+    Each day is one look at the ledger, to which calls may be added meanwhile. It ends with an error soon after
+    ``stopped`` says so.
     """
     connection.pragma("cache_size", -_RECOUNT_KIB)
+    connection.set_progress_handler(stopped, _LOOK_EVERY)
     calls, wrong = 0, set[tuple[str, str]]()
     with translated():
         for day in _days_of(connection):

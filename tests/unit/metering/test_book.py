@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 
 import apsw
@@ -9,8 +10,9 @@ import pytest
 from carrel.declare.quotas import Quotas
 from carrel.errors import CarrelError, StorageFailed
 from carrel.ids import RequestId, TenantId
+from carrel.metering import rollups
 from carrel.metering.protocol import Call
-from carrel.metering.rollups import Sums
+from carrel.metering.rollups import Recount, Sums
 from carrel.metering.rows import Values
 from tests.fakes.clock import FakeClock
 from tests.fakes.patience import PATIENCE, eventually
@@ -175,6 +177,34 @@ async def test_rows_that_waited_in_a_file_are_entered_once_also_where_a_death_le
     async with bench(tmp_path) as b:
         assert len(await b.rows()) == 1
         assert not (tmp_path / WAITING).exists()
+
+
+async def test_a_recount_ends_with_whoever_asked_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bench(tmp_path) as b:
+        await b.call(1)
+        await b.rows()
+        begun, ended = threading.Event(), list[BaseException]()
+        real = rollups._recount_day
+
+        def endless(connection: apsw.Connection, day: date, wrong: set[tuple[str, str]]) -> int:
+            begun.set()
+            try:
+                # As a day of very many calls: SQLite is at it for ever.
+                connection.execute("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x FROM n) SELECT sum(x) FROM n")
+            except BaseException as error:
+                ended.append(error)
+                raise
+            return 0
+
+        monkeypatch.setattr(rollups, "_recount_day", endless)
+        counting = asyncio.create_task(b.meter.recount(b.tenant))
+        await eventually(begun.is_set)
+        counting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await counting
+        await eventually(lambda: ended)
+        monkeypatch.setattr(rollups, "_recount_day", real)
+        assert await b.meter.recount(b.tenant) == Recount(1, ())
 
 
 async def test_a_row_that_a_failing_disk_kept_after_all_is_counted_once(
