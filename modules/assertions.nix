@@ -116,9 +116,11 @@ in
         assertion =
           cfg.backup.schedule != null
           || (
-            cfg.backup.target == null && lib.all (count: count == null) (lib.attrValues cfg.backup.retention)
+            cfg.backup.target == null
+            && !cfg.backup.verify
+            && lib.all (count: count == null) (lib.attrValues cfg.backup.retention)
           );
-        message = "services.carrel.backup: target and retention are of the backups that schedule makes, and it is not set: set it, or say `backup: {to: …, keep: …}` in _gateway.yaml.";
+        message = "services.carrel.backup: target, retention and verify are of the backups that schedule makes, and it is not set: set it, or say `backup: {to: …, keep: …}` in _gateway.yaml.";
       }
       {
         assertion = twice == [ ];

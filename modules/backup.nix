@@ -13,7 +13,8 @@ let
       lib.optionalString (counts != { })
         " --keep ${
            builtins.concatStringsSep "," (lib.mapAttrsToList (name: count: "${name}=${toString count}") counts)
-         }";
+         }"
+    + lib.optionalString cfg.backup.verify " --verify";
   count =
     least: otherwise: description:
     mkOption {
@@ -58,6 +59,16 @@ in
         daily = count 0 7 "Of how many days (UTC) the newest one stays.";
         weekly = count 0 4 "Of how many ISO weeks the newest one stays.";
         monthly = count 0 12 "Of how many months the newest one stays.";
+      };
+      verify = mkOption {
+        type = types.bool;
+        default = false;
+        description = ''
+          Whether each backup that `schedule` makes is read back at once, all of it: one that is not whole fails the unit.
+          Now and then, and whoever made them, backups are read back by `backup: {verify_every_seconds: …}` of
+          `_gateway.yaml`.
+        '';
+        example = true;
       };
       directories = mkOption {
         type = types.listOf types.str;

@@ -198,7 +198,8 @@ def back_up(seen: dict[str, Any]) -> None:
     systemctl("stop", "carrel-backup.timer")
     until(lambda: shown("carrel-backup", "ActiveState")["ActiveState"] in ("inactive", "failed"))
     seen["backup"] = shown("carrel-backup", "ActiveState", "Result")
-    seen["backups"] = len(ask("GET", "/v1/tenants/demo/backups")["backups"])
+    found = ask("GET", "/v1/tenants/demo/backups")
+    seen["backups"], seen["backup_verified"] = len(found["backups"]), found["verified"]
 
 
 def start_again() -> int:

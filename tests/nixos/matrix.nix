@@ -207,6 +207,10 @@ in
       module = host { backup.retention.daily = 30; };
       says = "set it, or say `backup:";
     };
+    verified-without-schedule = {
+      module = host { backup.verify = true; };
+      says = "verify are of the backups that schedule makes";
+    };
     no-shard = {
       module = host {
         shards.a.url = "http://10.0.0.1:1";

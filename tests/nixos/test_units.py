@@ -21,6 +21,7 @@ MODULE = """{ services.carrel = {
   backup = {
     schedule = "*-*-* *:*:0/2"; randomizedDelay = "0";
     retention = { last = 1; daily = 0; weekly = 0; monthly = 0; };
+    verify = true;
   };
   restore.from = "s3://backups/carrel";
 }; }"""
@@ -170,6 +171,7 @@ def test_the_timer_makes_backups_of_which_those_stay_that_are_to(seen: dict[str,
     assert seen["timer"]["Persistent"] == "yes"
     assert seen["backup"] == {"ActiveState": "inactive", "Result": "success"}
     assert (seen["backups_before"], seen["backups"]) == (1, 1), "the one before is removed"
+    assert seen["backup_verified"] is not None, "and the new one was read back"
 
 
 def test_what_does_not_read_back_keeps_the_gateway_from_starting(seen: dict[str, Any]) -> None:

@@ -248,15 +248,17 @@ class Backups:
         async with self._job(tenant.id) as job:
             location = location_of(self._declared, source.place, anywhere=source.anywhere)
 
-            def work(means: Means) -> list[str]:
+            def work(means: Means) -> tuple[list[str], bool]:
                 repository = Repository.at(means.store, source.tenant or tenant.id, means.keys)
-                _, wrong = list_of(repository)
-                found = verify(repository, chosen(repository, source.backup).id, job.progress)
-                return [f"{wrong}: the next backup makes it anew.", *found] if wrong else found
+                head, wrong = list_of(repository)
+                wanted = chosen(repository, source.backup)
+                found = verify(repository, wanted.id, job.progress)
+                newest = wanted.id == head.backups[-1].id
+                return [f"{wrong}: the next backup makes it anew.", *found] if wrong else found, newest
 
             with self._counted(tenant.id, "verify"):
-                problems = await self._in_thread(job, location, work)
-            if not problems and source.backup is None and source.tenant in (None, tenant.id):
+                problems, newest = await self._in_thread(job, location, work)
+            if not problems and newest and source.tenant in (None, tenant.id):
                 self._metrics.verified(tenant.id)
                 await asyncio.to_thread(_noted, tenant, verified=self._clock.now())
         if problems:

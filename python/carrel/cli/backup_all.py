@@ -21,11 +21,14 @@ def backup_all(
         str | None, Parameter(help="Where to, `s3://bucket/prefix` or `file:///directory`; by default as declared.")
     ] = None,
     keep: KeepOption = None,
+    verify: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Read each backup back once it is made, all of it.")
+    ] = False,
     target: Target = HERE,
 ) -> int:
     """Back up every tenant now, but for those whose file says `enabled: false`. One that fails stops no other."""
     wanted = order(wire.BackupOrder, {"to": to, "keep": counts(keep)})
-    made, failed = ask(_all(target, wanted))
+    made, failed = ask(_all(target, wanted, verify=verify))
     if target.json:
         screen.show_json({"backups": [one.model_dump(mode="json") for one in made], "failed": failed})
     else:
@@ -33,7 +36,9 @@ def backup_all(
     return FAILED if failed or any(one.damaged for one in made) else DONE
 
 
-async def _all(target: Target, wanted: wire.BackupOrder) -> tuple[list[wire.BackupView], dict[str, str]]:
+async def _all(
+    target: Target, wanted: wire.BackupOrder, *, verify: bool
+) -> tuple[list[wire.BackupView], dict[str, str]]:  # fmt: skip
     made: list[wire.BackupView] = []
     failed: dict[str, str] = {}
     async with Client(target) as client:
@@ -42,6 +47,7 @@ async def _all(target: Target, wanted: wire.BackupOrder) -> tuple[list[wire.Back
             path = tenant_path(tenant, "backups")
             try:
                 document = await client.send("POST", path, wanted, patience=LONGEST_SECONDS)
+                problems = await _problems(client, tenant, wanted, document) if verify else ()
             except GatewayUnreachable:
                 raise
             except CarrelError as error:
@@ -49,8 +55,19 @@ async def _all(target: Target, wanted: wire.BackupOrder) -> tuple[list[wire.Back
                 screen.complain(f"{tenant}: {error.message}")
                 continue
             made.append(understand(wire.BackupView, document))
+            if problems:
+                failed[tenant] = f"The backup {made[-1].id} does not read back: {problems[0]}"
+                screen.complain(f"{tenant}: {failed[tenant]}")
             if made[-1].damaged:
                 screen.complain(damage(made[-1]))
             if not target.json:
                 screen.say(f"{tenant}: {made[-1].id}")
     return made, failed
+
+
+async def _problems(client: Client, tenant: str, wanted: wire.BackupOrder, document: object) -> tuple[str, ...]:
+    """What is wrong with the backup that was just made, as read back from where it went."""
+    made = understand(wire.BackupView, document)
+    asked = order(wire.VerifyOrder, {"place": wanted.to, "backup": made.id})
+    found = await client.send("POST", tenant_path(tenant, "backups", "verify"), asked, patience=LONGEST_SECONDS)
+    return understand(wire.Verified, found).problems

@@ -87,7 +87,10 @@ async def test_made_noted_listed_and_read_back(rig: Rig) -> None:
     assert (note.id, note.failed, note.to) == (info.id, None, f"file://{rig.place}/store")
     assert await rig.service.listed(rig.tenant.id) == [info]
     assert await rig.service.listed(TenantId("zeta")) == []
-    assert await rig.service.verify(rig.tenant) == []
+    newer = await rig.service.back_up(rig.tenant)
+    assert await rig.service.verify(rig.tenant, From(backup=info.id)) == []
+    assert (await rig.service.note(rig.tenant)).verified is None, "that was an older one"
+    assert await rig.service.verify(rig.tenant, From(backup=newer.id)) == []
     assert (await rig.service.note(rig.tenant)).verified is not None
     assert (await rig.service.collect(rig.tenant)).backups == ()
     assert (await rig.service.final(rig.tenant)).files == info.files

@@ -53,3 +53,17 @@ async def test_who_is_not_backed_up_is_left_out(carrel: CommandLine, edge: Edge,
     backups: Any = edge.services.backups
     assert backups.done
     assert "acme" not in "".join(backups.done)
+
+
+async def test_each_is_read_back_from_where_it_went(carrel: CommandLine, edge: Edge) -> None:
+    backups: Any = edge.services.backups
+    done = await carrel("backup", "all", "--verify", "--to", "s3://bucket/a")
+    assert done.code == 0
+    made = [line for line in backups.done if line.startswith("back up")]
+    assert backups.done == [word for line in made for word in (line, f"verify {backups.view.id}")]
+    backups.problems = ("sandbox/main.py: The piece is cut off.",)
+    done = await carrel("backup", "all", "--verify", "--json")
+    assert done.code == 1
+    wrong = f"The backup {backups.view.id} does not read back: sandbox/main.py: The piece is cut off."
+    assert done.json()["failed"]["acme"] == wrong
+    assert f"acme: {wrong}" in done.err
