@@ -9,6 +9,7 @@ what is neither file, directory nor a link that stays inside is left out and cou
 import errno
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,8 @@ from carrel.backup.names import (
     require_link,
     require_path,
 )
-from carrel.errors import CarrelError, StorageFailed, StorageFull, TooLarge, Unavailable, UnsafePath, lacking
-from carrel.store.sqlite import translated
+from carrel.errors import CarrelError, StorageFailed, StorageFull, TooLarge, UnsafePath, lacking
+from carrel.store.sqlite import Damaged, translated
 from carrel.tenancy.paths import HALF_WRITTEN, open_beneath
 
 MOST_ENTRIES: Final = 2_000_000
@@ -159,10 +160,13 @@ def read(found: Found, *, temporary: Path, restart: Callable[[], None], damage: 
     if is_database(found.path):
         try:
             yield from _database(found, temporary, damage)
-        except (StorageFull, Unavailable):
-            raise
-        except CarrelError as error:
+        except Damaged as error:
             damage(error.message)
+        except StorageFailed as error:
+            if not isinstance(error, StorageFull):
+                # Of the two disks it is this one only where the file cannot be read: that raises OSError.
+                deque(_file(found, accept=True), maxlen=0)
+            raise
         else:
             return
     for left in reversed(range(_READS)):
@@ -232,12 +236,12 @@ def _border(fd: int, size: int) -> int:
 def _database(found: Found, temporary: Path, damage: Damage) -> Iterator[bytes]:
     """A copy at one moment, made by SQLite: opening the file itself would end the locks that this process has on it.
 
-    Raises CarrelError, before anything is given, where there is no copy.
+    Raises Damaged and what else `translated` does, before anything is given, where there is no copy.
     """
     copy = temporary / f"database-{os.urandom(8).hex()}"
     try:
         with translated():
-            flags = apsw.SQLITE_OPEN_READWRITE
+            flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_EXRESCODE
             source = apsw.Connection(f"/proc/self/fd/{found.directory}/{found.name}", flags=flags)
             try:
                 source.set_busy_timeout(10_000)
@@ -251,15 +255,14 @@ def _database(found: Found, temporary: Path, damage: Damage) -> Iterator[bytes]:
         with copy.open("rb") as file:
             while block := file.read(BLOCK):
                 yield block
-    except CarrelError as error:
-        raise CarrelError(f"{found.path} could not be copied: {error.message}") from error
     finally:
         for left in (copy, copy.with_name(copy.name + "-journal"), copy.with_name(copy.name + "-wal")):
             left.unlink(missing_ok=True)
 
 
 def _copied(source: apsw.Connection, copy: Path, damage: Damage) -> None:
-    target = apsw.Connection(str(copy))
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_EXRESCODE
+    target = apsw.Connection(str(copy), flags=flags)
     try:
         target.pragma("synchronous", "off")
         with target.backup("main", source, "main") as work:

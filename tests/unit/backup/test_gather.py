@@ -1,14 +1,16 @@
 """What is walked over, in which order, and how a file is read that changes meanwhile."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from carrel.backup import gather
 from carrel.backup.gather import Gathering, read
-from carrel.errors import TooLarge
+from carrel.errors import CarrelError, StorageFailed, StorageFull, TooLarge
 from carrel.tenancy.handle import Tenant
 from tests.fakes.backups import full_tenant
 
@@ -116,3 +118,34 @@ def test_lines_end_at_their_border(tenant: Tenant, tmp_path: Path, content: byte
     held = gather.Found("sessions/s_1.jsonl", "file", 0o600, 0, 0, (), "", directory, "s_1.jsonl")
     assert list(read(held, temporary=tmp_path, restart=lambda: None, damage=never)) == ([kept] if kept else [])
     os.close(directory)
+
+
+@pytest.mark.parametrize(("error", "kind"), [(apsw.FullError, StorageFull), (apsw.IOError, StorageFailed)])
+def test_a_copy_that_the_disk_does_not_take_is_no_damage(
+    tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception], kind: type[CarrelError]
+) -> None:
+    def refuses(*_: object) -> None:
+        raise error("the disk of the copies is full, or broken")
+
+    monkeypatch.setattr(gather, "_copied", refuses)
+    for found in walk(tenant):
+        if found.path == "usage/ledger.sqlite":
+            with pytest.raises(kind):
+                list(read(found, temporary=tmp_path, restart=lambda: None, damage=never))
+
+
+def test_a_database_that_its_disk_does_not_give_is_told_as_such(
+    tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> None:
+        raise apsw.IOError("broken")
+
+    def unreadable(fd: int, count: int, at: int) -> bytes:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(gather, "_copied", breaks)
+    monkeypatch.setattr(os, "pread", unreadable)
+    for found in walk(tenant):
+        if found.path == "usage/ledger.sqlite":
+            with pytest.raises(OSError, match="broken"):
+                list(read(found, temporary=tmp_path, restart=lambda: None, damage=never))
