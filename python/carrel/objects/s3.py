@@ -36,6 +36,11 @@ _LATER: Final = frozenset({
     "SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException", "Busy",
     "RequestLimitExceeded", "XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody", "OperationAborted",
 })  # fmt: skip
+_NOT_TOGETHER: Final = frozenset({
+    "NotImplemented", "MethodNotAllowed", "MissingContentMD5", "InvalidDigest", "InvalidArgument", "InvalidRequest",
+    "MalformedXML", "UnsupportedOperation",
+})  # fmt: skip
+"""What stores say to a request that removes many objects, where they know none, or ask for another digest of it."""
 _REASONS: Final = {
     "RequestTimeTooSkewed": "its clock and this machine's differ by too much: set this machine's clock",
     "ExpiredToken": "the credentials have expired: put new ones in their place",
@@ -78,6 +83,7 @@ class S3Store:
         self._client: Any = None
         self._other_tags = False
         self._bare_tags = False
+        self._one_by_one = False
 
     @property
     def conditional(self) -> bool:
@@ -197,14 +203,33 @@ class S3Store:
     def delete(self, keys: Sequence[str]) -> None:
         """See `ObjectStore`."""
         for at in range(0, len(keys), _DELETED_AT_A_TIME):
-            names = [{"Key": self._full(require_key(key))} for key in keys[at : at + _DELETED_AT_A_TIME]]
-            with self._translated("objects to delete"):
-                answer = self._s3().delete_objects(
-                    Bucket=self._location.bucket, Delete={"Objects": names, "Quiet": True}
-                )  # fmt: skip
-                failed = [e for e in answer.get("Errors", ()) if e.get("Code") != "NoSuchKey"]
-            if failed:
-                raise self._error(str(failed[0].get("Code")), 0, str(failed[0].get("Key", ""))[-80:])
+            names = [self._full(require_key(key)) for key in keys[at : at + _DELETED_AT_A_TIME]]
+            if not self._one_by_one:
+                self._delete_together(names)
+            if self._one_by_one:
+                self._delete_each(names)
+
+    def _delete_together(self, names: Sequence[str]) -> None:
+        """Remove objects by one request. Where a store knows no such request, or not this form, that is noted."""
+        from botocore.exceptions import ClientError  # noqa: PLC0415 - see the module's docstring
+
+        wanted = {"Objects": [{"Key": name} for name in names], "Quiet": True}
+        with self._translated("objects to delete"):
+            try:
+                answer = self._s3().delete_objects(Bucket=self._location.bucket, Delete=wanted)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") not in _NOT_TOGETHER:
+                    raise
+                self._one_by_one = True
+                return
+            failed = [e for e in answer.get("Errors", ()) if e.get("Code") != "NoSuchKey"]
+        if failed:
+            raise self._error(str(failed[0].get("Code")), 0, str(failed[0].get("Key", ""))[-80:])
+
+    def _delete_each(self, names: Sequence[str]) -> None:
+        for name in names:
+            with contextlib.suppress(ObjectMissing), self._translated(name[-80:]):
+                self._s3().delete_object(Bucket=self._location.bucket, Key=name)
 
     def close(self) -> None:
         """See `ObjectStore`."""

@@ -103,6 +103,20 @@ def test_conditions_hold_where_the_server_holds_them(moto_url: str) -> None:
     store.close()
 
 
+@pytest.mark.parametrize(("code", "says"), [(501, "NotImplemented"), (400, "MissingContentMD5")])
+def test_a_server_that_removes_one_object_at_a_time(moto_url: str, code: int, says: str) -> None:
+    with FaultyProxy(moto_url) as proxy:
+        store = S3Store(parse_location(f"s3://{BUCKET}/each-{code}"), options(proxy.url))
+        for name in "abc":
+            store.put(f"a/{name}", b"1")
+        proxy.before += status(code, method="POST", says=says, times=2)
+        store.delete(["a/a", "a/b", "a/none"])
+        store.delete(["a/c"])
+        assert list(store.list("a/")) == []
+        assert len(proxy.before) == 1, "it is found out once"
+        store.close()
+
+
 def letter_by_letter(exchange: Exchange) -> bool:
     """As Ceph's does: a condition is compared with the tag without its quotes."""
     if not exchange.headers.get("If-Match", "").startswith('"'):
