@@ -111,14 +111,26 @@ class Git:
             return None
         if not await self._stage(names):
             return None
+        before = await self.head()
         options = [] if author is None else [f"--author={author}"]
         command = ["commit", "--quiet", "--no-verify", "--cleanup=verbatim", "--file=-", *options, "--only", "--"]
         answer = await self._run(*command, *names, stdin=message.encode(), identity=await self._identity(author))
         if answer.returncode:
             await self._run("reset", "--quiet", "--", *names)
-            raise failure("commit", answer)
+            if not await self._was_made(before, names):
+                raise failure("commit", answer)
         await asyncio.to_thread(self._sync)
         return await self.head()
+
+    async def _was_made(self, before: str | None, names: list[str]) -> bool:
+        """Whether there is a commit of ``names`` as they are, behind ``before``, although git failed.
+
+        Its last step is the index's, which a disk may refuse once the commit is there.
+        """
+        now = await self.head()
+        if now is None or now == before:
+            return False
+        return (await self._run("diff", "--quiet", now, "--", *names)).returncode == 0
 
     def _sync(self) -> None:
         """A commit counts once it lasts: git itself syncs no name, whatever it is told."""

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -151,3 +152,31 @@ async def test_the_first_commit_of_all_works(tmp_path: Path, top: Path) -> None:
     assert await repository.head() is None
     (empty / "a").write_text("1")
     assert await repository.commit([empty / "a"], "m") is not None
+
+
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_commit_that_is_there_is_none_that_failed_whatever_git_says_of_its_index(
+    top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, made: bool
+) -> None:
+    real = shutil.which("git")
+    wrapped = tmp_path / "bin/git"
+    wrapped.parent.mkdir()
+    first = f'"{real}" "$@"; ' if made else ""
+    wrapped.write_text(
+        f"#!/bin/sh\ncase \" $* \" in *' commit '*) {first}echo 'fatal: repository has been updated, but unable to "
+        f'write new index file\' >&2; exit 128;; esac\nexec "{real}" "$@"\n'
+    )
+    wrapped.chmod(0o755)
+    file = top / "tenants.d/acme.yaml"
+    file.write_text("plan: pro\n")
+    repository = await found(top)
+    before = await repository.head()
+    monkeypatch.setenv("PATH", f"{wrapped.parent}:{os.environ['PATH']}")
+    if made:
+        assert await repository.commit([file], "made") == await repository.head() != before
+        assert git(top, "show", "HEAD:tenants.d/acme.yaml") == "plan: pro"
+    else:
+        with pytest.raises(GitFailed, match="unable to write"):
+            await repository.commit([file], "not made")
+        assert await repository.head() == before
+    assert git(top, "diff", "--cached", "--name-only") == ""
