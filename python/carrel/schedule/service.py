@@ -12,7 +12,7 @@ import structlog
 
 from carrel.clock import Clock
 from carrel.declare.jobs import DeclaredJob
-from carrel.errors import CarrelError, Conflict, NotFound
+from carrel.errors import CarrelError, Conflict, NotFound, StorageFailed, Unavailable
 from carrel.events.hub import Hub
 from carrel.ids import TenantId
 from carrel.schedule import book
@@ -25,6 +25,8 @@ from carrel.tenancy.paths import TenantRoot
 
 LOOK_SECONDS: Final = 30.0
 """How often new tenants, and a wall clock that jumped, are looked for."""
+AGAIN_SECONDS: Final = 1.0
+"""After how long an ending that the disk refused is tried again."""
 RUNNING_PER_TENANT: Final = 4
 KEPT_TEXT: Final = 20_000
 TOLD_TEXT: Final = 4_000
@@ -226,9 +228,17 @@ class Schedule:
     # --- running ---
 
     def _start(self, tenant: Tenant, job: Job, run: Run) -> None:
-        task = self._tasks.start(self._run(tenant, job, run), name="job")
+        self._follow(tenant, job, run, self._tasks.start(self._run(tenant, job, run), name="job"))
+
+    def _follow(self, tenant: Tenant, job: Job, run: Run, task: asyncio.Task[None]) -> None:
+        """The run goes on for as long as ``task`` does, or another that took its place."""
+
+        def over(_: object) -> None:
+            if self._running[run.id][2] is task:
+                del self._running[run.id]
+
         self._running[run.id] = tenant.id, job.id, task
-        task.add_done_callback(lambda _: self._running.pop(run.id, None))
+        task.add_done_callback(over)
 
     async def _run(self, tenant: Tenant, job: Job, run: Run) -> None:
         snapshot = self._directory.current
@@ -247,13 +257,31 @@ class Schedule:
             update = {"status": status, "text": f"{error.code}: {error.message}"}
         done = run.model_copy(update={**update, "ended": self._clock.now()})
         try:
-            await self._databases.run(tenant, lambda c: book.finish(c, done))
-            if job.delete_after_run and job.schedule.kind == "at":
-                await self._databases.run(tenant, lambda c: book.remove(c, job.id))
+            await self._finish(tenant, job, done)
         except CarrelError as error:
             _log.error("how a job ended cannot be kept", tenant=tenant.id, job=job.id, reason=error.message)
+            if isinstance(error, StorageFailed | Unavailable):
+                # Else it would be told as running for as long as this gateway lives.
+                self._follow(tenant, job, done, self._tasks.start(self._owe(tenant, job, done), name="end of a job"))
         about = {"runId": run.id, "sessionId": run.session, "status": done.status, "text": done.text[:TOLD_TEXT]}
         self._tell(tenant, job, "finished", about)
+
+    async def _finish(self, tenant: Tenant, job: Job, done: Run) -> None:
+        await self._databases.run(tenant, lambda c: book.finish(c, done))
+        if job.delete_after_run and job.schedule.kind == "at":
+            await self._databases.run(tenant, lambda c: book.remove(c, job.id))
+
+    async def _owe(self, tenant: Tenant, job: Job, done: Run) -> None:
+        """Write down how a run ended once the disk takes it."""
+        while True:
+            await self._clock.sleep(AGAIN_SECONDS)
+            try:
+                await self._finish(tenant, job, done)
+            except (StorageFailed, Unavailable):
+                continue
+            except CarrelError as error:
+                _log.error("how a job ended is not kept", tenant=tenant.id, job=job.id, reason=error.message)
+            return
 
     def _tell(self, tenant: Tenant, job: Job, what: str, more: dict[str, Any]) -> None:
         own = job.member if tenant.config.sandbox.scope == "member" else None

@@ -7,13 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from carrel.agents.sends import TurnCancelled
 from carrel.declare.jobs import DeclaredJob
 from carrel.declare.tenant import Member, SandboxConfig
-from carrel.errors import Conflict, NotFound
+from carrel.errors import Conflict, NotFound, StorageFailed
 from carrel.events.hub import Event, Hub, Subscription
+from carrel.schedule import book
 from carrel.schedule.book import Job, Run
 from carrel.schedule.service import LOOK_SECONDS, Schedule
 from carrel.schedule.times import At, Every
@@ -105,6 +107,29 @@ async def test_a_job_runs_when_it_is_due_and_is_told(rig: Rig) -> None:
     dues = sorted(run.due for run in runs)
     assert len(set(dues)) == len(dues)
     assert dues[1] - dues[0] == timedelta(seconds=60)
+
+
+async def test_an_ending_that_the_disk_refuses_is_written_once_it_takes_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = rig.live()
+    broken, real = [True], book.finish
+
+    def finish(connection: apsw.Connection, run: Run) -> None:
+        if broken[0]:
+            raise StorageFailed("The disk fails.")
+        real(connection, run)
+
+    monkeypatch.setattr(book, "finish", finish)
+    await schedule.put(rig.tenant, rig.job(), new=True)
+    await rig.until(lambda: "cron.finished" in rig.told, step=10)
+    [run] = await schedule.runs(rig.tenant, "job")
+    assert run.status == "running"
+    assert schedule.busy(rig.tenant) == {"job"}
+    broken[0] = False
+    await rig.until(lambda: not schedule.busy(rig.tenant), step=1)
+    assert "ok" in {run.status for run in await schedule.runs(rig.tenant, "job")}
+    await rig.until(lambda: rig.told.count("cron.finished") >= 2, step=10)
 
 
 async def test_failures_and_cancellations_are_kept(rig: Rig) -> None:
