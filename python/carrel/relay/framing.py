@@ -6,6 +6,7 @@ the answer's end is beyond doubt.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 MAX_HEAD: Final = 64 * 1024
@@ -14,10 +15,11 @@ MAX_TRAILERS: Final = 16 * 1024
 MAX_INTERIM: Final = 16
 """So many heads of status 1xx may come before the answer's own."""
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\r\n\0]*)?")
-_LINES: Final = re.compile(r"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[^\r\n\0]*+\r\n)*+")
-"""All lines of a head. It gives nothing back and is matched from the start alone, so that no head takes it long."""
-_FIELD: Final = re.compile(r"([^:]+):[ \t]*([^\r]*)\r\n")
-"""Name and value out of a line that `_LINES` has found in order; of another it could search for long."""
+_FIELD: Final = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\r\n\0]*+)")
+"""Name and value of a head's line. It gives nothing back, so that no line takes it long."""
+_KEPT_LINES: Final = 512
+_KEPT_LINE: Final = 256
+"""So many lines are known by sight, and so long ones: most of a vendor's head is what was in its last one."""
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
 _CRLF: Final = b"\r\n"
 
@@ -119,24 +121,32 @@ def parse_head(text: bytes) -> Head:
     """The head in ``text``, without its empty line; raises FramingError."""
     if len(text) > MAX_HEAD:
         raise FramingError("the head is too long")
-    first, _, rest = text.partition(_CRLF)
+    first, *lines = text.split(_CRLF)
     status_line = _STATUS.fullmatch(first)
     if status_line is None:
         raise FramingError("the status line is malformed")
-    lines = f"{rest.decode('latin-1')}\r\n" if rest else ""
-    if _LINES.fullmatch(lines) is None:
-        raise FramingError("a header line is malformed")
-    fields = _FIELD.findall(lines)
-    headers = {name.lower(): value.rstrip(" \t") for name, value in fields}
+    fields = [_known_field(line) if len(line) <= _KEPT_LINE else _field(line) for line in lines]
+    headers = dict(fields)
     if len(headers) != len(fields):
         headers = _joined(fields)
     return _framed(int(status_line[2]), headers, old=status_line[1] == b"0")
 
 
+def _field(line: bytes) -> tuple[str, str]:
+    """Name, in lower case, and value of a line; raises FramingError."""
+    found = _FIELD.fullmatch(line.decode("latin-1"))
+    if found is None:
+        raise FramingError("a header line is malformed")
+    return found[1].lower(), found[2].rstrip(" \t")
+
+
+_known_field: Final = lru_cache(_KEPT_LINES)(_field)
+
+
 def _joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     values: dict[str, list[str]] = {}
     for name, value in fields:
-        values.setdefault(name.lower(), []).append(value.rstrip(" \t"))
+        values.setdefault(name, []).append(value)
     return {name: ", ".join(several) for name, several in values.items()}
 
 
