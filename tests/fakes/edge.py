@@ -120,7 +120,9 @@ class TokenBook:
         raise NotFound("There is no such token.")
 
     def verify(self, text: str, now: datetime) -> Record | None:
-        digest = hashlib.sha256(text.encode()).hexdigest()
+        return self.of_digest(hashlib.sha256(text.encode()).hexdigest(), now)
+
+    def of_digest(self, digest: str, now: datetime) -> Record | None:
         found = self._records.get(digest)
         hmac.compare_digest(digest, digest)
         return None if found is None or (found.expires is not None and found.expires <= now) else found

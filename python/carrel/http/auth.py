@@ -3,7 +3,6 @@
 Every way of being wrong has the same answer. What a credential may do is what its record says, and whose it is too.
 """
 
-import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from carrel.http.attempts import FailedAttempts
 from carrel.http.services import TokenRecord, Tokens
 from carrel.ids import TenantId
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
+from carrel.tenancy.tokens import digest_of
 
 MAX_CREDENTIAL: Final = 256
 MAX_HELD: Final = 4096
@@ -147,8 +147,8 @@ class Authenticator:
     def known(self, text: str, snapshot: Snapshot) -> Caller | None:
         """Whose credential ``text`` is, None where it is nobody's; no failure is counted."""
         # Both stores are asked for every credential: which of them has it shows in neither answer nor time.
-        record = self._tokens.verify(text, self._clock.now())
-        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        digest = digest_of(text)
+        record = self._tokens.of_digest(digest, self._clock.now())
         key = self._admin_key(digest, text, snapshot)
         if key is not None:
             return OperatorCaller(key.name, scopes_of(key.scopes), text, key.tenants)

@@ -60,8 +60,8 @@ class TokenRecord(Protocol):
 class Tokens(Protocol):
     """Knows tokens by their digests."""
 
-    def verify(self, text: str, now: datetime) -> TokenRecord | None:
-        """The record of ``text``, None where there is none or its time is over; a miss costs what a hit costs."""
+    def of_digest(self, digest: str, now: datetime) -> TokenRecord | None:
+        """The record of a token, None where there is none or its time is over; a miss costs what a hit costs."""
         ...
 
 

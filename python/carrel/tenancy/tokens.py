@@ -36,6 +36,11 @@ _Signature = tuple[int, int, int] | None
 """What changes with a tenant's file; None where there is none."""
 
 
+def digest_of(text: str) -> str:
+    """The SHA-256 of a credential, as it is kept: lower-case hex."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 class TokensUnreadable(CarrelError):
     """A tenant's file of tokens is damaged; its tokens are refused and nothing in it is overwritten."""
 
@@ -133,7 +138,10 @@ class TokenStore:
 
     def verify(self, text: str, now: datetime) -> TokenRecord | None:
         """The record of the token ``text``, None where it is unknown or expired. A miss costs what a hit costs."""
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return self.of_digest(digest_of(text), now)
+
+    def of_digest(self, digest: str, now: datetime) -> TokenRecord | None:
+        """`verify` for who has the token's digest."""
         record = self._by_digest.get(digest)
         known = hmac.compare_digest(digest, record.sha256 if record is not None else _NOBODY)
         if record is None or not known or (record.expires is not None and record.expires <= now):
@@ -194,8 +202,7 @@ class TokenStore:
         self, tenant: Tenant, name: str, scopes: tuple[Scope, ...], expires: datetime | None, member: str | None = None
     ) -> tuple[str, TokenRecord]:
         text = f"tk_{tenant.id}_{secrets.token_hex(16)}"
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        record = TokenRecord(tenant.id, name, digest, scopes, expires, self._clock.now(), "issued", member)
+        record = TokenRecord(tenant.id, name, digest_of(text), scopes, expires, self._clock.now(), "issued", member)
         mine = {**self._issued.get(tenant.id, {}), name: record}
         if len(mine) > _MAX_TOKENS:
             raise Conflict(f"A tenant has at most {_MAX_TOKENS} tokens: revoke one first.")
