@@ -24,6 +24,8 @@ Marks = tuple[Mark, ...]
 USAGE: Final[Mark] = (b'"usage"', re.compile(rb"\s*:\s*\{"))
 ERROR: Final[Mark] = (b'"error"', re.compile(rb"\s*:\s*[{\"]"))
 DONE: Final[Mark] = (b"[DONE]", None)
+_LAST: Final = b"\n\ndata: [DONE]\n\n"
+"""What a stream ends with, as nearly every vendor writes it: an event of its own, for in JSON there is no line end."""
 _BOUNDARY: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 _LINES: Final = re.compile(r"\r\n|\n|\r")
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*(?=\{)')
@@ -56,6 +58,8 @@ class StreamObserver(ABC):
     """Watches a stream of server-sent events. `feed` gives what may be passed on: whole events, all but the end."""
 
     marks: ClassVar[Marks]
+    last_marks: ClassVar[Marks] = ()
+    """What of them still matters where the stream's own end is there too; none: all of them do."""
     text: ClassVar[re.Pattern[bytes]]
     """What finds the text in its events, each piece of it once."""
 
@@ -85,8 +89,9 @@ class StreamObserver(ABC):
         if self._bytes_kept < KEPT:
             self._kept.append(block)
             self._bytes_kept += len(block)
-        marks = _marked_places(block, self.marks)
-        return self._marked(block, marks) if marks else block
+        marks = self.last_marks or self.marks if block.endswith(_LAST) else self.marks
+        places = _marked_places(block, marks)
+        return self._marked(block, places) if places else block
 
     def finish(self) -> bytes:
         """The stream ended in good order: what is left of it."""
@@ -106,20 +111,20 @@ class StreamObserver(ABC):
         said = tokens_in(b"".join(self._kept), self._bytes, self.text, stream=True, counted=counted)
         return said if counted else max(said, 1)
 
-    def _marked(self, block: bytes, marks: list[int]) -> bytes:
+    def _marked(self, block: bytes, places: list[int]) -> bytes:
         """Look at the events of ``block`` that hold a mark, and let the others pass."""
         if b"\r" in block:
             return self._each(block)
         out: list[bytes] = []
         at = 0
-        for mark in marks:
-            if mark < at:
+        for place in places:
+            if place < at:
                 continue
-            boundary = block.rfind(b"\n\n", at, mark)
+            boundary = block.rfind(b"\n\n", at, place)
             start = at if boundary < 0 else boundary + 2
             if start > at:
                 out.append(block[at:start])
-            at = block.index(b"\n\n", mark) + 2
+            at = block.index(b"\n\n", place) + 2
             out.append(self._read(block[start:at]))
             if self.done:
                 return b"".join(out)
@@ -159,7 +164,7 @@ class StreamObserver(ABC):
 
     def _hold(self, event: bytes) -> bytes:
         """The end: kept until the call's row is written."""
-        self.done = True
+        self.done = self.finished = True
         self.held = event
         return b""
 
@@ -222,7 +227,8 @@ def _marked_places(block: bytes, marks: Marks) -> list[int]:
 
 def _last_boundary(data: bytes) -> int:
     if b"\r" not in data:
-        return data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+        end = data.rfind(b"\n\n")
+        return end + 2 if end >= 0 else 0
     end = 0
     for boundary in _BOUNDARY.finditer(data):
         end = boundary.end()

@@ -84,15 +84,16 @@ def usage_from_openai(usage: Json, *, served: Tier | None = None) -> TokenCounts
 
 def find_openai_usage(record: Json) -> Json | None:
     """The usage object of one chunk or completion: at the top, in a choice (Moonshot), or under ``x_groq`` (Groq)."""
-    usage = record.get("usage")
-    if type(usage) is dict and usage:
+    usage = _inner(record, "usage")
+    if usage:
         return usage
-    places: list[object] = [usage]
     choices = record.get("choices")
-    if isinstance(choices, list):
-        places += [choice.get("usage") for choice in choices if isinstance(choice, Mapping)]
-    places.append(_inner(record, "x_groq").get("usage"))
-    return next((place for place in places if isinstance(place, Mapping) and place), None)
+    for choice in choices if isinstance(choices, list) else ():
+        if type(choice) is dict or isinstance(choice, Mapping):
+            usage = _inner(choice, "usage")
+            if usage:
+                return usage
+    return _inner(_inner(record, "x_groq"), "usage") or None
 
 
 def usage_from_anthropic(usage: Json) -> TokenCounts:

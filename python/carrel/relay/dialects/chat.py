@@ -178,14 +178,8 @@ class ChatObserver(StreamObserver):
     """A stream of chunks. ``hide_usage``: it was asked for by us, and the event with nothing else is kept back."""
 
     text: ClassVar[re.Pattern[bytes]] = _TEXT
-    marks: ClassVar[Marks] = (
-        USAGE,
-        DONE,
-        (b'"tool_calls"', re.compile(rb"\s*:\s*\[")),
-        ERROR,
-        (b'"finish_reason":"', None),
-        (b'"finish_reason": "', None),
-    )
+    last_marks: ClassVar[Marks] = (USAGE, DONE, (b'"tool_calls"', re.compile(rb"\s*:\s*\[")), ERROR)
+    marks: ClassVar[Marks] = (*last_marks, (b'"finish_reason":"', None), (b'"finish_reason": "', None))
 
     def __init__(self, *, hide_usage: bool) -> None:
         super().__init__()
