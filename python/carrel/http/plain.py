@@ -6,6 +6,8 @@ No parser of HTTP: whatever is not wholly plain is not read here at all, and goe
 import re
 from typing import Final, NamedTuple
 
+from carrel.http.auth import bearer_in
+
 MAX_HEAD: Final = 8 * 1024
 KEPT_HEAD: Final = 2 * 1024
 """The longest head that a connection remembers: whoever opens many of them takes no more than this with each."""
@@ -26,12 +28,15 @@ _ODD: Final = frozenset({
 
 
 class PlainHead(NamedTuple):
-    """A plain head. ``size`` is its own length, ``length`` its body's, in bytes; what was not given is empty."""
+    """A plain head. ``size`` is its own length, ``length`` its body's, in bytes; what was not given is empty.
+
+    ``credential`` is what Authorization holds, as `auth.bearer_in` reads it.
+    """
 
     method: str
     target: str
     host: str
-    authorization: str
+    credential: str
     request_id: str
     size: int
     length: int
@@ -62,7 +67,7 @@ def plain_head(data: bytes) -> PlainHead | None:
     if _LENGTH.fullmatch(length) is None:
         return None
     return PlainHead(
-        line[1].decode("ascii"), line[2].decode("ascii"), fields["host"], fields.get("authorization", ""),
+        line[1].decode("ascii"), line[2].decode("ascii"), fields["host"], bearer_in(fields.get("authorization", "")),
         fields.get("x-request-id", ""), end + 4, int(length), fields.get("traceparent", ""),
     )  # fmt: skip
 

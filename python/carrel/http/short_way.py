@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import structlog
 
 from carrel.errors import CarrelError
-from carrel.http.auth import Authenticator, TenantCaller, bearer_in, require_tenant
+from carrel.http.auth import Authenticator, TenantCaller, require_tenant
 from carrel.http.connection import QUOTA_WARNING, EdgeProtocol
 from carrel.http.errors import render, unexpected
 from carrel.http.hosts import Hosts
@@ -140,7 +140,7 @@ class ShortChat:
             return None
         self._hosts.check([head.host])
         snapshot = self._services.directory.current
-        caller = self._authenticator.known(bearer_in(head.authorization), snapshot)
+        caller = self._authenticator.known(head.credential, snapshot)
         if caller is None or head.length > snapshot.gateway.max_body_bytes:
             return None
         tenant_caller = require_tenant(caller, "chat")

@@ -6,7 +6,7 @@ The one that loses is cancelled, and its prompt is in the bill as that of every 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple
 
 import structlog
@@ -101,7 +101,7 @@ class HedgedRelay(PassesOn):
         self._guard = guard
         self._tasks = tasks
 
-    async def pass_on(
+    def pass_on(
         self,
         caller: Caller,
         tenant: Tenant,
@@ -111,12 +111,27 @@ class HedgedRelay(PassesOn):
         *,
         fields: CallFields,
         more: bytes = b"",
-    ) -> Answer:
+    ) -> Coroutine[Any, Any, Answer]:
         """See `relay.Relay.pass_on`."""
         # Only streams, for a whole answer's beginning is its end.
         after = patience(snapshot, tenant, fields.model) if fields.stream else None
         if after is None:
-            return await self._relay.pass_on(caller, tenant, snapshot, request_id, body, fields=fields, more=more)
+            return self._relay.pass_on(caller, tenant, snapshot, request_id, body, fields=fields, more=more)
+        return self._hedged(caller, tenant, snapshot, request_id, body, fields=fields, more=more, after=after)
+
+    async def _hedged(
+        self,
+        caller: Caller,
+        tenant: Tenant,
+        snapshot: Snapshot,
+        request_id: RequestId,
+        body: bytes,
+        *,
+        fields: CallFields,
+        more: bytes,
+        after: float,
+    ) -> Answer:
+        """The answer of a call, or of a second one, made where the first has not begun ``after`` so many seconds."""
 
         async def go(to: Caller, its: CallFields) -> Answer:
             return await self._relay.pass_on(to, tenant, snapshot, request_id, body, fields=its, more=more)

@@ -8,10 +8,10 @@ REQUEST = b"POST /v1/x HTTP/1.1\r\nHost: localhost:1\r\nAuthorization: Bearer ab
 
 
 def test_a_plain_request() -> None:
-    assert plain_head(REQUEST) == PlainHead("POST", "/v1/x", "localhost:1", "Bearer abc", "", len(REQUEST) - 3, 3)
+    assert plain_head(REQUEST) == PlainHead("POST", "/v1/x", "localhost:1", "abc", "", len(REQUEST) - 3, 3)
     head = plain_head(b"GET / HTTP/1.1\r\nHost: h\r\nX-Request-Id: r-1\r\nConnection: Keep-Alive\r\n\r\nmore")
     assert head is not None
-    assert (head.method, head.authorization, head.request_id, head.length) == ("GET", "", "r-1", 0)
+    assert (head.method, head.credential, head.request_id, head.length) == ("GET", "", "r-1", 0)
     assert head.total == head.size
 
 
