@@ -16,7 +16,9 @@ from carrel.errors import CarrelError, InvalidRequest, NotFound, TooLarge
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.paths import TenantRoot
 
-NAMES: Final = ("AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md", "TOOLS.md", "MEMORY.md", "BOOTSTRAP.md")
+NAMES: Final = (
+    "AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md", "TOOLS.md", "HEARTBEAT.md", "MEMORY.md", "BOOTSTRAP.md"
+)  # fmt: skip
 """In the order in which the prompt holds them."""
 MAX_BYTES: Final = 64 << 10
 IN_PROMPT: Final = 20_000

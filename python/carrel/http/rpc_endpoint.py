@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from carrel.errors import CarrelError, InvalidRequest
+from carrel.errors import CarrelError, InvalidRequest, QuotaExceeded, RateLimited
 from carrel.http.auth import Caller, TenantCaller
 from carrel.http.errors import rpc_error
 from carrel.http.exchange import Exchange
@@ -18,6 +18,9 @@ from carrel.wire import jsonrpc
 
 MAX_RPC_BYTES: Final = 8 * 1024 * 1024
 KEY_HEADER: Final = "Idempotency-Key"
+ENDING: Final = frozenset({"tenants.rotate", "device.token.rotate", "device.token.revoke"})
+"""What ends a credential: whoever floods with a stolen one must not stand in the way of that."""
+_ENDING_BYTES: Final = 4096
 
 
 async def own_rpc(exchange: Exchange) -> web.StreamResponse:
@@ -28,7 +31,13 @@ async def own_rpc(exchange: Exchange) -> web.StreamResponse:
 
 async def answer(exchange: Exchange, tenant: Tenant, caller: Caller) -> web.StreamResponse:
     """Read the body's requests and answer them in their order, one after the other."""
-    await exchange.services.meter.admit_request(tenant)
+    refusal: CarrelError | None = None
+    try:
+        await exchange.services.meter.admit_request(tenant)
+    except (QuotaExceeded, RateLimited) as error:
+        refusal = error
+        if not 0 < (exchange.request.content_length or 0) <= _ENDING_BYTES:
+            raise
     body = await exchange.body(limit=MAX_RPC_BYTES)
     if len(body) > LARGE_BYTES:
         await exchange.services.turns.begin(tenant.id)
@@ -40,11 +49,13 @@ async def answer(exchange: Exchange, tenant: Tenant, caller: Caller) -> web.Stre
         scopes, token_name = frozenset(caller.record.scopes), caller.record.name
     else:
         scopes, token_name = ALL_SCOPES, None
+    if refusal is not None and not all(_ends(entry, scopes) for entry in envelope.entries):
+        raise refusal
     context = Context(
         exchange.services, tenant, exchange.snapshot, exchange.request_id, caller.label, scopes, token_name,
         key=key, allowed=lambda: exchange.authenticator.still_valid(caller),
     )  # fmt: skip
-    answers = await answered(context, envelope, admitted=True)
+    answers = await answered(context, envelope, admitted=refusal is None)
     if not answers:
         return web.Response(status=204)
     if not envelope.batch:
@@ -80,12 +91,17 @@ async def _one(context: Context, call: jsonrpc.Call, *, admitted: bool) -> dict[
     registry = await METHODS.registry()
     if registry.counted(call.method):
         await context.services.turns.begin(context.tenant.id)
-    if not admitted and registry.counted(call.method):
+    if not admitted and registry.counted(call.method) and not _ends(call, context.scopes):
         try:
             await context.services.meter.admit_request(context.tenant)
         except CarrelError as error:
             return jsonrpc.failure(call.id, rpc_error(error, request_id=context.request_id))
     return await registry.call(context, call)
+
+
+def _ends(entry: jsonrpc.Call | jsonrpc.Malformed, scopes: frozenset[str]) -> bool:
+    """Whether a call ends a credential, by one who may."""
+    return isinstance(entry, jsonrpc.Call) and entry.method in ENDING and "admin" in scopes
 
 
 ROUTES: Final = (

@@ -20,7 +20,9 @@ from carrel.imports.settings import Settings, keep_secret, understand
 from carrel.imports.source import MOST_DEPTH, Name, Source
 
 CONFIGS: Final = ("openclaw.json", "clawdbot.json", "moltbot.json")
-AGENT_FILES: Final = ("AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md", "TOOLS.md", "MEMORY.md", "BOOTSTRAP.md")
+AGENT_FILES: Final = (
+    "AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md", "TOOLS.md", "HEARTBEAT.md", "MEMORY.md", "BOOTSTRAP.md"
+)  # fmt: skip
 MOST_CONFIG: Final = 4 << 20
 MOST_TEXT: Final = 64 << 10
 MOST_SECRET: Final = 48 << 10

@@ -78,3 +78,27 @@ async def test_each_call_of_a_batch_counts(edge: Edge, client: aiohttp.ClientSes
     assert "result" in answers[0]
     assert answers[1]["error"]["data"]["code"] == "quota_exceeded"
     assert answers[1]["error"]["data"]["retryAfterMs"] == 3000
+
+
+async def test_a_flood_with_a_stolen_token_does_not_keep_it_alive(edge: Edge, client: aiohttp.ClientSession) -> None:
+    edge.tokens.add(token_of("acme", "7"), "acme", scopes=("chat", "rpc"))
+    narrow = bearer(token_of("acme", "7"))
+    edge.meter.refusal = QuotaExceeded(
+        "No requests are left.", quota="requests_per_minute", retry_after=9, reset_at=edge.services.clock.now()
+    )
+    revoke = call("device.token.revoke", {"deviceId": "dev_x"})
+    body: Any
+    ending = (revoke, [revoke, revoke], call("device.token.rotate", {"deviceId": "dev_x"}))
+    for body in ending:
+        status, answer = await post(edge, client, body)
+        assert status == 200
+        assert (answer if isinstance(answer, dict) else answer[0])["error"]["data"]["code"] == "not_found"
+    status, answer = await post(edge, client, call("tenants.rotate", {"name": "lost"}))
+    assert status == 200
+    assert answer["result"]["token"]
+    for body, headers in (
+        (call("health"), ACME), ([revoke, call("health")], ACME), (b"{", ACME), (revoke, narrow),
+        (call("device.token.revoke", {"deviceId": "x" * 5000}), ACME),
+    ):  # fmt: skip
+        status, answer = await post(edge, client, body, headers)
+        assert (status, answer["error"]["data"]["code"]) == (429, "quota_exceeded"), body

@@ -16,7 +16,7 @@ def test_all_of_it_is_told(tmp_path: Path) -> None:
         state.look()
         files = {file.path: file for file in state.files()}
     assert set(files) >= {
-        "agents/main/AGENTS.md", "agents/main/SOUL.md", "sandbox/HEARTBEAT.md", "sandbox/notes.txt", "sandbox/link",
+        "agents/main/AGENTS.md", "agents/main/SOUL.md", "agents/main/HEARTBEAT.md", "sandbox/notes.txt", "sandbox/link",
         "sandbox/skills/rhyme/words.txt", "sandbox/memory/2026-01-01.md", "agents/work_bot/AGENTS.md",
         "sandbox/work_bot/plan.md",
     }  # fmt: skip
