@@ -5,8 +5,10 @@ a tenant from every backup and restore, and one that is gone would have the next
 backups removed as what nobody refers to.
 """
 
+import itertools
 import secrets
 from collections.abc import Iterator
+from typing import Final
 
 import structlog
 
@@ -16,6 +18,7 @@ from carrel.errors import UnsafePath
 from carrel.objects.protocol import ObjectChanged, ObjectDamaged, ObjectMissing
 
 _log = structlog.get_logger(__name__)
+_TRIED: Final = 20
 
 
 def list_of(repository: Repository) -> tuple[Head, str]:
@@ -46,12 +49,30 @@ def heal(repository: Repository) -> None:
 def rebuilt(repository: Repository) -> Head:
     """A list of all backups that have everything they name, as far as a listing tells.
 
+    Raises ObjectDamaged where nothing that is there opens: with a list of nothing all of it would be removed in time.
+
     It counts removals from a number of its own: whoever began before it looks anew at which pieces there are.
     """
     ids = sorted(info.key.rpartition("/")[2] for info in repository.manifests())
     there = {name for name, _ in repository.pieces()} if ids else set[str]()
     found = sorted((_info(one) for one in _whole(repository, ids, there)), key=lambda one: (one.at, one.id))
+    if ids and not found and not _opens_any(repository, there):
+        raise ObjectDamaged(
+            f"None of the {len(ids)} backups of {repository.tenant} reads: is `{repository.tenant}/repository.json` "
+            "still the one that they were made with?"
+        )
     return Head(collections=secrets.randbits(48), backups=tuple(found[-MOST_BACKUPS:]))
+
+
+def _opens_any(repository: Repository, names: set[str]) -> bool:
+    """Whether the repository's key is the one of what is there, as far as some pieces tell."""
+    for name in itertools.islice(names, _TRIED):
+        try:
+            repository.piece(name)
+        except (ObjectDamaged, ObjectMissing):
+            continue
+        return True
+    return False
 
 
 def _whole(repository: Repository, ids: list[str], there: set[str]) -> Iterator[Manifest]:

@@ -88,6 +88,7 @@ class Repository:
         try:
             return cls.at(store, tenant, keys)
         except NoRepository:
+            _require_nothing(store, tenant)
             _require_conditions(store, tenant)
         key = secrets.token_bytes(KEY_BYTES)
         repository_id = secrets.token_hex(16)
@@ -261,6 +262,15 @@ def _parsed(model: type[M], data: bytes, what: str) -> M:
             f"The {what} of the backup is not as this version writes it ({where or 'not JSON'}): a later version of "
             "Carrel may have."
         ) from None  # fmt: skip
+
+
+def _require_nothing(store: ObjectStore, tenant: TenantId) -> None:
+    """Raise ObjectDamaged where there are backups, and their key is gone: a new one would open none of them."""
+    if next(iter(store.list(f"{tenant}/manifests/")), None) is not None:
+        raise ObjectDamaged(
+            f"There are backups of {tenant} there, and `{tenant}/repository.json`, their key, is gone: put it back "
+            "from the store's own older versions, or back up to another prefix."
+        )
 
 
 def _require_conditions(store: ObjectStore, tenant: TenantId) -> None:

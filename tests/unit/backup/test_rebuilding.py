@@ -18,7 +18,7 @@ from carrel.backup.run import Means, back_up
 from carrel.objects.directory import DirectoryStore
 from carrel.objects.protocol import ObjectDamaged
 from carrel.tenancy.handle import Tenant
-from tests.fakes.backups import KEYS, full_tenant, means, subject
+from tests.fakes.backups import KEYS, full_tenant, means, subject, tree
 from tests.fakes.clock import FakeClock
 
 
@@ -84,6 +84,35 @@ def test_what_lacks_a_piece_is_not_in_it(tenant: Tenant, tmp_path: Path) -> None
     spoil(tmp_path, "flipped")
     heal(repository)
     assert [one.id for one in repository.head()[0].backups] == [second.id]
+
+
+def test_without_the_key_of_what_is_there_nothing_is_begun_anew(tenant: Tenant, tmp_path: Path) -> None:
+    work = means(tmp_path)
+    back_up(subject(tenant), work, Progress())
+    key = tmp_path / "store/acme/repository.json"
+    own = key.read_bytes()
+    key.unlink()
+    with pytest.raises(ObjectDamaged, match="their key, is gone"):
+        back_up(subject(tenant), work, Progress())
+    other = means(tmp_path / "other")
+    back_up(subject(tenant), other, Progress())
+    key.write_bytes((tmp_path / "other/store/acme/repository.json").read_bytes())
+    before = tree(tmp_path / "store")
+    with pytest.raises(ObjectDamaged, match="still the one"):
+        back_up(subject(tenant), work, Progress())
+    assert tree(tmp_path / "store") == before
+    key.write_bytes(own)
+    back_up(subject(tenant), work, Progress())
+    assert len(Repository.at(work.store, tenant.id, KEYS).head()[0].backups) == 2
+
+
+def test_a_first_manifest_that_was_kept_wrongly_stands_in_nobodys_way(tenant: Tenant, tmp_path: Path) -> None:
+    work = means(tmp_path)
+    first = back_up(subject(tenant), work, Progress())
+    spoil(tmp_path, "gone")
+    (tmp_path / f"store/acme/manifests/{first.id}").write_bytes(b"half")
+    second = back_up(subject(tenant), work, Progress())
+    assert [one.id for one in Repository.at(work.store, tenant.id, KEYS).head()[0].backups] == [second.id]
 
 
 def test_a_repository_without_backups_and_one_that_is_well_are_left_alone(tenant: Tenant, tmp_path: Path) -> None:
