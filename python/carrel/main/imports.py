@@ -20,6 +20,7 @@ from carrel.devices.voice import Wake
 from carrel.errors import CarrelError, InvalidRequest, UnsafePath
 from carrel.ids import parse_tenant_id
 from carrel.imports.openclaw import File, State, tenants_of
+from carrel.imports.report import Report
 from carrel.imports.source import Source
 from carrel.memory import book as memory_book
 from carrel.schedule import book as schedule_book
@@ -39,19 +40,35 @@ def convert(directory: Path, work: Path, tenant: str | None) -> Sequence[Convers
             return [_one(source, work, parse_tenant_id(tenant), None)]
         if tenant is not None:
             raise InvalidRequest(f"{directory} names its tenants itself: leave --as out.")
+        report = Report()
+        tenants = [name for name in listed if _is_there(source, name, report)]
+        if not tenants:
+            raise InvalidRequest(f"{directory}/tenants.json names no tenant that is there, by a name that is one here.")
         done = []
-        for name, entry in listed.items():
-            found = source.look(f"tenants/{name}")
-            if found is None or found.kind != "directory":
-                raise InvalidRequest(f"{directory}/tenants.json names {name[:64]!r}, which has no directory there.")
+        for name in tenants:
             with source.below(f"tenants/{name}") as own:
-                label = entry.get("displayName")
-                done.append(_one(own, work, parse_tenant_id(name), str(label)[:200] if label else None))
+                label = listed[name].get("displayName")
+                done.append(_one(own, work, name, str(label)[:200] if label else None, report))
+            report = Report()
         return done
 
 
-def _one(source: Source, work: Path, tenant: str, display_name: str | None) -> Conversion:
-    state = State(source)
+def _is_there(source: Source, name: str, report: Report) -> bool:
+    """Whether there is a tenant's directory of that name; where not, ``report`` is told, and the others come."""
+    try:
+        found = source.look(f"tenants/{parse_tenant_id(name)}")
+    except InvalidRequest as error:
+        report.add("tenant", name, "refused", error.message)
+        return False
+    if found is None or found.kind != "directory":
+        report.add("tenant", name, "left", "tenants.json names it, and it has no directory")
+        return False
+    return True
+
+
+def _one(source: Source, work: Path, tenant: str, display_name: str | None, report: Report | None = None) -> Conversion:
+    """``report`` has what is told besides, where the first tenant is."""
+    state = State(source, report or Report())
     state.look()
     archive = work / f"{tenant}.tar.gz"
     with archive.open("wb") as out:

@@ -102,6 +102,17 @@ def test_S9_01_a_tenant_of_another_place_is_none(tmp_path: Path, name: str) -> N
         convert(top, work, None)
 
 
+def test_tenants_that_are_none_are_told_and_hold_up_no_other(tmp_path: Path) -> None:
+    top, work = many(tmp_path / "top"), tmp_path / "work"
+    work.mkdir()
+    listed: dict[str, object] = {name: {} for name in ("../alpha", "gone", "UPPER", "alpha", "beta")}
+    put(top, {"tenants.json": json.dumps({"tenants": listed}), "tenants/UPPER/openclaw.json": "{}"})
+    made = convert(top, work, None)
+    assert [each.tenant for each in made] == ["alpha", "beta"]
+    told = [{i["name"]: i["outcome"] for i in each.report["items"] if i["kind"] == "tenant"} for each in made]
+    assert told == [{"../alpha": "refused", "gone": "left", "UPPER": "refused"}, {}]
+
+
 def test_S9_01_what_leads_out_is_refused_by_name(tmp_path: Path) -> None:
     top = single(tmp_path / "top")
     (top / "workspace/evil").symlink_to("/etc/passwd")
