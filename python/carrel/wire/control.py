@@ -275,7 +275,9 @@ class AuditQuery(Order):
         None, description="What was done: `tokens.rotate`, or `tokens.*` for all of a kind."
     )
     target: Annotated[str, Field(max_length=500)] | None = Field(None, description="To what it was done.")
-    outcome: Annotated[str, Field(max_length=200)] | None = Field(None, description="`ok`, or `failed: CODE`.")
+    outcome: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="`ok`, `failed: CODE` or `unknown`."
+    )
     request_id: Annotated[str, Field(max_length=200)] | None = Field(None, description="Lines of this request.")
     since: AwareDatetime | None = Field(None, description="Lines from this time on, with its offset.")
     until: AwareDatetime | None = Field(None, description="Lines before this time, with its offset.")
