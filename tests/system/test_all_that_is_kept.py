@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import io
 import json
+import os
 import socket
 import tarfile
 import threading
@@ -194,6 +195,7 @@ def test_everything_is_kept_and_nothing_of_it_holds_to_its_id_or_host(
     fill(old, token)
     by_others(old, bot, token)
     top = old.state_dir / "tenants" / ID
+    put_by(top / "usage/damaged")
     there = files(top)
     unknown = {path for path in there if held(path) is None}
     assert not unknown, f"in no line of carrel/backup/contents.py: {sorted(unknown)}"
@@ -203,7 +205,7 @@ def test_everything_is_kept_and_nothing_of_it_holds_to_its_id_or_host(
     assert all(seen.values()), seen
 
     ask(old, "POST", f"/v1/tenants/{ID}/backups", {})
-    # With what is in no backup, and so goes with what a restore takes the place of.
+    # With what is in no backup.
     everything = files(top)
     archive = ask(old, "GET", f"/v1/tenants/{ID}/export")
     whole_databases(archive, tmp_path)
@@ -240,6 +242,15 @@ def test_everything_is_kept_and_nothing_of_it_holds_to_its_id_or_host(
     assert what(new, ID) == seen
     assert kept <= files(new.state_dir / "tenants" / ID)
     assert new.stop() == 0, new.text
+
+
+def put_by(place: Path) -> None:
+    """What a restore over a damaged ledger leaves: `tests.system.test_backups` makes one."""
+    owner = place.parent.stat()
+    place.mkdir(mode=0o700)
+    (place / "ledger-0").write_bytes(b"no database")
+    for path in (place, place / "ledger-0"):
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def whole_databases(archive: bytes, work: Path) -> None:
