@@ -24,6 +24,10 @@ from carrel.tenancy.handle import Tenant
 
 Json = dict[str, Any]
 _FILTER: Final = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+_STORE: Final = re.compile(
+    b'"' + b"".join(rb"(?:%c|\\u00%x)" % (letter, letter) for letter in b"store") + rb'"\s*:', re.IGNORECASE
+)
+"""The name of the member however it is written: a body is read once more only where it may be there."""
 MOST_NOTES: Final = 16
 LONGEST_NAME: Final = 64
 LONGEST_NOTE: Final = 512
@@ -31,7 +35,7 @@ LONGEST_NOTE: Final = 512
 
 def keeper(exchange: Exchange, tenant: Tenant, body: bytes) -> Keeps | None:
     """Keeps the completion that ``body`` asks for; None where it is not to be kept. Raises InvalidRequest."""
-    if b"store" not in body and b"\\u" not in body:
+    if _STORE.search(body) is None:
         return None
     request = parse_body(body)
     asks = request.get("store")

@@ -1,11 +1,13 @@
 """Kept chat completions at the gateway's own edge; all else of them is in the contract with the SDK."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
 
 from carrel.errors import StorageFailed
+from carrel.http.kept_completions import keeper
 from tests.fakes.edge import Edge, bearer, token_of
 
 ACME, BRAVO = bearer(token_of("acme")), bearer(token_of("bravo"))
@@ -65,3 +67,17 @@ async def test_what_cannot_be_kept_is_said_before_its_caller_has_it(
     messages = [{"role": "user", "content": "hi"}]
     status, body = await ask(edge, client, "POST", model="demo", messages=messages, store=True)
     assert (status, body["error"]["code"]) == (503, "storage_failed")
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        (b'{"store": true}', True), (b'{"store"\n:true}', True), (b'{"st\\u006Fr\\u0065" : true}', True),
+        (b'{"store": false}', False), (b'{"messages": [{"store": true}]}', False),
+        (b'{"x": "the store is open"}', False),
+    ],
+)  # fmt: skip
+async def test_what_is_to_be_kept_is_seen_however_it_is_written(edge: Edge, body: bytes, kept: bool) -> None:
+    exchange: Any = SimpleNamespace(services=edge.services)
+    tenant = next(t for t in edge.directory.current.tenants.values() if t.id == "acme")
+    assert (keeper(exchange, tenant, body) is not None) == kept

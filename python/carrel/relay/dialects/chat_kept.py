@@ -46,6 +46,7 @@ class KeptChatFields(ChatFields):
 class _KeepingObserver(ChatObserver):
     """Reads every chunk."""
 
+    last_marks: ClassVar[Marks] = ()
     marks: ClassVar[Marks] = (*ChatObserver.marks, (b'"choices"', None))
 
     def __init__(self, answers: list[Json], *, hide_usage: bool) -> None:

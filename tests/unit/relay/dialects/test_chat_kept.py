@@ -13,20 +13,20 @@ ASK: dict[str, Any] = {"model": "m", "messages": [], "stream": True, "stream_opt
 CALLS = (FakeCall("look", '{"a": "b"}', "call_1"), FakeCall("see", '{"c": 2}', "call_2"))
 
 
-def told(script: Script, **more: Any) -> list[dict[str, Any]]:
-    """What is found in a stream of ``script`` that comes in pieces of 7 bytes."""
+def told(script: Script, *, piece: int = 7, **more: Any) -> list[dict[str, Any]]:
+    """What is found in a stream of ``script`` that comes in pieces of so many bytes."""
     fields = KeptChatFields(model="m")
     observer = fields.observer(hide_usage=False)
     stream = b"".join(openai_side.frames({**ASK, **more}, script, "c"))
-    passed = b"".join(observer.feed(stream[at : at + 7]) for at in range(0, len(stream), 7))
+    passed = b"".join(observer.feed(stream[at : at + piece]) for at in range(0, len(stream), piece))
     assert passed + observer.finish() + observer.held == stream
     return fields.answers
 
 
 def test_a_stream_is_what_the_whole_answer_would_have_been() -> None:
     for script in (Script(), Script(thinking="Hm."), Script(text="", calls=CALLS), Script(text="Look:", calls=CALLS)):
-        for more in ({}, {"n": 2}):
-            [answer] = told(script, **more)
+        for more, piece in (({}, 7), ({"n": 2}, 7), ({}, 1 << 20)):
+            [answer] = told(script, piece=piece, **more)
             whole = openai_side.whole({**ASK, **more}, script, "c")
             assert answer == json.loads(json.dumps(whole)), script
 
