@@ -221,8 +221,6 @@ class Workers:
         key = worker.key
         if self._workers.get(key) is worker:
             del self._workers[key]
-            if not self._locks[key].locked():
-                del self._locks[key]
         if worker.timer is not None:
             worker.timer.cancel()
         worker.sandbox.close()

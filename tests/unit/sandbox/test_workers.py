@@ -99,10 +99,13 @@ async def test_an_unused_one_is_stopped_and_the_next_command_starts_it_anew(
 
 async def test_of_names_that_were_used_once_nothing_stays(runner: BwrapSandbox, tenant: Tenant) -> None:
     for name in ("one", "two"):
-        await runner.run(tenant, kept("true", name, keep_idle_seconds=0.1))
+        await runner.run(tenant, kept("true", name, keep_idle_seconds=0.5))
+    asleep = [worker.sandbox for worker in runner._workers._workers.values()]
     await eventually(lambda: not runner.kept())
     gc.collect()
     assert not list(runner._workers._locks.keys())
+    # Nor a descriptor of theirs.
+    await eventually(lambda: [one.stdin for one in asleep] == [-1, -1])
 
 
 async def test_what_is_used_is_not_idle(runner: BwrapSandbox, tenant: Tenant) -> None:
