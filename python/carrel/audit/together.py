@@ -71,7 +71,12 @@ class Together(Generic[T]):
 
     async def _written(self, batch: Sequence[_Waiting[T]]) -> None:
         items = [one.item for one in batch]
-        writing = asyncio.get_running_loop().run_in_executor(None, lambda: self._write(items))
+        try:
+            writing = asyncio.get_running_loop().run_in_executor(None, lambda: self._write(items))
+        except BaseException as error:
+            # No thread can be begun: those whose turn it was wait for nothing more.
+            _tell(batch, error)
+            raise
         try:
             await over(writing)
         finally:

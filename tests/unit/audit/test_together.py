@@ -67,6 +67,24 @@ async def test_each_is_told_what_went_wrong() -> None:
     assert list(told) == [written.wrong, written.wrong]
 
 
+async def test_where_no_thread_can_be_begun_each_is_told_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    written, lock = Written(), asyncio.Lock()
+    together = Together[int](written, most=3, lock=lock)
+    none = RuntimeError("can't start new thread")
+
+    def refused(*_: object) -> None:
+        monkeypatch.undo()
+        raise none
+
+    async with lock:
+        adding = [asyncio.create_task(together.add(number)) for number in range(3)]
+        await asyncio.sleep(0)
+    monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", refused)
+    _, waiting = await asyncio.wait(adding, timeout=PATIENCE)
+    assert not waiting
+    assert [one.exception() for one in adding] == [none] * 3
+
+
 async def test_what_is_cancelled_before_its_turn_is_not_written() -> None:
     written = Written()
     together = Together[int](written, most=1, lock=asyncio.Lock())
