@@ -115,13 +115,16 @@ def clear_staged(home: Path) -> list[str]:
         try:
             if halfway:
                 _settle(home, tenant, home / name, halfway)
-            elif kept:
-                _go_on(home / name, home / tenant)
-            else:
+            elif not kept:
                 remove_tree(home / name)
-        except CarrelError as error:
+            elif (home / tenant).is_dir():
+                _go_on(home / name, home / tenant)
+        except (CarrelError, OSError) as error:
+            why = error.message if isinstance(error, CarrelError) else f"{error.strerror}."
             told.append(
-                f"{home / name}, which a restore of {tenant} left, is in the way of its next one: {error.message} "
+                f"Not all of {home / name} that goes on is in {home / tenant}: {why} The next start tries it again."
+                if kept
+                else f"{home / name}, which a restore of {tenant} left, is in the way of its next one: {why} "
                 "Remove it by hand."
             )
     return told

@@ -1,6 +1,8 @@
 """In one step into the live directory's place, and back."""
 
 import contextlib
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,3 +111,21 @@ def test_what_cannot_be_taken_away_is_told_and_the_rest_is(tmp_path: Path) -> No
     [told] = swap.clear_staged(tmp_path)
     assert (str(tmp_path / ".acme.restore") in told, "by hand" in told) == (True, True)
     assert [path.name for path in tmp_path.iterdir()] == [".acme.restore"]
+
+
+def test_what_cannot_go_on_holds_no_start_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (".acme.before/snapshots/one", ".gone.before/snapshots/two", "acme"):
+        (tmp_path / name).mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        [told] = swap.clear_staged(tmp_path)
+    assert (".acme.before" in told, "next start" in told, "by hand" in told) == (True, True, False)
+    assert swap.clear_staged(tmp_path) == []
+    assert (tmp_path / "acme/snapshots/one").is_dir()
+    # There is nothing for it to go on in, until it is undone.
+    assert (tmp_path / ".gone.before/snapshots/two").is_dir()
+    assert not (tmp_path / "gone").exists()
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
