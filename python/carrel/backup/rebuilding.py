@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from carrel.backup.catalogue import MOST_BACKUPS, MOST_DAMAGED_LISTED, BackupInfo, Head, Manifest
-from carrel.backup.repository import Repository
+from carrel.backup.repository import OfLaterVersion, Repository
 from carrel.errors import UnsafePath
 from carrel.objects.protocol import ObjectChanged, ObjectDamaged, ObjectMissing
 
@@ -22,9 +22,14 @@ _TRIED: Final = 20
 
 
 def list_of(repository: Repository) -> tuple[Head, str]:
-    """The list, to look at; and what is wrong with the one in the store, empty where nothing is."""
+    """The list, to look at; and what is wrong with the one in the store, empty where nothing is.
+
+    Raises OfLaterVersion: what a later one wrote is whole, and a list that is made without it would be its end.
+    """
     try:
         head, tag = repository.head()
+    except OfLaterVersion:
+        raise
     except ObjectDamaged as error:
         return rebuilt(repository), f"The list of backups is damaged ({error.message})"
     if tag is None and (found := rebuilt(repository)).backups:
@@ -34,11 +39,13 @@ def list_of(repository: Repository) -> tuple[Head, str]:
 
 def heal(repository: Repository) -> None:
     """Put a list that was made anew in the place of one that is damaged or gone; else do nothing."""
+    # What is there before it is looked at: what another host puts in its place meanwhile is not replaced.
+    tag = repository.head_tag()
     found, wrong = list_of(repository)
     if not wrong:
         return
     try:
-        repository.commit(found, repository.head_tag())
+        repository.commit(found, tag)
     except ObjectChanged:
         # Another host was faster.
         return
@@ -83,6 +90,8 @@ def _whole(repository: Repository, ids: list[str], there: set[str]) -> Iterator[
                 continue
             if all(there.issuperset(p.piece for p in one.parts if p.piece) for one in repository.entries(manifest)):
                 yield manifest
+        except OfLaterVersion:
+            raise
         except (ObjectDamaged, ObjectMissing, UnsafePath) as error:
             _log.error("a backup does not read, and is left out of the list", tenant=repository.tenant,
                        backup=backup_id[:64], reason=error.message)  # fmt: skip

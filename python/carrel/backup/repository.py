@@ -59,6 +59,10 @@ class NoRepository(NotFound):
     code = "no_backups"
 
 
+class OfLaterVersion(ObjectDamaged):
+    """What opens and is not as this version writes it: a later one may have."""
+
+
 class Repository:
     """The backups of ``tenant`` in a store. `at` or `make` gives one."""
 
@@ -258,7 +262,7 @@ def _parsed(model: type[M], data: bytes, what: str) -> M:
         return model.model_validate_json(data)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise ObjectDamaged(
+        raise OfLaterVersion(
             f"The {what} of the backup is not as this version writes it ({where or 'not JSON'}): a later version of "
             "Carrel may have."
         ) from None  # fmt: skip

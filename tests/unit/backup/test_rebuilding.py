@@ -1,5 +1,6 @@
 """A list of backups that is damaged or gone: everything can be brought back, and the next backup mends it."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from carrel.backup.catalogue import BackupInfo, Head
+from carrel.backup.catalogue import BackupInfo, Head, Manifest
 from carrel.backup.progress import Progress
 from carrel.backup.reader import verify
 from carrel.backup.rebuilding import heal, list_of
@@ -162,3 +163,50 @@ def test_a_list_that_does_not_read_is_still_an_error_to_who_changes_it(tenant: T
     spoil(tmp_path, "flipped")
     with pytest.raises(ObjectDamaged):
         Repository.at(work.store, tenant.id, KEYS).head()
+
+
+@pytest.mark.parametrize("how", ["gone", "flipped"])
+def test_what_another_host_lists_meanwhile_is_not_dropped(tenant: Tenant, tmp_path: Path, how: str) -> None:
+    work = means(tmp_path)
+    back_up(subject(tenant), work, Progress())
+    spoil(tmp_path, how)
+
+    class Meanwhile(DirectoryStore):
+        """Another host mends the list, and adds a backup, while this one is about to."""
+
+        added = ""
+
+        def list(self, prefix: str):  # type: ignore[no-untyped-def] # as the other
+            found = list(super().list(prefix))
+            if prefix.endswith("pieces/") and not self.added:
+                self.added = back_up(subject(tenant), work, Progress()).id
+            return iter(found)
+
+    store = Meanwhile(tmp_path / "store")
+    heal(Repository.at(store, tenant.id, KEYS))
+    head, _ = Repository.at(work.store, tenant.id, KEYS).head()
+    assert store.added in {one.id for one in head.backups}
+
+
+@pytest.mark.parametrize("what", ["head", "manifest"])
+def test_what_a_later_version_wrote_is_not_made_anew(tenant: Tenant, tmp_path: Path, what: str) -> None:
+    work = means(tmp_path)
+    made = [back_up(subject(tenant), work, Progress()) for _ in range(2)]
+    repository = Repository.at(work.store, tenant.id, KEYS)
+    if what == "head":
+        head, tag = repository.head()
+        write_later(repository, "head", head, "head", tag)
+    else:
+        write_later(repository, "manifest", repository.manifest(made[0].id), f"manifests/{made[0].id}", None)
+        spoil(tmp_path, "flipped")
+    before = (tmp_path / "store/acme/head").read_bytes()
+    with pytest.raises(ObjectDamaged, match="later version"):
+        back_up(subject(tenant), work, Progress())
+    assert (tmp_path / "store/acme/head").read_bytes() == before
+
+
+def write_later(repository: Repository, kind: str, found: Head | Manifest, key: str, tag: str | None) -> None:
+    """Put what has one field more in the place of ``found``."""
+    content = json.dumps({**found.model_dump(mode="json"), "of_a_later_version": 1}).encode()
+    sealed = repository._sealer.seal(kind, key.rpartition("/")[2], content)
+    repository.store.put(f"acme/{key}", sealed, replaces=tag)
