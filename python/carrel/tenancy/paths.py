@@ -140,9 +140,12 @@ class TenantRoot:
         return fd
 
     def read(self, path: str, *, limit: int) -> bytes:
-        """The file's content; raises UnsafePath where it is over ``limit`` bytes."""
+        """The file's content; raises UnsafePath where it is over ``limit`` bytes, StorageFailed for a failing disk."""
         with os.fdopen(self.open_file(path), "rb") as file:
-            data = file.read(limit + 1)
+            try:
+                data = file.read(limit + 1)
+            except OSError as error:
+                raise _public(error, "nothing was read") from error
         if len(data) > limit:
             raise UnsafePath(f"The file is over {limit} bytes.", param="path")
         return data

@@ -1,4 +1,5 @@
 import errno
+import io
 import os
 import resource
 from collections.abc import Iterator
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from carrel.errors import CarrelError, InvalidRequest, NotFound, UnsafePath
+from carrel.errors import CarrelError, InvalidRequest, NotFound, StorageFailed, UnsafePath
 from carrel.tenancy.paths import (
     HALF_WRITTEN,
     TENANT_DIRECTORIES,
@@ -37,6 +38,26 @@ def test_a_file_is_written_whole_and_read(root: TenantRoot) -> None:
     assert [name for name, _ in root.entries("a/b")] == ["c.txt"]
     with pytest.raises(UnsafePath, match="over 2 bytes"):
         root.read("a/b/c.txt", limit=2)
+
+
+def test_a_disk_that_does_not_give_what_is_there_is_storage_failed(
+    root: TenantRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root.replace("notes", b"x")
+
+    class Failing(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def opened(fd: int, _: str) -> Failing:
+        os.close(fd)
+        return Failing()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdopen", opened)
+        with pytest.raises(StorageFailed, match="nothing was read"):
+            root.read("notes", limit=10)
+    assert root.read("notes", limit=10) == b"x"
 
 
 def test_a_failed_replace_leaves_nothing_behind(root: TenantRoot) -> None:
