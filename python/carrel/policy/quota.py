@@ -158,6 +158,8 @@ def judge_bucket(
 def _requests(quota: str, limit: int, wait: float, wall: datetime) -> Refusal:
     reset = wall + timedelta(seconds=wait)
     message = f"The quota {quota} ({limit}) is used up; it opens again at {reset.isoformat(timespec='seconds')}."
+    if not limit:
+        message = f"The quota {quota} is 0: no request is let through until the operator raises it."
     return Refusal(quota, wait, reset, message)
 
 

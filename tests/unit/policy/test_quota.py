@@ -84,7 +84,9 @@ def judged(bucket: TokenBucket, softer: TokenBucket, *, hard: int | None, soft: 
 
 
 def test_a_bucket_of_none_and_a_soft_one() -> None:
-    assert judged(TokenBucket(), TokenBucket(), hard=0, soft=None, now=1.0).refusal
+    refusal = judged(TokenBucket(), TokenBucket(), hard=0, soft=None, now=1.0).refusal
+    assert refusal is not None
+    assert "opens again" not in refusal.message, "a quota of none does not"
     assert judged(TokenBucket(), TokenBucket(), hard=None, soft=None, now=1.0).refusal is None
     assert judged(TokenBucket(), TokenBucket(), hard=None, soft=0, now=1.0).passed_soft
 
