@@ -7,6 +7,7 @@ Blocks.
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -108,9 +109,10 @@ def _copied(source: Path, target: Path) -> bool:
     """Make ``target`` a copy of the ledger ``source``, which stays as it is; False where that is damaged."""
     remove_ledger(target)
     try:
-        for end in _CONTENT:
-            if end == "" or source.with_name(source.name + end).exists():
-                _copy(source.with_name(source.name + end), target.with_name(target.name + end))
+        with _held(source):
+            for end in _CONTENT:
+                if end == "" or source.with_name(source.name + end).exists():
+                    _copy(source.with_name(source.name + end), target.with_name(target.name + end))
         with translated():
             connection = apsw.Connection(str(target))
             try:
@@ -121,6 +123,20 @@ def _copied(source: Path, target: Path) -> bool:
     except Damaged:
         return False
     return bool(wrong[0] == "ok")
+
+
+@contextmanager
+def _held(ledger: Path) -> Iterator[None]:
+    """Within it no reader's end, such as a report's, moves the log into the ledger. One that does not open has none."""
+    log = ledger.with_name(f"{ledger.name}-wal")
+    with ExitStack() as stack:
+        with suppress(apsw.Error):
+            connection = stack.enter_context(closing(apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READWRITE)))
+            if log.exists() and log.stat().st_size:
+                # Nor does the end of this one.
+                connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        yield
 
 
 def _put_by(ledger: Path, usage: Path) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 from carrel.errors import CarrelError
+from carrel.metering import union
 from carrel.metering.ledger import NAME, LedgerEntry, apply, entries, note, open_ledger
 from carrel.metering.rollups import by_day
 from carrel.metering.rows import Values
@@ -53,6 +54,27 @@ def test_the_rows_of_both_are_there_once_with_their_sums(tmp_path: Path) -> None
         connection.execute("DELETE FROM calls")
     connection.close()
     assert [path.name for path in other.parent.iterdir()] == [NAME]
+
+
+def test_a_report_that_ends_meanwhile_takes_no_row_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = ledger_of(tmp_path / "used", made("a"))
+    reading = open_ledger(tmp_path / "used", ACME)
+    assert by_day(reading, MARCH)
+    writing = open_ledger(tmp_path / "used", ACME)
+    apply(writing, [made("b")])
+    writing.close()
+    real = union._copy
+
+    def copied(source: Path, target: Path) -> None:
+        real(source, target)
+        if source == used:
+            reading.close()
+
+    monkeypatch.setattr(union, "_copy", copied)
+    other = tmp_path / "other/tenants/acme/usage" / NAME
+    other.parent.mkdir(parents=True)
+    assert unite(used, other, ACME) == United()
+    assert [entry.id for entry in rows_in(tmp_path / "other")] == ["a", "b"]
 
 
 def test_a_ledger_comes_along_where_there_was_none_and_one_of_an_older_version_is_read(tmp_path: Path) -> None:
