@@ -1,5 +1,6 @@
 """`GET /openapi.json`: the control plane and all other routes, made from the table of routes and its models."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from carrel.declare.admin_keys import ABOUT
 from carrel.http.exchange import Exchange
+from carrel.http.made_once import MadeOnce
 from carrel.http.routes import Access, Route
 
 EVENTS: Final = "text/event-stream"
@@ -49,8 +51,12 @@ _SHAPES: Final[dict[str, dict[str, str]]] = {"id": {"pattern": r"^[a-z0-9][a-z0-
 def route(routes: Iterable[Route]) -> Route:
     """The route that serves the document of ``routes`` and of itself."""
 
+    made = MadeOnce[bytes]()
+
     async def openapi(exchange: Exchange) -> web.StreamResponse:
-        return web.json_response(document((*routes, own), version=exchange.services.version))
+        version = exchange.services.version
+        body = await made.get(lambda: json.dumps(document((*routes, own), version=version)).encode())
+        return web.Response(body=body, content_type="application/json", charset="utf-8")
 
     own = Route("GET", "/openapi.json", openapi, "public", "This document.")
     return own

@@ -6,6 +6,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from carrel.http.made_once import MadeOnce
 from carrel.http.rpc.registry import KEY, MOST_KEY, Context, Method, Registry
 from carrel.wire import rpc
 
@@ -24,10 +25,11 @@ class OpenRpc(rpc.Result):
 
 def register(registry: Registry) -> None:
     """Add this method to ``registry``."""
+    made = MadeOnce[OpenRpc]()
 
     async def discover(context: Context, params: rpc.NoParams) -> OpenRpc:
         """The OpenRPC document of all methods."""
-        return document(registry, version=context.services.version)
+        return await made.get(lambda: document(registry, version=context.services.version))
 
     registry.method("rpc.discover")(discover)
 
