@@ -161,9 +161,10 @@ def _created(real: Path, uid: int, gid: int) -> int:
                 last = place == len(real.parts)
                 above = os.fstat(fd)
                 os.mkdir(name, 0o700 if last else 0o755, dir_fd=fd)
-                os.fsync(fd)
                 below = os.open(name, _DIRECTORY, dir_fd=fd)
                 os.fchown(below, uid if last else above.st_uid, gid if last else above.st_gid)
+                # With its owner: else the next start after a power cut would hand over all that is in it once more.
+                os.fsync(fd)
         fd = below
     return fd
 

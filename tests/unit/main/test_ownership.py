@@ -9,6 +9,7 @@ import pytest
 
 from carrel.main import acl, ownership
 from carrel.main.statedir import StateInUse
+from tests.fakes.faulty_disk import FaultyDisk, run_on
 
 UID = 60987
 OLD_UID = 60988
@@ -40,6 +41,20 @@ def test_a_new_state_directory_is_made_private(tmp_path: Path) -> None:
     assert owner(state) == UID
     assert state.stat().st_mode & 0o7777 == 0o700
     assert owner(tmp_path / "a" / "b") == 0
+
+
+def test_a_new_one_has_its_owner_after_a_power_cut(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    disk = FaultyDisk(root, tmp_path / "store")
+    disk.sync()
+    run_on(
+        disk,
+        "from pathlib import Path; from carrel.main.ownership import give_state\n"
+        f"give_state(Path({str(root / 'state')!r}), {UID}, {UID}, apart_from=())",
+    )
+    disk.power_cut()
+    assert owner(root / "state") == UID
 
 
 def test_what_is_made_above_it_belongs_to_whom_the_place_belongs(tmp_path: Path) -> None:
