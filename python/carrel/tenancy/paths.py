@@ -25,6 +25,8 @@ _RESOLVE_BENEATH: Final = 0x08
 _RESOLVE: Final = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS
 _MAX_PATH: Final = 4096
 _RETRIES: Final = 64
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 HALF_WRITTEN: Final = re.compile(r"\.carrel-[0-9a-f]{16}\.tmp")
 """The name of a file that is to take another's place: nobody's content until then."""
@@ -73,9 +75,9 @@ def clean(path: str) -> str:
     """``path`` as a relative one; raises UnsafePath for control characters and names that are too long."""
     if len(path) > _MAX_PATH or any(len(os.fsencode(part)) > 255 for part in path.split("/")):
         raise UnsafePath("The path is too long.", param="path")
-    if any(ord(c) < 0x20 or ord(c) == 0x7F for c in path):
+    if _CONTROL.search(path):
         raise UnsafePath("The path has a control character in it.", param="path")
-    if any(0xD800 <= ord(c) <= 0xDFFF for c in path):
+    if _SURROGATE.search(path):
         raise UnsafePath("The path is not valid UTF-8.", param="path")
     return path or "."
 

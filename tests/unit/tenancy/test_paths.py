@@ -118,6 +118,12 @@ def test_opening_to_write_makes_and_cuts(root: TenantRoot) -> None:
     assert root.read("f", limit=10) == b"x"
 
 
+@pytest.mark.parametrize("bad", ["a\x00b", "a\nb", "\x1f", "a\x7f", "a\udc80", "a" * 256, "a/" * 2049])
+def test_clean_refuses_what_is_no_name(bad: str) -> None:
+    with pytest.raises(UnsafePath):
+        clean(bad)
+
+
 def test_clean_takes_ordinary_names() -> None:
     assert clean("a/b c/é.txt") == "a/b c/é.txt"
     assert clean("") == "."
