@@ -3,55 +3,26 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from carrel import __version__
-from carrel.cli import (
-    admin_key,
-    audit,
-    backup_all,
-    backups,
-    billing,
-    channels,
-    chat,
-    connections,
-    cron,
-    declared,
-    doctor,
-    git,
-    grants,
-    house,
-    node,
-    offers,
-    packages,
-    quotas,
-    rpc,
-    sandboxes,
-    screen,
-    secrets,
-    skills,
-    snapshots,
-    tenants,
-    terminal,
-    tokens,
-    versions,
-)
+from carrel.cli import screen
 from carrel.cli.completion import completion_command
-from carrel.cli.conversion import Converts, Looks, Reverses
 from carrel.cli.failures import DONE, FAILED, INTERRUPTED, WRONG, Refused, exit_code
 from carrel.cli.gateway import gateway_command
 from carrel.cli.gateway_options import GatewayOptions
 from carrel.cli.manual import manual_command
-from carrel.cli.moving import MovingCommands, no_looks
 from carrel.cli.options import ENVIRONMENT, Target
 from carrel.cli.restore import restore_command
 from carrel.cli.restore_options import RestoreOptions
 from carrel.errors import CarrelError
 
-Command = Callable[..., int]
+if TYPE_CHECKING:
+    # Models, which the gateway's own command does without.
+    from carrel.cli.conversion import Converts, Looks, Reverses
 
 ABOUT: Final = "Carrel: a gateway for the AI agents of many tenants. `carrel COMMAND --help` says more of each."
 GROUPS: Final[Mapping[tuple[str, ...], str]] = {
@@ -72,99 +43,108 @@ GROUPS: Final[Mapping[tuple[str, ...], str]] = {
     ("audit",): "Read the record of every change, and verify it.",
 }
 """Words that only hold commands."""
-COMMANDS: Final[Mapping[tuple[str, ...], Command]] = {
-    ("check",): declared.check,
-    ("plan",): declared.plan,
-    ("schema",): declared.schema,
-    ("status",): house.status,
-    ("reconcile",): house.reconcile,
-    ("suspend",): tenants.suspend,
-    ("resume",): tenants.resume,
-    ("history",): versions.history,
-    ("diff",): versions.diff,
-    ("rollback",): versions.rollback,
-    ("git", "pull"): git.pull,
-    ("plans",): offers.plans,
-    ("tenants", "create"): tenants.create,
-    ("tenants", "list"): tenants.list_,
-    ("tenants", "show"): tenants.show,
-    ("tenants", "resize"): tenants.resize,
-    ("tenants", "suspend"): tenants.suspend,
-    ("tenants", "resume"): tenants.resume,
-    ("tenants", "remove"): tenants.remove,
-    ("tenants", "backup"): backups.backup,
-    ("tenants", "backups"): backups.backups,
-    ("tenants", "restore"): backups.restore,
-    ("backup", "all"): backup_all.backup_all,
-    ("backup", "verify"): backups.verify,
-    ("backup", "collect"): backups.collect,
-    ("tenants", "snapshot"): snapshots.snapshot,
-    ("tenants", "snapshots"): snapshots.snapshots,
-    ("tenants", "rollback"): snapshots.rollback,
-    ("tenants", "token", "show-prefixes"): tokens.show_prefixes,
-    ("tenants", "token", "issue"): tokens.issue,
-    ("tenants", "token", "rotate"): tokens.rotate,
-    ("tenants", "token", "revoke"): tokens.revoke,
-    ("tenants", "quota", "show"): quotas.show,
-    ("tenants", "quota", "update"): quotas.update,
-    ("tenants", "quota", "requests"): quotas.requests,
-    ("tenants", "quota", "decide"): quotas.decide,
-    ("chat",): chat.chat,
-    ("terminal",): terminal.terminal,
-    ("rpc",): rpc.rpc,
-    ("billing", "report"): billing.report,
-    ("billing", "invoice"): billing.invoice,
-    ("billing", "verify"): billing.verify,
-    ("billing", "rates"): billing.rates,
-    ("billing", "push"): billing.push,
-    ("grants", "list"): grants.list_,
-    ("grants", "decide"): grants.decide,
-    ("channels", "status"): channels.status,
-    ("channels", "pair"): channels.pair,
-    ("channels", "start"): channels.start,
-    ("channels", "stop"): channels.stop,
-    ("channels", "logout"): channels.logout,
-    ("cron", "list"): cron.list_,
-    ("cron", "add"): cron.add,
-    ("cron", "update"): cron.update,
-    ("cron", "remove"): cron.remove,
-    ("cron", "run"): cron.run,
-    ("cron", "runs"): cron.runs,
-    ("skills", "list"): skills.list_,
-    ("skills", "install"): skills.install,
-    ("skills", "update"): skills.update,
-    ("skills", "remove"): skills.remove,
-    ("connections", "list"): connections.list_,
-    ("connections", "link"): connections.link,
-    ("connections", "remove"): connections.remove,
-    ("packages", "list"): packages.list_,
-    ("packages", "search"): packages.search,
-    ("packages", "add"): packages.add,
-    ("packages", "remove"): packages.remove,
-    ("packages", "log"): packages.log,
-    ("secrets", "list"): secrets.list_,
-    ("secrets", "set"): secrets.set_,
-    ("secrets", "rotate"): secrets.rotate,
-    ("secrets", "remove"): secrets.remove,
-    ("secrets", "reseal"): secrets.reseal,
-    ("sandboxes", "list"): sandboxes.list_,
-    ("sandboxes", "stop"): sandboxes.stop,
-    ("sandboxes", "exec"): sandboxes.exec_,
-    ("sandboxes", "logs"): sandboxes.logs,
-    ("audit", "tail"): audit.tail,
-    ("audit", "search"): audit.search,
-    ("audit", "verify"): audit.verify,
-    ("audit", "export"): audit.export,
-    ("audit", "key"): audit.key,
-    ("audit", "mark"): audit.mark,
-    ("doctor",): doctor.doctor,
+COMMANDS: Final[Mapping[tuple[str, ...], str]] = {
+    ("check",): "declared:check",
+    ("plan",): "declared:plan",
+    ("schema",): "declared:schema",
+    ("status",): "house:status",
+    ("reconcile",): "house:reconcile",
+    ("suspend",): "tenants:suspend",
+    ("resume",): "tenants:resume",
+    ("history",): "versions:history",
+    ("diff",): "versions:diff",
+    ("rollback",): "versions:rollback",
+    ("git", "pull"): "git:pull",
+    ("plans",): "offers:plans",
+    ("tenants", "create"): "tenants:create",
+    ("tenants", "list"): "tenants:list_",
+    ("tenants", "show"): "tenants:show",
+    ("tenants", "resize"): "tenants:resize",
+    ("tenants", "suspend"): "tenants:suspend",
+    ("tenants", "resume"): "tenants:resume",
+    ("tenants", "remove"): "tenants:remove",
+    ("tenants", "backup"): "backups:backup",
+    ("tenants", "backups"): "backups:backups",
+    ("tenants", "restore"): "backups:restore",
+    ("backup", "all"): "backup_all:backup_all",
+    ("backup", "verify"): "backups:verify",
+    ("backup", "collect"): "backups:collect",
+    ("tenants", "snapshot"): "snapshots:snapshot",
+    ("tenants", "snapshots"): "snapshots:snapshots",
+    ("tenants", "rollback"): "snapshots:rollback",
+    ("tenants", "token", "show-prefixes"): "tokens:show_prefixes",
+    ("tenants", "token", "issue"): "tokens:issue",
+    ("tenants", "token", "rotate"): "tokens:rotate",
+    ("tenants", "token", "revoke"): "tokens:revoke",
+    ("tenants", "quota", "show"): "quotas:show",
+    ("tenants", "quota", "update"): "quotas:update",
+    ("tenants", "quota", "requests"): "quotas:requests",
+    ("tenants", "quota", "decide"): "quotas:decide",
+    ("chat",): "chat:chat",
+    ("terminal",): "terminal:terminal",
+    ("rpc",): "rpc:rpc",
+    ("billing", "report"): "billing:report",
+    ("billing", "invoice"): "billing:invoice",
+    ("billing", "verify"): "billing:verify",
+    ("billing", "rates"): "billing:rates",
+    ("billing", "push"): "billing:push",
+    ("grants", "list"): "grants:list_",
+    ("grants", "decide"): "grants:decide",
+    ("channels", "status"): "channels:status",
+    ("channels", "pair"): "channels:pair",
+    ("channels", "start"): "channels:start",
+    ("channels", "stop"): "channels:stop",
+    ("channels", "logout"): "channels:logout",
+    ("cron", "list"): "cron:list_",
+    ("cron", "add"): "cron:add",
+    ("cron", "update"): "cron:update",
+    ("cron", "remove"): "cron:remove",
+    ("cron", "run"): "cron:run",
+    ("cron", "runs"): "cron:runs",
+    ("skills", "list"): "skills:list_",
+    ("skills", "install"): "skills:install",
+    ("skills", "update"): "skills:update",
+    ("skills", "remove"): "skills:remove",
+    ("connections", "list"): "connections:list_",
+    ("connections", "link"): "connections:link",
+    ("connections", "remove"): "connections:remove",
+    ("packages", "list"): "packages:list_",
+    ("packages", "search"): "packages:search",
+    ("packages", "add"): "packages:add",
+    ("packages", "remove"): "packages:remove",
+    ("packages", "log"): "packages:log",
+    ("secrets", "list"): "secrets:list_",
+    ("secrets", "set"): "secrets:set_",
+    ("secrets", "rotate"): "secrets:rotate",
+    ("secrets", "remove"): "secrets:remove",
+    ("secrets", "reseal"): "secrets:reseal",
+    ("sandboxes", "list"): "sandboxes:list_",
+    ("sandboxes", "stop"): "sandboxes:stop",
+    ("sandboxes", "exec"): "sandboxes:exec_",
+    ("sandboxes", "logs"): "sandboxes:logs",
+    ("audit", "tail"): "audit:tail",
+    ("audit", "search"): "audit:search",
+    ("audit", "verify"): "audit:verify",
+    ("audit", "export"): "audit:export",
+    ("audit", "key"): "audit:key",
+    ("audit", "mark"): "audit:mark",
+    ("doctor",): "doctor:doctor",
 }
-"""Every command by its words, but for those that are made for one command line."""
+"""Every command by its words, as `module:function` of this room, but for those that are made for one command line.
+
+A command's module is imported when that command is run or explained: most of its start would be the others'."""
 ALL_WORDS: Final = (
     *COMMANDS, *GROUPS, ("gateway",), ("restore",), ("node",), ("admin-key",), ("completion",), ("man",),
-    *(("git", word) for word in git.WORDS),
+    ("git", "init"), ("git", "authorize"), ("git", "keys"), ("git", "revoke"),
     ("tenants", "export"), ("tenants", "import"),
 )  # fmt: skip
+
+
+def gateway_app(run_gateway: Callable[[GatewayOptions], int]) -> App:
+    """The command line of `carrel gateway` alone, which is made without importing what the others need."""
+    app = _top()
+    app.command(gateway_command(run_gateway), name="gateway")
+    return app
 
 
 def build_app(
@@ -173,9 +153,9 @@ def build_app(
     program: Callable[[], str] = lambda: sys.argv[0],
     run_restore: Callable[[RestoreOptions], int] = lambda _: FAILED,
     *,
-    converts: Converts = lambda *_: (),
-    reverses: Reverses = lambda *_: {},
-    looks: Looks = no_looks,
+    converts: "Converts" = lambda *_: (),
+    reverses: "Reverses" = lambda *_: {},
+    looks: "Looks | None" = None,
 ) -> App:
     """The command line; `carrel gateway` calls ``run_gateway`` and ends with what it gives. Run it by `execute`.
 
@@ -183,23 +163,31 @@ def build_app(
     ``converts`` and ``reverses`` are what `carrel tenants import` and `export` know of other systems, ``looks`` what an
     import's dry run knows of archives.
     """
-    app = App(name="carrel", help=ABOUT, version=f"carrel {__version__}", help_format="plaintext")
+    from carrel.cli.git import GitCommands  # noqa: PLC0415 - models, see above
+    from carrel.cli.moving import MovingCommands, no_looks  # noqa: PLC0415 - as above
+
+    app = _top()
     groups: dict[tuple[str, ...], App] = {(): app}
     for words, about in GROUPS.items():
         groups[words] = App(name=words[-1], help=about)
         groups[words[:-1]].command(groups[words])
     app.command(gateway_command(run_gateway), name="gateway")
-    app.command(node.node, name="node")
+    app.command("carrel.cli.node:node", name="node")
     app.command(restore_command(run_restore), name="restore")
-    app.command(admin_key.admin_key, name="admin-key")
+    app.command("carrel.cli.admin_key:admin_key", name="admin-key")
     app.command(completion_command(app), name="completion")
     app.command(manual_command(_page), name="man")
-    made = {("git", word): command for word, command in git.GitCommands(become, program).by_word().items()}
-    moving = MovingCommands(converts, reverses, looks).by_word()
-    made |= {("tenants", word): command for word, command in moving.items()}
-    for words, command in (made | dict(COMMANDS)).items():
-        groups[words[:-1]].command(command, name=words[-1])
+    for word, command in GitCommands(become, program).by_word().items():
+        groups[("git",)].command(command, name=word)
+    for word, command in MovingCommands(converts, reverses, looks or no_looks).by_word().items():
+        groups[("tenants",)].command(command, name=word)
+    for words, place in COMMANDS.items():
+        groups[words[:-1]].command(f"carrel.cli.{place}", name=words[-1])
     return app
+
+
+def _top() -> App:
+    return App(name="carrel", help=ABOUT, version=f"carrel {__version__}", help_format="plaintext")
 
 
 def _page() -> str:
@@ -216,6 +204,7 @@ def execute(app: App, words: Sequence[str] | None = None) -> int:
         if not os.environ.get(name, "-"):
             del os.environ[name]
     as_json = "--json" in said
+    _list(app, said)
     try:
         command, bound, _ = app.parse_args(said, exit_on_error=False, print_error=False)
         as_json = any(isinstance(value, Target) and value.json for value in bound.arguments.values()) or (
@@ -240,6 +229,16 @@ def execute(app: App, words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return result if isinstance(result, int) else DONE
+
+
+def _list(app: App, said: Sequence[str]) -> None:
+    """Import what a page that lists commands tells of each, where ``said`` ask for one."""
+    known: tuple[str, ...] = ()
+    rest = list(said)
+    while rest and (*known, rest[0]) in GROUPS and rest[0] in app:
+        app, known = app[rest[0]], (*known, rest.pop(0))
+    if not rest or rest[0].startswith("-"):
+        app.resolved_commands()
 
 
 def _fail(code: int, name: str, message: str, as_json: bool, more: Mapping[str, Any] | None = None) -> int:

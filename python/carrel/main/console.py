@@ -53,8 +53,11 @@ def run() -> None:
         sys.modules["rich"] = None  # type: ignore[assignment] # which is how an import is told that there is none
         sys.exit(answer_call(sys.argv[1:], become_keeper))
     if options is None:
-        from carrel.cli.app import build_app, execute  # noqa: PLC0415 - the gateway runs without the command line
+        from carrel.cli.app import build_app, execute, gateway_app  # noqa: PLC0415 - no part of what the gateway is
 
+        if sys.argv[1:2] == ["gateway"]:
+            # A start waits for nothing that only other commands need.
+            sys.exit(execute(gateway_app(start_gateway)))
         app = build_app(
             start_gateway, become_keeper, program, _restore, converts=_convert, reverses=_reverse, looks=_look
         )  # fmt: skip
@@ -63,6 +66,7 @@ def run() -> None:
         from carrel.main import footprint, lean  # noqa: PLC0415 - the command line starts without the gateway
 
         footprint.share_one_arena()
+        footprint.expect_to_keep()
         lean.load()
         from carrel.main.gateway import run_gateway  # noqa: PLC0415 - as above
 

@@ -30,11 +30,15 @@ def share_one_arena() -> bool:
     return setting is not None and setting(_M_ARENA_MAX, 1) == 1
 
 
+def expect_to_keep() -> None:
+    """Called before the gateway is imported: what a start makes stays, and hardly any of it is looked at for cycles."""
+    gc.set_threshold(GC_YOUNG, 10, 10)
+
+
 def settle_down() -> None:
     """What a start has made stays, and is not looked through for cycles again; threads switch sooner from now on."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GC_YOUNG, 10, 10)
     sys.setswitchinterval(SWITCH_SECONDS)
 
 

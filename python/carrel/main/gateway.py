@@ -160,6 +160,8 @@ class _Ground:
     known: KnownPackages
     reconciler: Reconciler
     sandbox: BwrapSandbox
+    tried: asyncio.Task[str | None]
+    """The sandbox's check, which goes on while what is declared is read, and is awaited before anything is served."""
     cgroup: str
     vault: Vault
     linked: Vault
@@ -198,7 +200,7 @@ async def _serve(options: GatewayOptions, state: StateDir, starter: int) -> int:
         await asyncio.to_thread(clear_before, state.path, options.tenants_dir if options.git is None else None)
         ground = await _lay_ground(options, address_of(options.host, port), stack)
         rooms = _build(options, ground, await asyncio.to_thread(placeholder_key, options.state_dir), starter, stack)
-        rooms.house.problem = await rooms.sandbox.check()
+        rooms.house.problem = await ground.tried
         if options.launcher is not None:
             rooms.house.cgroup = launchers_cgroup(rooms.sandbox.controllers)
         if rooms.house.problem is not None:
@@ -257,6 +259,7 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
     told = meter.measured
     sandbox = TracedSandbox(traces=traces, metrics=metrics, clock=clock, groups=groups, service=unit, measured=told)
     stack.push_async_callback(sandbox.close)
+    tried = _tasks("sandbox", stack).start(sandbox.check(), name="check")
 
     async def take_in(applied: Applied) -> None:
         await asyncio.to_thread(tokens.declare, applied.snapshot)
@@ -272,7 +275,6 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
         await _stop_the_suspended(sandbox, applied.snapshot)
 
     final = FinalBackups(FinalArchive(options.state_dir, clock), directory=directory)
-
     secrets, ring = SecretStore.from_environment(secrets_dir=options.secrets_dir), _key_ring(options)
     first = FirstRestore(options.state_dir, _serves(options), secrets=secrets, keys=ring, tokens=tokens, audit=audit)
     declared = await Declared.open(options, secrets=secrets, audit=audit, clock=clock, first=first)
@@ -292,7 +294,7 @@ async def _lay_ground(options: GatewayOptions, address: str, stack: AsyncExitSta
     own = TenantSecrets(vault=vault, store=secrets)
     return _Ground(
         clock, metrics, secrets, directory, meter, audit, tokens, environments,
-        KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, cgroup, vault,
+        KnownPackages(source, clock=clock, tasks=building), reconciler, sandbox, tried, cgroup, vault,
         own_vault(ring, clock), own, ring, declared, final, traces, options.state_dir, address, serving,
     )  # fmt: skip
 

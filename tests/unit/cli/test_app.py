@@ -20,6 +20,15 @@ def test_help_and_version(carrel: CommandLine) -> None:
     assert carrel.run().code == 0
 
 
+@pytest.mark.parametrize("words", [(), *GROUPS], ids=" ".join)
+def test_what_lists_commands_says_what_each_does(words: tuple[str, ...]) -> None:
+    # In a process of its own: nobody has imported a command's module there.
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=True)
+    shown = done.stdout.splitlines()
+    for name in {said[len(words)] for said in ALL_WORDS if said[: len(words)] == words and len(said) > len(words)}:
+        assert any(len(line.split()) > 3 and line.split()[1] == name for line in shown), (name, done.stdout)
+
+
 @pytest.mark.parametrize("words", ALL_WORDS, ids=" ".join)
 def test_every_command_explains_itself(carrel: CommandLine, words: tuple[str, ...]) -> None:
     done = carrel.run(*words, "--help")
