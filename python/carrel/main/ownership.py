@@ -164,6 +164,7 @@ def _created(real: Path, uid: int, gid: int) -> int:
                 below = os.open(name, _DIRECTORY, dir_fd=fd)
                 os.fchown(below, uid if last else above.st_uid, gid if last else above.st_gid)
                 # With its owner: else the next start after a power cut would hand over all that is in it once more.
+                os.fsync(below)
                 os.fsync(fd)
         fd = below
     return fd
