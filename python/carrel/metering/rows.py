@@ -57,7 +57,7 @@ class Tariff:
         if not self.others or asked == "standard":
             return own
         may = (price for tier, price in self.others if asked != "batch" or tier == "standard")
-        return max(own, *(price.worst(max_input, max_output) for price in may))
+        return max((own, *(price.worst(max_input, max_output) for price in may)))
 
     def line(self) -> bytes:
         """The journal's line for it."""

@@ -57,6 +57,17 @@ async def test_the_worst_case_is_that_of_the_dearest_tier(tmp_path: Path, asked:
                     await b.hold(tier=asked)
 
 
+@pytest.mark.parametrize("asked", [None, "standard", "batch", "priority"])
+@pytest.mark.parametrize("left_out", [("batch",), ("priority",), ("batch", "priority")], ids=str)
+async def test_a_card_need_not_know_every_tier(tmp_path: Path, asked: Tier | None, left_out: tuple[str, ...]) -> None:
+    async with bench(tmp_path) as b:
+        declare(b, RATES.model_copy(update=dict.fromkeys(left_out)))
+        held = await b.hold(tier=asked)
+        await held.settle(replace(USED, served=asked), outcome="ok")
+        [row] = await b.rows()
+        assert row.cost_usd == COSTS["standard" if asked is None or asked in left_out else asked]
+
+
 async def test_the_tier_outlives_a_crash(tmp_path: Path) -> None:
     async with bench(tmp_path, crash=True) as b:
         declare(b)
