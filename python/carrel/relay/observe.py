@@ -24,6 +24,7 @@ Marks = tuple[Mark, ...]
 USAGE: Final[Mark] = (b'"usage"', re.compile(rb"\s*:\s*\{"))
 ERROR: Final[Mark] = (b'"error"', re.compile(rb"\s*:\s*[{\"]"))
 DONE: Final[Mark] = (b"[DONE]", None)
+TIER: Final[Mark] = (b'"service_tier"', None)
 _LAST: Final = b"\n\ndata: [DONE]\n\n"
 """What a stream ends with, as nearly every vendor writes it: an event of its own, for in JSON there is no line end."""
 _BOUNDARY: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")

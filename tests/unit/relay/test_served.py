@@ -1,5 +1,6 @@
 """What a vendor says it served a call at is what the call is priced by, whole and streamed, in each dialect."""
 
+import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 
 from carrel.declare.base import SecretRef
-from carrel.declare.rate_card import PromptRates, Rates
+from carrel.declare.rate_card import PromptRates, Rates, TokenCounts
 from carrel.declare.tenant import TenantProvider
+from carrel.relay.dialects.chat import ChatFields
 from carrel.relay.observe import tier_in_ends
 from tests.fakes.vendor.scripts import Script
 from tests.fakes.vendor.server import FakeVendor
@@ -74,6 +76,23 @@ async def test_a_stream_that_breaks_off_has_said_its_tier(vendor: FakeVendor, tm
         row = await b.row()
         assert row.outcome == "cut"
         assert row.cost_usd == (row.input_tokens + 2 * row.output_tokens) * Decimal("0.00000125")
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_the_tier_is_seen_in_whichever_chunk_it_is_and_however_they_come(where: int, *, together: bool) -> None:
+    chunks: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "delta": {"content": "hi"}}]},
+        {"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 50}},
+        {"choices": [{"index": 0, "delta": {}}]},
+    ]  # fmt: skip
+    chunks[where]["service_tier"] = "default"
+    events = [f"data: {text}\n\n".encode() for text in (*map(json.dumps, chunks), "[DONE]")]
+    body = {"model": "m", "messages": [], "stream": True, "service_tier": "flex"}
+    observer = ChatFields.read(json.dumps(body).encode()).observer(hide_usage=False)
+    for piece in [b"".join(events)] if together else events:
+        observer.feed(piece)
+    assert observer.seen.counts == TokenCounts(input=100, output=50, served="standard")
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/responses"])

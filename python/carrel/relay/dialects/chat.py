@@ -2,13 +2,24 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Literal, Self
 
 from carrel.errors import InvalidRequest
 from carrel.relay.body import MAX_COUNT, count_in, messages_in, model_in, parse_body, stream_in
 from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly
-from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, tier_in_ends, usage_in_ends
+from carrel.relay.observe import (
+    DONE,
+    ERROR,
+    TIER,
+    USAGE,
+    Marks,
+    Seen,
+    StreamObserver,
+    record_in,
+    tier_in_ends,
+    usage_in_ends,
+)
 from carrel.relay.said import text_members
 from carrel.relay.splice import add_member, find_members, replace_members
 from carrel.wire.openai_answer import error_body
@@ -168,10 +179,11 @@ def take_usage(seen: Seen, record: dict[str, Any]) -> bool:
     """Note the usage in ``record``, and the tier that is said there or was before; whether there was a usage."""
     usage = find_openai_usage(record)
     seen.served = tier_of(record) or seen.served
-    if usage is None:
-        return False
-    seen.counts = usage_from_openai(usage, served=seen.served)
-    return True
+    if usage is not None:
+        seen.counts = usage_from_openai(usage, served=seen.served)
+    elif seen.counts is not None and seen.counts.served != seen.served:
+        seen.counts = replace(seen.counts, served=seen.served)
+    return usage is not None
 
 
 class ChatObserver(StreamObserver):
@@ -218,7 +230,8 @@ class ChatObserver(StreamObserver):
 class TieredObserver(ChatObserver):
     """Of a call that asks for a tier: every chunk says at which it is served, also one whose stream breaks off."""
 
-    marks: ClassVar[Marks] = (*ChatObserver.marks, (b'"service_tier"', None))
+    last_marks: ClassVar[Marks] = (*ChatObserver.last_marks, TIER)
+    marks: ClassVar[Marks] = (*ChatObserver.marks, TIER)
 
 
 def _number(value: object, otherwise: int = 0) -> int:
