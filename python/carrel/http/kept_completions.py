@@ -101,14 +101,14 @@ async def list_completions(exchange: Exchange) -> web.StreamResponse:
         metadata=tuple(filters[:MOST_NOTES]), newest_first=order_in(query, "asc") == "desc",
     )  # fmt: skip
     page, more = await _completions(exchange).page(tenant, wanted)
-    return _listed([one.body for one in page], more=more)
+    return _listed([one.id for one in page], [one.text for one in page], more=more)
 
 
 async def retrieve_completion(exchange: Exchange) -> web.StreamResponse:
     """A completion as it was answered."""
     tenant = exchange.tenant("chat").tenant
-    kept = await _completions(exchange).get(tenant, exchange.request.match_info["completion"])
-    return web.json_response(kept.body)
+    kept = await _completions(exchange).read(tenant, exchange.request.match_info["completion"])
+    return web.json_response(text=kept.text)
 
 
 async def update_completion(exchange: Exchange) -> web.StreamResponse:
@@ -120,7 +120,7 @@ async def update_completion(exchange: Exchange) -> web.StreamResponse:
         raise InvalidRequest("Only `metadata` of a completion can be changed.", param=other or "metadata")
     completion_id = exchange.request.match_info["completion"]
     kept = await _completions(exchange).note(tenant, completion_id, _metadata(body["metadata"]))
-    return web.json_response(kept.body)
+    return web.json_response(text=kept.text)
 
 
 async def delete_completion(exchange: Exchange) -> web.StreamResponse:
@@ -146,7 +146,8 @@ async def completion_messages(exchange: Exchange) -> web.StreamResponse:
             raise InvalidRequest("`after` names no message of this completion.", param="after")
         shown = shown[places[0] + 1 :]
     limit = number_in(query, "limit", 20, least=1, most=100)
-    return _listed(shown[:limit], more=len(shown) > limit)
+    page, more = shown[:limit], len(shown) > limit
+    return _listed([message["id"] for message in page], [json.dumps(message) for message in page], more=more)
 
 
 def _shown(message: Json, message_id: str) -> Json:
@@ -158,10 +159,11 @@ def _shown(message: Json, message_id: str) -> Json:
     return {**message, "id": message_id, "content": said, "content_parts": parts}
 
 
-def _listed(page: list[Json], *, more: bool) -> web.StreamResponse:
-    first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
-    listed = {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more}
-    return web.json_response(listed, dumps=json.dumps)
+def _listed(ids: list[str], texts: list[str], *, more: bool) -> web.StreamResponse:
+    """A list of what ``texts`` are in JSON, each under the id in its place."""
+    first, last = (ids[0], ids[-1]) if ids else (None, None)
+    about = json.dumps({"object": "list", "first_id": first, "last_id": last, "has_more": more})
+    return web.json_response(text=f'{about[:-1]}, "data": [{", ".join(texts)}]}}')
 
 
 def _completions(exchange: Exchange) -> Completions:

@@ -19,6 +19,8 @@ from carrel.store.tenants import TenantDatabases
 from carrel.tenancy.handle import Tenant
 
 Json = dict[str, Any]
+PAGE_BYTES: Final = 4 << 20
+"""The most that a page has, where it is of more than one: a tenant's may be of 256 MiB together."""
 _GONE: Final = "There is no such completion: it was not kept (`store: true` asks for that), was deleted, or is too old."
 
 
@@ -47,6 +49,14 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """A completion without its messages. ``text`` is what its caller reads, in JSON: a page is never unpacked."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """Which completions are listed: of ``model`` and with all of ``metadata``; ``after`` is an id to go on after."""
 
@@ -69,10 +79,14 @@ class Completions:
         await self._databases.run(tenant, put(completion, now=self._clock.now()))
 
     async def get(self, tenant: Tenant, completion_id: str) -> Completion:
-        """One of the tenant's; raises NotFound."""
+        """One of the tenant's, with its messages; raises NotFound."""
         return await self._databases.run(tenant, get(tenant.own or "", completion_id))
 
-    async def note(self, tenant: Tenant, completion_id: str, metadata: Mapping[str, str]) -> Completion:
+    async def read(self, tenant: Tenant, completion_id: str) -> Written:
+        """One of the tenant's as its caller reads it; raises NotFound."""
+        return await self._databases.run(tenant, read(tenant.own or "", completion_id))
+
+    async def note(self, tenant: Tenant, completion_id: str, metadata: Mapping[str, str]) -> Written:
         """The same with ``metadata`` in place of what was noted; raises NotFound."""
         return await self._databases.run(tenant, note(tenant.own or "", completion_id, metadata))
 
@@ -80,8 +94,11 @@ class Completions:
         """Forget one; raises NotFound."""
         await self._databases.run(tenant, remove(tenant.own or "", completion_id))
 
-    async def page(self, tenant: Tenant, wanted: Wanted) -> tuple[list[Completion], bool]:
-        """A page of them, and whether more follow; raises InvalidRequest for an ``after`` that is not among them."""
+    async def page(self, tenant: Tenant, wanted: Wanted) -> tuple[list[Written], bool]:
+        """A page of them, of `PAGE_BYTES` at most or of one alone, and whether more follow.
+
+        Raises InvalidRequest for an ``after`` that is not among them.
+        """
         return await self._databases.run(tenant, page(tenant.own or "", wanted))
 
 
@@ -137,18 +154,27 @@ def get(owner: str, completion_id: str) -> Callable[[apsw.Connection], Completio
     return work
 
 
-def note(owner: str, completion_id: str, metadata: Mapping[str, str]) -> Callable[[apsw.Connection], Completion]:
+def read(owner: str, completion_id: str) -> Callable[[apsw.Connection], Written]:
+    """One completion without its messages; raises NotFound."""
+
+    def work(connection: apsw.Connection) -> Written:
+        return _written(connection, owner, completion_id)
+
+    return work
+
+
+def note(owner: str, completion_id: str, metadata: Mapping[str, str]) -> Callable[[apsw.Connection], Written]:
     """Note ``metadata`` with a completion; raises NotFound."""
 
-    def work(connection: apsw.Connection) -> Completion:
+    def work(connection: apsw.Connection) -> Written:
         with transaction(connection):
-            found = _one(connection, owner, completion_id)
-            body = found.body | {"metadata": dict(metadata)}
+            body: Json = json.loads(_written(connection, owner, completion_id).text)
+            text = _text(body | {"metadata": dict(metadata)})
             connection.execute(
                 "UPDATE completions SET metadata = ?, body = ? WHERE owner = ? AND id = ?",
-                (_text(metadata), _text(body), owner, completion_id),
+                (_text(metadata), text, owner, completion_id),
             )
-            return _one(connection, owner, completion_id)
+            return Written(completion_id, text)
 
     return work
 
@@ -158,14 +184,17 @@ def remove(owner: str, completion_id: str) -> Callable[[apsw.Connection], None]:
 
     def work(connection: apsw.Connection) -> None:
         with transaction(connection):
-            _one(connection, owner, completion_id)
+            _written(connection, owner, completion_id)
             connection.execute("DELETE FROM completions WHERE owner = ? AND id = ?", (owner, completion_id))
 
     return work
 
 
-def page(owner: str, wanted: Wanted) -> Callable[[apsw.Connection], tuple[list[Completion], bool]]:
-    """A page of ``owner``'s completions, and whether more follow; raises InvalidRequest."""
+def page(owner: str, wanted: Wanted) -> Callable[[apsw.Connection], tuple[list[Written], bool]]:
+    """A page of ``owner``'s completions, and whether more follow; raises InvalidRequest.
+
+    It ends before the one that would make it longer than `PAGE_BYTES`, but has one.
+    """
     way, beyond = ("DESC", "<") if wanted.newest_first else ("ASC", ">")
     where, values = ["owner = ?"], [owner]
     if wanted.model is not None:
@@ -174,7 +203,7 @@ def page(owner: str, wanted: Wanted) -> Callable[[apsw.Connection], tuple[list[C
         where.append("EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)")
         values += [name, value]
 
-    def work(connection: apsw.Connection) -> tuple[list[Completion], bool]:
+    def work(connection: apsw.Connection) -> tuple[list[Written], bool]:
         asked: list[str | int] = list(values)
         conditions = list(where)
         if wanted.after is not None:
@@ -186,12 +215,29 @@ def page(owner: str, wanted: Wanted) -> Callable[[apsw.Connection], tuple[list[C
             conditions.append(f"(created, id) {beyond} (?, ?)")
             asked += [_number(last[0]), wanted.after]
         rows = connection.execute(
-            f"SELECT body, messages, model, created, owner FROM completions WHERE {' AND '.join(conditions)} "  # noqa: S608 - of our own words alone
+            f"SELECT id FROM completions WHERE {' AND '.join(conditions)} "  # noqa: S608 - of our own words alone
             f"ORDER BY created {way}, id {way} LIMIT ?", (*asked, wanted.limit + 1),
         ).fetchall()  # fmt: skip
-        return [_completion(row) for row in rows[: wanted.limit]], len(rows) > wanted.limit
+        found: list[Written] = []
+        left = PAGE_BYTES
+        for (completion_id,) in rows[: wanted.limit]:
+            one = _written(connection, owner, str(completion_id))
+            left -= len(one.text.encode())
+            if found and left < 0:
+                break
+            found.append(one)
+        return found, len(rows) > len(found)
 
     return work
+
+
+def _written(connection: apsw.Connection, owner: str, completion_id: str) -> Written:
+    row = connection.execute(
+        "SELECT body FROM completions WHERE owner = ? AND id = ?", (owner, completion_id)
+    ).fetchone()  # fmt: skip
+    if row is None:
+        raise NotFound(_GONE)
+    return Written(completion_id, str(row[0]))
 
 
 def _one(connection: apsw.Connection, owner: str, completion_id: str) -> Completion:
@@ -201,10 +247,6 @@ def _one(connection: apsw.Connection, owner: str, completion_id: str) -> Complet
     ).fetchone()
     if row is None:
         raise NotFound(_GONE)
-    return _completion(row)
-
-
-def _completion(row: tuple[object, ...]) -> Completion:
     body, messages, model, created, owner = row
     moment = datetime.fromtimestamp(_number(created) / 1_000_000, UTC)
     return Completion(json.loads(str(body)), tuple(json.loads(str(messages))), str(model), moment, str(owner))

@@ -1,6 +1,7 @@
 """What is kept of chat completions, for how long, and how much of it."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -36,11 +37,17 @@ def ids(db: apsw.Connection, owner: str = "", **wanted: Any) -> tuple[list[str],
 def test_it_comes_back_as_it_was_kept_to_its_owner_alone(db: apsw.Connection) -> None:
     completions.put(kept("c", owner="ann", a="b"), now=NOW)(db)
     assert completions.get("ann", "c")(db) == kept("c", owner="ann", a="b")
-    assert completions.note("ann", "c", {"x": "y"})(db).metadata == {"x": "y"}
+    noted = completions.note("ann", "c", {"x": "y"})(db)
+    assert noted == completions.read("ann", "c")(db)
+    assert json.loads(noted.text)["metadata"] == completions.get("ann", "c")(db).metadata == {"x": "y"}
     assert ids(db, "ann", metadata=(("x", "y"),)) == (["c"], False)
     assert ids(db, "ann", metadata=(("a", "b"),)) == ids(db, "") == ([], False)
     for owner, name in (("", "c"), ("bob", "c"), ("ann", "x")):
-        for work in (completions.get(owner, name), completions.note(owner, name, {}), completions.remove(owner, name)):
+        works: tuple[Callable[[apsw.Connection], object], ...] = (
+            completions.get(owner, name), completions.read(owner, name), completions.note(owner, name, {}),
+            completions.remove(owner, name),
+        )  # fmt: skip
+        for work in works:
             with pytest.raises(NotFound):
                 work(db)
     completions.remove("ann", "c")(db)
@@ -59,6 +66,19 @@ def test_a_page_goes_on_after_the_one_before_also_among_those_of_one_moment(db: 
     for missing in ("x", "z"):
         with pytest.raises(InvalidRequest):
             ids(db, after=missing)
+
+
+def test_a_page_is_of_so_many_bytes_and_holds_no_messages(db: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abcd":
+        completions.put(kept(name, at=ord(name), note="x" * (500 if name == "c" else 60)), now=NOW)(db)
+    # Whoever unpacked what they were asked with would see that this is none.
+    db.execute("UPDATE completions SET messages = 'no JSON'")
+    assert ids(db) == (["a", "b", "c", "d"], False)
+    monkeypatch.setattr(completions, "PAGE_BYTES", 250)
+    assert ids(db) == (["a", "b"], True)
+    assert ids(db, after="b") == (["c"], True), "one that is too long for a page is one by itself"
+    assert ids(db, after="c") == (["d"], False)
+    assert ids(db, limit=1) == (["a"], True)
 
 
 def test_text_that_no_encoding_can_carry_is_kept_as_it_can_be(db: apsw.Connection) -> None:
