@@ -108,9 +108,14 @@ class StreamObserver(ABC):
         """
         if not self._bytes:
             return 0
+        kept = b"".join(self._kept)
+        self._look_back(kept)
         counted = self.seen.counts is not None and not self.seen.open_ended
-        said = tokens_in(b"".join(self._kept), self._bytes, self.text, stream=True, counted=counted)
+        said = tokens_in(kept, self._bytes, self.text, stream=True, counted=counted)
         return said if counted else max(said, 1)
+
+    def _look_back(self, kept: bytes) -> None:  # noqa: B027 - most dialects have nothing there
+        """Note what the first events of a stream say, where its last ones did not come to say it."""
 
     def _marked(self, block: bytes, places: list[int]) -> bytes:
         """Look at the events of ``block`` that hold a mark, and let the others pass."""
@@ -198,6 +203,12 @@ def usage_in_ends(front: bytes, back: bytes) -> dict[str, Any] | None:
             if isinstance(usage, dict) and usage:
                 return usage
     return None
+
+
+def tier_at_front(front: bytes) -> Tier | None:
+    """The tier that the first of a stream's events to name one says, None where none does."""
+    found = _TIER.search(front)
+    return None if found is None else tier_of({"service_tier": found[1].decode()})
 
 
 def tier_in_ends(front: bytes, back: bytes, *, asked: Tier | None) -> Tier | None:

@@ -69,13 +69,16 @@ async def test_a_call_costs_what_the_tier_does_that_it_was_served_at(
         assert await charged(b) == (COSTS[tier], False)
 
 
-async def test_a_stream_that_breaks_off_has_said_its_tier(vendor: FakeVendor, tmp_path: Path) -> None:
-    vendor.script("scripted", Script(served="default", cut_at=3))
+@pytest.mark.parametrize(("asked", "said", "factor"), [("flex", "default", 1), (None, "priority", 2), (None, "", 1)])
+async def test_a_stream_that_breaks_off_has_said_its_tier(
+    vendor: FakeVendor, tmp_path: Path, asked: str | None, said: str, factor: int
+) -> None:
+    vendor.script("scripted", Script(served=said, cut_at=3))
     async with running(tmp_path, vendor, CHAT) as b:
-        await b.ask(ask(CHAT, "flex", stream=True))
+        await b.ask(ask(CHAT, asked, stream=True))
         row = await b.row()
         assert row.outcome == "cut"
-        assert row.cost_usd == (row.input_tokens + 2 * row.output_tokens) * Decimal("0.00000125")
+        assert row.cost_usd == (row.input_tokens + 2 * row.output_tokens) * Decimal("0.00000125") * factor
 
 
 @pytest.mark.parametrize("together", [False, True])

@@ -17,6 +17,7 @@ from carrel.relay.observe import (
     Seen,
     StreamObserver,
     record_in,
+    tier_at_front,
     tier_in_ends,
     usage_in_ends,
 )
@@ -211,6 +212,9 @@ class ChatObserver(StreamObserver):
             if isinstance(choice, dict):
                 self._choice(choice)
         return event
+
+    def _look_back(self, kept: bytes) -> None:
+        self.seen.served = self.seen.served or tier_at_front(kept)
 
     def _choice(self, choice: dict[str, Any]) -> None:
         if choice.get("finish_reason"):
