@@ -98,23 +98,23 @@ def _make_room(connection: apsw.Connection) -> None:
         over, much = over - 1, much - int(one or 0)
 
 
-def get(owner: str, response_id: str) -> Callable[[apsw.Connection], Kept]:
+def get(owner: str, response_id: str, *, now: datetime) -> Callable[[apsw.Connection], Kept]:
     """One response; raises NotFound."""
 
     def work(connection: apsw.Connection) -> Kept:
-        return _read(connection, owner, response_id)
+        return _read(connection, owner, response_id, since=_micros(now - KEPT))
 
     return work
 
 
-def chain(owner: str, response_id: str) -> Callable[[apsw.Connection], list[Kept]]:
+def chain(owner: str, response_id: str, *, now: datetime) -> Callable[[apsw.Connection], list[Kept]]:
     """A response and those before it, oldest first; raises NotFound where one of them is gone."""
 
     def work(connection: apsw.Connection) -> list[Kept]:
         found: list[Kept] = []
         following: str | None = response_id
         while following is not None and len(found) < LONGEST:
-            found.append(_read(connection, owner, following))
+            found.append(_read(connection, owner, following, since=_micros(now - KEPT)))
             following = found[-1].previous
         return found[::-1]
 
@@ -126,17 +126,17 @@ def remove(owner: str, response_id: str) -> Callable[[apsw.Connection], None]:
 
     def work(connection: apsw.Connection) -> None:
         with transaction(connection):
-            _read(connection, owner, response_id)
+            _read(connection, owner, response_id, since=0)
             connection.execute("DELETE FROM responses WHERE owner = ? AND id = ?", (owner, response_id))
 
     return work
 
 
-def _read(connection: apsw.Connection, owner: str, response_id: str) -> Kept:
+def _read(connection: apsw.Connection, owner: str, response_id: str, *, since: int) -> Kept:
     row = connection.execute(
-        "SELECT body, items, created, previous, session, events FROM responses WHERE owner = ? AND id = ?",
-        (owner, response_id),
-    ).fetchone()
+        "SELECT body, items, created, previous, session, events FROM responses "
+        "WHERE owner = ? AND id = ? AND created >= ?", (owner, response_id, since),
+    ).fetchone()  # fmt: skip
     if row is None:
         raise NotFound("There is no such response: it was not kept, was deleted, or is too old.")
     body, items, created, previous, session, events = row

@@ -80,15 +80,16 @@ class Completions:
 
     async def get(self, tenant: Tenant, completion_id: str) -> Completion:
         """One of the tenant's, with its messages; raises NotFound."""
-        return await self._databases.run(tenant, get(tenant.own or "", completion_id))
+        return await self._databases.run(tenant, get(tenant.own or "", completion_id, now=self._clock.now()))
 
     async def read(self, tenant: Tenant, completion_id: str) -> Written:
         """One of the tenant's as its caller reads it; raises NotFound."""
-        return await self._databases.run(tenant, read(tenant.own or "", completion_id))
+        return await self._databases.run(tenant, read(tenant.own or "", completion_id, now=self._clock.now()))
 
     async def note(self, tenant: Tenant, completion_id: str, metadata: Mapping[str, str]) -> Written:
         """The same with ``metadata`` in place of what was noted; raises NotFound."""
-        return await self._databases.run(tenant, note(tenant.own or "", completion_id, metadata))
+        now = self._clock.now()
+        return await self._databases.run(tenant, note(tenant.own or "", completion_id, metadata, now=now))
 
     async def remove(self, tenant: Tenant, completion_id: str) -> None:
         """Forget one; raises NotFound."""
@@ -99,7 +100,7 @@ class Completions:
 
         Raises InvalidRequest for an ``after`` that is not among them.
         """
-        return await self._databases.run(tenant, page(tenant.own or "", wanted))
+        return await self._databases.run(tenant, page(tenant.own or "", wanted, now=self._clock.now()))
 
 
 def upgrade(connection: apsw.Connection) -> None:
@@ -145,30 +146,32 @@ def _make_room(connection: apsw.Connection) -> None:
         over, much = over - 1, much - int(one or 0)
 
 
-def get(owner: str, completion_id: str) -> Callable[[apsw.Connection], Completion]:
+def get(owner: str, completion_id: str, *, now: datetime) -> Callable[[apsw.Connection], Completion]:
     """One completion; raises NotFound."""
 
     def work(connection: apsw.Connection) -> Completion:
-        return _one(connection, owner, completion_id)
+        return _one(connection, owner, completion_id, since=_micros(now - KEPT))
 
     return work
 
 
-def read(owner: str, completion_id: str) -> Callable[[apsw.Connection], Written]:
+def read(owner: str, completion_id: str, *, now: datetime) -> Callable[[apsw.Connection], Written]:
     """One completion without its messages; raises NotFound."""
 
     def work(connection: apsw.Connection) -> Written:
-        return _written(connection, owner, completion_id)
+        return _written(connection, owner, completion_id, since=_micros(now - KEPT))
 
     return work
 
 
-def note(owner: str, completion_id: str, metadata: Mapping[str, str]) -> Callable[[apsw.Connection], Written]:
+def note(
+    owner: str, completion_id: str, metadata: Mapping[str, str], *, now: datetime
+) -> Callable[[apsw.Connection], Written]:
     """Note ``metadata`` with a completion; raises NotFound."""
 
     def work(connection: apsw.Connection) -> Written:
         with transaction(connection):
-            body: Json = json.loads(_written(connection, owner, completion_id).text)
+            body: Json = json.loads(read(owner, completion_id, now=now)(connection).text)
             text = _text(body | {"metadata": dict(metadata)})
             connection.execute(
                 "UPDATE completions SET metadata = ?, body = ? WHERE owner = ? AND id = ?",
@@ -184,18 +187,21 @@ def remove(owner: str, completion_id: str) -> Callable[[apsw.Connection], None]:
 
     def work(connection: apsw.Connection) -> None:
         with transaction(connection):
-            _written(connection, owner, completion_id)
+            _written(connection, owner, completion_id, since=0)
             connection.execute("DELETE FROM completions WHERE owner = ? AND id = ?", (owner, completion_id))
 
     return work
 
 
-def page(owner: str, wanted: Wanted) -> Callable[[apsw.Connection], tuple[list[Written], bool]]:
+def page(
+    owner: str, wanted: Wanted, *, now: datetime
+) -> Callable[[apsw.Connection], tuple[list[Written], bool]]:  # fmt: skip
     """A page of ``owner``'s completions, and whether more follow; raises InvalidRequest.
 
     It ends before the one that would make it longer than `PAGE_BYTES`, but has one.
     """
     way, beyond = ("DESC", "<") if wanted.newest_first else ("ASC", ">")
+    since = _micros(now - KEPT)
     where, values = ["owner = ?"], [owner]
     if wanted.model is not None:
         where, values = [*where, "model = ?"], [*values, wanted.model]
@@ -204,11 +210,12 @@ def page(owner: str, wanted: Wanted) -> Callable[[apsw.Connection], tuple[list[W
         values += [name, value]
 
     def work(connection: apsw.Connection) -> tuple[list[Written], bool]:
-        asked: list[str | int] = list(values)
-        conditions = list(where)
+        asked: list[str | int] = [*values, since]
+        conditions = [*where, "created >= ?"]
         if wanted.after is not None:
             last = connection.execute(
-                "SELECT created FROM completions WHERE owner = ? AND id = ?", (owner, wanted.after)
+                "SELECT created FROM completions WHERE owner = ? AND id = ? AND created >= ?",
+                (owner, wanted.after, since),
             ).fetchone()
             if last is None:
                 raise InvalidRequest("`after` names no completion that is kept.", param="after")
@@ -221,7 +228,7 @@ def page(owner: str, wanted: Wanted) -> Callable[[apsw.Connection], tuple[list[W
         found: list[Written] = []
         left = PAGE_BYTES
         for (completion_id,) in rows[: wanted.limit]:
-            one = _written(connection, owner, str(completion_id))
+            one = _written(connection, owner, str(completion_id), since=since)
             left -= len(one.text.encode())
             if found and left < 0:
                 break
@@ -231,19 +238,19 @@ def page(owner: str, wanted: Wanted) -> Callable[[apsw.Connection], tuple[list[W
     return work
 
 
-def _written(connection: apsw.Connection, owner: str, completion_id: str) -> Written:
+def _written(connection: apsw.Connection, owner: str, completion_id: str, *, since: int) -> Written:
     row = connection.execute(
-        "SELECT body FROM completions WHERE owner = ? AND id = ?", (owner, completion_id)
+        "SELECT body FROM completions WHERE owner = ? AND id = ? AND created >= ?", (owner, completion_id, since)
     ).fetchone()  # fmt: skip
     if row is None:
         raise NotFound(_GONE)
     return Written(completion_id, str(row[0]))
 
 
-def _one(connection: apsw.Connection, owner: str, completion_id: str) -> Completion:
+def _one(connection: apsw.Connection, owner: str, completion_id: str, *, since: int) -> Completion:
     row = connection.execute(
-        "SELECT body, messages, model, created, owner FROM completions WHERE owner = ? AND id = ?",
-        (owner, completion_id),
+        "SELECT body, messages, model, created, owner FROM completions WHERE owner = ? AND id = ? AND created >= ?",
+        (owner, completion_id, since),
     ).fetchone()
     if row is None:
         raise NotFound(_GONE)

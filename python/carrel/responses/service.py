@@ -95,7 +95,7 @@ class Responses:
 
     async def get(self, tenant: Tenant, response_id: str) -> Kept:
         """One of the tenant's responses, as far as it is; raises NotFound."""
-        kept = await self._databases.run(tenant, book.get(tenant.own or "", response_id))
+        kept = await self._databases.run(tenant, book.get(tenant.own or "", response_id, now=self._clock.now()))
         if kept.status in ENDED or self.running(tenant, response_id) is not None:
             return kept
         kept = kept.ended(_failed(kept.body, "server_error", _INTERRUPTED))
@@ -112,7 +112,8 @@ class Responses:
     async def conversation(self, tenant: Tenant, response_id: str) -> list[Kept]:
         """The responses up to that one, oldest first; raises InvalidRequest where they cannot be gone on from."""
         try:
-            found = await self._databases.run(tenant, book.chain(tenant.own or "", response_id))
+            before = book.chain(tenant.own or "", response_id, now=self._clock.now())
+            found = await self._databases.run(tenant, before)
         except NotFound as error:
             raise InvalidRequest(error.message, param="previous_response_id") from None
         if found[-1].status not in ENDED:

@@ -31,31 +31,44 @@ def kept(response_id: str, *, at: int = 0, **more: Any) -> Kept:
 def test_it_comes_back_as_it_was_kept(db: apsw.Connection) -> None:
     whole = kept("r", previous="q", session="s", owner="ann", events=({"type": "x", "sequence_number": 0},))
     book.put(whole, now=NOW)(db)
-    assert book.get("ann", "r")(db) == whole
+    assert book.get("ann", "r", now=NOW)(db) == whole
     book.put(whole.ended({"id": "another", "status": "failed"}), now=NOW)(db)
-    assert (book.get("ann", "r")(db).status, book.get("ann", "r")(db).id) == ("failed", "r")
+    assert (book.get("ann", "r", now=NOW)(db).status, book.get("ann", "r", now=NOW)(db).id) == ("failed", "r")
     for owner, name in (("", "r"), ("bob", "r"), ("ann", "x")):
         with pytest.raises(NotFound):
-            book.get(owner, name)(db)
+            book.get(owner, name, now=NOW)(db)
         with pytest.raises(NotFound):
             book.remove(owner, name)(db)
     book.remove("ann", "r")(db)
     with pytest.raises(NotFound):
-        book.get("ann", "r")(db)
+        book.get("ann", "r", now=NOW)(db)
 
 
 def test_text_that_no_encoding_can_carry_is_kept_as_it_can_be(db: apsw.Connection) -> None:
     book.put(kept("r", items=({"content": "a\ud800b"},)), now=NOW)(db)
-    assert book.get("", "r")(db).items == ({"content": "a?b"},)
+    assert book.get("", "r", now=NOW)(db).items == ({"content": "a?b"},)
 
 
 def test_a_conversation_is_a_chain_oldest_first(db: apsw.Connection) -> None:
     for name, before in (("a", None), ("b", "a"), ("c", "b")):
         book.put(kept(name, previous=before), now=NOW)(db)
-    assert [one.id for one in book.chain("", "c")(db)] == ["a", "b", "c"]
+    assert [one.id for one in book.chain("", "c", now=NOW)(db)] == ["a", "b", "c"]
     book.remove("", "b")(db)
     with pytest.raises(NotFound):
-        book.chain("", "c")(db)
+        book.chain("", "c", now=NOW)(db)
+
+
+def test_what_is_too_old_is_gone_before_another_is_kept(db: apsw.Connection) -> None:
+    book.put(kept("old", at=-1), now=NOW)(db)
+    book.put(kept("new", previous="old"), now=NOW)(db)
+    last, later = NOW + book.KEPT - timedelta(seconds=1), NOW + book.KEPT
+    assert [one.id for one in book.chain("", "new", now=last)(db)] == ["old", "new"]
+    assert book.get("", "new", now=later)(db).id == "new"
+    with pytest.raises(NotFound):
+        book.get("", "old", now=later)(db)
+    with pytest.raises(NotFound):
+        book.chain("", "new", now=later)(db)
+    book.remove("", "old")(db)
 
 
 def test_the_old_go_by_age_by_number_and_by_size(db: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:

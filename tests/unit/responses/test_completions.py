@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import apsw
@@ -29,23 +29,23 @@ def kept(completion_id: str, *, at: int = 0, owner: str = "", model: str = "m", 
     return Completion(body, ({"role": "user", "content": "a"},), model, NOW + timedelta(seconds=at), owner)
 
 
-def ids(db: apsw.Connection, owner: str = "", **wanted: Any) -> tuple[list[str], bool]:
-    found, more = completions.page(owner, Wanted(**{"limit": 10, **wanted}))(db)
+def ids(db: apsw.Connection, owner: str = "", now: datetime = NOW, **wanted: Any) -> tuple[list[str], bool]:
+    found, more = completions.page(owner, Wanted(**{"limit": 10, **wanted}), now=now)(db)
     return [one.id for one in found], more
 
 
 def test_it_comes_back_as_it_was_kept_to_its_owner_alone(db: apsw.Connection) -> None:
     completions.put(kept("c", owner="ann", a="b"), now=NOW)(db)
-    assert completions.get("ann", "c")(db) == kept("c", owner="ann", a="b")
-    noted = completions.note("ann", "c", {"x": "y"})(db)
-    assert noted == completions.read("ann", "c")(db)
-    assert json.loads(noted.text)["metadata"] == completions.get("ann", "c")(db).metadata == {"x": "y"}
+    assert completions.get("ann", "c", now=NOW)(db) == kept("c", owner="ann", a="b")
+    noted = completions.note("ann", "c", {"x": "y"}, now=NOW)(db)
+    assert noted == completions.read("ann", "c", now=NOW)(db)
+    assert json.loads(noted.text)["metadata"] == completions.get("ann", "c", now=NOW)(db).metadata == {"x": "y"}
     assert ids(db, "ann", metadata=(("x", "y"),)) == (["c"], False)
     assert ids(db, "ann", metadata=(("a", "b"),)) == ids(db, "") == ([], False)
     for owner, name in (("", "c"), ("bob", "c"), ("ann", "x")):
         works: tuple[Callable[[apsw.Connection], object], ...] = (
-            completions.get(owner, name), completions.read(owner, name), completions.note(owner, name, {}),
-            completions.remove(owner, name),
+            completions.get(owner, name, now=NOW), completions.read(owner, name, now=NOW),
+            completions.note(owner, name, {}, now=NOW), completions.remove(owner, name),
         )  # fmt: skip
         for work in works:
             with pytest.raises(NotFound):
@@ -84,7 +84,28 @@ def test_a_page_is_of_so_many_bytes_and_holds_no_messages(db: apsw.Connection, m
 def test_text_that_no_encoding_can_carry_is_kept_as_it_can_be(db: apsw.Connection) -> None:
     odd = Completion({"id": "c", "said": "a\ud800b"}, (), "m", NOW)
     completions.put(odd, now=NOW)(db)
-    assert completions.get("", "c")(db).body["said"] == "a?b"
+    assert completions.get("", "c", now=NOW)(db).body["said"] == "a?b"
+
+
+def test_what_is_too_old_is_gone_before_another_is_kept(db: apsw.Connection) -> None:
+    completions.put(kept("old", at=-1), now=NOW)(db)
+    completions.put(kept("new"), now=NOW)(db)
+    last = NOW + book.KEPT - timedelta(seconds=1)
+    assert ids(db, now=last) == (["old", "new"], False)
+    assert completions.read("", "old", now=last)(db).id == "old"
+    later = NOW + book.KEPT
+    assert ids(db, now=later) == (["new"], False)
+    works: tuple[Callable[[apsw.Connection], object], ...] = (
+        completions.get("", "old", now=later), completions.read("", "old", now=later),
+        completions.note("", "old", {}, now=later),
+    )  # fmt: skip
+    for work in works:
+        with pytest.raises(NotFound):
+            work(db)
+    with pytest.raises(InvalidRequest):
+        ids(db, now=later, after="old")
+    completions.remove("", "old")(db)
+    assert ids(db, now=last) == (["new"], False)
 
 
 def test_the_oldest_go_by_age_number_and_size(db: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
