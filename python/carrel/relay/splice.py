@@ -17,7 +17,9 @@ def replace_members(body: bytes, values: Mapping[str, object]) -> bytes:
     """``body``, an object that is not empty, with ``values`` as members of it; what is there is replaced."""
     spans = find_members(body, values)
     made = {
-        name: json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() for name, value in values.items()
+        # Half a surrogate pair is escaped as it was there.
+        name: json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+        for name, value in values.items()
     }
     out: list[bytes] = []
     at = body.index(b"{") + 1

@@ -44,3 +44,8 @@ def test_items_are_taken_out_and_the_others_stay_as_they_are(numbers: tuple[int,
     body = b'{"k": 1, "t" : [ {"a":[1,{}]} , "x]", 1.0 ], "z": [9]}'
     assert drop_items(body, "t", numbers) == b'{"k": 1, "t" : %b, "z": [9]}' % left
     assert drop_items(b'{"t":[]}', "t", numbers) == b'{"t":[]}'
+
+
+def test_half_a_surrogate_pair_is_put_in_as_it_was_there() -> None:
+    body = replace_members(b'{"a":1}', {"a": {"\ud800": "\U0001f600"}})
+    assert json.loads(body) == {"a": {"\ud800": "\U0001f600"}}
