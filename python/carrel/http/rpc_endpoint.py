@@ -91,11 +91,12 @@ async def _one(context: Context, call: jsonrpc.Call, *, admitted: bool) -> dict[
     registry = await METHODS.registry()
     if registry.counted(call.method):
         await context.services.turns.begin(context.tenant.id)
-    if not admitted and registry.counted(call.method) and not _ends(call, context.scopes):
+    if not admitted and registry.counted(call.method):
         try:
             await context.services.meter.admit_request(context.tenant)
         except CarrelError as error:
-            return jsonrpc.failure(call.id, rpc_error(error, request_id=context.request_id))
+            if not (isinstance(error, QuotaExceeded | RateLimited) and _ends(call, context.scopes)):
+                return jsonrpc.failure(call.id, rpc_error(error, request_id=context.request_id))
     return await registry.call(context, call)
 
 

@@ -80,6 +80,16 @@ async def test_each_call_of_a_batch_counts(edge: Edge, client: aiohttp.ClientSes
     assert answers[1]["error"]["data"]["retryAfterMs"] == 3000
 
 
+async def test_what_ends_a_credential_is_counted_as_every_call_while_there_is_room(
+    edge: Edge, client: aiohttp.ClientSession
+) -> None:
+    revoke = call("device.token.revoke", {"deviceId": "dev_x"})
+    for body, counted in (([revoke] * 3, 3), (revoke, 1), ([call("health"), revoke], 2)):
+        before = edge.meter.admitted
+        assert (await post(edge, client, body))[0] == 200
+        assert edge.meter.admitted - before == counted
+
+
 async def test_a_flood_with_a_stolen_token_does_not_keep_it_alive(edge: Edge, client: aiohttp.ClientSession) -> None:
     edge.tokens.add(token_of("acme", "7"), "acme", scopes=("chat", "rpc"))
     narrow = bearer(token_of("acme", "7"))
