@@ -5,6 +5,7 @@ It answers over TLS what it was asked, as JSON; prints its port and its root cer
 
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +18,9 @@ from carrel.egress.authority import Authority
 
 
 async def serve(address: str) -> None:
-    """Answer until ended."""
+    """Answer until ended by SIGTERM, and leave nothing behind."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
 
     async def mirror(request: web.BaseRequest) -> web.StreamResponse:
         body = (await request.read()).decode("utf-8", "replace")
@@ -36,7 +39,7 @@ async def serve(address: str) -> None:
         root.write_bytes(authority.certificate)
         sys.stdout.write(f"{listener.sockets[0].getsockname()[1]} {root}\n")
         sys.stdout.flush()
-        await asyncio.Event().wait()
+        await ended.wait()
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def tls_host() -> Iterator[tuple[str, str]]:
         assert process.stdout is not None
         port, _, root = process.stdout.readline().strip().partition(" ")
         yield f"https://127.0.0.1:{port}", root
-        process.kill()
+        process.terminate()
 
 
 def test_a_certificate_that_is_trusted_or_not(
