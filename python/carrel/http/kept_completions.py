@@ -13,7 +13,7 @@ from aiohttp import web
 
 from carrel.errors import InvalidRequest, UpstreamError
 from carrel.http.exchange import Exchange
-from carrel.http.pages_asked import number_in, order_in
+from carrel.http.pages_asked import number_in, order_in, page_of
 from carrel.http.routes import Query, Route
 from carrel.http.saying import Kept as Keeps
 from carrel.relay.body import parse_body
@@ -134,19 +134,9 @@ async def delete_completion(exchange: Exchange) -> web.StreamResponse:
 async def completion_messages(exchange: Exchange) -> web.StreamResponse:
     """The messages that a completion was asked with, in pages, the first one first unless `order` is `desc`."""
     tenant = exchange.tenant("chat").tenant
-    query = exchange.request.query
     kept = await _completions(exchange).get(tenant, exchange.request.match_info["completion"])
     shown = [_shown(message, f"{kept.id}-{number}") for number, message in enumerate(kept.messages)]
-    if order_in(query, "asc") == "desc":
-        shown.reverse()
-    after = query.get("after")
-    if after is not None:
-        places = [number for number, message in enumerate(shown) if message["id"] == after]
-        if not places:
-            raise InvalidRequest("`after` names no message of this completion.", param="after")
-        shown = shown[places[0] + 1 :]
-    limit = number_in(query, "limit", 20, least=1, most=100)
-    page, more = shown[:limit], len(shown) > limit
+    page, more = page_of(exchange.request.query, shown, newest_first=False, of="message of this completion")
     return _listed([message["id"] for message in page], [json.dumps(message) for message in page], more=more)
 
 

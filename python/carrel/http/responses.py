@@ -16,7 +16,7 @@ from carrel.http.agent_answer import agent_answer, session_of, turn_events
 from carrel.http.background import passed_through, played
 from carrel.http.exchange import Exchange
 from carrel.http.model_calls import in_place_of, model_in, naming, with_fallbacks
-from carrel.http.pages_asked import number_in, order_in
+from carrel.http.pages_asked import number_in, page_of
 from carrel.http.routes import Query, Route
 from carrel.http.saying import Kept as Keeps
 from carrel.http.saying import say
@@ -284,20 +284,12 @@ async def input_items(exchange: Exchange) -> web.StreamResponse:
     tenant = exchange.tenant("chat").tenant
     response_id = exchange.request.match_info["response"]
     kept = await _responses(exchange).get(tenant, response_id)
-    query = exchange.request.query
     items = listed(kept.items, response_id)
-    if order_in(query, "desc") == "desc":
-        items.reverse()
-    limit = number_in(query, "limit", PAGE, least=1, most=MOST)
-    after = query.get("after")
-    if after is not None:
-        places = [number for number, item in enumerate(items) if item["id"] == after]
-        if not places:
-            raise InvalidRequest("`after` names no item of this response.", param="after")
-        items = items[places[0] + 1 :]
-    page = items[:limit]
+    page, more = page_of(
+        exchange.request.query, items, newest_first=True, of="item of this response", limit=PAGE, most=MOST
+    )
     return web.json_response({
-        "object": "list", "data": page, "has_more": len(items) > limit,
+        "object": "list", "data": page, "has_more": more,
         "first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None,
     })  # fmt: skip
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import apsw
 
@@ -66,35 +66,34 @@ def upgrade(connection: apsw.Connection) -> None:
 
 def put(kept: Kept, *, now: datetime) -> Callable[[apsw.Connection], None]:
     """Keep ``kept``, in place of what has its id; raises TooLarge for one that would not fit alone."""
-    texts = [json.dumps(value, ensure_ascii=False) for value in (list(kept.items), kept.body, list(kept.events))]
-    texts = [text.encode("utf-8", "replace").decode() for text in texts]
+    texts = [as_text(value) for value in (list(kept.items), kept.body, list(kept.events))]
     size = sum(len(text.encode()) for text in texts)
     if size > MOST_BYTES:
         raise TooLarge(f"A response of {size} bytes is too large to be kept; ask with `store: false`.", param="store")
 
     def work(connection: apsw.Connection) -> None:
         with transaction(connection):
-            connection.execute("DELETE FROM responses WHERE created < ?", (_micros(now - KEPT),))
+            connection.execute("DELETE FROM responses WHERE created < ?", (micros(now - KEPT),))
             connection.execute(
                 "INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (kept.id, kept.owner, _micros(kept.created), kept.previous, kept.session, *texts, size),
+                (kept.id, kept.owner, micros(kept.created), kept.previous, kept.session, *texts, size),
             )
-            _make_room(connection)
+            make_room(connection, "responses")
 
     return work
 
 
-def _make_room(connection: apsw.Connection) -> None:
-    """Let the oldest go where there are too many, or too much."""
-    count, size = connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM responses").fetchall()[0]
-    if int(count or 0) <= MOST and int(size or 0) <= MOST_BYTES:
-        return
+def make_room(connection: apsw.Connection, table: Literal["responses", "completions"]) -> None:
+    """Let the oldest of ``table`` go where there are too many, or too much."""
+    count, size = connection.execute(f"SELECT count(*), coalesce(sum(size), 0) FROM {table}").fetchall()[0]  # noqa: S608 - of our own words alone
     over, much = int(count or 0) - MOST, int(size or 0) - MOST_BYTES
-    oldest = connection.execute("SELECT owner, id, size FROM responses ORDER BY created, id").fetchall()
-    for owner, response_id, one in oldest:
+    if over <= 0 and much <= 0:
+        return
+    oldest = connection.execute(f"SELECT owner, id, size FROM {table} ORDER BY created, id").fetchall()  # noqa: S608 - as above
+    for owner, its_id, one in oldest:
         if over <= 0 and much <= 0:
             return
-        connection.execute("DELETE FROM responses WHERE owner = ? AND id = ?", (owner, response_id))
+        connection.execute(f"DELETE FROM {table} WHERE owner = ? AND id = ?", (owner, its_id))  # noqa: S608 - as above
         over, much = over - 1, much - int(one or 0)
 
 
@@ -102,7 +101,7 @@ def get(owner: str, response_id: str, *, now: datetime) -> Callable[[apsw.Connec
     """One response; raises NotFound."""
 
     def work(connection: apsw.Connection) -> Kept:
-        return _read(connection, owner, response_id, since=_micros(now - KEPT))
+        return _read(connection, owner, response_id, since=micros(now - KEPT))
 
     return work
 
@@ -114,7 +113,7 @@ def chain(owner: str, response_id: str, *, now: datetime) -> Callable[[apsw.Conn
         found: list[Kept] = []
         following: str | None = response_id
         while following is not None and len(found) < LONGEST:
-            found.append(_read(connection, owner, following, since=_micros(now - KEPT)))
+            found.append(_read(connection, owner, following, since=micros(now - KEPT)))
             following = found[-1].previous
         return found[::-1]
 
@@ -141,16 +140,23 @@ def _read(connection: apsw.Connection, owner: str, response_id: str, *, since: i
         raise NotFound("There is no such response: it was not kept, was deleted, or is too old.")
     body, items, created, previous, session, events = row
     return Kept(
-        body=json.loads(str(body)), items=tuple(json.loads(str(items))), created=_moment(created),
+        body=json.loads(str(body)), items=tuple(json.loads(str(items))), created=moment_of(created),
         previous=None if previous is None else str(previous), session=None if session is None else str(session),
         owner=owner, events=tuple(json.loads(str(events))),
     )  # fmt: skip
 
 
-def _micros(moment: datetime) -> int:
+def as_text(value: object) -> str:
+    """``value`` as JSON; text that no encoding can carry as it can be."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def micros(moment: datetime) -> int:
+    """``moment`` as the column `created` has it: microseconds since 1970."""
     return int(moment.timestamp() * 1_000_000)
 
 
-def _moment(micros: object) -> datetime:
-    assert isinstance(micros, int)  # noqa: S101 - the column's type
-    return datetime.fromtimestamp(micros / 1_000_000, UTC)
+def moment_of(column: object) -> datetime:
+    """The same from that column."""
+    assert isinstance(column, int)  # noqa: S101 - the column's type
+    return datetime.fromtimestamp(column / 1_000_000, UTC)

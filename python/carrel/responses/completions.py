@@ -6,14 +6,14 @@ They lie beside the responses, in the same database. Old ones go by age, then by
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import apsw
 
 from carrel.clock import Clock
 from carrel.errors import InvalidRequest, NotFound, TooLarge
-from carrel.responses.book import KEPT, MOST, MOST_BYTES
+from carrel.responses.book import KEPT, MOST_BYTES, as_text, make_room, micros, moment_of
 from carrel.store.sqlite import transaction
 from carrel.store.tenants import TenantDatabases
 from carrel.tenancy.handle import Tenant
@@ -115,42 +115,28 @@ def upgrade(connection: apsw.Connection) -> None:
 
 def put(completion: Completion, *, now: datetime) -> Callable[[apsw.Connection], None]:
     """Keep ``completion``, in place of what has its id; raises TooLarge for one that would not fit alone."""
-    texts = [_text(value) for value in (completion.metadata, list(completion.messages), completion.body)]
+    texts = [as_text(value) for value in (dict(completion.metadata), list(completion.messages), completion.body)]
     size = sum(len(text.encode()) for text in texts)
     if size > MOST_BYTES:
         raise TooLarge(f"A completion of {size} bytes is too large to be kept; leave `store` out.", param="store")
 
     def work(connection: apsw.Connection) -> None:
         with transaction(connection):
-            connection.execute("DELETE FROM completions WHERE created < ?", (_micros(now - KEPT),))
+            connection.execute("DELETE FROM completions WHERE created < ?", (micros(now - KEPT),))
             connection.execute(
                 "INSERT OR REPLACE INTO completions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (completion.id, completion.owner, _micros(completion.created), completion.model, *texts, size),
+                (completion.id, completion.owner, micros(completion.created), completion.model, *texts, size),
             )
-            _make_room(connection)
+            make_room(connection, "completions")
 
     return work
-
-
-def _make_room(connection: apsw.Connection) -> None:
-    """Let the oldest go where there are too many, or too much."""
-    count, size = connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM completions").fetchall()[0]
-    over, much = int(count or 0) - MOST, int(size or 0) - MOST_BYTES
-    if over <= 0 and much <= 0:
-        return
-    oldest = connection.execute("SELECT owner, id, size FROM completions ORDER BY created, id").fetchall()
-    for owner, completion_id, one in oldest:
-        if over <= 0 and much <= 0:
-            return
-        connection.execute("DELETE FROM completions WHERE owner = ? AND id = ?", (owner, completion_id))
-        over, much = over - 1, much - int(one or 0)
 
 
 def get(owner: str, completion_id: str, *, now: datetime) -> Callable[[apsw.Connection], Completion]:
     """One completion; raises NotFound."""
 
     def work(connection: apsw.Connection) -> Completion:
-        return _one(connection, owner, completion_id, since=_micros(now - KEPT))
+        return _one(connection, owner, completion_id, since=micros(now - KEPT))
 
     return work
 
@@ -159,7 +145,7 @@ def read(owner: str, completion_id: str, *, now: datetime) -> Callable[[apsw.Con
     """One completion without its messages; raises NotFound."""
 
     def work(connection: apsw.Connection) -> Written:
-        return _written(connection, owner, completion_id, since=_micros(now - KEPT))
+        return _written(connection, owner, completion_id, since=micros(now - KEPT))
 
     return work
 
@@ -172,10 +158,10 @@ def note(
     def work(connection: apsw.Connection) -> Written:
         with transaction(connection):
             body: Json = json.loads(read(owner, completion_id, now=now)(connection).text)
-            text = _text(body | {"metadata": dict(metadata)})
+            text = as_text(body | {"metadata": dict(metadata)})
             connection.execute(
                 "UPDATE completions SET metadata = ?, body = ? WHERE owner = ? AND id = ?",
-                (_text(metadata), text, owner, completion_id),
+                (as_text(dict(metadata)), text, owner, completion_id),
             )
             return Written(completion_id, text)
 
@@ -201,7 +187,7 @@ def page(
     It ends before the one that would make it longer than `PAGE_BYTES`, but has one.
     """
     way, beyond = ("DESC", "<") if wanted.newest_first else ("ASC", ">")
-    since = _micros(now - KEPT)
+    since = micros(now - KEPT)
     where, values = ["owner = ?"], [owner]
     if wanted.model is not None:
         where, values = [*where, "model = ?"], [*values, wanted.model]
@@ -255,18 +241,8 @@ def _one(connection: apsw.Connection, owner: str, completion_id: str, *, since: 
     if row is None:
         raise NotFound(_GONE)
     body, messages, model, created, owner = row
-    moment = datetime.fromtimestamp(_number(created) / 1_000_000, UTC)
-    return Completion(json.loads(str(body)), tuple(json.loads(str(messages))), str(model), moment, str(owner))
-
-
-def _text(value: object) -> str:
-    """``value`` as JSON; text that no encoding can carry as it can be."""
-    given = dict(value) if isinstance(value, Mapping) else value
-    return json.dumps(given, ensure_ascii=False).encode("utf-8", "replace").decode()
-
-
-def _micros(moment: datetime) -> int:
-    return int(moment.timestamp() * 1_000_000)
+    made = moment_of(created)
+    return Completion(json.loads(str(body)), tuple(json.loads(str(messages))), str(model), made, str(owner))
 
 
 def _number(column: object) -> int:

@@ -112,11 +112,12 @@ def test_the_oldest_go_by_age_number_and_size(db: apsw.Connection, monkeypatch: 
     completions.put(kept("old", at=-1), now=NOW)(db)
     completions.put(kept("new"), now=NOW + book.KEPT)(db)
     assert ids(db) == (["new"], False)
-    monkeypatch.setattr(completions, "MOST", 2)
+    monkeypatch.setattr(book, "MOST", 2)
     for number in range(3):
         completions.put(kept(f"n{number}", at=number + 1), now=NOW)(db)
     assert ids(db) == (["n1", "n2"], False)
-    monkeypatch.setattr(completions, "MOST_BYTES", 150)
+    for module in (book, completions):
+        monkeypatch.setattr(module, "MOST_BYTES", 150)
     completions.put(kept("n3", at=5), now=NOW)(db)
     assert ids(db)[0][-1] == "n3"
     assert len(ids(db)[0]) < 3
