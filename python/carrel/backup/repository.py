@@ -11,7 +11,6 @@ All of it blocks. Names of other tenants are never made here: every key begins w
 import base64
 import contextlib
 import json
-import os
 import secrets
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -88,12 +87,12 @@ class Repository:
 
     @classmethod
     def make(cls, store: ObjectStore, tenant: TenantId, keys: Keys, now: datetime) -> "Repository":
-        """The one that is there, or a new one."""
+        """The one that is there, or a new one. Raises StoreRefused where the store does not hold conditions."""
+        store.require_conditions()
         try:
             return cls.at(store, tenant, keys)
         except NoRepository:
             _require_nothing(store, tenant)
-            _require_conditions(store, tenant)
         key = secrets.token_bytes(KEY_BYTES)
         repository_id = secrets.token_hex(16)
         file = RepositoryFile(
@@ -275,31 +274,3 @@ def _require_nothing(store: ObjectStore, tenant: TenantId) -> None:
             f"There are backups of {tenant} there, and `{tenant}/repository.json`, their key, is gone: put it back "
             "from the store's own older versions, or back up to another prefix."
         )
-
-
-def _require_conditions(store: ObjectStore, tenant: TenantId) -> None:
-    """Raise StoreRefused where the store takes a condition and does not hold it."""
-    if not store.conditional:
-        return
-    key = f"{tenant}/probe-{os.urandom(8).hex()}"
-    first = store.put(key, b"first", absent=True)
-    try:
-        if not _written(store, key, absent=True):
-            store.put(key, b"second", replaces=first)
-            if not _written(store, key, replaces=first):
-                return
-    finally:
-        store.delete([key])
-    raise StoreRefused(
-        "This store ignores conditional writes, so that two hosts could overwrite each other's list of backups: use "
-        "another, or say `conditional_writes: false` where only one host writes there."
-    )
-
-
-def _written(store: ObjectStore, key: str, *, replaces: str | None = None, absent: bool = False) -> bool:
-    """Whether a write whose condition does not hold was done."""
-    try:
-        store.put(key, b"third", replaces=replaces, absent=absent)
-    except ObjectChanged:
-        return False
-    return True

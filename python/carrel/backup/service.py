@@ -144,6 +144,7 @@ class Backups:
         self._house = house
         self._patience = patience
         self._jobs: dict[TenantId, _Job] = {}
+        self._proven: set[str] = set()
         self._host = socket.gethostname()[:256]
 
     def close(self) -> None:
@@ -490,7 +491,7 @@ class Backups:
     async def _in_thread(self, job: _Job, location: Location, work: Callable[[Means], T]) -> T:
         def run() -> T:
             options = options_of(self._declared, self._secrets)
-            store = open_store(location, options, pace=job.pace, patience=self._patience)
+            store = open_store(location, options, pace=job.pace, patience=self._patience, proven=self._proven)
             with contextlib.closing(store):
                 return work(Means(store, self._keys, self._clock, job.pace, self._scratch))
 

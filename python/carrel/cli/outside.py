@@ -1,6 +1,7 @@
 """What of the world around `carrel doctor` looks at: model providers, where backups go, and certificates.
 
-Each is tried for real, within seconds, and nothing but a listing is asked for. No secret is shown.
+Each is tried for real, within seconds. Nothing but a listing is asked for, and of a place for backups whether it holds
+the conditions of writes, which takes one small object there. No secret is shown.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from carrel.secrets import SecretStore
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from carrel.objects.protocol import ObjectStore
 
 SECONDS: Final = 8.0
 SKEW_SECONDS: Final = 60.0
@@ -121,7 +124,7 @@ def _address(url: str) -> str:
 
 
 def backup_place(gateway: Gateway, secrets_dir: Path | None) -> Iterator[Finding]:
-    """Whether there is a place for backups, and it can be listed."""
+    """Whether there is a place for backups, which can be listed and holds the conditions of writes."""
     from carrel.backup.target import location_of, options_of  # noqa: PLC0415 - other commands do without
     from carrel.objects.open import open_store  # noqa: PLC0415 - as above
     from carrel.objects.retry import Patience  # noqa: PLC0415 - as above
@@ -150,9 +153,21 @@ def backup_place(gateway: Gateway, secrets_dir: Path | None) -> Iterator[Finding
         mend = "`backup` of _gateway.yaml: `endpoint`, `region`, the bucket, and the keys' rights to list, get and put."
         yield Finding("backups", "fault", f"{declared.to} cannot be listed: {error.message}", mend)
     else:
-        yield Finding("backups", "ok", f"{declared.to} can be listed.")
+        yield _conditions(declared.to, store)
     finally:
         store.close()
+
+
+def _conditions(place: str, store: "ObjectStore") -> Finding:
+    if not store.conditional:
+        text = f"{place} can be listed. Its conditional writes are not relied on: one host may write there, no second."
+        return Finding("backups", "ok", text)
+    try:
+        store.require_conditions()
+    except CarrelError as error:
+        mend = "`backup` of _gateway.yaml: another store, `conditional_writes: false`, or more rights for the keys."
+        return Finding("backups", "fault", f"{place} cannot be written on condition: {error.message}", mend)
+    return Finding("backups", "ok", f"{place} can be listed, and holds the conditions of writes.")
 
 
 def _directory(path: Path) -> Finding:

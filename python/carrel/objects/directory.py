@@ -27,6 +27,9 @@ class DirectoryStore:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def require_conditions(self) -> None:
+        """See `ObjectStore`. They are held here, under a lock of this module's own."""
+
     def get(self, key: str, *, most: int) -> tuple[bytes, str]:
         """See `ObjectStore`."""
         try:

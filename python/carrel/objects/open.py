@@ -11,9 +11,14 @@ from carrel.objects.s3 import S3Options, S3Store
 
 
 def open_store(
-    location: Location, options: S3Options, *, pace: Pace | None = None, patience: Patience | None = None
-) -> ObjectStore:
-    """The objects at ``location``; ``options`` are for S3 alone."""
+    location: Location, options: S3Options, *, pace: Pace | None = None, patience: Patience | None = None,
+    proven: set[str] | None = None,
+) -> ObjectStore:  # fmt: skip
+    """The objects at ``location``; ``options`` are for S3 alone.
+
+    ``proven`` is kept by whoever opens many: the buckets of which it is known that they hold conditions.
+    """
     is_file = location.scheme == "file"
     store: ObjectStore = DirectoryStore(Path(location.prefix)) if is_file else S3Store(location, options)
-    return PatientStore(store, pace=pace or Pace(), patience=patience)
+    name = f"{options.endpoint or ''} {location.bucket}"
+    return PatientStore(store, pace=pace or Pace(), patience=patience, name=name, proven=proven)

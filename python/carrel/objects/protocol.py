@@ -60,6 +60,10 @@ class ObjectStore(Protocol):
     @property
     def conditional(self) -> bool: ...
 
+    def require_conditions(self) -> None:
+        """Raise StoreRefused where conditional writes are to be relied on and the store does not hold them."""
+        ...
+
     def get(self, key: str, *, most: int) -> tuple[bytes, str]:
         """The object and its tag; raises ObjectMissing, and ObjectDamaged where it is over ``most`` bytes."""
         ...

@@ -31,10 +31,19 @@ class Patience:
 
 
 class PatientStore:
-    """``store`` with patience, throttled by ``pace``."""
+    """``store`` with patience, throttled by ``pace``.
 
-    def __init__(self, store: ObjectStore, *, pace: Pace, patience: Patience | None = None) -> None:
+    Before the first conditional write it is found out whether conditions hold there. ``proven`` are the names of stores
+    of which that is known, to which ``name``, this one's, is added then.
+    """
+
+    def __init__(
+        self, store: ObjectStore, *, pace: Pace, patience: Patience | None = None, name: str = "",
+        proven: set[str] | None = None,
+    ) -> None:  # fmt: skip
         self._store = store
+        self._name = name
+        self._proven = proven if proven is not None else set()
         self._pace = pace
         self._patience = patience or Patience()
 
@@ -42,6 +51,12 @@ class PatientStore:
     def conditional(self) -> bool:
         """See `ObjectStore`."""
         return self._store.conditional
+
+    def require_conditions(self) -> None:
+        """See `ObjectStore`."""
+        if self._name not in self._proven:
+            self._tried(self._store.require_conditions)
+            self._proven.add(self._name)
 
     def get(self, key: str, *, most: int) -> tuple[bytes, str]:
         """See `ObjectStore`."""
@@ -55,6 +70,8 @@ class PatientStore:
 
     def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
         """See `ObjectStore`. Where an answer was lost, a write that was done all the same is found to be ours."""
+        if absent or replaces is not None:
+            self.require_conditions()
         unsure = False
 
         def work() -> str:

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from carrel.errors import CarrelError
+from carrel.objects.conditions import try_out
 from carrel.objects.location import Location, require_key, require_prefix
 from carrel.objects.protocol import (
     ObjectChanged,
@@ -52,6 +53,8 @@ _REASONS: Final = {
     "PermanentRedirect": "the bucket is in another region: say which with `region`",
     "AuthorizationHeaderMalformed": "the bucket is in another region: say which with `region`",
     "QuotaExceeded": "it has no room left",
+    "NotImplemented": "it knows no such request; where that is one with a condition, use another store, or say "
+    "`conditional_writes: false` where only one host writes there",
 }
 
 
@@ -89,6 +92,11 @@ class S3Store:
     def conditional(self) -> bool:
         """See `ObjectStore`."""
         return self._options.conditional
+
+    def require_conditions(self) -> None:
+        """See `ObjectStore`. They are tried out each time; `PatientStore` keeps what was found."""
+        if self.conditional:
+            try_out(self)
 
     def get(self, key: str, *, most: int) -> tuple[bytes, str]:
         """See `ObjectStore`."""

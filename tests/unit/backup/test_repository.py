@@ -129,25 +129,15 @@ def test_nothing_of_another_tenants_is_removed(store: DirectoryStore) -> None:
     assert list(repository.remove(["acme/none"])) == [1]
 
 
-def test_a_store_that_ignores_conditions_is_told_of(tmp_path: Path) -> None:
+def test_nothing_is_begun_where_conditions_do_not_hold(tmp_path: Path) -> None:
     class Ignoring(DirectoryStore):
-        def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
-            return super().put(key, data)
+        def require_conditions(self) -> None:
+            raise StoreRefused("This store ignores conditional writes.")
 
-    with pytest.raises(StoreRefused, match="conditional_writes"):
+    with pytest.raises(StoreRefused, match="conditional writes"):
         Repository.make(Ignoring(tmp_path), ACME, KEYS, NOW)
-    assert not list(tmp_path.rglob("*-*"))
-
-    class Half(DirectoryStore):
-        """Holds `If-None-Match` alone, as some do: the list could be overwritten."""
-
-        def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
-            return super().put(key, data, absent=absent)
-
-    with pytest.raises(StoreRefused, match="conditional_writes"):
-        Repository.make(Half(tmp_path), ACME, KEYS, NOW)
-
-    class Known(Ignoring):
-        conditional = False
-
-    Repository.make(Known(tmp_path), ACME, KEYS, NOW)
+    assert list(tmp_path.iterdir()) == []
+    # Nor is anything added to what is there.
+    Repository.make(DirectoryStore(tmp_path), ACME, KEYS, NOW)
+    with pytest.raises(StoreRefused, match="conditional writes"):
+        Repository.make(Ignoring(tmp_path), ACME, KEYS, NOW)

@@ -15,6 +15,7 @@ import pytest
 from carrel.cli import outside
 from carrel.cli.findings import Finding
 from carrel.declare.gateway import Gateway
+from tests.fakes import s3_servers
 
 LONG_AGO: Final = "Thu, 01 Jan 2015 00:00:00 GMT"
 
@@ -159,3 +160,17 @@ def test_where_backups_go(tmp_path: Path) -> None:
             tmp_path, to="s3://bucket/x", endpoint=endpoint, access_key={"secret": "A"}, secret_key={"secret": "B"}
         )
     assert (away.state, "cannot be listed" in away.text) == ("fault", True), away.text
+
+
+def test_whether_a_place_for_backups_holds_conditions(tmp_path: Path) -> None:
+    (tmp_path / "A").write_text(s3_servers.ACCESS)
+    (tmp_path / "B").write_text(s3_servers.SECRET)
+    keys = {"to": f"s3://{s3_servers.BUCKET}/x", "access_key": {"secret": "A"}, "secret_key": {"secret": "B"}}
+    with s3_servers.moto(tmp_path) as url:
+        good = place(tmp_path, endpoint=url, **keys)
+    assert (good.state, "holds the conditions" in good.text) == ("ok", True), good.text
+    with s3_servers.rclone(tmp_path) as url:
+        ignoring = place(tmp_path, endpoint=url, **keys)
+        accepted = place(tmp_path, endpoint=url, conditional_writes=False, **keys)
+    assert (ignoring.state, "ignores conditional writes" in ignoring.text) == ("fault", True), ignoring.text
+    assert (accepted.state, "no second" in accepted.text) == ("ok", True), accepted.text

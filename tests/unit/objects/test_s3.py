@@ -220,9 +220,8 @@ def test_faults_on_the_way_are_outlived(url: str) -> None:
 def test_what_was_changed_on_its_way_there_is_not_left_there(url: str) -> None:
     """By a server that verifies digests, and by one that takes what it gets."""
     with FaultyProxy(url) as proxy:
-        store = PatientStore(
-            S3Store(parse_location(f"s3://{BUCKET}/wrong"), options(proxy.url)), pace=Pace(), patience=QUICK
-        )  # fmt: skip
+        inner = S3Store(parse_location(f"s3://{BUCKET}/wrong"), options(proxy.url))
+        store = PatientStore(inner, pace=Pace(), patience=QUICK, proven={""})
         proxy.before += [flipped(upwards=True)]
         tag = store.put("a/one", b"content of it", absent=True)
         assert store.get("a/one", most=2000) == (b"content of it", tag)
@@ -300,7 +299,7 @@ def test_a_longer_object_under_our_own_tag_is_wrong(moto_url: str) -> None:
 def test_a_conditional_write_whose_answer_is_lost_is_known_as_ours(moto_url: str) -> None:
     with FaultyProxy(moto_url) as proxy:
         inner = S3Store(parse_location(f"s3://{BUCKET}/lost"), options(proxy.url))
-        store = PatientStore(inner, pace=Pace(), patience=QUICK)
+        store = PatientStore(inner, pace=Pace(), patience=QUICK, proven={""})
         proxy.after += [answer_lost(method="PUT")]
         tag = store.put("a/head", b"mine", absent=True)
         assert store.get("a/head", most=10) == (b"mine", tag)
