@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from carrel.backup.contents import paths
-from carrel.backup.repository import Keys
+from carrel.backup.keyfile import Keys
 from carrel.errors import NotFound
 from carrel.ids import TenantId
 from carrel.secrets import MAX_SECRET_BYTES

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from carrel.backup.keyfile import NoRepository
 from carrel.backup.progress import Progress
-from carrel.backup.repository import NoRepository, Repository
+from carrel.backup.repository import Repository
 from carrel.backup.restore import look, prepare
 from carrel.backup.run import Means
 from carrel.backup.swap import is_empty, staged, swap_in

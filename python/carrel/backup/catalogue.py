@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from carrel.ids import TENANT_ID_PATTERN
+from carrel.objects.protocol import ObjectDamaged
 
 FORMAT: Final = 1
 BACKUP_ID_PATTERN: Final = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
@@ -18,6 +19,10 @@ MOST_DAMAGED_LISTED: Final = 20
 PieceName = Annotated[str, Field(pattern=PIECE_PATTERN)]
 BackupId = Annotated[str, Field(pattern=BACKUP_ID_PATTERN)]
 Count = Annotated[int, Field(ge=0, le=1 << 60)]
+
+
+class OfLaterVersion(ObjectDamaged):
+    """What opens and is not as this version writes it: a later one may have."""
 
 
 def rare() -> Any:
@@ -171,3 +176,18 @@ class Entry(Stored):
     def order(self) -> tuple[str, ...]:
         """What entries are ordered by: a directory, then what is in it."""
         return tuple(self.path.split("/"))
+
+
+M = TypeVar("M", RepositoryFile, Head, Manifest, Entry)
+
+
+def parsed(model: type[M], data: bytes, what: str) -> M:
+    """What ``data`` holds; raises OfLaterVersion."""
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise OfLaterVersion(
+            f"The {what} of the backup is not as this version writes it ({where or 'not JSON'}): a later version of "
+            "Carrel may have."
+        ) from None  # fmt: skip

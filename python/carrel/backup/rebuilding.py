@@ -12,8 +12,8 @@ from typing import Final
 
 import structlog
 
-from carrel.backup.catalogue import MOST_BACKUPS, MOST_DAMAGED_LISTED, BackupInfo, Head, Manifest
-from carrel.backup.repository import OfLaterVersion, Repository
+from carrel.backup.catalogue import MOST_BACKUPS, MOST_DAMAGED_LISTED, BackupInfo, Head, Manifest, OfLaterVersion
+from carrel.backup.repository import Repository
 from carrel.errors import UnsafePath
 from carrel.objects.protocol import ObjectChanged, ObjectDamaged, ObjectMissing
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from carrel.backup.adoption import Adopted, adopt
 from carrel.backup.catalogue import BackupInfo
+from carrel.backup.keyfile import NoRepository
 from carrel.backup.progress import Progress
 from carrel.backup.reader import counted, reading
 from carrel.backup.rebuilding import list_of
-from carrel.backup.repository import NoRepository, Repository
+from carrel.backup.repository import Repository
 from carrel.backup.run import Means
 from carrel.backup.staging import Plan, plan, stage
 from carrel.backup.swap import require_none_waiting, staged

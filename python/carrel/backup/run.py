@@ -23,9 +23,10 @@ from carrel.backup.catalogue import (
     Origin,
 )
 from carrel.backup.gather import Gathering
+from carrel.backup.keyfile import Keys
 from carrel.backup.progress import Progress
 from carrel.backup.rebuilding import heal
-from carrel.backup.repository import Keys, Repository
+from carrel.backup.repository import Repository
 from carrel.backup.writer import Pieces, Writer, Written
 from carrel.clock import Clock
 from carrel.errors import CarrelError, Conflict

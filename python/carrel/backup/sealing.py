@@ -19,6 +19,7 @@ MAGIC: Final = b"CB1"
 KEY_BYTES: Final = 32
 MOST_CONTENT: Final = 16 << 20
 OVERHEAD: Final = 64
+MOST_SEALED: Final = MOST_CONTENT + OVERHEAD
 _HEAD: Final = struct.Struct(">3sBI12s")
 _RAW: Final = 0
 _ZSTD: Final = 1

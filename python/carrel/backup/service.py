@@ -18,13 +18,14 @@ from carrel.backup import swap
 from carrel.backup.adoption import adopt
 from carrel.backup.catalogue import BackupInfo, Origin
 from carrel.backup.intake import TakenIn
+from carrel.backup.keyfile import Keys, NoRepository
 from carrel.backup.metrics import BackupMetrics
 from carrel.backup.moving import Exported, came_from, export, has_made_anything, mark, unpacked
 from carrel.backup.note import Note, read_note, write_note
 from carrel.backup.progress import Progress
 from carrel.backup.reader import verify
 from carrel.backup.rebuilding import list_of
-from carrel.backup.repository import Keys, NoRepository, Repository
+from carrel.backup.repository import Repository
 from carrel.backup.restore import NO_SESSION, Restored, chosen, fetch_one, look, look_at_one, prepare
 from carrel.backup.retention import Collected, collect
 from carrel.backup.run import Means, Subject, back_up, clear_scratch
@@ -249,21 +250,24 @@ class Backups:
         async with self._job(tenant.id) as job:
             location = location_of(self._declared, source.place, anywhere=source.anywhere)
 
-            def work(means: Means) -> tuple[list[str], bool]:
+            def work(means: Means) -> tuple[list[str], list[str], bool]:
                 repository = Repository.at(means.store, source.tenant or tenant.id, means.keys)
-                head, wrong = list_of(repository)
+                head, list_wrong = list_of(repository)
                 wanted = chosen(repository, source.backup)
                 found = verify(repository, wanted.id, job.progress)
                 newest = wanted.id == head.backups[-1].id
-                return [f"{wrong}: the next backup makes it anew.", *found] if wrong else found, newest
+                wrong = (repository.wrong, f"{list_wrong}: the next backup mends it." if list_wrong else "")
+                return [one for one in wrong if one], found, newest
 
             with self._counted(tenant.id, "verify"):
-                problems, newest = await self._in_thread(job, location, work)
+                wrong, found, newest = await self._in_thread(job, location, work)
+            problems = [*wrong, *found]
             if not problems and newest and source.tenant in (None, tenant.id):
                 self._metrics.verified(tenant.id)
                 await asyncio.to_thread(_noted, tenant, verified=self._clock.now())
         if problems:
             self._metrics.failed(tenant.id, "verify", "damaged")
+        if found:
             # The next backup relies on nothing that is there, and so mends what can be mended.
             await asyncio.to_thread(_noted, tenant, damaged=True)
         for problem in problems:

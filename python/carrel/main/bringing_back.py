@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from carrel.backup.boot import Brought, When, bring_all, not_declared
-from carrel.backup.repository import Keys
+from carrel.backup.keyfile import Keys
 from carrel.backup.run import Means
 from carrel.backup.service import SCRATCH
 from carrel.backup.target import Secrets, location_of, options_of

@@ -15,7 +15,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from carrel.backup.boot import Brought
-from carrel.backup.repository import Keys
+from carrel.backup.keyfile import Keys
 from carrel.backup.target import Secrets
 from carrel.errors import CarrelError, Unavailable
 from carrel.ids import TenantId

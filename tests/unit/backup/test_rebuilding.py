@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from carrel.backup.catalogue import BackupInfo, Head, Manifest
+from carrel.backup.keyfile import COPY, FIRST
 from carrel.backup.progress import Progress
 from carrel.backup.reader import verify
 from carrel.backup.rebuilding import heal, list_of
@@ -90,19 +91,21 @@ def test_what_lacks_a_piece_is_not_in_it(tenant: Tenant, tmp_path: Path) -> None
 def test_without_the_key_of_what_is_there_nothing_is_begun_anew(tenant: Tenant, tmp_path: Path) -> None:
     work = means(tmp_path)
     back_up(subject(tenant), work, Progress())
-    key = tmp_path / "store/acme/repository.json"
-    own = key.read_bytes()
-    key.unlink()
-    with pytest.raises(ObjectDamaged, match="their key, is gone"):
+    files = [tmp_path / "store/acme" / name for name in (FIRST, COPY)]
+    own = files[0].read_bytes()
+    for file in files:
+        file.unlink()
+    with pytest.raises(ObjectDamaged, match=r"their key.* is gone"):
         back_up(subject(tenant), work, Progress())
     other = means(tmp_path / "other")
     back_up(subject(tenant), other, Progress())
-    key.write_bytes((tmp_path / "other/store/acme/repository.json").read_bytes())
+    for file in files:
+        file.write_bytes((tmp_path / "other/store/acme" / FIRST).read_bytes())
     before = tree(tmp_path / "store")
     with pytest.raises(ObjectDamaged, match="still the one"):
         back_up(subject(tenant), work, Progress())
     assert tree(tmp_path / "store") == before
-    key.write_bytes(own)
+    files[0].write_bytes(own)
     back_up(subject(tenant), work, Progress())
     assert len(Repository.at(work.store, tenant.id, KEYS).head()[0].backups) == 2
 

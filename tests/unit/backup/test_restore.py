@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from carrel.backup.keyfile import NoRepository
 from carrel.backup.progress import Progress
-from carrel.backup.repository import NoRepository, Repository
+from carrel.backup.repository import Repository
 from carrel.backup.restore import chosen, fetch_one, look, own_id, prepare
 from carrel.backup.run import back_up
 from carrel.backup.swap import staged, swap_in

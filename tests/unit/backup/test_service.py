@@ -290,3 +290,14 @@ async def test_what_does_not_read_back_is_mended_by_the_next_backup(rig: Rig) ->
     assert (await rig.service.back_up(rig.tenant)).sent > 1 << 20
     assert await rig.service.verify(rig.tenant) == []
     assert (await rig.service.back_up(rig.tenant)).sent < 1 << 20
+
+
+@pytest.mark.parametrize("name", ["repository.json", "head"])
+async def test_a_key_or_a_list_that_is_wrong_is_told_and_mended_and_nothing_is_sent_anew(rig: Rig, name: str) -> None:
+    whole = await rig.service.back_up(rig.tenant)
+    (rig.place / "store/acme" / name).write_bytes(b"damaged")
+    [problem] = await rig.service.verify(rig.tenant)
+    assert problem.endswith("the next backup mends it.")
+    assert (await rig.service.note(rig.tenant)).damaged is False
+    assert (await rig.service.back_up(rig.tenant)).sent < whole.sent / 10
+    assert await rig.service.verify(rig.tenant) == []
