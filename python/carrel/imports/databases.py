@@ -4,7 +4,6 @@ A database that somebody hands over is not trusted: it is copied with its log, o
 runs nothing, and how long a question may take is bounded.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ import apsw
 
 from carrel.errors import CarrelError, InvalidRequest
 from carrel.imports.source import Source
+from carrel.imports.values import loads
 
 MOST_BYTES: Final = 8 << 30
 MOST_SECONDS: Final = 600.0
@@ -31,6 +31,22 @@ class Database:
         """Whether there is such a table."""
         question = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
         return self._connection.execute(question, (table,)).fetchone() is not None
+
+    def tables(self) -> list[str]:
+        """The names of all tables, but for SQLite's own."""
+        question = (
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1"
+        )
+        return [str(name) for (name,) in self.rows(question)]
+
+    def count(self, table: str) -> int:
+        """How many rows a table has; 0 for one that cannot be read without what made it (a virtual one)."""
+        quoted = '"' + table.replace('"', '""') + '"'
+        try:
+            [(count,)] = self.rows(f"SELECT count(*) FROM {quoted}")  # noqa: S608 - a name, quoted
+        except InvalidRequest:
+            return 0
+        return int(count)
 
     def rows(self, question: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         """What a question gives; raises InvalidRequest where the database is damaged or is another one."""
@@ -71,8 +87,8 @@ def opened(source: Source, path: str) -> Iterator[Database]:
 def document(text: Any) -> Mapping[str, Any]:
     """A JSON object in a cell; an empty one where it is none."""
     try:
-        found = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
+        found = loads(text)
+    except (ValueError, TypeError, AttributeError):
         return {}
     return found if isinstance(found, Mapping) else {}
 

@@ -4,6 +4,7 @@ Bounded in depth; a key that is there twice is an error, as everywhere here. ``I
 setting means them.
 """
 
+import math
 import re
 from typing import Any, Final
 
@@ -71,7 +72,11 @@ class _Reader:
         text = found[0]
         if "x" in text or "X" in text:
             return int(text, 16)
-        return int(text) if re.fullmatch(r"[+-]?\d{1,30}", text) else float(text)
+        if re.fullmatch(r"[+-]?\d{1,30}", text):
+            return int(text)
+        if math.isinf(float(text)):
+            raise self.wrong("a number is too large")
+        return float(text)
 
     def object(self, depth: int) -> dict[str, Any]:
         self.at += 1
@@ -141,7 +146,8 @@ class _Reader:
             if 0xD800 <= int(digits, 16) < 0xDC00 and low:
                 self.at += 6
                 return bytes.fromhex(digits + low[1]).decode("utf-16-be")
-            return chr(int(digits, 16))
+            # Half of a pair is no character, and no file here could hold it.
+            return "\ufffd" if 0xD800 <= int(digits, 16) < 0xE000 else chr(int(digits, 16))
         if letter == "\r" and self.text[self.at : self.at + 1] == "\n":
             self.at += 1
         if letter in "\n\r\u2028\u2029":

@@ -5,19 +5,23 @@ Formats: its files of both generations, JSON and SQLite. Everything is told in t
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from carrel.errors import CarrelError, InvalidRequest
-from carrel.imports import jobs, json5
+from carrel.imports import jobs, json5, state_database
 from carrel.imports.databases import document, opened, optional
 from carrel.imports.report import Report
 from carrel.imports.sessions import MOST_TRANSCRIPT, Session, SessionReader
 from carrel.imports.settings import Settings, keep_secret, understand
 from carrel.imports.source import MOST_DEPTH, Name, Source
+from carrel.imports.state_database import StateDatabase
+from carrel.imports.values import loads
 
 CONFIGS: Final = ("openclaw.json", "clawdbot.json", "moltbot.json")
 AGENT_FILES: Final = (
@@ -27,6 +31,11 @@ MOST_CONFIG: Final = 4 << 20
 MOST_TEXT: Final = 64 << 10
 MOST_SECRET: Final = 48 << 10
 MOST_FILE: Final = 2 << 30
+MOST_WORDS: Final = 32
+MOST_WORD: Final = 64
+_SQLITE: Final = ("", "-wal", "-shm")
+_AGENT_OWN: Final = ("auth-profiles.json", *(f"openclaw-agent.sqlite{end}" for end in _SQLITE))
+_AGENT_TABLES: Final = frozenset({"session_nodes", "transcript_events", "auth_profile_store"})
 _DERIVED: Final = "it is derived: what it was made from is taken"
 
 
@@ -65,12 +74,15 @@ class State:
     skills: dict[str, str] = field(default_factory=dict)
     wake: tuple[str, ...] | None = None
     _spaces: dict[str, str] = field(default_factory=dict)
+    _database: StateDatabase = field(default_factory=StateDatabase)
+    _refused: set[str] = field(default_factory=set)
 
     def sessions(self) -> Iterator[Session]:
         """All sessions of all agents."""
         reader = SessionReader(self.source, self.report)
         for agent in self.settings.agents.values():
             yield from reader.of(agent.id, agent.source)
+        self._tell_closed()
 
     # --- files ---
 
@@ -90,6 +102,13 @@ class State:
                     yield from self._one(agent, place, inside, name)
             except CarrelError as error:
                 self.report.add("workspace", place, "refused", error.message)
+        self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        """Tell of directories that could not be looked into: what is in them is not here."""
+        for path, why in self.source.closed_to_us.items():
+            self.report.add("directory", path, "refused", f"{why}: nothing of it is taken")
+        self.source.closed_to_us.clear()
 
     def _one(self, agent: str, place: str, inside: str, name: Name) -> Iterator[File]:
         below = name.path[len(place) + 1 :]
@@ -128,6 +147,7 @@ class State:
         config = self._config()
         ids = [one.path.rpartition("/")[2] for one in self.source.names("agents") if one.kind == "directory"]
         self.settings = understand(config, ids or ["main"], self.report)
+        self._database = state_database.read(self.source, self.report)
         for agent in self.settings.agents.values():
             self._place(agent.id, agent.source, agent.workspace)
             self._profiles(agent.source)
@@ -168,6 +188,11 @@ class State:
             if found is not None and found.kind == "directory" and choice not in self._spaces.values():
                 self._spaces[agent] = choice
                 return
+            if found is not None and found.kind == "link":
+                why = f"it is a link to {found.target}, and none is followed: put what it leads to in its place"
+                self.report.add("workspace", choice, "refused", why)
+                self._refused.add(choice)
+                return
         if named is not None:
             self.report.add("workspace", named, "left", "it is not in this directory: copy what you need by hand")
 
@@ -181,6 +206,7 @@ class State:
                     if database.has("auth_profile_store"):
                         rows = database.rows("SELECT store_json FROM auth_profile_store ORDER BY store_key")
                         stores += [document(text) for (text,) in rows]
+                    state_database.tell_others(database, base, _AGENT_TABLES, self.report)
             except CarrelError as error:
                 self.report.add("secret", base, "refused", error.message)
         for store in stores:
@@ -203,15 +229,10 @@ class State:
         raw: list[tuple[str, Any]] = []
         kept = self._json("job", "cron/jobs.json") if optional(self.source, "cron/jobs.json") else None
         listed = kept.get("jobs") if isinstance(kept, Mapping) else kept
+        if kept is not None and not isinstance(listed, list):
+            self.report.add("job", "cron/jobs.json", "refused", "it is no list of jobs")
         raw += [(f"cron/jobs.json#{at}", one) for at, one in enumerate(listed if isinstance(listed, list) else [])]
-        if optional(self.source, "state/openclaw.sqlite"):
-            try:
-                with opened(self.source, "state/openclaw.sqlite") as database:
-                    if database.has("cron_jobs"):
-                        rows = database.rows("SELECT job_id, job_json FROM cron_jobs ORDER BY job_id")
-                        raw += [(f"state/openclaw.sqlite#{key}", document(text)) for key, text in rows]
-            except CarrelError as error:
-                self.report.add("job", "state/openclaw.sqlite", "refused", error.message)
+        raw += self._database.jobs
         seen: set[str] = set()
         for where, one in raw:
             job, notes = jobs.convert(one) if isinstance(one, Mapping) else (None, ["it is no object"])
@@ -246,6 +267,11 @@ class State:
                 self.report.add("channel", name.path, "taken", "who may write to it is kept with its settings")
             elif text:
                 keep_secret(self.settings.secrets, name.path.removesuffix(".json"), text, name.path, self.report)
+        for account, entries in self._database.allowed.items():
+            kept = {"version": 1, "allowFrom": entries}
+            self.settings.channels.setdefault("access", {})[f"{account}-allowFrom"] = kept
+            where = f"{state_database.PATH}#{account}"
+            self.report.add("channel", where, "taken", "who may write to it is kept with its settings")
 
     def _notes(self, agent: str, place: str) -> None:
         for name in self.source.names(f"{place}/memory"):
@@ -258,7 +284,7 @@ class State:
                 self.report.add("memory", name.path, "refused", f"{why}; it is in the workspace all the same")
                 continue
             if text.strip():
-                key = "note_" + hashlib.sha256(f"{agent}/{name.path}".encode()).hexdigest()[:24]
+                key = "note_" + hashlib.sha256(os.fsencode(f"{agent}/{name.path}")).hexdigest()[:24]
                 self.notes.append(Note(key, agent, text, datetime.fromtimestamp(name.mtime, UTC)))
                 self.names[key] = name.path
                 self.report.add("memory", name.path, "taken", "a note, and a file of the workspace")
@@ -272,8 +298,15 @@ class State:
                 text = self.source.read(path, limit=MOST_TEXT).decode()
             except (CarrelError, UnicodeDecodeError) as error:
                 self.report.add("skill", path, "refused", getattr(error, "message", "it is no text"))
+                self._refused.add(folder.path)
                 continue
             self.skills[path] = text
+            if place == "skills":
+                for name in self.source.walk(folder.path):
+                    if name.path != path and name.kind != "directory":
+                        self.report.add(
+                            "other", name.path, "left", "of a skill that is in no workspace, its text alone is taken"
+                        )
 
     def _devices(self) -> None:
         for kind in ("devices", "nodes"):
@@ -283,26 +316,55 @@ class State:
                 self.report.add("device", f"{kind}/paired.json", "left", why)
 
     def _wake(self) -> None:
-        if optional(self.source, "settings/voicewake.json"):
-            found = self._json("voice", "settings/voicewake.json")
+        path = state_database.PATH
+        words: Any = self._database.wake
+        if not words and optional(self.source, "settings/voicewake.json"):
+            path = "settings/voicewake.json"
+            found = self._json("voice", path)
+            if found is None:
+                return
             words = found.get("triggers") if isinstance(found, Mapping) else None
-            if isinstance(words, list) and all(isinstance(one, str) and 0 < len(one) <= 64 for one in words):
-                self.wake = tuple(words[:32])
-                self.report.add("voice", "settings/voicewake.json", "taken")
+            words = words if isinstance(words, list) else ["", words]
+        good = [one for one in words if isinstance(one, str) and 0 < len(one) <= MOST_WORD][:MOST_WORDS]
+        if good:
+            self.wake = tuple(good)
+        if len(good) < len(words):
+            self.report.add(
+                "voice", path, "changed" if good else "refused",
+                f"words are {MOST_WORDS} texts of {MOST_WORD} characters at the most",
+            )  # fmt: skip
+        elif good:
+            self.report.add("voice", path, "taken")
 
     def _others(self) -> None:
-        known = {"agents", "cron", "credentials", "skills", "devices", "nodes", "settings", "state", *CONFIGS}
-        known |= {place.partition("/")[0] for place in self._spaces.values()}
-        for name in self.source.names():
-            if name.path == "memory":
-                self.report.add("memory", "memory", "left", _DERIVED)
-            elif name.path not in known:
-                self.report.add("other", name.path, "left", "nothing here is made of it")
+        places = self._refused.union(self._spaces.values())
+        above = {str(one) for place in self._spaces.values() for one in Path(place).parents} - {".", "agents"}
+        looked = {"agents", "cron", "devices", "nodes", "settings", "state", "skills", "credentials", *CONFIGS[:1]}
+        self._left(".", looked | places | above | {next((c for c in CONFIGS if optional(self.source, c)), "")})
+        for agent in self.source.names("agents"):
+            self._left(agent.path, places | {f"{agent.path}/sessions", f"{agent.path}/agent"})
+            self._left(f"{agent.path}/agent", {f"{agent.path}/agent/{name}" for name in _AGENT_OWN})
+        for place in sorted(above - {one.path for one in self.source.names("agents")}):
+            self._left(place, places | above)
+        self._left("cron", {"cron/jobs.json", "cron/runs"})
+        self._left("state", {f"state/openclaw.sqlite{end}" for end in _SQLITE})
+        self._left("settings", {"settings/voicewake.json"})
+        self._left("skills", {folder.rpartition("/")[0] for folder in self.skills} | places)
+        for kind in ("devices", "nodes"):
+            self._left(kind, {f"{kind}/paired.json"})
+        self._tell_closed()
+
+    def _left(self, place: str, known: set[str]) -> None:
+        """Tell of each name in a directory that is none of ``known``, and that nothing is made of it."""
+        for name in self.source.names(place):
+            if name.path not in known:
+                why = _DERIVED if name.path == "memory" else "nothing here is made of it"
+                self.report.add("memory" if name.path == "memory" else "other", name.path, "left", why)
 
     def _json(self, kind: str, path: str) -> Any:
         try:
-            return json.loads(self.source.read(path, limit=MOST_TRANSCRIPT))
-        except (CarrelError, ValueError, RecursionError) as error:
+            return loads(self.source.read(path, limit=MOST_TRANSCRIPT))
+        except (CarrelError, ValueError) as error:
             if not isinstance(error, CarrelError) or optional(self.source, path):
                 why = error.message if isinstance(error, CarrelError) else "it is no JSON"
                 self.report.add(kind, path, "refused", why)
@@ -311,8 +373,8 @@ class State:
 
 def _loaded(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return loads(text)
+    except ValueError:
         return text
 
 
@@ -321,8 +383,8 @@ def tenants_of(source: Source) -> Mapping[str, Mapping[str, Any]] | None:
     if not optional(source, "tenants.json"):
         return None
     try:
-        found = json.loads(source.read("tenants.json", limit=MOST_CONFIG))
+        found = loads(source.read("tenants.json", limit=MOST_CONFIG))
         listed = found["tenants"]
         return {str(key): entry if isinstance(entry, Mapping) else {} for key, entry in listed.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InvalidRequest(f"{source.path / 'tenants.json'} is not as it should be: mend it.") from None

@@ -1,7 +1,6 @@
 """Sessions of OpenClaw's, from their files or from their database, agent by agent."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from carrel.imports import transcript
 from carrel.imports.databases import document, opened, optional
 from carrel.imports.report import Report
 from carrel.imports.source import Source
+from carrel.imports.values import loads
 
 MOST_TRANSCRIPT: Final = 200 << 20
 _SESSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -64,7 +64,7 @@ class SessionReader:
             found = _SESSION_FILE.fullmatch(base)
             if base == "sessions.json":
                 continue
-            if found is None or name.kind != "file":
+            if (found is None and base not in by_file) or name.kind != "file":
                 why = "a link or device" if name.kind not in ("file", "directory") else "no session that is in use"
                 self._report.add("session", name.path, "refused" if name.kind in ("link", "other") else "left", why)
                 continue
@@ -76,7 +76,9 @@ class SessionReader:
                 continue
             events, broken = transcript.parse_lines(data)
             done = transcript.convert(events, broken)
-            yield from self._session(Found(agent, found[1], name.path, key, entry), done)
+            # One that the index names is a session, whatever it is called.
+            called = found[1] if found is not None else base.removesuffix(".jsonl")
+            yield from self._session(Found(agent, called, name.path, key, entry), done)
         for key, entry in by_file.values():
             self._report.add("session", str(key), "left", f"its file {self._file_of(entry)[:80]!r} is not there")
 
@@ -129,10 +131,10 @@ class SessionReader:
 
     def _index(self, path: str) -> Mapping[str, Mapping[str, Any]]:
         try:
-            found = json.loads(self._source.read(path, limit=MOST_TRANSCRIPT))
+            found = loads(self._source.read(path, limit=MOST_TRANSCRIPT))
         except NotFound:
             return {}
-        except (CarrelError, ValueError, RecursionError) as error:
+        except (CarrelError, ValueError) as error:
             why = error.message if isinstance(error, CarrelError) else "it is no JSON"
             self._report.add("session", path, "refused", f"{why}: sessions have no names then")
             return {}

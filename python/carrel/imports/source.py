@@ -36,6 +36,8 @@ class Source:
 
     def __init__(self, path: Path, fd: int | None = None) -> None:
         self.path = path
+        self.closed_to_us: dict[str, str] = {}
+        """Directories that are there and could not be looked into, and why."""
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if fd is None else fd
         except OSError as error:
@@ -54,13 +56,15 @@ class Source:
     def look(self, path: str) -> Name | None:
         """What is there; None where there is nothing, or the way to it leads over a link."""
         above, _, name = path.rpartition("/")
+        if name in ("", ".", "..") or "\0" in path:
+            return None
         try:
             parent = self._open(above or ".", os.O_RDONLY | os.O_DIRECTORY)
         except CarrelError:
             return None
         try:
             return _name(parent, name, path)
-        except FileNotFoundError:
+        except OSError:
             return None
         finally:
             os.close(parent)
@@ -87,10 +91,16 @@ class Source:
                 yield block
 
     def names(self, path: str = ".") -> list[Name]:
-        """What is in a directory, in order; nothing where there is none."""
+        """What is in a directory, in order; nothing where there is none, or it is kept as one of `closed_to_us`."""
         try:
             fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except CarrelError:
+        except NotFound:
+            return []
+        except CarrelError as error:
+            there = self.look(path)
+            if there is not None:
+                linked = there.kind == "link"
+                self.closed_to_us[path] = "it is a link, and none is followed" if linked else error.message
             return []
         try:
             prefix = "" if path == "." else f"{path}/"
@@ -124,6 +134,8 @@ class Source:
                 stack.append(iter(self.names(one.path)))
 
     def _open(self, path: str, flags: int) -> int:
+        if "\0" in path:
+            raise UnsafePath("it is no path")
         try:
             return open_beneath(self._fd, path, flags)
         except FileNotFoundError:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from carrel.imports.values import loads
+
 MOST_LINES: Final = 1_000_000
 _SIDES: Final = frozenset({"label", "session_info", "model_change", "thinking_level_change", "custom", "leaf"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,8 +36,8 @@ def parse_lines(data: bytes) -> tuple[list[dict[str, Any]], list[int]]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
+            value = loads(line)
+        except ValueError:
             value = None
         if isinstance(value, dict) and number <= MOST_LINES:
             found.append(value)
@@ -79,9 +81,9 @@ def _way(entries: Sequence[Mapping[str, Any]], done: Converted) -> list[Mapping[
             known[key] = entry
     if not known:
         return list(entries)
-    leaf = next((e for e in reversed(entries) if e.get("id") in known and e.get("type") != "leaf"), None)
+    leaf = next((e for e in reversed(entries) if _word(e, "id") in known and e.get("type") != "leaf"), None)
     turned = next((e for e in reversed(entries) if e.get("type") == "leaf"), None)
-    if turned is not None and turned.get("targetId") in known:
+    if turned is not None and _word(turned, "targetId") in known:
         leaf = known[turned["targetId"]]
     way: list[Mapping[str, Any]] = []
     seen: set[str] = set()
@@ -91,7 +93,7 @@ def _way(entries: Sequence[Mapping[str, Any]], done: Converted) -> list[Mapping[
         parent = leaf.get("parentId")
         leaf = known.get(parent) if isinstance(parent, str) else None
     way.reverse()
-    others = sum(1 for e in entries if e.get("id") not in seen and e.get("type") not in _SIDES)
+    others = sum(1 for e in entries if _word(e, "id") not in seen and _word(e, "type") not in _SIDES)
     if others:
         done.notes.append(f"{others} entries of branches that were left behind are left out")
     return way
@@ -100,7 +102,7 @@ def _way(entries: Sequence[Mapping[str, Any]], done: Converted) -> list[Mapping[
 def _lines(
     event: Mapping[str, Any], state: dict[str, Any], ids: Mapping[str, int], done: Converted
 ) -> Iterable[dict[str, Any]]:
-    kind = event.get("type")
+    kind = _word(event, "type")
     if kind == "model_change":
         state.update(provider=event.get("provider"), model=event.get("modelId"))
     elif kind == "message" and isinstance(event.get("message"), Mapping):
@@ -117,11 +119,11 @@ def _lines(
             done.messages += 1
             yield {"type": "message", "role": "user", "content": [{"type": "text", "text": text}]}
     elif kind not in _SIDES:
-        done.notes.append(f"an entry of the type {str(kind)[:40]!r} is left out")
+        done.notes.append(f"an entry of the type {kind[:40]!r} is left out")
 
 
 def _message(message: Mapping[str, Any], done: Converted) -> Iterable[dict[str, Any]]:
-    role, content = message.get("role"), message.get("content")
+    role, content = _word(message, "role"), message.get("content")
     if role in _ROLES:
         blocks = [block for raw in _list(content) if (block := _block(raw, done)) is not None]
         if blocks:
@@ -143,7 +145,7 @@ def _message(message: Mapping[str, Any], done: Converted) -> Iterable[dict[str, 
         done.messages += 1
         yield {"type": "message", "role": "user", "content": [{"type": "text", "text": text}]}
     else:
-        done.notes.append(f"a message of the role {str(role)[:40]!r} is left out")
+        done.notes.append(f"a message of the role {role[:40]!r} is left out")
 
 
 def _usage(message: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
@@ -204,6 +206,12 @@ def _clean(value: Any) -> str:
     """Text that can be kept: no lone surrogates."""
     text = value if isinstance(value, str) else "" if value is None else str(value)
     return text.encode("utf-8", "replace").decode()
+
+
+def _word(entry: Mapping[str, Any], name: str) -> str:
+    """A member that is one of a set of words, or an id; text whatever it is."""
+    value = entry.get(name)
+    return value if isinstance(value, str) else str(value)
 
 
 def _count(value: Any) -> int:

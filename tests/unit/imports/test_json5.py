@@ -32,7 +32,8 @@ def test_what_is_right(text: str, value: Any) -> None:
         ("{a 1}", "a colon is missing"), ("nul", "this is no value"), ("{} x", "something follows the end"),
         ("'abc", "a text has no end"), ("'a\nb'", "a text has no end"), (r"'\xZZ'", "an escape is none"),
         ("{1: 2}", "a key is missing"), ("Infinity", "this is no value"), ("[" * 100, "over 64 levels deep"),
-        ("{a: function() {}}", "this is no value"), ("1" * 400 + "x", "something follows"),
+        ("{a: function() {}}", "this is no value"), ("1" * 300 + "x", "something follows"),
+        ("{a: -1e999}", "line 1, column 11: a number is too large"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_its_place(text: str, said: str) -> None:
@@ -42,4 +43,10 @@ def test_what_is_wrong_is_told_with_its_place(text: str, said: str) -> None:
 
 
 def test_a_number_of_many_digits_costs_little() -> None:
-    assert isinstance(parse("9" * 5000), float)
+    assert isinstance(parse("9" * 300), float)
+    with pytest.raises(InvalidRequest, match="a number is too large"):
+        parse("9" * 5_000_000)
+
+
+def test_half_of_a_pair_is_no_character() -> None:
+    assert parse(r"'\ud800x \uDC00 \ud83e\udd9e'") == "\ufffdx \ufffd \U0001f99e"

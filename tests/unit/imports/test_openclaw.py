@@ -1,5 +1,6 @@
 """A state directory looked through: everything in it is told of, by name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from carrel.errors import InvalidRequest
 from carrel.imports.openclaw import State, tenants_of
 from carrel.imports.source import MOST_DEPTH, Source
-from tests.fakes.openclaw import API_KEY, databases, many, put, single
+from tests.fakes.openclaw import API_KEY, SKILL, databases, many, oldest, put, single
 
 
 def test_all_of_it_is_told(tmp_path: Path) -> None:
@@ -94,3 +95,63 @@ def test_what_lies_too_deep_is_told(tmp_path: Path) -> None:
     assert (f"sandbox/{deep}file" in files, f"sandbox/{'e/' * (MOST_DEPTH - 1)}file" in files) == (False, True)
     [refused] = [item for item in state.report.items if "directories deep" in item.detail]
     assert (refused.outcome, refused.name) == ("refused", f"workspace/{'d/' * MOST_DEPTH}".rstrip("/"))
+
+
+def test_each_file_is_told_of(tmp_path: Path) -> None:
+    """By its own name or that of a directory above it: nothing is left behind without a word."""
+    top = single(tmp_path / "top")
+    put(top, {
+        "agents/main/agent/models.json": "{}", "agents/main/notes.txt": "x", "cron/jobs.json.bak": "[]",
+        "devices/pending.json": "{}", "settings/tts.json": "{}", "state/other.sqlite": b"x",
+        "skills/sing/SKILL.md": SKILL.replace("rhyme", "sing"), "skills/sing/run.sh": "echo la\n",
+        "skills/loose/readme.txt": "x", "agents/unused.txt": "x",
+    })  # fmt: skip
+    with Source(top) as source:
+        state = State(source)
+        state.look()
+        files = [file.path for file in state.files()]
+        list(state.sessions())
+        told = {item.name.partition("#")[0] for item in state.report.items} | set(state.skills)
+        for name in source.walk("."):
+            above = {name.path, *(str(path) for path in Path(name.path).parents)} - {"."}
+            taken = any(name.path.startswith(f"{place}/") for place in ("workspace", "workspace-work"))
+            index = name.path.endswith("/sessions.json")
+            assert name.kind == "directory" or above & told or taken or index, name.path
+    assert "sandbox/notes.txt" in files
+
+
+def test_directories_that_are_links_are_told(tmp_path: Path) -> None:
+    top, away = tmp_path / "top", tmp_path / "away"
+    put(away, {"AGENTS.md": "x", "one.jsonl": oldest(), "creds.json": "{}"})
+    put(top, {"openclaw.json": "{}", "agents/main/agent/x": ""})
+    for place in ("workspace", "agents/main/sessions", "credentials", "skills"):
+        (top / place).symlink_to(away)
+    with Source(top) as source:
+        state = State(source)
+        state.look()
+        assert [*state.files(), *state.sessions()] == []
+    told = {item.name: (item.outcome, item.detail) for item in state.report.items}
+    for place in ("workspace", "agents/main/sessions", "credentials", "skills"):
+        assert told[place][0] == "refused", place
+        assert "link" in told[place][1], place
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    put(top, {"openclaw.json": "{}", "workspace/memory/a.md": "said"})
+    (top / os.fsdecode(b"workspace/memory/\xff.md")).write_text("strange")
+    with Source(top) as source:
+        state = State(source)
+        state.look()
+    assert [note.text for note in state.notes] == ["said", "strange"]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"triggers": 5}', '{"triggers": ["", "a"]}', "[]", '{"triggers": ["%s"]}' % ("x" * 65)]
+)
+def test_words_that_are_none_are_told(tmp_path: Path, text: str) -> None:
+    put(tmp_path, {"openclaw.json": "{}", "settings/voicewake.json": text})
+    with Source(tmp_path) as source:
+        state = State(source)
+        state.look()
+    assert state.report.counts["voice", "changed" if state.wake else "refused"] == 1

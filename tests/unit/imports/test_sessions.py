@@ -46,3 +46,18 @@ def test_hostile_files_are_named_and_the_rest_comes(tmp_path: Path) -> None:
     assert told["sessions.json"] == "refused"
     assert told["openclaw-agent.sqlite"] == "refused"
     assert told["empty.jsonl"] == told["bad name.jsonl"] == told["noise.jsonl"] == "left"
+
+
+def test_one_that_the_index_names_comes_whatever_it_is_called(tmp_path: Path) -> None:
+    top, report, place = tmp_path / "top", Report(), "agents/main/sessions"
+    put(top, {
+        f"{place}/b\u00fcro.jsonl": oldest(), f"{place}/no one.jsonl": oldest(),
+        f"{place}/sessions.json": '{"agent:main:main": {"sessionId": "b\\u00fcro", "displayName": "The office"}}',
+    })  # fmt: skip
+    with Source(top) as source:
+        [one] = SessionReader(source, report).of("main", "main")
+    assert (one.label, one.id.isascii()) == ("The office", True)
+    told = {item.name: (item.outcome, item.detail) for item in report.items}
+    assert told[f"{place}/b\u00fcro.jsonl"] == ("changed", f"as {one.id}")
+    assert told[f"{place}/no one.jsonl"][0] == "left"
+    assert len(told) == 2

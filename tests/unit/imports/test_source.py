@@ -49,3 +49,20 @@ def test_S9_01_too_many_names_end_it(top: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CarrelError, match="No such file"):
         Source(tmp_path / "none")
+
+
+def test_names_that_are_none_are_not_there(top: Path) -> None:
+    with Source(top) as source:
+        for name in ("a\0b", "in/a\0b", "..", "in/..", ".", "in/", "x" * 3000, "in/" + "x" * 300):
+            assert source.look(name) is None, name
+        for name in ("a\0b", "x" * 3000):
+            with pytest.raises(CarrelError):
+                source.read(name, limit=10)
+
+
+def test_a_directory_that_is_there_and_closed_is_kept_in_mind(top: Path) -> None:
+    with Source(top) as source:
+        assert source.names("none") == []
+        assert source.closed_to_us == {}
+        assert source.names("dir") == []
+        assert source.closed_to_us == {"dir": "it is a link, and none is followed"}

@@ -83,6 +83,22 @@ def test_hostile_lines_are_named_and_the_rest_is_kept() -> None:
     assert [entry.type for entry in loaded(done).entries] == ["message", "message", "model_call", "compaction"]
 
 
+def test_members_of_the_wrong_type_are_told_and_the_rest_is_kept() -> None:
+    good = {"type": "message", "id": "a", "parentId": None, "message": {"role": "user", "content": "hi"}}
+    wrongs: list[Any] = [[], {}, 5, None, True, [["x"]]]
+    for wrong in wrongs:
+        strange: list[dict[str, Any]] = [
+            good, {"type": wrong, "id": "b", "parentId": "a"}, {"type": "message", "id": wrong, "parentId": wrong},
+            {"type": "message", "id": "c", "parentId": "b", "message": {"role": wrong, "content": "x"}},
+            {"type": "leaf", "id": "l", "targetId": wrong},
+            {"type": "message", "id": "d", "parentId": "c", "message": {"role": "user", "content": "bye"}},
+        ]  # fmt: skip
+        done = convert(strange)
+        texts = [line["content"][0]["text"] for line in done.lines]
+        assert (texts[0], texts[-1]) == ("hi", "bye"), wrong
+        assert any(str(wrong) in note for note in done.notes), wrong
+
+
 def test_times() -> None:
     assert moment(0) == datetime(1970, 1, 1, tzinfo=UTC)
     assert moment("2026-01-01T00:00:00Z") == moment("2026-01-01T00:00:00")
