@@ -1,5 +1,6 @@
 """The control socket: where it is, and whose processes it admits."""
 
+import contextlib
 import os
 import socket
 import stat
@@ -49,8 +50,9 @@ class ControlSocket:
         return uid in self._admitted
 
     def remove(self) -> None:
-        """Take the socket's file away."""
-        self._path.unlink(missing_ok=True)
+        """Take the socket's file away; where the disk does not let go of it, the next start does."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
 
 
 def peer_uid(request: web.BaseRequest) -> int | None:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carrel.cli.failures import INTERRUPTED
+from carrel.errors import lacking
 from carrel.main.launch import become_keeper, program, start_gateway, told
 
 if TYPE_CHECKING:
     # Models: the gateway loads the library of models in its own way, and hooks of git do without.
     from carrel.cli.conversion import Conversion
+    from carrel.cli.gateway_options import GatewayOptions
     from carrel.cli.restore_options import RestoreOptions
     from carrel.wire.backups import ImportView
 
@@ -43,6 +45,15 @@ def _look(archive: Path, tenant: str) -> "ImportView":
     return look(archive, tenant)
 
 
+def _out_of_ground(error: OSError, options: "GatewayOptions") -> int:
+    """Say that the disk or the machine takes no more, where that is what ``error`` is of, and end with 1."""
+    if lacking(error, "it ends") is None:
+        raise error
+    where = error.filename or options.state_dir
+    sys.stderr.write(f"carrel: the gateway cannot go on: {error.strerror} ({where}). `carrel doctor` says more.\n")
+    return 1
+
+
 def run() -> None:
     """The entry point of ``carrel``."""
     options = told(os.environ)
@@ -71,5 +82,7 @@ def run() -> None:
         from carrel.main.gateway import run_gateway  # noqa: PLC0415 - as above
 
         sys.exit(run_gateway(options))
+    except OSError as error:
+        sys.exit(_out_of_ground(error, options))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

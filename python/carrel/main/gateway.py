@@ -65,7 +65,7 @@ from carrel.main.quota_warnings import QuotaWarnings
 from carrel.main.sandboxes import Sandboxes
 from carrel.main.secrets import SecretKeeping, TenantSecrets
 from carrel.main.snapshots import SnapshotKeeping
-from carrel.main.statedir import StateDir
+from carrel.main.statedir import StateDir, mend_of
 from carrel.main.systemd import Notifier, inherited
 from carrel.main.traced import TracedMetering, TracedSandbox, traced
 from carrel.mcp.proxy import McpProxy
@@ -141,7 +141,7 @@ def run_gateway(options: GatewayOptions) -> int:
             sys.stderr.write(f"carrel: nothing is started, for {options.tenants_dir} is not right:\n")
             sys.stderr.writelines(f"  {line}\n" for line in problems)
         else:
-            sys.stderr.write(f"carrel: {error.message}\n")
+            sys.stderr.write(f"carrel: {error.message}{mend_of(error, options.state_dir)}\n")
         return 1
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from carrel.errors import CarrelError
 from carrel.main import acl
-from carrel.main.statedir import StateInUse
+from carrel.main.statedir import MAY_BE_FIRST, StateInUse
 from carrel.main.view import trace
 
 MAX_DEPTH: Final = 250
@@ -57,7 +57,7 @@ def give_state(path: Path, uid: int, gid: int, *, apart_from: Iterable[Path]) ->
         found = os.fstat(top)
         if found.st_uid == uid:
             return real
-        names = set(os.listdir(top))
+        names = set(os.listdir(top)) - MAY_BE_FIRST
         if names and not names & _PARTS_OF_STATE:
             raise NotOurs(
                 f"{path} is not empty and is no state directory of Carrel's: name an empty or new one with --state-dir."
@@ -180,7 +180,7 @@ def _give(top: int, before: int, uid: int, gid: int) -> None:
         if found.st_uid != uid and (before in (0, found.st_uid)):
             os.chown(_name(fd), uid, gid)
 
-    _visit(top, give)
+    _visit(top, give, skip=("lost+found",))
 
 
 def _let_edit(fd: int, found: os.stat_result, names: tuple[str, ...], uid: int) -> None:

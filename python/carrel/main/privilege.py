@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
+from carrel.durability import replace_synced
 from carrel.errors import CarrelError
 from carrel.main import acl, ownership
+from carrel.main.statedir import refused_by_disk
 from carrel.main.view import Need, Reader, show
 
 STARTER: Final = "CARREL_STARTER"
@@ -175,7 +177,15 @@ def _trust_work_tree(places: Places) -> None:
     if top is None or top.stat().st_uid == os.getuid():
         return
     quoted = str(top).replace("\\", "\\\\").replace('"', '\\"')
-    (places.state_dir / ".gitconfig").write_text(f'[safe]\n\tdirectory = "{quoted}"\n')
+    path, text = places.state_dir / ".gitconfig", f'[safe]\n\tdirectory = "{quoted}"\n'.encode()
+    try:
+        # As it was before is well enough: a disk that is full, or only read, is no reason not to start.
+        if not path.is_file() or path.read_bytes() != text:
+            replace_synced({path: text})
+    except OSError as error:
+        raise refused_by_disk(error) or CannotDropRoot(
+            f"Started by root, the gateway cannot write {path}: {error.strerror}."
+        ) from error
 
 
 def _let_declare(tenants_dir: Path, who: Identity) -> None:

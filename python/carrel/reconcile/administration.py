@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 
 from carrel.clock import Clock, SystemClock
 from carrel.declare.quotas import Quotas
-from carrel.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unavailable
+from carrel.errors import CarrelError, Conflict, Forbidden, InvalidRequest, NotFound, Unavailable
 from carrel.ids import TenantId, parse_tenant_id
 from carrel.reconcile.declarations import Declarations, Place, Settles
 from carrel.reconcile.recorder import Recorder
@@ -109,7 +109,14 @@ class Administration:
         token = None
         if order.issue_token:
             # A tenant that was removed and comes back has its old tokens: the one of this name is replaced.
-            token = (await self.token_rotate(tenant_id, control.TokenRotate(), by=by)).token
+            try:
+                token = (await self.token_rotate(tenant_id, control.TokenRotate(), by=by)).token
+            except CarrelError as error:
+                error.message = (
+                    f"{tenant_id} is declared, but has no token: `carrel tenants token rotate {tenant_id}` issues one. "
+                    f"{error.message}"
+                )
+                raise
         return control.TenantCreated(tenant=await self.show(tenant_id), token=token, commit=commit)
 
     async def suspend(self, tenant_id: TenantId, *, by: control.Actor) -> control.TenantView:

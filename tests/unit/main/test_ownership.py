@@ -135,6 +135,14 @@ def test_a_directory_full_of_other_things_is_refused(tmp_path: Path) -> None:
     assert owner(tmp_path / "thesis.tex") == 0
 
 
+@pytest.mark.parametrize("there", ["lost+found", "master.key"])
+def test_a_file_system_of_its_own_is_taken(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).mkdir()
+    assert give(tmp_path) == tmp_path
+    assert owner(tmp_path) == UID
+    assert owner(tmp_path / there) == (0 if there == "lost+found" else UID)
+
+
 def test_one_that_is_in_use_is_refused(used: Path) -> None:
     with (used / "run" / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from carrel.errors import CarrelError
-from carrel.main.statedir import NotState, StateDir, StateInUse
+from carrel.main.statedir import NotState, StateDir, StateInUse, mend_of, refused_by_disk
 
 
 def test_it_is_private_and_laid_out(tmp_path: Path) -> None:
@@ -29,6 +30,36 @@ def test_a_lock_of_the_dead_is_nobodys(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program], check=False)
     with StateDir(tmp_path / "state"):
         assert (tmp_path / "state" / "run" / "lock").read_text().strip() == str(os.getpid())
+
+
+def test_who_was_killed_and_who_came_to_an_end_are_told_apart(tmp_path: Path) -> None:
+    first = StateDir(tmp_path / "state").__enter__()
+    lock = tmp_path / "state" / "run" / "lock"
+    held = lock.stat().st_size
+    assert not first.was_killed
+    first.__exit__(None, None, None)
+    assert lock.stat().st_size == held, "a disk that is full has no place for more"
+    with StateDir(tmp_path / "state") as second:
+        assert not second.was_killed
+        left = lock.read_text()
+    lock.write_text(left)
+    with StateDir(tmp_path / "state") as third:
+        assert third.was_killed
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (errno.ENOSPC, "The disk is full: nothing is started. Make room where the state directory is (/state)"),
+        (errno.EROFS, "The disk fails (Read-only file system): nothing is started. Look after the disk of the state"),
+    ],
+)
+def test_what_the_disk_refuses_is_told_with_the_place_and_the_mend(code: int, told: str) -> None:
+    error = refused_by_disk(OSError(code, os.strerror(code)))
+    assert error is not None
+    assert f"{error.message}{mend_of(error, Path('/state'))}".startswith(told)
+    assert refused_by_disk(OSError(errno.ENOTDIR, "")) is None
+    assert mend_of(CarrelError("Something else."), Path("/state")) == ""
 
 
 def test_a_place_that_cannot_be_is_named(tmp_path: Path) -> None:

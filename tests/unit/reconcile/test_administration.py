@@ -87,6 +87,23 @@ async def test_a_tenant_is_created_and_in_force_with_a_token(house: House) -> No
     assert made.token not in str(house.record.lines)
 
 
+async def test_a_tenant_whose_token_cannot_be_kept_is_told_as_declared(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StorageFull("The disk is full: the file is as it was.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.tokens, "rotate", full)
+        with pytest.raises(StorageFull) as refused:
+            await house.administration.create(control.TenantCreate(id="newco"), by=BY)
+    assert refused.value.message == (
+        "newco is declared, but has no token: `carrel tenants token rotate newco` issues one. "
+        "The disk is full: the file is as it was."
+    )
+    assert (await house.administration.token_rotate(TenantId("newco"), control.TokenRotate(), by=BY)).token
+
+
 async def test_a_plan_with_a_fee_is_owed_from_the_day_of_creation_on(house: House) -> None:
     plans = house.path / "_plans.yaml"
     fee = "paid: {billing: {rule: pass_through, platform_fee_usd: 49}}"
