@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from carrel.audit.chain import safe
+from carrel.audit.chain import kept
 from carrel.audit.files import append_synced, backwards, days
 from carrel.durability import replace_synced, sync_directory
 
@@ -122,7 +122,7 @@ class Begun:
 
 def _line(change: Members) -> bytes:
     line = {name: value for name, value in change.items() if name != "number"}
-    return json.dumps({"after": change["number"], "line": safe(line)}, ensure_ascii=False).encode() + b"\n"
+    return json.dumps({"after": change["number"], "line": kept(line)}, ensure_ascii=False).encode() + b"\n"
 
 
 def _read(raw: bytes) -> dict[str, Any] | None:

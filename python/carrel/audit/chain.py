@@ -7,15 +7,22 @@ removed, added or moved one does not continue the line before.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from carrel.declare.suspects import HIDDEN, is_secret_of, without_secrets
 from carrel.secrets import masked
 from carrel.telemetry import escape_text
 
 GENESIS: Final = "0" * 64
 MAX_VALUE: Final = 2000
+MAX_MEMBER: Final = 4000
+"""Characters that one text, and all of one member of a line (`after`, say), may have."""
+MAX_DEPTH: Final = 16
+_AHEAD: Final = 1024
+_CUT: Final = "…"
+_SHORT: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +47,87 @@ class Head:
 
 def sealed(head: Head, members: Mapping[str, Any]) -> tuple[bytes, Head]:
     """The line that holds ``members`` after ``head``, with its newline, and the new head."""
-    body: dict[str, Any] = {"n": head.number + 1, **safe(dict(members)), "prev": head.hash}
+    body: dict[str, Any] = {"n": head.number + 1, **kept(members), "prev": head.hash}
     digest = _digest(head.hash, body)
     line = json.dumps({**body, "hash": digest}, ensure_ascii=False, separators=(",", ":")).encode()
     return line + b"\n", Head(digest, head.number + 1)
 
 
+def kept(members: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of a line, each as a line may have it."""
+    return {str(safe(name)): safe(value) for name, value in members.items()}
+
+
 def safe(value: Any) -> Any:
-    """``value`` with texts cut to a length, tokens masked, and control and bidirectional characters written out."""
-    if isinstance(value, str):
-        shown = value if len(value) <= MAX_VALUE else value[:MAX_VALUE] + "… (cut)"
-        return escape_text(masked(shown.encode("utf-8", "replace").decode()))
-    if isinstance(value, Mapping):
-        return {str(safe(str(k))): safe(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [safe(v) for v in value]
-    if value is None or isinstance(value, bool | int):
-        return value
-    return safe(str(value))
+    """``value`` as a line may have it: short, without secrets, control and bidirectional characters written out.
+
+    Whoever is refused has a line too, so how much it takes on the disk is not theirs to say.
+    """
+    return _Room().of(value, 0)
+
+
+class _Room:
+    """What one member of a line has left for texts and keys, in characters."""
+
+    def __init__(self) -> None:
+        self._left = MAX_MEMBER
+
+    def of(self, value: Any, depth: int) -> Any:
+        if isinstance(value, str):
+            return self._text(value)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            return value if abs(value) < 1 << 64 else f"a number of {value.bit_length()} bits"
+        if isinstance(value, Mapping):
+            return self._mapping(value, depth + 1)
+        if isinstance(value, list | tuple):
+            return self._list(value, depth + 1)
+        return self._text(str(value)[: MAX_VALUE + _AHEAD])
+
+    def _list(self, value: Sequence[Any], depth: int) -> list[Any]:
+        found: list[Any] = []
+        for at, one in enumerate(value, 1):
+            # What was cut before is not cut again: its last member says so.
+            told = at == len(value) and isinstance(one, str) and len(one) <= _SHORT
+            if self._is_full(depth) and not told:
+                return [*found, _more(len(value) - len(found))]
+            found.append(self.of(one, depth))
+        return found
+
+    def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for count, (key, one) in enumerate(value.items()):
+            if key != _CUT and self._is_full(depth):
+                found[_CUT] = _more(len(value) - count)
+                break
+            hidden = isinstance(one, str) and is_secret_of(str(key), one)
+            found[self._text(str(key))] = HIDDEN if hidden else self.of(one, depth)
+        return found
+
+    def _is_full(self, depth: int) -> bool:
+        # What is no text takes room as well.
+        self._left -= 2
+        return self._left <= 0 or depth > MAX_DEPTH
+
+    def _text(self, text: str) -> str:
+        shown = text.encode("utf-8", "replace").decode() if len(text) <= MAX_VALUE else _beginning(text)
+        shown = escape_text(without_secrets(masked(shown)))
+        self._left -= len(shown)
+        return shown
+
+
+def _beginning(text: str) -> str:
+    """The first of a long text. What is hidden in it is looked for in more than is shown: half a secret is one, too."""
+    ahead = text[: MAX_VALUE + _AHEAD].encode("utf-8", "replace").decode()
+    known = without_secrets(masked(ahead))
+    # A secret that the end of what was looked at cut in two stands at the end still.
+    shown = known if len(text) <= len(ahead) else known[:-_AHEAD]
+    return shown if len(shown) <= MAX_VALUE and shown is known else shown[:MAX_VALUE] + "… (cut)"
+
+
+def _more(count: int) -> str:
+    return f"{count} more are not shown"
 
 
 def follow(

@@ -16,10 +16,17 @@ _KNOWN: Final = re.compile(
     | (?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{35} | (?<![A-Za-z0-9])hf_[A-Za-z0-9]{30,}
     | (?<![A-Za-z0-9])[rs]k_live_[A-Za-z0-9]{16,} | whsec_[A-Za-z0-9]{20,}
     | (?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}
+    | (?<![A-Za-z0-9])[0-9]{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])
     | -----BEGIN[ ](?:[A-Z0-9]+[ ]){0,4}PRIVATE[ ]KEY | AGE-SECRET-KEY-1
     """,
     re.VERBOSE,
 )
+_PEM: Final = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]+ ){0,4}PRIVATE KEY.*?(?:-----END (?:[A-Z0-9]+ ){0,4}PRIVATE KEY-----|\Z)", re.DOTALL
+)
+_WHOLE: Final = re.compile(f"(?:{_KNOWN.pattern})[A-Za-z0-9_.~+/=-]*", re.VERBOSE)
+"""One of a known kind, and what it goes on with."""
+HIDDEN: Final = "***"
 _KEY: Final = re.compile(
     r"(?:api|access|private|auth|secret|signing)[_-]?(?:key|token)|key_?secret|passw(?:or)?d|passphrase|credentials?"
     r"|bearer|(?:.*[_-])?token|(?:.*[_-])?secret",
@@ -35,6 +42,23 @@ def looks_secret(text: str) -> bool:
     """Whether ``text`` has the shape of a known kind of secret in it. A placeholder is none."""
     found = _KNOWN.search(text)
     return found is not None and "carrel_secret_" not in found.group()
+
+
+def without_secrets(text: str) -> str:
+    """``text`` with what `looks_secret` sees in it cut to its first characters, which tell of what kind it was."""
+    if len(text) < _SHORTEST or _KNOWN.search(text) is None:
+        return text
+    return _WHOLE.sub(_hidden, _PEM.sub(_hidden, text))
+
+
+def _hidden(found: re.Match[str]) -> str:
+    whole = found.group()
+    return whole if "carrel_secret_" in whole else whole[:4] + HIDDEN
+
+
+def is_secret_of(key: str, text: str) -> bool:
+    """Whether ``text`` is random where ``key`` tells of a secret."""
+    return len(text) >= _SHORTEST and _KEY.fullmatch(key.rpartition(".")[2]) is not None and _random(text)
 
 
 def may_hold_secret(text: str) -> bool:

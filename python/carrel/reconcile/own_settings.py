@@ -73,7 +73,8 @@ class OwnSettings:
             text = await edited((before or b"").decode(), changes)
             shown = {".".join(path): value for path, value in changes.items()}
             async with self._audit.change(
-                actor=by.name, action=action, target=tenant_id, tenant=tenant_id, request_id=by.request_id, after=shown
+                actor=by.name, action=action, target=tenant_id, tenant=tenant_id, request_id=by.request_id,
+                before=_before(before, changes), after=shown,
             ):  # fmt: skip
                 return await self._set(tenant_id, before, text)
 
@@ -87,6 +88,22 @@ class OwnSettings:
         await asyncio.to_thread(self._overlays.write, tenant_id, before or b"")
         await self._reconciler.settled()
         raise InvalidRequest(f"That cannot be set: {problem}")
+
+
+def _before(data: bytes | None, changes: Changes) -> dict[str, Any] | None:
+    """What was set where ``changes`` are made; None where nothing was."""
+    found: dict[str, Any] = {}
+    try:
+        values = _values(data)
+    except InvalidRequest:
+        return None
+    for path in changes:
+        value: Any = values
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is not None:
+            found[".".join(path)] = value
+    return found or None
 
 
 def _values(data: bytes | None) -> dict[str, Any]:

@@ -1,4 +1,7 @@
 import json
+from typing import Any
+
+import pytest
 
 from carrel.audit.chain import Head, follow, safe, sealed
 
@@ -76,3 +79,42 @@ def test_no_text_breaks_a_line_or_moves_a_cursor() -> None:
     shown = json.loads(line)
     assert shown["target"].startswith("a\\x0ab\\x1b[2J\\u202e")
     assert len(safe("x" * 5000)) < 2100
+
+
+KEY = "sk-ant-api03-" + "a1B2c3D4" * 4
+TOKEN = "tk_acme_" + "0f" * 16
+
+
+def test_no_key_or_token_that_somebody_pasted_is_kept() -> None:
+    line, _ = sealed(Head(), {
+        "target": f"say {KEY}", "after": {KEY: [TOKEN], "nested": {"password": "q8Zr2Lw0Vx7Bn4Kd", "name": KEY}},
+    })  # fmt: skip
+    for secret in (KEY, TOKEN, KEY[8:], "q8Zr2Lw0Vx7Bn4Kd"):
+        assert secret.encode() not in line
+    assert json.loads(line)["after"] == {"sk-a***": ["tk_acme_***"], "nested": {"password": "***", "name": "sk-a***"}}
+
+
+@pytest.mark.parametrize("secret", [KEY, TOKEN, "https://me:hunter2hunter2hunter2@example.org"])
+def test_a_secret_that_is_cut_in_two_is_none_that_is_shown(secret: str) -> None:
+    for fill in [*range(1990 - len(secret), 2010, 3), *range(3010 - len(secret), 3030, 3)]:
+        shown = safe("x" * fill + " " + secret + "y" * 3000)
+        assert secret[10:20] not in shown, fill
+        shown = safe(f"{TOKEN} " * 60 + "x" * (fill - 2000 if fill > 2000 else 0) + f" {secret}" * 30)
+        assert secret[10:20] not in shown, fill
+
+
+def test_how_long_a_line_gets_is_not_for_a_caller_to_say() -> None:
+    deep: Any = "x"
+    for _ in range(400):
+        deep = {"k": [deep]}
+    values: list[Any] = [
+        {f"k{n}": "x" * 1900 for n in range(2000)}, ["x"] * 100_000, {"x" * 10_000: 1}, [10**9999], deep,
+        {"a": [{"b": "x" * 1000}] * 1000}, [[]] * 100_000, [None] * 100_000,
+    ]  # fmt: skip
+    for value in values:
+        shown = safe(value)
+        assert len(json.dumps(shown)) < 16_000
+        assert safe(shown) == shown
+    assert safe(values[0])["…"] == "1997 more are not shown"
+    assert safe(values[3]) == ["a number of 33216 bits"]
+    assert safe({"a": 1, "b": [True, None, "c"]}) == {"a": 1, "b": [True, None, "c"]}

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from carrel.errors import InvalidRequest
+from carrel.reconcile.own_settings import Changes
 from tests.unit.reconcile.test_package_choice import BY, Rig
 from tests.unit.reconcile.test_reconciler import House
 
@@ -45,3 +48,21 @@ async def test_two_at_once_are_both_kept(rig: Rig) -> None:
         rig.settings.change(rig.tenant.id, {("packages",): ["ripgrep"]}, action="x", by=BY),
     )
     assert (rig.tenant.config.display_name, rig.tenant.config.packages) == ("Own", ("ripgrep",))
+
+
+async def test_the_line_has_what_was_set_before_and_what_is_set(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[object, object]] = []
+    change = rig.lines.change
+
+    def seen(*, before: object = None, after: object = None, **rest: Any) -> AbstractAsyncContextManager[None]:
+        told.append((before, after))
+        return change(before=before, after=after, **rest)
+
+    monkeypatch.setattr(rig.lines, "change", seen)
+    name: Changes = {("display_name",): "Own", ("agents", "main", "thinking"): "low"}
+    await rig.settings.change(rig.tenant.id, name, action="x", by=BY)
+    await rig.settings.change(rig.tenant.id, {("display_name",): None, ("packages",): []}, action="x", by=BY)
+    assert told == [
+        (None, {"display_name": "Own", "agents.main.thinking": "low"}),
+        ({"display_name": "Own"}, {"display_name": None, "packages": []}),
+    ]
