@@ -56,7 +56,7 @@ def options_of(declared: BackupConfig, secrets: Secrets) -> S3Options:
     return S3Options(
         endpoint=declared.endpoint, region=declared.region, access_key=get(declared.access_key),
         secret_key=get(declared.secret_key), session_token=get(declared.session_token),
-        path_style=declared.path_style, conditional=declared.conditional_writes,
+        path_style=declared.path_style, conditional=declared.conditional_writes, dialect=declared.dialect,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Where backups go, how often they are made, and which of them stay."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -29,8 +29,13 @@ class BackupConfig(Declared):
     endpoint: Annotated[str, Field(pattern=r"^https?://[^\s@/?#]+/?$", max_length=2000)] | None = Field(
         None, description="For R2, MinIO, Ceph and Google: the server's address. Default: Amazon's for the region."
     )
+    dialect: Literal["s3", "gcs"] | None = Field(
+        None,
+        description="In whose words the server is spoken to: `gcs` are Google's, whose conditional writes go by "
+        "generations. Default: `gcs` for an endpoint of googleapis.com, else `s3`.",
+    )
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] | None = Field(
-        None, description="The bucket's region. Default: `us-east-1`, which others than Amazon mostly take."
+        None, description="The bucket's region. Default: `us-east-1`, which others mostly take; for Google `auto`."
     )
     access_key: SecretRef | None = Field(
         None, description="The access key's id. Without it, credentials that the machine has by itself are used."

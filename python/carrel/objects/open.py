@@ -20,5 +20,5 @@ def open_store(
     """
     is_file = location.scheme == "file"
     store: ObjectStore = DirectoryStore(Path(location.prefix)) if is_file else S3Store(location, options)
-    name = f"{options.endpoint or ''} {location.bucket}"
+    name = f"{options.endpoint or ''} {location.bucket} {'gcs' if options.google else 's3'}"
     return PatientStore(store, pace=pace or Pace(), patience=patience, name=name, proven=proven)

@@ -1,4 +1,4 @@
-"""Objects in S3, or in what speaks as S3 does: R2, MinIO, Ceph, Google's interoperable endpoint.
+"""Objects in S3, or in what speaks as S3 does: R2, MinIO, Ceph, and Google, to which `carrel.objects.gcs` translates.
 
 The library is loaded when the first store is made: a gateway without backups does without its megabytes. A write
 bears its digest twice, in its signature and as Content-MD5: most stores verify one of them, and take it whole or not
@@ -13,7 +13,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from carrel.errors import CarrelError
 from carrel.objects.conditions import try_out
@@ -47,6 +48,7 @@ _REASONS: Final = {
     "ExpiredToken": "the credentials have expired: put new ones in their place",
     "ExpiredTokenException": "the credentials have expired: put new ones in their place",
     "InvalidAccessKeyId": "it does not know the access key",
+    "InvalidSecurity": "it does not know the access key",
     "SignatureDoesNotMatch": "the secret key is not the one of that access key",
     "AccessDenied": "these credentials may not do that there",
     "NoSuchBucket": "there is no such bucket: make it first",
@@ -62,7 +64,8 @@ _REASONS: Final = {
 class S3Options:
     """How to reach it. Without keys the machine's own credentials are used, as the library finds them.
 
-    ``conditional``: whether its conditional writes are to be relied on. Times are in seconds.
+    ``conditional``: whether its conditional writes are to be relied on. ``dialect``: in whose words, None for those of
+    who is at ``endpoint``. Times are in seconds.
     """
 
     endpoint: str | None = None
@@ -72,8 +75,17 @@ class S3Options:
     session_token: Secret | None = None
     path_style: bool = True
     conditional: bool = True
+    dialect: Literal["s3", "gcs"] | None = None
     connect_seconds: float = 10.0
     read_seconds: float = 60.0
+
+    @property
+    def google(self) -> bool:
+        """Whether it is spoken to in Google's words, which alone have conditions of writes there."""
+        if self.dialect is not None:
+            return self.dialect == "gcs"
+        host = urlsplit(self.endpoint or "").hostname or ""
+        return host.endswith(".googleapis.com")
 
 
 class S3Store:
@@ -174,7 +186,7 @@ class S3Store:
 
         Where a store's tags turn out to be none, as with keys of its own, they are not looked at again.
         """
-        if self._other_tags or tag.strip('"') == digest.hex():
+        if self._other_tags or tag.strip('"').partition(":")[0] == digest.hex():
             return True
         with self._translated(key):
             answer = self._s3().get_object(Bucket=self._location.bucket, Key=self._full(key))
@@ -310,7 +322,9 @@ def _models() -> Any:
 
 def _made(options: S3Options) -> Any:
     import boto3  # noqa: PLC0415 - see the module's docstring
+    from botocore import UNSIGNED  # noqa: PLC0415 - comes with it
     from botocore.config import Config  # noqa: PLC0415 - comes with it
+    from botocore.exceptions import NoCredentialsError  # noqa: PLC0415 - comes with it
     from botocore.session import get_session  # noqa: PLC0415 - comes with it
 
     keys = {
@@ -319,6 +333,7 @@ def _made(options: S3Options) -> Any:
         "aws_session_token": options.session_token,
     }
     config = Config(
+        signature_version=UNSIGNED if options.google else None,
         s3={"addressing_style": "path" if options.path_style else "auto", "payload_signing_enabled": True},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -331,7 +346,16 @@ def _made(options: S3Options) -> Any:
     )
     core = get_session()
     core.register_component("data_loader", _models())
-    return boto3.session.Session(botocore_session=core).client(
+    client = boto3.session.Session(botocore_session=core).client(
         "s3", endpoint_url=options.endpoint, region_name=options.region or "us-east-1", config=config,
         **{name: secret.reveal() for name, secret in keys.items() if secret is not None},
     )  # fmt: skip
+    if options.google:
+        from carrel.objects.gcs import speak_google  # noqa: PLC0415 - it loads the library
+
+        if options.access_key is None or options.secret_key is None:
+            raise NoCredentialsError
+        if options.session_token is not None:
+            raise StoreRefused("Google's HMAC keys have no `session_token`: leave it out.")
+        speak_google(client, options.access_key.reveal(), options.secret_key.reveal(), options.region)
+    return client

@@ -1,7 +1,7 @@
-"""All tenants brought back at a start, from two S3 servers that are not ours, with faults in between."""
+"""All tenants brought back at a start, from two S3 servers that are not ours and a fake of Google's, through faults."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,8 @@ from carrel.objects.pace import Pace
 from carrel.objects.retry import Patience, PatientStore
 from carrel.objects.s3 import S3Store
 from tests.fakes.backups import KEYS, full_tenant, means, rows_of, subject, tree
+from tests.fakes.gcs_server import GoogleStorage
+from tests.fakes.gcs_server import options as google_options
 from tests.fakes.s3_servers import (
     BUCKET,
     FaultyProxy,
@@ -67,16 +69,24 @@ def test_who_has_nothing_is_brought_back_and_nobody_else(tmp_path: Path) -> None
     assert bring(tmp_path / "third", tmp_path) == {"acme": "failed", "beta": "none", "zeta": "restored"}
 
 
-@pytest.mark.parametrize("server", [moto, rclone])
+@contextmanager
+def google(_: Path) -> Iterator[str]:
+    """A fake of Google's, by its documentation."""
+    with GoogleStorage() as server:
+        yield server.url
+
+
+@pytest.mark.parametrize("server", [moto, rclone, google])
 def test_through_faults_it_comes_back_byte_by_byte(server: Server, tmp_path: Path) -> None:
     tenant = full_tenant(tmp_path)
     with server(tmp_path / "server") as url, FaultyProxy(url) as proxy:
-        inner = S3Store(parse_location(f"s3://{BUCKET}/carrel"), options(proxy.url, conditional=server is moto))
+        reached = google_options(proxy.url) if server is google else options(proxy.url, conditional=server is moto)
+        inner = S3Store(parse_location(f"s3://{BUCKET}/carrel"), reached)
         work = means(tmp_path, store=PatientStore(inner, pace=Pace(), patience=Patience(first=0.01, most=0.05)))
         proxy.before += status(500) + status(503, says="SlowDown", method="PUT", name="/pieces/")
         proxy.before += status(400, says="RequestTimeout", method="PUT") + status(500, method="GET", name="/head")
         proxy.after += [answer_lost(method="PUT", name="/head"), answer_lost(method="PUT", name="/pieces/")]
-        if server is rclone:
+        if server is not moto:
             proxy.before += [flipped(name="/pieces/", upwards=True)]
         info = back_up(subject(tenant), work, Progress())
         assert (proxy.before, proxy.after) == ([], [])

@@ -4,6 +4,7 @@ import errno
 import filecmp
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,12 +21,16 @@ from carrel.backup.run import back_up, clear_scratch
 from carrel.backup.staging import stage
 from carrel.errors import Conflict
 from carrel.objects.directory import DirectoryStore
+from carrel.objects.location import parse_location
+from carrel.objects.open import open_store
 from carrel.objects.pace import Cancelled
 from carrel.objects.protocol import ObjectNotKept, ObjectStore, StoreUnavailable
+from carrel.objects.retry import Patience
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.paths import open_beneath
 from tests.fakes.backups import KEYS, ORIGIN, full_tenant, means, rows_of, subject, tree
 from tests.fakes.clock import FakeClock
+from tests.fakes.gcs_server import BUCKET, GoogleStorage, options
 
 
 class Died(Exception):
@@ -227,6 +232,31 @@ def test_two_hosts_at_a_time_lose_neither_backup(tenant: Tenant, tmp_path: Path)
     assert head.backups[-1] == mine
     for one in head.backups:
         assert verify(Repository.at(store, tenant.id, KEYS), one.id, Progress()) == []
+
+
+def test_hosts_at_once_in_googles_store_lose_no_backup(tenant: Tenant, tmp_path: Path) -> None:
+    """Of a fake of it that holds conditions as Google does, by generations, and ignores those of S3."""
+    place = parse_location(f"s3://{BUCKET}/carrel")
+
+    def host(number: int) -> list[str]:
+        store = open_store(place, options(url), patience=Patience(first=0.01, most=0.05))
+        mine = replace(subject(tenant), origin=Origin(host=f"host-{number}", carrel="0", revision="", declared=""))
+        try:
+            return [back_up(mine, means(tmp_path, store=store), Progress()).id for _ in range(2)]
+        finally:
+            store.close()
+
+    with GoogleStorage() as google:
+        url = google.url
+        with ThreadPoolExecutor(4) as pool:
+            made = [one for some in pool.map(host, range(4)) for one in some]
+        store = open_store(place, options(url))
+        repository = Repository.at(store, tenant.id, KEYS)
+        assert sorted(one.id for one in repository.head()[0].backups) == sorted(made)
+        assert repository.head()[0].generation == len(made)
+        for one in made:
+            assert verify(repository, one, Progress()) == []
+        store.close()
 
 
 def test_pieces_that_were_removed_meanwhile_are_sent_anew(tenant: Tenant, tmp_path: Path) -> None:
