@@ -36,7 +36,10 @@ def admin_keys(tree: Tree, now: datetime) -> Iterator[Finding]:
             yield Finding(f"admin key {key.name}", "warning", text, _NEW_KEY.format(key.name))
 
 
-_NEW_KEY: Final = "carrel admin-key {}-2, put its line into _gateway.yaml, hand it out, and take the old one away."
+_NEW_KEY: Final = (
+    "carrel admin-key {}-2 --expires 365d, with the same --scope and --tenant; put its line into _gateway.yaml, hand "
+    "it out, and take the old one away."
+)
 
 
 def declared_tokens(tree: Tree, now: datetime) -> Iterator[Finding]:

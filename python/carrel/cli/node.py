@@ -35,7 +35,12 @@ def node(
     token_file: Annotated[Path | None, Parameter(help="Where the node's token is kept.")] = None,
     root: Annotated[Path, Parameter(help="The directory that file commands are beneath.")] = Path(),
     allow: Annotated[
-        tuple[str, ...], Parameter(help=f"A command that is done without asking: {', '.join(COMMANDS)}.")
+        tuple[str, ...],
+        Parameter(
+            negative=(),
+            show_default=False,
+            help=f"A command that is done without asking, said once for each: {', '.join(COMMANDS)}.",
+        ),
     ] = (),
     once: Annotated[bool, Parameter(negative=(), show_default=False, help="End with the first connection.")] = False,
     json: Annotated[Json, Parameter(help="Tell what happens as lines of JSON.")] = False,

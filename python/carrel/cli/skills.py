@@ -107,5 +107,5 @@ def _shown(document: object, target: Target) -> int:
     elif not skill.agents:
         screen.note("No agent has it yet: name it in the `skills` of one.")
     if skill.missing:
-        screen.note(f"It needs {' '.join(skill.missing)}, which are no packages of the tenant's.")
+        screen.note(f"It needs {', '.join(skill.missing)}, and no chosen package is called so.")
     return DONE

@@ -78,7 +78,8 @@ def overlay_findings(overlay: Layer, below: Layer) -> Iterator[Finding]:
                 yield from _agent_findings(name, agent, below.get("agents", {}).get(name, {}))
         elif key not in OVERLAY_KEYS:
             known = key in Tenant.model_fields
-            yield Finding((key,), _ADMIN_ONLY if known else "unknown key", allowed=OVERLAY_KEYS, at_key=True)
+            wrong = _ADMIN_ONLY if known else "unknown key"
+            yield Finding((key,), wrong, allowed=(*OVERLAY_KEYS, "agents"), at_key=True)
     for key in overlay.get("egress", {}):
         if key not in OVERLAY_EGRESS_KEYS:
             yield Finding(("egress", key), _ADMIN_ONLY, allowed=OVERLAY_EGRESS_KEYS, at_key=True)

@@ -66,10 +66,10 @@ class Outlook:
             )
             stall = Claim("Stalled", "True", "RemovalNeedsConfirm", text)
         else:
-            stall = Claim("Stalled", "False", "NothingBlocks", f"{stuck} tenants are stalled" if stuck else "")
+            stall = Claim("Stalled", "False", "NothingBlocks", f"stalled: {_tenants(stuck)}" if stuck else "")
         going = Claim("Reconciling", "False", "UpToDate")
         if waiting:
-            going = Claim("Reconciling", "True", "TenantsReconciling", f"{waiting} tenants")
+            going = Claim("Reconciling", "True", "TenantsReconciling", _tenants(waiting))
         ready = Claim("Ready", "True", "Applied", "what is declared is in force")
         if stall.status == "True":
             ready = Claim("Ready", "False", stall.reason, stall.message)
@@ -129,3 +129,7 @@ class Outlook:
         tenant = held.id
         delete_at = self.delete_at(held) if held.removed else None
         return Row(held, judged, self._standing.stood(tenant), self._patrol.shown(tenant), delete_at)
+
+
+def _tenants(count: int) -> str:
+    return f"{count} tenant" + ("" if count == 1 else "s")

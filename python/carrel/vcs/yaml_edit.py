@@ -98,6 +98,7 @@ def _yaml(text: str) -> YAML:
     yaml.preserve_quotes = True
     yaml.width = 1 << 20
     yaml.allow_duplicate_keys = False
+    yaml.brace_single_entry_mapping_in_flow_sequence = True
     yaml.representer.add_representer(Decimal, _represent_decimal)
     indent, offset = _layout(text)
     yaml.indent(mapping=indent, sequence=offset + 2, offset=offset)

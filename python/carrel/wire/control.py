@@ -360,7 +360,11 @@ class TenantStatus(Answer):
     plan: str | None = None
     packages: tuple[str, ...] = ()
     observed_revision: str = Field("", description="The SHA-256 of the file as last read.")
-    applied_revision: str = Field("", description="That of the configuration in force.")
+    applied_revision: str = Field(
+        "",
+        description="That of the configuration in force, with what defaults, the plan and the overlay add: `Ready` "
+        "says, and not that the two are the same, that the file is in force.",
+    )
     problems: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
     results: tuple[ReconcileResult, ...] = Field((), description="The last ones, oldest first.")

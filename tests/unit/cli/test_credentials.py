@@ -29,7 +29,7 @@ def test_admin_keys_that_ended_or_will_soon(tmp_path: Path) -> None:
     assert found[2].text == "It never ends."
     assert "ended at 2026-02-01" in found[0].text
     assert "in 4 days" in found[1].text
-    assert "carrel admin-key k1-2" in found[1].mend
+    assert "carrel admin-key k1-2 --expires 365d" in found[1].mend
 
 
 def test_declared_tokens_without_an_end_and_near_it(tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ def test_every_command_is_on_it() -> None:
     assert "carrel gateway" in made
 
 
+def test_no_option_is_there_that_says_nothing() -> None:
+    assert "--empty-" not in page()
+
+
 def test_what_every_command_takes_is_said_once() -> None:
     made = page()
     assert made.count("* `--admin-key-file") == 1

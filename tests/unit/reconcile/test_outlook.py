@@ -3,6 +3,7 @@ from pathlib import Path
 
 from carrel.declare.gateway import ReconcileConfig
 from carrel.ids import TenantId
+from carrel.plan.conditions import Facts, claims_of
 from carrel.plan.removal import Loss
 from carrel.reconcile.attempts import Attempts
 from carrel.reconcile.outlook import Outlook
@@ -13,7 +14,7 @@ from carrel.reconcile.standing import HOUSE
 from tests.fakes.clock import FakeClock
 from tests.fakes.tenants import make_tenant
 
-ACME = TenantId("acme")
+ACME, BETA = TenantId("acme"), TenantId("beta")
 
 
 def outlook(home: Path, record: Record, clock: FakeClock) -> Outlook:
@@ -47,4 +48,17 @@ def test_the_gateways_own_conditions(tmp_path: Path) -> None:
     assert "--confirm abc" in stalled.message
     it.restate_house(("_plans.yaml:1:1: what",), stalled=True, revision="r")
     assert record.standing.conditions(HOUSE)[2].reason == "DeclarationsInvalid"
+    record.close()
+
+
+def test_one_tenant_is_told_as_one(tmp_path: Path) -> None:
+    clock = FakeClock()
+    record = Record.open(tmp_path, clock)
+    it = outlook(tmp_path, record, clock)
+    told = []
+    for tenant in (ACME, BETA):
+        record.standing.update(tenant, claims_of(Facts(environment="building")), "r")
+        it.restate_house((), stalled=False, revision="r")
+        told.append(record.standing.conditions(HOUSE)[1].message)
+    assert told == ["1 tenant", "2 tenants"]
     record.close()

@@ -138,6 +138,11 @@ def test_a_remark_stays_above_its_key() -> None:
     assert edit(text, {("d",): 3}) == text.replace("d: 2", "d: 3")
 
 
+def test_a_mapping_of_one_key_in_a_list_keeps_its_braces() -> None:
+    text = "members: [{name: ada, role: owner}, {name: bob}]\nplan: pro\n"
+    assert edit(text, {("plan",): "team"}) == text.replace("pro", "team")
+
+
 def test_whole_amounts_of_money_are_written_as_such() -> None:
     made = edit("plan: pro\n", {("quotas", "cost_per_day_usd", "hard"): Decimal(200)})
     assert made == "plan: pro\nquotas:\n  cost_per_day_usd:\n    hard: 200\n"

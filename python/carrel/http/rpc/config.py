@@ -100,7 +100,7 @@ def _judge(values: Mapping[str, Any]) -> None:
                     if field not in OVERLAY_AGENT_KEYS:
                         raise _refused(f"agents.{name}.{field}", field, OVERLAY_AGENT_KEYS)
         elif key not in OVERLAY_KEYS:
-            raise _refused(key, key, OVERLAY_KEYS, known=key in Tenant.model_fields)
+            raise _refused(key, key, (*OVERLAY_KEYS, "agents"), known=key in Tenant.model_fields)
         elif key == "egress":
             for field in below:
                 if field not in OVERLAY_EGRESS_KEYS:

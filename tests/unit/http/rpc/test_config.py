@@ -61,6 +61,7 @@ async def test_an_admins_key_is_refused_by_name(rpc: Rpc, patch: dict[str, Any],
     for method, call in (("config.patch", {"patch": patch}), ("config.set", {"config": patch})):
         error = await rpc(method, call)
         assert (error["data"]["code"], error["data"]["path"]) == ("admin_only_key", path)
+        assert "." in path or "agents" in error["data"]["allowed"]
     assert (await rpc("config.get"))["overlay"] == {}
 
 
