@@ -15,7 +15,7 @@ from carrel.cli import screen
 from carrel.cli.client import Client, ask, request, understand
 from carrel.cli.conversion import Conversion, Converts, Looks, Reverses
 from carrel.cli.failures import DONE, FAILED, Refused, WrongUsage
-from carrel.cli.options import HERE, Target
+from carrel.cli.options import HERE, OR_STANDARD, Target
 from carrel.cli.orders import tenant_path
 from carrel.cli.tenants import TenantArgument
 from carrel.errors import CarrelError
@@ -45,7 +45,7 @@ class MovingCommands:
         /,
         *,
         to: Annotated[
-            Path | None, Parameter(help="The file, new: ID.tar.gz by default; `-` for standard output.")
+            Path | None, OR_STANDARD, Parameter(help="The file, new: ID.tar.gz by default; `-` for standard output.")
         ] = None,
         as_openclaw: Annotated[
             Path | None, Parameter(help="A new directory instead, laid out as OpenClaw's state directory is.")
@@ -78,7 +78,9 @@ class MovingCommands:
     def import_(
         self,
         file: Annotated[
-            Path | None, Parameter(name="FILE", help="What `carrel tenants export` wrote; `-` for standard input.")
+            Path | None,
+            OR_STANDARD,
+            Parameter(name="FILE", help="What `carrel tenants export` wrote; `-` for standard input."),
         ] = None,
         /,
         *,
@@ -329,7 +331,9 @@ def _show_taken(target: Target, done: wire.ImportView, *, here: bool = False) ->
     screen.say(f"{done.tenant} {would} here: {held}, of {done.source_tenant}.")
     if here and done.seal != "none":
         screen.note("The file bears a seal: whose it is, the import tells.")
-    elif done.seal != "own":
+    elif done.seal == "own":
+        screen.note("The file bears this gateway's own seal: it is as it was written.")
+    else:
         by = "no seal" if done.seal == "none" else "the seal of a master key that is not here"
         screen.note(f"The file bears {by}: that it is as it was written rests on where it came from.")
     if done.secrets_lost:

@@ -29,6 +29,17 @@ Json = Annotated[
 ]
 
 
+def no_option(_: object, value: object) -> None:
+    """Raise ValueError for a word with a hyphen before it, but for `-` alone, which is a standard stream."""
+    word = str(value)
+    if word.startswith("-") and word != "-":
+        raise ValueError(f"There is no option {word}: a file of that name is ./{word}")
+
+
+OR_STANDARD: Final = Parameter(allow_leading_hyphen=True, validator=no_option)
+"""What `-` may be said for."""
+
+
 @Parameter(name="*", group=EVERYWHERE)
 @dataclass(frozen=True)
 class Target:

@@ -13,7 +13,9 @@ from carrel.cli.orders import NONE, order, size, tenant_path
 from carrel.cli.tenants import TenantArgument
 from carrel.wire import control, quotas
 
-_FORMS: Final = f"`HARD`, `HARD:SOFT` or `:SOFT`; `{NONE}` takes the limit away."
+_FORMS: Final = (
+    f"`HARD`, `HARD:SOFT` or `:SOFT`, beside which the plan's hard one holds; `{NONE}` takes what the file says away."
+)
 Limit = Annotated[str | None, Parameter(help=_FORMS)]
 Soft = Annotated[str | None, Parameter(help=f"The soft limit: what refuses is the sandbox's. `{NONE}` takes it away.")]
 Size = Annotated[str | None, Parameter(help=f"Bytes, or with a unit as `5GiB`. {_FORMS}")]

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from carrel.cli import screen
 from carrel.cli.client import joined, request
 from carrel.cli.failures import DONE, NotUnderstood, Refused, WrongUsage
-from carrel.cli.options import HERE, Target
+from carrel.cli.options import HERE, OR_STANDARD, Target
 from carrel.cli.orders import tenant_path
 from carrel.cli.tenants import TenantArgument
 
@@ -21,7 +21,9 @@ def rpc(
     tenant: TenantArgument,
     method: Annotated[str, Parameter(name="METHOD", help="As `sessions.list`; `rpc.discover` tells all of them.")],
     params: Annotated[
-        str | None, Parameter(name="PARAMS", help="A JSON object or array; `-` reads it from standard input.")
+        str | None,
+        OR_STANDARD,
+        Parameter(name="PARAMS", help="A JSON object or array; `-` reads it from standard input."),
     ] = None,
     /,
     *,

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from carrel.cli import screen
 from carrel.cli.client import understand
 from carrel.cli.failures import DONE, WrongUsage
-from carrel.cli.options import HERE, Target
+from carrel.cli.options import HERE, OR_STANDARD, Target
 from carrel.cli.packages import TenantOption
 from carrel.cli.rpc import called, called_whole
 from carrel.wire import rpc_skills as wire
@@ -41,7 +41,9 @@ def list_(*, tenant: TenantOption, target: Target = HERE) -> int:
 
 
 def install(
-    file: Annotated[Path, Parameter(name="FILE", help="Its `SKILL.md`, or the directory with it; `-` reads it.")],
+    file: Annotated[
+        Path, OR_STANDARD, Parameter(name="FILE", help="Its `SKILL.md`, or the directory with it; `-` reads it.")
+    ],
     /,
     *,
     tenant: TenantOption,
@@ -56,7 +58,9 @@ def update(
     /,
     *,
     tenant: TenantOption,
-    file: Annotated[Path | None, Parameter(help="Its new `SKILL.md`, or the directory with it.")] = None,
+    file: Annotated[
+        Path | None, OR_STANDARD, Parameter(help="Its new `SKILL.md`, or the directory with it; `-` reads it.")
+    ] = None,
     enable: Annotated[
         bool | None, Parameter(negative="--disable", show_default=False, help="Turn it on or off.")
     ] = None,

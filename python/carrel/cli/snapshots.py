@@ -36,7 +36,7 @@ def snapshot(
     made = understand(control.SnapshotView, document)
     screen.say(made.id)
     left = f", {made.left_out} left out" if made.left_out else ""
-    screen.note(f"{made.files} entries, {made.bytes} bytes{left}.")
+    screen.note(f"{made.files} {'entry' if made.files == 1 else 'entries'}, {made.bytes} bytes{left}.")
     return DONE
 
 

@@ -1,5 +1,6 @@
 """`carrel tenants export` and `import` against an edge: what is asked of whom, and what people read."""
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -78,8 +79,25 @@ async def test_an_export_is_a_file_and_its_import_a_tenant(moving: Moving, edge:
     assert (again.code, "File exists" in again.err) == (1, True)
     done = await moving("tenants", "import", str(file), "--as", "bravo", "--replace")
     assert (done.code, "bravo is here: 2 files" in done.out, "--undo" in done.err) == (0, True, True)
+    assert "no seal" in done.err
+    sealed = await moving("tenants", "import", str(file), "--as", "bravo", "--replace", "--require-seal")
+    assert "this gateway's own seal" in sealed.err
     backups: Any = edge.services.backups
-    assert backups.done == ["export acme", "take in bravo True"]
+    assert backups.done == ["export acme", "take in bravo True", "take in bravo True sealed"]
+
+
+async def test_standard_output_and_input_take_a_files_place(
+    moving: Moving, edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await moving("tenants", "export", "acme", "--to", "-")).out == "archive" * 400_000
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"archive")))
+    done = await moving("tenants", "import", "-", "--as", "bravo")
+    assert (done.code, "bravo is here" in done.out) == (0, True), done.err
+
+
+async def test_a_misspelt_option_is_no_file(moving: Moving, edge: Edge) -> None:
+    done = await moving("tenants", "import", "--dryrun", "--as", "bravo")
+    assert (done.code, "There is no option --dryrun" in done.err) == (2, True)
 
 
 async def test_one_that_breaks_off_leaves_no_file(moving: Moving, edge: Edge, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """`carrel rpc`: a method's result on standard output, its error as the command's."""
 
+import io
+
 import pytest
 
 from carrel.cli import rpc
@@ -13,6 +15,13 @@ async def test_a_result_is_json(carrel: CommandLine, edge: Edge) -> None:
     done = await carrel("rpc", "acme", "tenants.get")
     assert done.code == 0, done.err
     assert "acme" in str(done.json())
+
+
+async def test_parameters_are_read_where_a_hyphen_stands_for_them(
+    carrel: CommandLine, edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"limit": "many"}'))
+    assert "`keys` is missing" in (await carrel("rpc", "acme", "sessions.preview", "-")).err
 
 
 async def test_a_methods_error_is_the_commands(carrel: CommandLine, edge: Edge) -> None:

@@ -1,6 +1,9 @@
 """`carrel skills`."""
 
+import io
 from pathlib import Path
+
+import pytest
 
 from tests.fakes.edge import Edge
 from tests.unit.cli.conftest import CommandLine
@@ -9,7 +12,9 @@ TENANT = ("--tenant", "acme")
 SKILL = "---\nname: digest\ndescription: {}\nrequires:\n  bins: [jq]\n---\nRead, then say it in a line.\n"
 
 
-async def test_a_skill_from_its_beginning_to_its_end(carrel: CommandLine, edge: Edge, tmp_path: Path) -> None:
+async def test_a_skill_from_its_beginning_to_its_end(
+    carrel: CommandLine, edge: Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "has no skill" in (await carrel("skills", "list", *TENANT)).err
     (tmp_path / "digest").mkdir()
     (tmp_path / "digest" / "SKILL.md").write_text(SKILL.format("Sums up."))
@@ -24,8 +29,13 @@ async def test_a_skill_from_its_beginning_to_its_end(carrel: CommandLine, edge: 
     )
     assert (changed.json()["description"], changed.json()["enabled"]) == ("Says it.", False)
     assert "turned off" in (await carrel("skills", "update", "digest", "--disable", *TENANT)).err
+    monkeypatch.setattr("sys.stdin", io.StringIO(SKILL.format("Is read.")))
+    assert "Is read." in (await carrel("skills", "update", "digest", "--file", "-", *TENANT)).out
     assert (await carrel("skills", "list", *TENANT, "--json")).json()["skills"][0]["name"] == "digest"
     assert "is removed" in (await carrel("skills", "remove", "digest", *TENANT)).out
+    monkeypatch.setattr("sys.stdin", io.StringIO(SKILL.format("Is read.")))
+    assert (await carrel("skills", "install", "-", *TENANT)).code == 0
+    assert (await carrel("skills", "remove", "digest", *TENANT)).code == 0
     assert (await carrel("skills", "remove", "digest", *TENANT)).code == 1
 
 
