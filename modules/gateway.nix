@@ -105,6 +105,8 @@ in
         SystemCallFilter = [
           "@system-service"
           "~@privileged @resources"
+          # A thread that computes for minutes gives way to those that answer.
+          "setpriority"
         ];
         SystemCallErrorNumber = "EPERM";
         RestrictAddressFamilies = [
@@ -145,6 +147,7 @@ in
               "@mount"
               "sethostname"
               "~@resources"
+              "setpriority"
             ];
             PrivateUsers = false;
             ProtectKernelTunables = false;

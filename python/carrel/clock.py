@@ -3,7 +3,10 @@
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
+
+SETTLED_SECONDS: Final = 1.0
+"""What has been done for less says nothing yet of its pace."""
 
 
 class Clock(Protocol):
@@ -39,3 +42,10 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def remaining(done: int, total: int, spent: float) -> float | None:
+    """Seconds until ``total`` is done at the pace of ``done`` in ``spent`` seconds; None while that says nothing."""
+    if done <= 0 or total <= 0 or spent < SETTLED_SECONDS:
+        return None
+    return max(total - done, 0) * spent / done

@@ -27,8 +27,9 @@ from carrel.declare.rate_card import LongPrompt, RateCard, Rates, TokenCounts
 from carrel.ids import parse_tenant_id
 from carrel.metering.invoice import invoice
 from carrel.metering.ledger import apply, open_ledger
+from carrel.metering.recount import recount
 from carrel.metering.report import rows_of, split_rows
-from carrel.metering.rollups import Split, by_day, by_split, charged, recount
+from carrel.metering.rollups import Split, by_day, by_split, charged
 from carrel.metering.rows import Row, Values, micros
 from carrel.policy.periods import parse_period
 from carrel.policy.pricing import Price, price_for

@@ -34,8 +34,9 @@ from carrel.ids import RequestId, SessionId, TenantId, new_session_id
 from carrel.metering.account import QuotaState
 from carrel.metering.invoice import Invoice, invoice
 from carrel.metering.protocol import Call, Outcome
+from carrel.metering.recount import Counting, Recount
 from carrel.metering.report import ReportRow
-from carrel.metering.rollups import Charged, Recount, Split, Sums
+from carrel.metering.rollups import Charged, Split, Sums
 from carrel.policy.periods import Period
 from carrel.policy.pricing import price_for
 from carrel.providers.demo import DemoProvider
@@ -156,6 +157,8 @@ class FakeMeter:
     reservations: list[FakeReservation] = field(default_factory=list)
     quotas: list[QuotaState] = field(default_factory=list)
     over: tuple[str, ...] = ()
+    counted: Counting | None = None
+    recounts: asyncio.Event | None = None
 
     async def admit_request(self, tenant: Tenant) -> None:
         self.admitted += 1
@@ -181,7 +184,12 @@ class FakeMeter:
         return invoice({of: Sums(2, counts, 0, rates.cost(counts))}, period)
 
     async def recount(self, tenant: Tenant) -> Recount:
+        if self.recounts is not None:
+            await self.recounts.wait()
         return Recount(7, (("2026-03-01", "demo"),))
+
+    def counting(self, tenant: Tenant) -> Counting | None:
+        return self.counted
 
     async def quota_status(self, tenant: Tenant) -> Sequence[QuotaState]:
         return self.quotas

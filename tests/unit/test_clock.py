@@ -1,7 +1,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from carrel.clock import SystemClock
+from carrel.clock import SystemClock, remaining
 from tests.fakes.clock import FakeClock
 
 
@@ -34,3 +34,9 @@ async def test_a_jump_leaves_intervals_alone() -> None:
     clock.jump(-3600)
     assert clock.monotonic() == before
     assert clock.micros() == clock.now().timestamp() * 1_000_000
+
+
+def test_what_remains_is_by_the_pace_so_far() -> None:
+    assert remaining(25, 100, 10.0) == 30.0
+    assert remaining(120, 100, 10.0) == 0
+    assert [remaining(0, 100, 9.0), remaining(5, 0, 9.0), remaining(5, 100, 0.5)] == [None, None, None]

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Literal
+
+from carrel.clock import remaining
 
 Phase = Literal["waiting", "counting", "copying", "sending", "reading", "swapping", "done"]
-_SETTLED_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -28,7 +29,4 @@ class Progress:
     @property
     def eta(self) -> float | None:
         """Seconds until it is done at the pace so far; None where nothing can be said yet."""
-        spent = self.now() - self.began
-        if self.done <= 0 or spent < _SETTLED_SECONDS or self.total <= 0:
-            return None
-        return max(self.total - self.done, 0) * spent / self.done
+        return remaining(self.done, self.total, self.now() - self.began)

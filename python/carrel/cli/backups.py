@@ -1,10 +1,5 @@
 """`carrel tenants backup`, `backups` and `restore`, and `carrel backup verify` and `collect`."""
 
-import asyncio
-import contextlib
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -14,17 +9,15 @@ from carrel.cli.client import Client, ask, request, understand, whole
 from carrel.cli.failures import DONE, FAILED, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import order, tenant_path
+from carrel.cli.progress import At, looking
 from carrel.cli.tenants import TenantArgument
 from carrel.declare.backup import KeepBackups
-from carrel.errors import CarrelError
 from carrel.wire import backups as wire
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 LONGEST_SECONDS: Final = 24 * 3600.0
-LOOK_SECONDS: Final = 0.5
-Shows = Callable[[wire.JobView], None]
 Place = Annotated[
     str | None,
     Parameter(name="--from", help="Where the backups are, `s3://bucket/prefix` or `file:///directory`; as declared."),
@@ -224,56 +217,15 @@ def _watched(target: Target, tenant: str, what: str, wanted: "BaseModel") -> Any
     watch = tenant_path(tenant, "backups", "running")
 
     async def work() -> Any:
-        async with Client(target) as client, _looking(client, watch, target):
+        async with Client(target) as client, looking(client, watch, _at, target, unit="bytes"):
             return await client.send("POST", path, wanted, patience=LONGEST_SECONDS)
 
     return ask(work())
 
 
-@asynccontextmanager
-async def _looking(client: Client, path: str, target: Target) -> AsyncIterator[None]:
-    with _shown(target) as show:
-        looking = asyncio.get_running_loop().create_task(_look(client, path, show), name="progress")
-        try:
-            yield
-        finally:
-            looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await looking
-
-
-async def _look(client: Client, path: str, show: Shows) -> None:
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        try:
-            view = understand(wire.JobView, await client.get(path))
-        except CarrelError:
-            # What was asked for says itself what is wrong.
-            return
-        if view.running:
-            show(view)
-
-
-@contextmanager
-def _shown(target: Target) -> Iterator[Shows]:
-    """How far it is: JSON lines on stderr with `--json`, a bar on a terminal, nothing elsewhere."""
-    if target.json:
-        yield lambda view: screen.show_json({"progress": view.model_dump(mode="json")}, indent=None, out=sys.stderr)
-        return
-    if not sys.stderr.isatty():
-        yield lambda view: None
-        return
-    from rich.console import Console  # noqa: PLC0415 - heavy, and only for a terminal
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("waiting", total=None)
-
-        def show(view: wire.JobView) -> None:
-            bar.update(task, description=view.phase, total=view.total or None, completed=view.done)
-
-        yield show
+def _at(document: Any) -> At | None:
+    view = understand(wire.JobView, document)
+    return At(view.phase, view.done, view.total, view.model_dump(mode="json")) if view.running else None
 
 
 def _size(count: int) -> str:

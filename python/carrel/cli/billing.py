@@ -2,15 +2,16 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
 from carrel.cli import screen
-from carrel.cli.client import request, request_text, understand
+from carrel.cli.client import LONGEST_SECONDS, Client, ask, request, request_text, understand
 from carrel.cli.failures import DONE, FAILED, Refused, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.cli.orders import tenant_path
+from carrel.cli.progress import At, looking
 from carrel.cli.tenants import TenantArgument
 from carrel.clock import SystemClock
 from carrel.errors import InvalidRequest
@@ -18,7 +19,6 @@ from carrel.policy.periods import parse_period
 from carrel.wire import billing, control
 
 _CLASSES: Final = ("input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning")
-RECOUNT_SECONDS: Final = 3600.0
 PeriodOption = Annotated[
     str, Parameter(help="`today`, `yesterday`, `current-month`, `last-month`, a date or `A..B`, in UTC.")
 ]
@@ -123,7 +123,13 @@ def _rate(rates: Mapping[str, object], column: str) -> str | None:
 
 def verify(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
     """Count every row of a tenant's ledger anew, and hold that against the sums that its reports are made of."""
-    document = request(target, "GET", tenant_path(tenant, "usage", "recount"), patience=RECOUNT_SECONDS)
+    path = tenant_path(tenant, "usage", "recount")
+
+    async def work() -> Any:
+        async with Client(target) as client, looking(client, f"{path}/running", _at, target, unit="rows"):
+            return await client.send("GET", path, patience=LONGEST_SECONDS)
+
+    document = ask(work())
     found = understand(billing.Recounted, document)
     if target.json:
         screen.show_json(document)
@@ -133,6 +139,12 @@ def verify(tenant: TenantArgument, /, *, target: Target = HERE) -> int:
         screen.table(("DATE", "MODEL"), [(day.date, day.model) for day in found.wrong])
         screen.note("On these days the sums are not what the rows make; the rows are what was charged.")
     return FAILED if found.wrong else DONE
+
+
+def _at(document: Any) -> At | None:
+    view = understand(billing.RecountView, document)
+    phase = "counting" if view.total else "waiting"
+    return At(phase, view.done, view.total, view.model_dump(mode="json")) if view.running else None
 
 
 def _check(period: str) -> None:

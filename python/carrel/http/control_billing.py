@@ -76,6 +76,14 @@ async def show_recount(exchange: Exchange) -> web.StreamResponse:
     return reply(billing.Recounted(tenant=tenant.id, calls=found.calls, wrong=wrong))
 
 
+async def show_counting(exchange: Exchange) -> web.StreamResponse:
+    """How far that is."""
+    at = exchange.services.meter.counting(exchange.subject())
+    if at is None:
+        return reply(billing.RecountView(running=False))
+    return reply(billing.RecountView(running=True, done=at.done, total=at.total, eta_seconds=at.eta))
+
+
 def _line(line: Line) -> billing.InvoiceLine:
     parts = tuple(
         billing.InvoicePart(
@@ -112,6 +120,8 @@ ROUTES: Final = (
           result=control.UsageReport, query=(_PERIOD, _FORMAT, _BY, *_ROWS)),
     Route("GET", "/v1/tenants/{id}/usage/recount", show_recount, "billing:read", "The ledger counted anew.",
           result=billing.Recounted),
+    Route("GET", "/v1/tenants/{id}/usage/recount/running", show_counting, "billing:read", "How far a recount is.",
+          result=billing.RecountView),
     Route("GET", "/v1/tenants/{id}/invoice", show_invoice, "billing:read", "What a tenant owes, and why.",
           result=billing.Invoice, query=(_PERIOD,)),
 )  # fmt: skip

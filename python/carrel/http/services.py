@@ -23,8 +23,9 @@ from carrel.mcp.proxy import McpProxy
 from carrel.metering.account import QuotaState
 from carrel.metering.invoice import Invoice
 from carrel.metering.protocol import Call, Reservation
+from carrel.metering.recount import Counting, Recount
 from carrel.metering.report import ReportRow
-from carrel.metering.rollups import Recount, Split
+from carrel.metering.rollups import Split
 from carrel.policy.periods import Period
 from carrel.providers.hedged import Hedge
 from carrel.providers.protocol import Provider
@@ -138,6 +139,10 @@ class Metering(Protocol):
 
     async def recount(self, tenant: Tenant) -> Recount:
         """Every row of the tenant's ledger counted anew."""
+        ...
+
+    def counting(self, tenant: Tenant) -> Counting | None:
+        """How far the recount of the tenant's ledger is that runs or waits, None where none does."""
         ...
 
     async def quota_status(self, tenant: Tenant) -> Sequence[QuotaState]:

@@ -52,14 +52,14 @@ def prepare(connection: apsw.Connection) -> None:
     connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS fresh({_FRESH}, {SUMS})")
 
 
-def counted(table: Table, where: str, longest: int) -> str:
-    """A SELECT of what ``table`` must say of the calls ``where``, from the calls themselves.
+def counted(table: Table, longest: int) -> str:
+    """A SELECT of what ``table`` must say of all calls, from the calls themselves.
 
     ``longest``: as many characters as the longest of their costs has, or more.
     """
     keys = _made(KEYS[table], date=_DATE, tier=_TIER)
     head = _WITH.format("") if table == "rollups" else ""
-    return f"{head}SELECT {keys}, {_added('count(*)', longest)} FROM calls WHERE {where} GROUP BY {_first(KEYS[table])}"  # noqa: S608 - constants
+    return f"{head}SELECT {keys}, {_added('count(*)', longest)} FROM calls GROUP BY {_first(KEYS[table])}"  # noqa: S608 - constants
 
 
 def grouped(longest: int, *, tiered: bool) -> str:
@@ -67,28 +67,55 @@ def grouped(longest: int, *, tiered: bool) -> str:
 
     ``tiered``: whether the rates of one of them have others for long prompts.
     """
-    keys = _made(_FRESH, tier=_TIER if tiered else "0", day=f"started / {DAY}")
     head = _WITH.format(" WHERE rates.id IN (SELECT rates_id FROM calls WHERE seq > ?1)") if tiered else ""
-    return (
-        f"{head}INSERT INTO fresh({_FRESH}, {SUMS}) SELECT {keys}, {_added('count(*)', longest)} "  # noqa: S608 - constants
-        f"FROM calls WHERE seq > ?1 GROUP BY {_first(_FRESH)}"
-    )
+    return head + _grouped("seq > ?1", longest, tiered=tiered)
+
+
+def grouped_between(longest: int) -> str:
+    """The same of the calls that began between two moments, the second left out."""
+    return _WITH.format("") + _grouped("started >= ?1 AND started < ?2", longest, tiered=True)
 
 
 def entered(table: Table, longest: int) -> str:
     """An INSERT that adds the groups in `fresh` to what ``table`` says; ``longest`` as in `counted`."""
-    keys = _made(KEYS[table], date=_FRESH_DATE)
     more = ", ".join(f"{name} = {name} + excluded.{name}" for name in f"calls, {SUMMED}".split(", "))
     return (
-        f"INSERT INTO {table}({KEYS[table]}, {SUMS}) SELECT {keys}, {_added('sum(calls)', longest)} "  # noqa: S608 - constants
-        f"FROM fresh WHERE true GROUP BY {_first(KEYS[table])} ON CONFLICT({KEYS[table]}) DO UPDATE SET {more}, "
-        "cost_usd = exact_add(cost_usd, excluded.cost_usd)"
+        f"INSERT INTO {table}({KEYS[table]}, {SUMS}) {_of_fresh(table, longest)} "
+        f"ON CONFLICT({KEYS[table]}) DO UPDATE SET {more}, cost_usd = exact_add(cost_usd, excluded.cost_usd)"
+    )
+
+
+def differing(table: Table, longest: int) -> str:
+    """A SELECT of the days and models of which ``table`` says of one day something else than the groups in `fresh`.
+
+    ``longest`` as in `counted`.
+    """
+    names = f"{KEYS[table]}, {SUMS}"
+    return (
+        f"WITH made({names}) AS MATERIALIZED ({_of_fresh(table, longest)}), "  # noqa: S608 - constants
+        f"kept AS MATERIALIZED (SELECT {names} FROM {table} WHERE date = ?1) "
+        "SELECT date, model FROM (SELECT * FROM made EXCEPT SELECT * FROM kept) UNION "
+        "SELECT date, model FROM (SELECT * FROM kept EXCEPT SELECT * FROM made)"
     )
 
 
 def by_model(longest: int) -> str:
     """A SELECT of the sums of each model from the groups in `fresh`; ``longest`` as in `counted`."""
     return f"SELECT model, {_added('sum(calls)', longest)} FROM fresh GROUP BY model"  # noqa: S608 - constants
+
+
+def _grouped(where: str, longest: int, *, tiered: bool) -> str:
+    keys = _made(_FRESH, tier=_TIER if tiered else "0", day=f"started / {DAY}")
+    return (
+        f"INSERT INTO fresh({_FRESH}, {SUMS}) SELECT {keys}, {_added('count(*)', longest)} "  # noqa: S608 - constants
+        f"FROM calls WHERE {where} GROUP BY {_first(_FRESH)}"
+    )
+
+
+def _of_fresh(table: Table, longest: int) -> str:
+    """A SELECT of what the groups in `fresh` add to ``table``."""
+    keys = _made(KEYS[table], date=_FRESH_DATE)
+    return f"SELECT {keys}, {_added('sum(calls)', longest)} FROM fresh WHERE true GROUP BY {_first(KEYS[table])}"  # noqa: S608 - constants
 
 
 def _made(keys: str, **of: str) -> str:

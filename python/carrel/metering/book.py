@@ -31,7 +31,8 @@ from carrel.metering.ledger import (
     open_ledger,
 )
 from carrel.metering.protocol import ToolEnding
-from carrel.metering.rollups import Charged, Recount, Split, Sums, by_day, by_split, charged, charged_of, recount
+from carrel.metering.recount import Counting, Recount, recount
+from carrel.metering.rollups import Charged, Split, Sums, by_day, by_split, charged, charged_of
 from carrel.metering.rows import Row, Values
 from carrel.policy.periods import Period
 from carrel.store.sqlite import OPEN_DATABASES, DatabasePool, Worker
@@ -47,6 +48,9 @@ more that the disk does while the journal asks it for its own."""
 BATCH_ROWS: Final = 512
 """How many rows are of one transaction: to add them up and commit them holds a processor, and then the disk, for a
 millisecond or two, which the journal's next sync may have to wait for."""
+
+RECOUNT_NICENESS: Final = 10
+"""A recount computes for minutes: where processors are few, calls go before it."""
 
 PUT_BY: Final = 0
 """The number of a row that the journal need not keep: it is in a file of its tenant's waiting rows."""
@@ -74,6 +78,9 @@ class LedgerBook:
         self._put_by: set[TenantId] = set()
         self._resting: set[TenantId] = set()
         self._worker = Worker("carrel-ledger")
+        # One ledger at a time is counted anew, on a thread that nothing else waits for.
+        self._counter = Worker("carrel-recount", niceness=RECOUNT_NICENESS)
+        self._counting: dict[TenantId, Counting] = {}
         self._pool = DatabasePool(lambda key: open_ledger(state_dir, TenantId(key)), limit=open_ledgers)
         self._pending: dict[TenantId, list[tuple[int, Values]]] = {}
         self._wake = asyncio.Event()
@@ -169,14 +176,29 @@ class LedgerBook:
     async def recount(self, tenant: TenantId) -> Recount:
         """Every call of the ledger counted anew, and held against the sums that are kept beside them.
 
-        Where who asked is gone, it ends: of a large ledger a thread would count on for minutes.
+        One after another, of all tenants. Where who asked is gone, it ends: of a large ledger a thread would count on
+        for minutes.
         """
-        await self._flush_if_possible(tenant)
-        gone = threading.Event()
+        gone, at = threading.Event(), Counting()
+        # Of several who ask at once the first one's is told of: it is the first to be done.
+        self._counting.setdefault(tenant, at)
+
+        def count() -> Recount:
+            if gone.is_set():
+                return Recount(0, ())
+            return self._beside(tenant, lambda own: recount(own, at, gone.is_set), Recount(0, ()))
+
         try:
-            return await asyncio.to_thread(self._beside, tenant, lambda own: recount(own, gone.is_set), Recount(0, ()))
+            await self._flush_if_possible(tenant)
+            return await self._counter.run(count)
         finally:
             gone.set()
+            if self._counting.get(tenant) is at:
+                del self._counting[tenant]
+
+    def counting(self, tenant: TenantId) -> Counting | None:
+        """How far the recount of the ledger is that runs or waits, None where none does."""
+        return self._counting.get(tenant)
 
     async def _added(
         self,
@@ -248,6 +270,7 @@ class LedgerBook:
         async with self._lock:
             await self._worker.run(self._pool.close)
         self._worker.close()
+        self._counter.close()
 
     async def _flush_if_possible(self, tenant: TenantId) -> None:
         try:

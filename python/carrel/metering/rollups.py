@@ -1,10 +1,10 @@
-"""What a ledger's calls add up to by UTC day, kept in the transaction that writes them; and the recount that checks it.
+"""What a ledger's calls add up to by UTC day, kept in the transaction that writes them.
 
 Blocks: for the ledger's own thread, or beside it on a connection of one's own. Money is exact decimal text, added up
 by functions of ours alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -13,9 +13,8 @@ from typing import Any, Final, Literal
 import apsw
 
 from carrel.declare.rate_card import TokenCounts
-from carrel.metering.addition import KEYS, SUMMED, SUMS, by_model, counted, entered, grouped
-from carrel.metering.rows import DAY, Row
-from carrel.metering.tables import longest_cost
+from carrel.metering.addition import KEYS, SUMMED, SUMS, by_model, entered, grouped
+from carrel.metering.rows import Row
 from carrel.policy.periods import Period
 from carrel.policy.pricing import add, tier_in
 from carrel.store.sqlite import translated
@@ -26,10 +25,6 @@ _KEYS: Final[Mapping[Split, str]] = {
     "agent": "agent", "member": "member", "key": "CASE byo WHEN 1 THEN 'byo' ELSE 'operator' END"
 }  # fmt: skip
 _ADDED: Final = "sum(calls), " + ", ".join(f"sum({name})" for name in SUMMED.split(", ")) + ", exact_sum(cost_usd)"
-_LOOK_EVERY: Final = 100_000
-"""After so many steps of SQLite's it is looked whether a recount goes on: some milliseconds."""
-_RECOUNT_KIB: Final = 16 * 1024
-"""The memory for pages while calls are counted anew: those of a busy day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +57,6 @@ class Charged:
     byo: bool
     tier: int
     """0 for the model's own rates, else the prompt's length above which these hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recount:
-    """How many calls were counted anew, and which days and models did not say so."""
-
-    calls: int
-    wrong: tuple[tuple[str, str], ...]
 
 
 def enter(connection: apsw.Connection, after: int, longest: int, *, tiered: bool) -> dict[str, Sums]:
@@ -139,48 +126,6 @@ def charged_of(row: Row) -> Charged:
     """What ``row`` was charged like."""
     tier = tier_in(row.rates, row.counts.prompt)
     return Charged(row.model, row.rates, row.card_hash, row.plan, row.plan_hash, row.byo, tier)
-
-
-def recount(connection: apsw.Connection, stopped: Callable[[], bool] = lambda: False) -> Recount:
-    """Count every call anew, day by day, and hold it against what is kept: as long as the calls are many.
-
-    Each day is one look at the ledger, to which calls may be added meanwhile. It ends with an error soon after
-    ``stopped`` says so.
-    """
-    connection.pragma("cache_size", -_RECOUNT_KIB)
-    connection.set_progress_handler(stopped, _LOOK_EVERY)
-    calls, wrong = 0, set[tuple[str, str]]()
-    with translated():
-        for day in _days_of(connection):
-            with connection:
-                calls += _recount_day(connection, day, wrong)
-    return Recount(calls, tuple(sorted(wrong)))
-
-
-def _days_of(connection: apsw.Connection) -> list[date]:
-    """The days that have calls or sums."""
-    found: list[Any] = connection.execute(
-        "SELECT date FROM rollups UNION SELECT date FROM session_rollups UNION SELECT * FROM ("
-        "WITH RECURSIVE ones(day) AS (SELECT min(started) / :day FROM calls UNION "
-        "SELECT (SELECT min(started) FROM calls WHERE started >= (day + 1) * :day) / :day FROM ones "
-        "WHERE day IS NOT NULL) SELECT date(day * 86400, 'unixepoch') FROM ones WHERE day IS NOT NULL)",
-        {"day": DAY},
-    ).fetchall()
-    return [date.fromisoformat(day) for (day,) in found]
-
-
-def _recount_day(connection: apsw.Connection, day: date, wrong: set[tuple[str, str]]) -> int:
-    """How many calls a day has; what is wrong with its sums is added to ``wrong``."""
-    first = (day - date(1970, 1, 1)).days * DAY
-    where, bound = "started >= ? AND started < ?", (first, first + DAY)
-    longest = longest_cost(connection, where, bound)
-    calls = 0
-    for table, names in KEYS.items():
-        right = set(connection.execute(counted(table, where, longest), bound))
-        kept = connection.execute(f"SELECT {names}, {SUMS} FROM {table} WHERE date = ?", (day.isoformat(),))  # noqa: S608 - constants
-        wrong |= {(row[0], row[1]) for row in right.symmetric_difference(kept)}
-        calls = sum(row[names.count(",") + 1] for row in right)
-    return calls
 
 
 def _days(period: Period) -> tuple[str, str]:

@@ -30,9 +30,10 @@ from carrel.metering.invoice import Invoice, invoice
 from carrel.metering.journal import SEGMENT_BYTES, Journal
 from carrel.metering.ledger import LedgerEntry
 from carrel.metering.protocol import Call, Outcome, ToolEnding
+from carrel.metering.recount import Counting, Recount
 from carrel.metering.recovery import read_journal
 from carrel.metering.report import ReportRow, UsageTotals, rows_of, split_rows, to_csv, totals_of
-from carrel.metering.rollups import Recount, Split
+from carrel.metering.rollups import Split
 from carrel.metering.rows import (
     DAY,
     TIERS,
@@ -187,6 +188,10 @@ class Metering:
     async def recount(self, tenant: Tenant) -> Recount:
         """Every call of the tenant's ledger counted anew, and held against the sums that reports are made of."""
         return await self._book.recount(tenant.id)
+
+    def counting(self, tenant: Tenant) -> Counting | None:
+        """How far the recount of the tenant's ledger is that runs or waits, None where none does."""
+        return self._book.counting(tenant.id)
 
     async def csv(self, tenant: Tenant, period: Period) -> str:
         """The report as CSV."""

@@ -109,13 +109,13 @@ def upgrade(connection: apsw.Connection) -> None:
         connection.execute(schema)
     if version != VERSION:
         if 0 < version < 5:
-            longest = longest_cost(connection, "true")
+            longest = _longest_cost(connection)
             for table in KEYS:
-                connection.execute(f"INSERT INTO {table}({KEYS[table]}, {SUMS}) {counted(table, 'true', longest)}")
+                connection.execute(f"INSERT INTO {table}({KEYS[table]}, {SUMS}) {counted(table, longest)}")
         connection.pragma("user_version", VERSION)
 
 
-def longest_cost(connection: apsw.Connection, where: str, bound: tuple[int, ...] = ()) -> int:
-    """How many characters the longest cost of the calls ``where`` has."""
-    found: Any = connection.execute(f"SELECT max(length(cost_usd)) FROM calls WHERE {where}", bound).fetchone()  # noqa: S608 - constants
+def _longest_cost(connection: apsw.Connection) -> int:
+    """How many characters the longest cost of a call has."""
+    found: Any = connection.execute("SELECT max(length(cost_usd)) FROM calls").fetchone()
     return int(found[0] or 0)

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -160,10 +160,15 @@ class DatabasePool:
 
 
 class Worker:
-    """One thread that work is done on in order, off the event loop."""
+    """One thread that work is done on in order, off the event loop.
 
-    def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+    By a ``niceness`` of more than the process's it gives way to the other threads where processors are few.
+    """
+
+    def __init__(self, name: str, *, niceness: int = 0) -> None:
+        self._pool = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix=name, initializer=_give_way, initargs=(niceness,)
+        )
         self._lock = threading.Lock()
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -174,3 +179,11 @@ class Worker:
         """Wait for what was given to it, and end the thread. Blocks: call it last."""
         with self._lock:
             self._pool.shutdown(wait=True)
+
+
+def _give_way(niceness: int) -> None:
+    if niceness:
+        # To Linux each thread is a process of its own here. Where that is forbidden it goes without.
+        with suppress(PermissionError):
+            me = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, me, max(niceness, os.getpriority(os.PRIO_PROCESS, me)))

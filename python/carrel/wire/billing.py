@@ -65,6 +65,15 @@ class WrongDay(Answer):
     model: str
 
 
+class RecountView(Answer):
+    """How far the recount of a ledger is, in rows. One that waits for another to end has a ``total`` of 0."""
+
+    running: bool
+    done: int = 0
+    total: int = 0
+    eta_seconds: float | None = None
+
+
 class Recounted(Answer):
     """Every row of a ledger counted anew, and held against the sums that reports are made of."""
 

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from carrel.ids import TenantId
+from carrel.metering.recount import Counting
 from carrel.metering.report import ReportRow
 from carrel.policy.periods import parse_period
 from tests.fakes.edge import ADMIN_KEY, Edge, bearer, token_of
@@ -36,6 +37,18 @@ async def test_an_invoice_is_the_operators(edge: Edge, client: aiohttp.ClientSes
 async def test_a_recount_names_what_is_wrong(edge: Edge, client: aiohttp.ClientSession) -> None:
     status, found = await got(edge, client, "/v1/tenants/acme/usage/recount")
     assert (status, found["calls"], found["wrong"]) == (200, 7, [{"date": "2026-03-01", "model": "demo"}])
+
+
+async def test_how_far_a_recount_is_is_told(edge: Edge, client: aiohttp.ClientSession) -> None:
+    path = "/v1/tenants/acme/usage/recount/running"
+    assert (await got(edge, client, path))[1]["running"] is False
+    edge.meter.counted = Counting(now=lambda: 0.0)
+    assert (await got(edge, client, path))[1] == {"running": True, "done": 0, "total": 0, "eta_seconds": None}
+    now = [0.0]
+    edge.meter.counted = Counting(done=5, total=20, now=lambda: now[0])
+    now[0] = 10.0
+    assert (await got(edge, client, path))[1] == {"running": True, "done": 5, "total": 20, "eta_seconds": 30.0}
+    assert (await got(edge, client, path, token_of("acme")))[0] == 403
 
 
 @pytest.mark.parametrize("by", ["agent", "session", "member", "key"])

@@ -5,9 +5,8 @@ from typing import Any
 import apsw
 import pytest
 
-from carrel.metering.addition import KEYS, SUMS, Table, counted, prepare
+from carrel.metering.addition import KEYS, SUMS, Table, counted, differing, grouped_between, prepare
 from carrel.metering.ledger import apply
-from carrel.metering.tables import longest_cost
 from carrel.policy.pricing import plain, total_of
 from tests.unit.metering.test_ledger import NOON, made
 
@@ -33,11 +32,14 @@ def test_money_is_added_up_to_the_last_place(ledger: apsw.Connection, costs: lis
     apply(ledger, [made(f"r{number}", cost=Decimal(cost)) for number, cost in enumerate(costs)])
     for table in KEYS:
         assert sums_in(ledger, table)[0][0::8] == (len(costs), exact)
-    longest = longest_cost(ledger, "true")
-    assert longest == max(map(len, costs))
+    longest = max(map(len, costs))
     for more in (0, 1, 40):
-        [(*_, cost)] = ledger.execute(counted("session_rollups", "true", longest + more))
+        [(*_, cost)] = ledger.execute(counted("session_rollups", longest + more))
         assert cost == exact
+        ledger.execute(grouped_between(longest + more), (0, 1 << 62))
+        day = (NOON.date().isoformat(),)
+        assert [list(ledger.execute(differing(table, longest + more), day)) for table in KEYS] == [[], []]
+        ledger.execute("DELETE FROM fresh")
 
 
 def test_what_comes_later_is_added_to_what_is_there(ledger: apsw.Connection) -> None:

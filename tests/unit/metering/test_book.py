@@ -10,9 +10,10 @@ import pytest
 from carrel.declare.quotas import Quotas
 from carrel.errors import CarrelError, StorageFailed
 from carrel.ids import RequestId, TenantId
-from carrel.metering import rollups
+from carrel.metering import recount as recounts
 from carrel.metering.protocol import Call
-from carrel.metering.rollups import Recount, Sums
+from carrel.metering.recount import Counting, Recount
+from carrel.metering.rollups import Sums
 from carrel.metering.rows import Values
 from tests.fakes.clock import FakeClock
 from tests.fakes.patience import PATIENCE, eventually
@@ -184,9 +185,9 @@ async def test_a_recount_ends_with_whoever_asked_for_it(tmp_path: Path, monkeypa
         await b.call(1)
         await b.rows()
         begun, ended = threading.Event(), list[BaseException]()
-        real = rollups._recount_day
+        real = recounts._wrong_of_day
 
-        def endless(connection: apsw.Connection, day: date, wrong: set[tuple[str, str]]) -> int:
+        def endless(connection: apsw.Connection, day: date, counting: Counting) -> set[tuple[str, str]]:
             begun.set()
             try:
                 # As a day of very many calls: SQLite is at it for ever.
@@ -194,17 +195,23 @@ async def test_a_recount_ends_with_whoever_asked_for_it(tmp_path: Path, monkeypa
             except BaseException as error:
                 ended.append(error)
                 raise
-            return 0
+            return set()
 
-        monkeypatch.setattr(rollups, "_recount_day", endless)
+        monkeypatch.setattr(recounts, "_wrong_of_day", endless)
         counting = asyncio.create_task(b.meter.recount(b.tenant))
         await eventually(begun.is_set)
+        assert b.meter.counting(b.tenant) is not None
+        # The next one waits for it, and holds up nothing else.
+        next_one = asyncio.create_task(b.meter.recount(b.tenant))
+        assert len(await b.rows()) == 1
         counting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await counting
         await eventually(lambda: ended)
-        monkeypatch.setattr(rollups, "_recount_day", real)
+        monkeypatch.setattr(recounts, "_wrong_of_day", real)
+        next_one.cancel()
         assert await b.meter.recount(b.tenant) == Recount(1, ())
+        assert b.meter.counting(b.tenant) is None
 
 
 async def test_a_row_that_a_failing_disk_kept_after_all_is_counted_once(

@@ -4,7 +4,8 @@ import apsw
 import pytest
 
 from carrel.metering.ledger import NAME, open_ledger
-from carrel.metering.rollups import Recount, by_day, recount
+from carrel.metering.recount import Recount, recount
+from carrel.metering.rollups import by_day
 from carrel.metering.rows import micros
 from carrel.metering.tables import SCHEMAS, VERSION
 from tests.unit.metering.test_ledger import ACME, MARCH, NOON

@@ -137,3 +137,22 @@ async def test_work_is_done_in_order_on_one_thread() -> None:
     assert len(set(names)) == 1
     assert names[0] != threading.current_thread().name
     worker.close()
+
+
+async def test_a_thread_that_computes_long_gives_way_to_the_others() -> None:
+    worker = Worker("test", niceness=3)
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    its = await worker.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+    assert its == max(own, 3)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+    worker.close()
+
+
+async def test_where_that_is_forbidden_it_goes_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    worker = Worker("test", niceness=3)
+    assert await worker.run(lambda: 1) == 1
+    worker.close()
