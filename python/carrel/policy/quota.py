@@ -159,8 +159,12 @@ def _requests(quota: str, limit: int, wait: float, wall: datetime) -> Refusal:
     reset = wall + timedelta(seconds=wait)
     message = f"The quota {quota} ({limit}) is used up; it opens again at {reset.isoformat(timespec='seconds')}."
     if not limit:
-        message = f"The quota {quota} is 0: no request is let through until the operator raises it."
+        message = _of_none(quota, "request")
     return Refusal(quota, wait, reset, message)
+
+
+def _of_none(quota: str, thing: str) -> str:
+    return f"The quota {quota} is 0: no {thing} is let through until the operator raises it."
 
 
 def judge_total(
@@ -181,6 +185,8 @@ def judge_total(
     total = used + reserved + worst
     if hard is not None and total > hard:
         less = "; a lower max_tokens may fit" if used < hard else ""
+        if worst > hard:
+            less = f", and then holds no call that may take so much either{less}"
         reset_at = reset(wall)
         wait = max((reset_at - wall).total_seconds(), 1.0)
         held = f" and {_text(reserved)} held by calls in flight" if reserved else ""
@@ -189,6 +195,8 @@ def judge_total(
             f"The quota {quota} ({_text(hard)}) leaves too little: {_text(used)} used{held}, and this call may take "
             f"{_text(worst)}. {soon} at {reset_at.isoformat(timespec='seconds')}{less}."
         )
+        if not hard:
+            message = _of_none(quota, "call")
         return Decision(Refusal(quota, wait if used + worst > hard else min(wait, HELD_SECONDS), reset_at, message))
     return _PASSES_SOFT if soft is not None and used > soft else _FITS
 
@@ -200,6 +208,8 @@ def judge_sessions(running: int, hard: int, wall: datetime) -> Refusal:
         f"The quota concurrent_sessions ({hard}) is used up: a turn runs in {running} "
         f"session{'s' if running != 1 else ''}. Try again as one of them ends, or go on in one of these."
     )
+    if not hard:
+        message = _of_none("concurrent_sessions", "turn")
     return Refusal("concurrent_sessions", HELD_SECONDS, reset, message)
 
 

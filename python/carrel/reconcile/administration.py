@@ -98,8 +98,7 @@ class Administration:
         values: dict[str, object] = {"display_name": order.display_name, "plan": order.plan}
         if order.packages is not None:
             values["packages"] = list(order.packages)
-        plan = self._directory.current.plans.plans.get(order.plan or "")
-        if plan is not None and plan.billing.platform_fee_usd:
+        if self._fee_of(order.plan):
             values["billed_from"] = self._clock.now().date().isoformat()
 
         async def create() -> str | None:
@@ -176,7 +175,10 @@ class Administration:
     async def resize(
         self, tenant_id: TenantId, order: control.TenantResize, *, by: control.Actor
     ) -> control.TenantView:
-        """Put the tenant on another plan, or change what its sandbox has; null takes the tenant's own limit away."""
+        """Put the tenant on another plan, or change what its sandbox has; null takes the tenant's own limit away.
+
+        Where the new plan has a fee and the one before had none, that is owed from today on.
+        """
         tenant = self._directory.current.tenant(tenant_id)
         changes: dict[tuple[str, ...], object] = {}
         before: dict[str, object] = {}
@@ -186,6 +188,8 @@ class Administration:
             before[name] = getattr(tenant.config if name == "plan" else tenant.config.sandbox, name)
         if not changes:
             raise InvalidRequest("There is nothing to change: name a plan, or a limit of the sandbox.")
+        if ("plan",) in changes and self._fee_of(order.plan) and not self._fee_of(tenant.config.plan):
+            changes["billed_from",] = self._clock.now().date().isoformat()
 
         async def update() -> str | None:
             return await self._declarations.update(tenant_id, changes, what="Resize", by=by)
@@ -193,6 +197,10 @@ class Administration:
         after = order.model_dump(mode="json", exclude_unset=True)
         await self._recorded("tenants.resize", tenant_id, by, update, before=before, after=after)
         return await self.show(tenant_id)
+
+    def _fee_of(self, plan: str | None) -> Decimal:
+        declared = self._directory.current.plans.plans.get(plan or "")
+        return declared.billing.platform_fee_usd if declared is not None else Decimal(0)
 
     async def _set_suspended(self, tenant_id: TenantId, value: bool, by: control.Actor) -> control.TenantView:
         tenant = self._directory.current.tenant(tenant_id)

@@ -11,6 +11,7 @@ from carrel.policy.quota import (
     TokenBucket,
     day_reset,
     judge_bucket,
+    judge_sessions,
     judge_total,
     judge_window,
     month_reset,
@@ -108,7 +109,7 @@ def test_a_soft_bucket_warns_for_as_long_as_it_is_passed(hard: int | None) -> No
 
 @pytest.mark.parametrize(("used", "reserved", "worst", "hard", "fits"), [
     (0, 0, 10, 10, True), (0, 0, 11, 10, False), (5, 5, 1, 10, False), (5, 4, 1, 10, True), (10, 0, 0, 10, True),
-    (11, 0, 0, 10, False), (0, 0, 5, None, True), (0, 0, 1, 0, False),
+    (11, 0, 0, 10, False), (0, 0, 5, None, True), (0, 0, 1, 0, False), (12, 0, 11, 10, False),
 ])  # fmt: skip
 def test_totals(used: int, reserved: int, worst: int, hard: int | None, *, fits: bool) -> None:
     for kind in (int, Decimal):
@@ -122,6 +123,8 @@ def test_totals(used: int, reserved: int, worst: int, hard: int | None, *, fits:
             assert error.retry_after == (10 if used + worst > (hard or 0) else 2)
             assert error.reset_at == datetime(2026, 4, 1, tzinfo=UTC)
             assert error.details["quota"] == "tokens_per_day"
+            assert ("is 0: no call is let through" in error.message) == (hard == 0)
+            assert ("holds no call that may take so much" in error.message) == (0 < (hard or 0) < worst)
             assert ("a lower max_tokens" in error.message) == (used < (hard or 0)), "there is room for none at all"
 
 
@@ -136,6 +139,11 @@ def test_what_only_calls_in_flight_keep_from_fitting_may_come_back_soon() -> Non
     assert held.reset_at == used_up.reset_at
     assert "Room comes free as these calls end" in held.message
     assert "It opens again at" in used_up.message
+
+
+def test_no_session_is_let_through_by_a_quota_of_none() -> None:
+    assert judge_sessions(0, 0, WALL).message.startswith("The quota concurrent_sessions is 0: no turn")
+    assert "go on in one of these" in judge_sessions(1, 1, WALL).message
 
 
 def test_a_soft_total_warns() -> None:

@@ -104,17 +104,28 @@ async def test_a_tenant_whose_token_cannot_be_kept_is_told_as_declared(
     assert (await house.administration.token_rotate(TenantId("newco"), control.TokenRotate(), by=BY)).token
 
 
-async def test_a_plan_with_a_fee_is_owed_from_the_day_of_creation_on(house: House) -> None:
+async def test_a_plan_with_a_fee_is_owed_from_the_day_on_that_a_tenant_is_put_on_it(house: House) -> None:
     plans = house.path / "_plans.yaml"
-    fee = "paid: {billing: {rule: pass_through, platform_fee_usd: 49}}"
+    fee = ", ".join(f"{name}: {{billing: {{platform_fee_usd: {usd}}}}}" for name, usd in (("paid", 49), ("dear", 99)))
     plans.write_text(plans.read_text().replace("plans: {", f"plans: {{{fee}, "))
     await house.reconciler.load()
     before = SystemClock().now().date()
     await house.administration.create(control.TenantCreate(id="payer", plan="paid"), by=BY)
     found = house.directory.current.tenant(TenantId("payer")).config.billed_from
+    assert found is not None
     assert found in (before, SystemClock().now().date())
     await house.administration.create(control.TenantCreate(id="free", plan="starter"), by=BY)
     assert house.directory.current.tenant(TenantId("free")).config.billed_from is None
+    await house.administration.resize(TenantId("free"), control.TenantResize(plan="paid"), by=BY)
+    resized = house.directory.current.tenant(TenantId("free")).config.billed_from
+    assert resized in (before, SystemClock().now().date()), "the months on a plan without a fee owe none"
+    owed = house.path / "payer.yaml"
+    owed.write_text(owed.read_text().replace(found.isoformat(), "2026-01-05"))
+    await house.reconciler.load()
+    await house.administration.resize(TenantId("payer"), control.TenantResize(plan="dear"), by=BY)
+    kept = house.directory.current.tenant(TenantId("payer")).config.billed_from
+    assert kept is not None
+    assert kept.isoformat() == "2026-01-05", "it was owed before, and is"
 
 
 async def test_it_is_committed_alone_where_there_is_git(house: House) -> None:
