@@ -3,7 +3,7 @@
 import json
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import aiohttp
 from carrel.clock import Clock, SystemClock
 from carrel.connections.service import Connections
 from carrel.declare.oauth import OAuthProvider
-from carrel.egress.door import Pinned
+from carrel.egress.clients import Clients
 from carrel.egress.outbound import Outbound
 from carrel.egress.resolve import Dialler
 from carrel.events.hub import Hub, Subscription
@@ -39,21 +39,18 @@ class PlainClients:
 
     def __init__(self) -> None:
         self.dialler = Dialler(clock=SystemClock())
-        self._clients: list[aiohttp.ClientSession] = []
+        self._clients = Clients(self.dialler)
 
-    def client(self, tenant_id: TenantId, permitted: tuple[Network, ...]) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(resolver=Pinned(self.dialler, permitted), use_dns_cache=False)
-        self._clients.append(
-            aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
-        )
-        return self._clients[-1]
+    def client(
+        self, tenant_id: TenantId, permitted: tuple[Network, ...]
+    ) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
+        return self._clients.client(tenant_id, permitted)
 
     def tls(self) -> ssl.SSLContext:
         return ssl.create_default_context()
 
     async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
+        await self._clients.close()
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
@@ -82,7 +83,7 @@ class Gatekeeper(Protocol):
     async def model_call(self, request: web.BaseRequest) -> web.StreamResponse: ...
     def is_own_host(self, asked: Asked) -> bool: ...
     async def own_call(self, request: web.BaseRequest) -> web.StreamResponse: ...
-    def client(self, permitted: tuple[Network, ...]) -> aiohttp.ClientSession: ...
+    def client(self, permitted: tuple[Network, ...]) -> AbstractAsyncContextManager[aiohttp.ClientSession]: ...
     def tls(self) -> ssl.SSLContext: ...
     def note(self, outcome: str, sent: int = 0, received: int = 0) -> None: ...
 
@@ -258,13 +259,12 @@ class Door:
         return _Passage(asked, decision, URL(where + target, encoded=True), outgoing, connection.secure, bound)
 
     async def _pass(self, request: web.BaseRequest, passage: _Passage) -> web.StreamResponse:
-        client = self._keeper.client(passage.decision.permitted)
         await _vet(self._keeper.dialler, passage)
         counted = [0]
         body: Any = passage.outgoing.body
         if body is None and request.can_read_body:
             body = _watched(request, counted, passing_of(self._keeper.bindings()))
-        async with client.request(
+        async with self._keeper.client(passage.decision.permitted) as client, client.request(
             request.method, passage.url, headers=passage.outgoing.headers, data=body, allow_redirects=False,
             ssl=self._keeper.tls() if passage.secure else True,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),

@@ -6,7 +6,7 @@ is verified by the same roots as for sandboxes.
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
 
 import aiohttp
@@ -27,7 +27,9 @@ class Clients(Protocol):
 
     dialler: Dialler
 
-    def client(self, tenant_id: TenantId, permitted: tuple[Network, ...]) -> aiohttp.ClientSession: ...
+    def client(
+        self, tenant_id: TenantId, permitted: tuple[Network, ...]
+    ) -> AbstractAsyncContextManager[aiohttp.ClientSession]: ...
     def tls(self) -> ssl.SSLContext: ...
 
 
@@ -54,21 +56,20 @@ class Outbound:
         if host.address is not None:
             # An address is dialled without asking a resolver: it is judged here.
             await self._clients.dialler.vetted(host, permitted=permitted)
-        client = self._clients.client(tenant, permitted)
-        asking = client.request(
-            method, target, headers=headers, data=data, allow_redirects=False,
-            ssl=self._clients.tls() if target.scheme == "https" else True,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=stall_seconds),
-        )  # fmt: skip
-        try:
-            answer = await asking
-        except TimeoutError:
-            raise
-        except (aiohttp.ClientError, OSError) as error:
-            raise unreachable(error) from error
-        try:
-            yield answer
-        finally:
-            # What was read to its end goes back to the pool; anything else is closed.
-            answer.close() if not answer.content.at_eof() else answer.release()
+        async with self._clients.client(tenant, permitted) as client:
+            try:
+                answer = await client.request(
+                    method, target, headers=headers, data=data, allow_redirects=False,
+                    ssl=self._clients.tls() if target.scheme == "https" else True,
+                    skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=stall_seconds),
+                )  # fmt: skip
+            except TimeoutError:
+                raise
+            except (aiohttp.ClientError, OSError) as error:
+                raise unreachable(error) from error
+            try:
+                yield answer
+            finally:
+                # What was read to its end goes back to the pool; anything else is closed.
+                answer.close() if not answer.content.at_eof() else answer.release()

@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -16,7 +17,8 @@ from aiohttp import web
 
 from carrel.clock import Clock
 from carrel.declare.egress import HTTP, HTTPS, connection_in
-from carrel.egress.door import Door, Pinned
+from carrel.egress.clients import Clients
+from carrel.egress.door import Door
 from carrel.egress.front import USER, Front, Over
 from carrel.egress.placeholders import Binding, bindings_of, placeholder
 from carrel.egress.resolve import Dialler
@@ -135,7 +137,7 @@ class Egress:
         self._tls = tls
         self._rules: OrderedDict[TenantId, tuple[str, object, Rules]] = OrderedDict()
         self._authorities: OrderedDict[TenantId, Authority] = OrderedDict()
-        self._clients: dict[tuple[TenantId, tuple[Network, ...]], aiohttp.ClientSession] = {}
+        self._clients = Clients(self.dialler)
         self._connections: dict[TenantId, int] = {}
         self._said: OrderedDict[tuple[TenantId, str], float] = OrderedDict()
         self._prepared = False
@@ -157,9 +159,7 @@ class Egress:
 
     async def close(self) -> None:
         """Give connections back."""
-        for client in self._clients.values():
-            await client.close()
-        self._clients.clear()
+        await self._clients.close()
 
     # --- what gates share ---
 
@@ -205,19 +205,11 @@ class Egress:
             self._tls = ssl.create_default_context()
         return self._tls
 
-    def client(self, tenant_id: TenantId, permitted: tuple[Network, ...]) -> aiohttp.ClientSession:
-        """The HTTP client of one tenant's, whose connections nobody else uses."""
-        key = (tenant_id, permitted)
-        if key not in self._clients:
-            connector = aiohttp.TCPConnector(
-                resolver=Pinned(self.dialler, permitted), use_dns_cache=False, limit=128, limit_per_host=32,
-                keepalive_timeout=30.0,
-            )  # fmt: skip
-            self._clients[key] = aiohttp.ClientSession(
-                connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False,
-                max_line_size=64 << 10, max_field_size=64 << 10,
-            )  # fmt: skip
-        return self._clients[key]
+    def client(
+        self, tenant_id: TenantId, permitted: tuple[Network, ...]
+    ) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
+        """The HTTP client of one tenant's, whose connections nobody else uses, for as long as this is entered."""
+        return self._clients.client(tenant_id, permitted)
 
     def count(self, tenant_id: TenantId, change: int) -> bool:
         """Count a connection; False where the tenant has as many as it may."""
@@ -443,7 +435,7 @@ class Gate:
         marks = self._model_marks(standing.tenant)
         return await self._egress.models.call(request, standing, self.visitor, marks)
 
-    def client(self, permitted: tuple[Network, ...]) -> aiohttp.ClientSession:
+    def client(self, permitted: tuple[Network, ...]) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
         """See `door.Gatekeeper`."""
         return self._egress.client(self.visitor.tenant_id, permitted)
 
