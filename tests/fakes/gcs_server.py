@@ -96,14 +96,19 @@ class Upload:
     parts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
 
 
-def signature_of(asked: Asked, secret: str, *, algorithm: str, scope: str, at: str, names: list[str]) -> str:
-    """What the request's signature has to be."""
-    start, family, _, _ = _FAMILIES[algorithm]
+def canonical_of(asked: Asked, family: str, names: list[str]) -> str:
+    """The canonical request, with the headers of ``names`` signed."""
     pairs = sorted(parse_qsl(asked.raw_query, keep_blank_values=True))
     query = "&".join(f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in pairs)
     headers = "".join(f"{name}:{' '.join(asked.headers[name].split())}\n" for name in names)
     payload = asked.headers.get(f"{family}content-sha256", "UNSIGNED-PAYLOAD")
-    canonical = f"{asked.method}\n{asked.path}\n{query}\n{headers}\n{';'.join(names)}\n{payload}"
+    return f"{asked.method}\n{asked.path}\n{query}\n{headers}\n{';'.join(names)}\n{payload}"
+
+
+def signature_of(asked: Asked, secret: str, *, algorithm: str, scope: str, at: str, names: list[str]) -> str:
+    """What the request's signature has to be."""
+    start, family, _, _ = _FAMILIES[algorithm]
+    canonical = canonical_of(asked, family, names)
     to_sign = f"{algorithm}\n{at}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     key = (start + secret).encode()
     for word in scope.split("/"):

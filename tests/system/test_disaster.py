@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.fakes import gcs_server
 from tests.fakes.backups import tree
 from tests.fakes.gateway_process import CARREL, GatewayProcess
 from tests.fakes.repositories import Clone
@@ -33,11 +34,11 @@ def master_key(secrets: Path) -> Path:
     return secrets
 
 
-def backed_up_to(gateway: GatewayProcess, url: str) -> None:
+def backed_up_to(gateway: GatewayProcess, url: str, more: str = "") -> None:
     operator = gateway.tenants_dir / "_gateway.yaml"
     operator.write_text(
         f"{operator.read_text()}\nbackup:\n  to: s3://{BUCKET}/carrel\n  endpoint: {url}\n"
-        "  access_key: {secret: BACKUP_ACCESS}\n  secret_key: {secret: BACKUP_SECRET}\n"
+        f"  access_key: {{secret: BACKUP_ACCESS}}\n  secret_key: {{secret: BACKUP_SECRET}}\n  {more}\n"
     )
 
 
@@ -75,6 +76,33 @@ def test_all_is_back(new_gateway: StartGateway, tmp_path: Path) -> None:
         assert new.stop() == 0, new.text
         told = {one["tenant"]: one["outcome"] for one in json.loads(carrel(new, *restore))["tenants"]}
         assert told["demo"] == "kept"
+
+
+def test_two_gateways_back_up_to_one_bucket_of_googles(new_gateway: StartGateway, tmp_path: Path) -> None:
+    """A fake of Google's, by its documentation: in S3's words it ignores conditions, in its own it holds them."""
+    args = ("--secrets-dir", str(master_key(tmp_path / "secrets")))
+    env = {"CARREL_SECRET_BACKUP_ACCESS": gcs_server.ACCESS, "CARREL_SECRET_BACKUP_SECRET": gcs_server.SECRET}
+    with gcs_server.GoogleStorage() as google:
+        one, other = new_gateway("one", args=args, env=env), new_gateway("other", args=args, env=env)
+        backed_up_to(one, google.url, "dialect: s3")
+        backed_up_to(other, google.url, "dialect: gcs")
+        one.start()
+        other.start()
+        refused = one.cli("tenants", "backup", "demo")
+        assert (refused.returncode, "ignores conditional writes" in refused.stderr) == (1, True), refused.stderr
+        assert {name.partition("/")[2] for name in google.objects} == {".carrel-conditions"}
+        operator = one.tenants_dir / "_gateway.yaml"
+        operator.write_text(operator.read_text().replace("dialect: s3", "dialect: gcs"))
+        assert one.cli("reconcile").returncode == 0
+        for gateway in (one, other, one):
+            done = gateway.cli("tenants", "backup", "demo")
+            assert done.returncode == 0, done.stderr
+        for gateway in (one, other):
+            listed = json.loads(gateway.cli("tenants", "backups", "demo", "--json").stdout)
+            assert len(listed["backups"]) == 3, listed
+            assert gateway.cli("backup", "verify", "demo").returncode == 0
+            assert gateway.stop() == 0, gateway.text
+            assert gcs_server.SECRET not in gateway.text
 
 
 def test_where_declarations_are_pushed_the_first_push_brings_all_back(

@@ -1,9 +1,10 @@
 """Google's own dialect of S3's protocol: for what Google Cloud Storage takes in S3's words and ignores.
 
 Google takes `If-Match` and `If-None-Match` for reads alone, and writes all the same. Its conditions of writes are
-generations: `x-goog-if-generation-match`, 0 where there is to be none. A request bears headers of one family only, and
-`x-goog-` ones want Google's signature, which is Amazon's with other words. So what the library makes is put into those
-words before it goes out; and the generation is told by what comes back, as a part of the object's tag.
+generations: `x-goog-if-generation-match`, 0 where there is to be none; uploads in parts have none. A request bears
+headers of one family only, and `x-goog-` ones want Google's signature, which is Amazon's with other words. So what the
+library makes is put into those words before it goes out; and the generation is told by what comes back, as a part of
+the object's tag.
 
 Sources: Cloud Storage's documentation (cloud.google.com/storage/docs) of signatures and canonical requests
 (…/authentication/signatures, …/authentication/canonical-requests), of headers (…/xml-api/reference-headers) and of
@@ -20,7 +21,7 @@ from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth
 from botocore.compat import get_current_datetime
 from botocore.credentials import Credentials
 
-from carrel.objects.protocol import ObjectChanged
+from carrel.objects.protocol import ObjectChanged, StoreRefused
 
 ALGORITHM: Final = "GOOG4-HMAC-SHA256"
 ANYWHERE: Final = "auto"
@@ -82,6 +83,9 @@ def _translate(request: Any) -> None:
     headers = request.headers
     writes = request.method.upper() not in ("GET", "HEAD")
     wanted, unless = headers.get("If-Match"), headers.get("If-None-Match")
+    if writes and "uploadId=" in urlsplit(request.url).query and (wanted or unless):
+        # Google takes it, and completes the upload whether it holds or not.
+        raise StoreRefused("Google completes no upload in parts on condition.", details={"reason": "NotImplemented"})
     if wanted is not None and (writes or _generation(wanted)):
         if not _generation(wanted):
             raise ObjectChanged("The object is not as it was: its tag was never one of Google's.")

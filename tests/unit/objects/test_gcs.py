@@ -17,7 +17,7 @@ from carrel.objects.protocol import ObjectChanged, ObjectMissing, StoreRefused, 
 from carrel.objects.retry import Patience, PatientStore
 from carrel.objects.s3 import S3Options, S3Store
 from carrel.secrets import Secret
-from tests.fakes.gcs_server import BUCKET, Asked, GoogleStorage, options, signature_of
+from tests.fakes.gcs_server import ACCESS, BUCKET, SECRET, Asked, GoogleStorage, options, signature_of
 from tests.fakes.s3_servers import FaultyProxy, answer_lost, flipped, status
 
 PLACE = parse_location(f"s3://{BUCKET}/carrel")
@@ -187,6 +187,22 @@ def test_keys_that_are_none_of_googles(google: GoogleStorage) -> None:
 def test_a_server_that_is_away() -> None:
     with pytest.raises(StoreUnavailable):
         S3Store(PLACE, options("http://127.0.0.1:1")).put("a/b", b"")
+
+
+def test_no_upload_in_parts_is_completed_on_a_condition_that_would_be_ignored(google: GoogleStorage) -> None:
+    from botocore.awsrequest import AWSRequest  # noqa: PLC0415 - as where it is used
+    from botocore.credentials import Credentials  # noqa: PLC0415 - as above
+
+    from carrel.objects.gcs import GoogleAuth  # noqa: PLC0415 - it loads the library
+
+    auth = GoogleAuth(Credentials(ACCESS, SECRET), "storage", "auto")
+    for headers in ({"If-None-Match": "*"}, {"If-Match": '"a:1"'}):
+        request = AWSRequest("POST", f"{google.url}/{BUCKET}/a?uploadId=1", headers=headers, data=b"<x/>")
+        with pytest.raises(StoreRefused, match="in parts"):
+            auth.add_auth(request)
+    request = AWSRequest("POST", f"{google.url}/{BUCKET}/a?uploadId=1", data=b"<x/>")
+    auth.add_auth(request)
+    assert request.headers["Content-MD5"]
 
 
 def test_a_signature_is_as_others_make_it() -> None:
