@@ -131,14 +131,14 @@ def _more(count: int) -> str:
 
 
 def follow(
-    name: str, lines: Iterable[bytes], head: Head, wanted: dict[int, str] | None = None
+    name: str, lines: Iterable[bytes], head: Head, wanted: dict[int, str] | None = None, *, first: int = 1
 ) -> tuple[list[Finding], Head]:
     """Walk one file's lines after ``head``; what is wrong, and the head after them. It goes on after a finding.
 
-    ``wanted`` are numbers of lines whose hashes are to be told.
+    ``wanted`` are numbers of lines whose hashes are to be told. ``first`` is which line of the file the first one is.
     """
     findings: list[Finding] = []
-    for number, raw in enumerate(lines, 1):
+    for number, raw in enumerate(lines, first):
         if not raw.endswith(b"\n"):
             findings.append(Finding(name, number, "the line is torn: it has no end"))
             break

@@ -21,6 +21,7 @@ from carrel.wire.control import AuditEnds
 
 _FOLLOW_SECONDS: Final = 1.0
 _LOOKS: Final = 4
+_LOOK_SECONDS: Final = 0.1
 _SHOWN: Final = ("time", "actor", "action", "target", "outcome", "request_id")
 _AGO: Final = re.compile(r"([0-9]{1,6})([mhd])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
@@ -198,18 +199,12 @@ def look(path: Path, keys: tuple[Path, ...], marks: tuple[Path, ...], *, part: b
     from carrel.audit.verify import mended, verify_directory  # noqa: PLC0415
 
     trusted = trusted_keys(keys)
-    findings: list[str] = []
-    for look in range(1 if part else _LOOKS):
-        # A gateway that writes meanwhile looks like a fault for a moment; a fault is there at every look.
-        if look:
-            time.sleep(0.1)
-        try:
-            findings = [str(finding) for finding in verify_directory(path, trusted, marks, part=part)]
-        except OSError as error:
-            raise Refused(f"The record at {path} cannot be read: {error.strerror}.", code="unreadable") from error
-        if not findings:
-            break
-    return findings, [str(note) for note in mended(path)]
+    looks = 1 if part else _LOOKS
+    try:
+        found = verify_directory(path, trusted, marks, part=part, looks=looks, pause=lambda: time.sleep(_LOOK_SECONDS))
+        return list(map(str, found)), [str(note) for note in mended(path)]
+    except OSError as error:
+        raise Refused(f"The record at {path} cannot be read: {error.strerror}.", code="unreadable") from error
 
 
 def _over_the_wire(target: Target, keys: tuple[Path, ...], marks: tuple[Path, ...]) -> tuple[list[str], list[str]]:

@@ -69,7 +69,7 @@ class HandEdits:
         self, names: list[str], verbs: Mapping[str, str], before: str, revision: str, **more: str
     ) -> None:  # fmt: skip
         await self._audit.record(
-            actor=await self._who(names), action="declared.edit", target=str(self._place.path), tenant=None,
+            actor=await self._who(names), action="declared.edit", target=str(self._place.path), tenant=_whose(names),
             request_id=new_request_id(), outcome="ok", before=before,
             after={
                 "revision": revision, "count": len(names), **more,
@@ -141,6 +141,11 @@ class HandEdits:
 def by_hand(place: object, audit: Audit, state_dir: Path) -> tuple[HandEdits, ...]:
     """The listeners that a gateway needs whose declarations are in ``place``."""
     return (HandEdits(place, audit, state_dir=state_dir),) if isinstance(place, WorkTree) else ()
+
+
+def _whose(names: list[str]) -> str | None:
+    """The tenant whose file alone it is."""
+    return names[0].removesuffix(".yaml") if len(names) == 1 and not names[0].startswith("_") else None
 
 
 def _verbs(plan: Plan) -> dict[str, str]:

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from carrel.audit.chain import Head, sealed
 from carrel.audit.heads import SignedHead
 from carrel.audit.keys import PUBLIC, trusted_keys
+from carrel.audit.log import MARK
 from carrel.audit.verify import mended, verify_directory
-from tests.fakes.records import held, opened, three_days
+from tests.fakes.records import add, held, opened, three_days
 
 
 async def test_the_later_days_are_whole_by_the_signed_end_of_the_day_before(tmp_path: Path) -> None:
@@ -64,3 +67,87 @@ async def test_nothing_is_whole(tmp_path: Path) -> None:
     await opened(tmp_path)
     assert held(tmp_path) == []
     assert verify_directory(tmp_path / "none", {}) == []
+
+
+async def test_the_newest_day_under_another_name_is_told(tmp_path: Path) -> None:
+    await three_days(tmp_path)
+    newest = tmp_path / "audit" / "2026-03-04.jsonl"
+    newest.rename(newest.with_name("2030-01-01.jsonl"))
+    assert "2030-01-01.jsonl:1: the file was renamed: its end was signed as that of 2026-03-04" in map(
+        str, held(tmp_path)
+    )
+
+
+class Writing:
+    """A gateway that goes on while its record is walked: each pause it does the next of ``steps``."""
+
+    def __init__(self, state: Path, *steps: Callable[[], Any]) -> None:
+        self.state, self.steps, self.pauses = state, list(steps), 0
+
+    def pause(self) -> None:
+        self.pauses += 1
+        if self.steps:
+            self.steps.pop(0)()
+
+    def findings(self) -> list[str]:
+        trusted = trusted_keys([self.state / PUBLIC])
+        found = verify_directory(
+            self.state / "audit",
+            trusted,
+            [self.state / MARK],
+            looks=4,
+            pause=self.pause,
+        )
+        return [str(finding) for finding in found]
+
+
+async def test_what_a_gateway_writes_meanwhile_is_no_fault(tmp_path: Path) -> None:
+    record = await three_days(tmp_path)
+    await add(record, "t15")
+    await add(record, "t16")
+    audit = tmp_path / "audit"
+    newest, end = audit / "2026-03-04.jsonl", audit / "head.json"
+    whole, signed, heads = (
+        newest.read_bytes(),
+        end.read_bytes(),
+        (audit / "heads.jsonl").read_bytes(),
+    )
+    lines = whole.splitlines(keepends=True)
+
+    def written(data: bytes, of: Path = newest) -> Callable[[], Any]:
+        return lambda: of.write_bytes(data)
+
+    # Its end is behind, again and again while lines come; then it is there.
+    end.write_bytes(heads.splitlines()[-1])
+    writing = Writing(tmp_path, *(lambda: None for _ in range(2)), written(signed, end))
+    assert writing.findings() == []
+    # A line is half there, and whole at the next look.
+    newest.write_bytes(whole[:-20])
+    assert Writing(tmp_path, lambda: None, written(whole)).findings() == []
+    # Lines came, and the end of a day before them, after the others were walked over.
+    (audit / "heads.jsonl").write_bytes(b"".join(heads.splitlines(keepends=True)[:-1]))
+    end.write_bytes(heads.splitlines()[-1])
+    newest.write_bytes(b"")
+
+    def midnight() -> None:
+        (audit / "heads.jsonl").write_bytes(heads)
+        newest.write_bytes(b"".join(lines[:2]))
+
+    assert Writing(tmp_path, midnight, written(whole), written(signed, end)).findings() == []
+
+
+async def test_a_fault_stays_one_however_often_it_is_looked_at(tmp_path: Path) -> None:
+    record = await three_days(tmp_path)
+    await add(record, "t15")
+    newest = tmp_path / "audit" / "2026-03-04.jsonl"
+    whole = newest.read_bytes()
+    for wrong, said in (
+        (whole[:-20], "the line is torn"), (whole + b"x", "the line is torn"), (whole * 2, "out of order"),
+        (b"".join(whole.splitlines(keepends=True)[:-1]), "line 14 was cut off"),
+    ):  # fmt: skip
+        newest.write_bytes(wrong)
+        writing = Writing(tmp_path)
+        assert any(said in finding for finding in writing.findings()), said
+        assert writing.pauses == 3
+    newest.write_bytes(whole)
+    assert Writing(tmp_path).findings() == []

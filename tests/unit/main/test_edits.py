@@ -55,6 +55,8 @@ async def test_an_edit_by_hand_has_a_line(rig: Rig) -> None:
     (rig.path / "acme.yaml").unlink()
     await rig.applied(Action("acme", "remove"))
     assert (await rig.lines())[1:] == [("edit", {"acme.yaml": "remove"})]
+    page = await rig.audit.page(AuditQuery(action="declared.edit", tenant="acme"))
+    assert [line["after"]["files"] for line in page.lines] == [{"acme.yaml": "remove"}]  # type: ignore[index, call-overload] # JSON
 
 
 async def test_what_is_no_edit_has_none(rig: Rig) -> None:
