@@ -1,5 +1,6 @@
 """A tenant with something of everything, and what a backup of it works with."""
 
+import asyncio
 import hashlib
 import os
 import stat
@@ -120,6 +121,7 @@ class FakeBackups:
         self.done: list[str] = []
         self.error: CarrelError | None = None
         self.problems: tuple[str, ...] = ()
+        self.waits: asyncio.Event | None = None
         self.archive = b"archive" * 400_000
         self.view = wire.BackupView(
             id="20260301T120000Z-00000001", tenant="acme", at=datetime(2026, 3, 1, 12, tzinfo=UTC), host="host-a",
@@ -135,11 +137,17 @@ class FakeBackups:
     def running(self, tenant: Tenant) -> wire.JobView:
         return wire.JobView(running=True, phase="copying", total=10, done=5, eta_seconds=1.5)
 
+    async def stop(self, tenant: Tenant, *, by: control.Actor) -> None:
+        self._fail()
+        self.done.append(f"stop {tenant.id}")
+
     async def back_up(
         self, tenant: Tenant, order: wire.BackupOrder, *, by: control.Actor, local: bool
     ) -> wire.BackupView:
         self._fail()
         self.done.append(f"back up {tenant.id} {order.to} {local}{_kept(order.keep)}")
+        if self.waits is not None:
+            await self.waits.wait()
         return self.view
 
     async def verify(self, tenant: Tenant, order: wire.VerifyOrder, *, by: control.Actor, local: bool) -> wire.Verified:

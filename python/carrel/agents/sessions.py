@@ -197,7 +197,10 @@ class Sessions:
         async with self._turns.passing((_whose(tenant), session_id)), self._makers.passing(_whose(tenant)):
             shelf = await self._shelf(tenant)
             if session_id in shelf.sessions and not replace:
-                raise Conflict("There is a session of that id already: bring it back under another, or replace it.")
+                raise Conflict(
+                    "There is a session of that id already: bring it back under another (`--as-session`), or replace "
+                    "it (`--replace`)."
+                )
             loaded = await self._workers.run(lambda: transcript.parse(data))
             header = loaded.header or Header(id=session_id, agent="", created=self._clock.now())
             of_key = shelf.by_key(header.agent, header.key) if header.key is not None else None

@@ -216,7 +216,18 @@ def _opened(tenant: TenantId, name: str, data: bytes, master: MasterKeys) -> Ope
         raise ObjectDamaged(f"`{tenant}/{name}` is no key of backups: what is sealed in it is no base64.") from None
     if version_of(sealed) != file.key.version:
         raise ObjectDamaged(f"`{tenant}/{name}` names two versions of the master key: it was changed.")
-    key = open_sealed(master, tenant, _secret(file.id), sealed)
+    try:
+        key = open_sealed(master, tenant, _secret(file.id), sealed)
+    except SealBroken:
+        raise SealBroken(
+            f"`{tenant}/{name}`, the key of {tenant}'s backups, does not open: it was changed or moved, or "
+            f"{master.source} is another master key than the one that it was sealed with."
+        ) from None
+    except MasterKeyUnusable:
+        raise MasterKeyUnusable(
+            f"`{tenant}/{name}`, the key of {tenant}'s backups, is sealed by version {file.key.version} of the master "
+            f"key, which {master.source} does not have: put it back there, beside the others."
+        ) from None
     if len(key) != KEY_BYTES:
         raise ObjectDamaged(f"The key of {tenant}'s backups is none.")
     return Opened(file, key)

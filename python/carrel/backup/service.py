@@ -158,6 +158,16 @@ class Backups:
         job = self._jobs.get(tenant)
         return job.progress if job is not None else None
 
+    def stop(self, tenant: TenantId) -> None:
+        """End what runs for the tenant, with Cancelled for who waits for it; a swap that has begun is not stopped.
+
+        Raises NotFound where nothing runs.
+        """
+        job = self._jobs.get(tenant)
+        if job is None:
+            raise NotFound(f"No backup and no restore of {tenant} runs.")
+        job.pace.stop()
+
     async def note(self, tenant: Tenant) -> Note:
         """When it was backed up last."""
         note = await asyncio.to_thread(read_note, tenant.root)
@@ -312,7 +322,10 @@ class Backups:
 
         found = await self._looking(source, work)
         if not replace_it and await self._house.has_session(tenant, as_id):
-            raise Conflict("There is a session of that id already: bring it back under another, or replace it.")
+            raise Conflict(
+                "There is a session of that id already: bring it back under another (`--as-session`), or replace it "
+                "(`--replace`)."
+            )
         return found
 
     async def restore(

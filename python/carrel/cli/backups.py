@@ -1,5 +1,6 @@
 """`carrel tenants backup`, `backups` and `restore`, and `carrel backup verify` and `collect`."""
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -12,12 +13,14 @@ from carrel.cli.orders import order, tenant_path
 from carrel.cli.progress import At, looking
 from carrel.cli.tenants import TenantArgument
 from carrel.declare.backup import KeepBackups
+from carrel.errors import CarrelError
 from carrel.wire import backups as wire
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 LONGEST_SECONDS: Final = 24 * 3600.0
+STOP_SECONDS: Final = 10.0
 Place = Annotated[
     str | None,
     Parameter(name="--from", help="Where the backups are, `s3://bucket/prefix` or `file:///directory`; as declared."),
@@ -218,9 +221,23 @@ def _watched(target: Target, tenant: str, what: str, wanted: "BaseModel") -> Any
 
     async def work() -> Any:
         async with Client(target) as client, looking(client, watch, _at, target, unit="bytes"):
-            return await client.send("POST", path, wanted, patience=LONGEST_SECONDS)
+            try:
+                return await client.send("POST", path, wanted, patience=LONGEST_SECONDS)
+            except asyncio.CancelledError:
+                await _stop(client, watch)
+                raise
 
     return ask(work())
+
+
+async def _stop(client: Client, path: str) -> None:
+    """What an interrupt asks for: without it the gateway goes on to the end, as where a connection is lost."""
+    try:
+        await client.send("DELETE", path, patience=STOP_SECONDS)
+    except CarrelError as error:
+        screen.complain(f"It was not stopped, and the gateway may go on with it: {screen.one_line(error.message)}")
+    else:
+        screen.complain("It is stopped. What a backup has sent is kept: the next one goes on from there.")
 
 
 def _at(document: Any) -> At | None:

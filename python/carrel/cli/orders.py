@@ -17,7 +17,10 @@ _PARSERS: Final[Mapping[str, Callable[[str], str]]] = {"id": parse_tenant_id, "s
 NONE: Final = "none"
 """The word that takes a value away."""
 _UNITS: Final[Mapping[str, int]] = {"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
-_NAMES: Final = {"scopes": "--scope", "message": "MESSAGE", "packages": "--package", "memory_bytes": "--memory"}
+_NAMES: Final = {
+    "scopes": "--scope", "message": "MESSAGE", "packages": "--package", "memory_bytes": "--memory",
+    "source": "--tenant", "place": "--from",
+}  # fmt: skip
 """What fields are called in the command's words, where that is not their own name."""
 
 

@@ -36,6 +36,12 @@ async def running(exchange: Exchange) -> web.StreamResponse:
     return reply(_keeping(exchange).running(exchange.subject()))
 
 
+async def stop(exchange: Exchange) -> web.StreamResponse:
+    """End what runs for the tenant now."""
+    await _keeping(exchange).stop(exchange.subject(), by=exchange.actor)
+    return web.Response(status=204)
+
+
 async def verify(exchange: Exchange) -> web.StreamResponse:
     """Read a backup back."""
     order = await exchange.model(backups.VerifyOrder)
@@ -113,6 +119,8 @@ ROUTES: Final = (
           result=backups.BackupList, query=(_PLACE, *PAGING)),
     Route("GET", "/v1/tenants/{id}/backups/running", running, "backups:read", "How far a backup or a restore is.",
           result=backups.JobView),
+    Route("DELETE", "/v1/tenants/{id}/backups/running", stop, "backups:write",
+          "End a backup, a look or a restore that runs; a swap that has begun is not stopped.", status=204),
     Route("POST", "/v1/tenants/{id}/backups/verify", verify, "backups:write", "Read a backup back, all of it.",
           body=backups.VerifyOrder, result=backups.Verified),
     Route("POST", "/v1/tenants/{id}/backups/collect", collect, "backups:write",

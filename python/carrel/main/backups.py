@@ -132,6 +132,14 @@ class BackupKeeping:
             eta_seconds=at.eta,
         )  # fmt: skip
 
+    async def stop(self, tenant: Tenant, *, by: control.Actor) -> None:
+        """End what runs for the tenant."""
+
+        async def work() -> None:
+            self._service.stop(tenant.id)
+
+        await self._noted("tenants.backup.stop", tenant, tenant.id, by, work)
+
     async def back_up(
         self, tenant: Tenant, order: backups.BackupOrder, *, by: control.Actor, local: bool
     ) -> backups.BackupView:

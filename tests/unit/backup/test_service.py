@@ -200,6 +200,19 @@ async def test_one_at_a_time_and_stopped_with_its_caller(rig: Rig) -> None:
         await soon(second)
 
 
+async def test_what_runs_can_be_stopped_and_goes_on_the_next_time(rig: Rig) -> None:
+    with pytest.raises(NotFound):
+        rig.service.stop(rig.tenant.id)
+    rig.declare(BackupConfig(to=f"file://{rig.place}/store", bytes_per_second=1024))
+    going = asyncio.create_task(rig.service.back_up(rig.tenant))
+    await eventually(lambda: any((rig.place / "store/acme").glob("pieces/*/*")))
+    rig.service.stop(rig.tenant.id)
+    with pytest.raises(Cancelled):
+        await soon(going)
+    assert rig.service.running(rig.tenant.id) is None
+    assert await rig.service.listed(rig.tenant.id) == []
+
+
 async def test_who_is_not_on_the_machine_names_no_other_place(rig: Rig) -> None:
     with pytest.raises(InvalidRequest):
         await rig.service.back_up(rig.tenant, to=f"file://{rig.place}/other")

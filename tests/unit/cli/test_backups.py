@@ -1,7 +1,15 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from tests.fakes.edge import Edge
+from tests.fakes.patience import PATIENCE, eventually
 from tests.unit.cli.conftest import CommandLine
+from tests.unit.cli.test_chat import PROGRAM
 
 
 async def test_made_listed_and_read_back(carrel: CommandLine, edge: Edge) -> None:
@@ -45,6 +53,29 @@ async def test_brought_back_and_decided(carrel: CommandLine, edge: Edge) -> None
     assert (await carrel("tenants", "restore", "acme", "--undo", "--json")).json()["decision"] == "undo"
     backups: Any = edge.services.backups
     assert backups.done[-2:] == ["confirm", "undo"]
+
+
+async def test_an_interrupt_stops_it_at_the_gateway_too(edge: Edge, tmp_path: Path) -> None:
+    kept: Any = edge.services.backups
+    kept.waits = asyncio.Event()
+    process = await asyncio.to_thread(
+        subprocess.Popen,
+        [sys.executable, "-c", PROGRAM, "tenants", "backup", "acme"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "CARREL_STATE_DIR": str(tmp_path)},
+    )  # fmt: skip
+    await eventually(lambda: kept.done == ["back up acme None True"])
+    process.send_signal(signal.SIGINT)
+    _, err = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+    kept.waits.set()
+    assert process.returncode == 130
+    assert "It is stopped." in err
+    assert kept.done == ["back up acme None True", "stop acme"]
+
+
+async def test_an_option_is_called_as_it_is_written(carrel: CommandLine) -> None:
+    done = await carrel("tenants", "restore", "acme", "--tenant", "../x")
+    assert (done.code, "--tenant takes a name" in done.err) == (2, True)
 
 
 async def test_what_does_not_go_together(carrel: CommandLine) -> None:

@@ -23,19 +23,22 @@ async def test_each_order_reaches_its_service(edge: Edge, client: aiohttp.Client
     assert (status, made["files"]) == (201, 3)
     assert (await ask(edge, client, "GET", f"{ALL}?place=s3://bucket/a"))[1]["backups"][0]["id"] == made["id"]
     assert (await ask(edge, client, "GET", f"{ALL}/running"))[1]["phase"] == "copying"
+    assert (await ask(edge, client, "DELETE", f"{ALL}/running"))[0] == 204
     assert (await ask(edge, client, "POST", f"{ALL}/verify", body={}))[1]["ok"]
     assert (await ask(edge, client, "POST", f"{ALL}/collect", body={}))[1]["pieces"] == 2
     assert (await ask(edge, client, "POST", RESTORE, body={"dry_run": True}))[1]["dry_run"]
     assert (await ask(edge, client, "POST", f"{RESTORE}/decision", body={"decision": "undo"}))[0] == 204
     backups: Any = edge.services.backups
     assert backups.done == [
-        "back up acme s3://bucket/a False", "verify None", "collect None", "restore None None True False", "undo"
+        "back up acme s3://bucket/a False", "stop acme", "verify None", "collect None", "restore None None True False",
+        "undo",
     ]  # fmt: skip
 
 
 async def test_what_is_not_allowed_or_no_order(edge: Edge, client: aiohttp.ClientSession) -> None:
     for path in (ALL, f"{ALL}/verify", f"{ALL}/collect", RESTORE):
         assert (await ask(edge, client, "POST", path, body={}, key=READER_KEY))[0] == 403, path
+    assert (await ask(edge, client, "DELETE", f"{ALL}/running", key=READER_KEY))[0] == 403
     assert (await ask(edge, client, "POST", RESTORE, body={"source": "../x"}))[0] == 400
     assert (await ask(edge, client, "POST", f"{RESTORE}/decision", body={"decision": "maybe"}))[0] == 400
     assert (await ask(edge, client, "POST", ALL, body={"endpoint": "http://169.254.169.254"}))[0] == 400
