@@ -50,7 +50,9 @@ def issue(
     scopes: Annotated[
         list[str] | None,
         Parameter(
-            name="--scope", negative=(), help="`chat`, `rpc` or `admin`, said once for each; else `chat` and `rpc`."
+            name="--scope",
+            negative=(),
+            help="`chat`, `rpc`, `admin` (beside `rpc`) or `node`, said once for each; else `chat` and `rpc`.",
         ),
     ] = None,
     expires: Annotated[

@@ -15,7 +15,8 @@ from carrel.tenancy.handle import Tenant
 class Announcement:
     """The start-up lines. ``token`` is shown where one was just issued, and never again.
 
-    ``state_named``: commands find this gateway by its state directory only where they are told it.
+    ``state_named``: commands find this gateway by its state directory only where they are told it. ``by_git``: what is
+    declared is pushed here, or pulled.
     """
 
     url: str
@@ -28,6 +29,7 @@ class Announcement:
     token: str | None
     token_tenant: str | None
     state_named: bool = False
+    by_git: bool = False
 
     def write(self, out: TextIO | None = None) -> None:
         """Print and flush, so that whoever waits for readiness has the token already."""
@@ -38,10 +40,11 @@ class Announcement:
     def lines(self) -> list[str]:
         """The lines in order; the token stands alone on its own."""
         shown = ", ".join(self.tenants[:12]) + (f" and {len(self.tenants) - 12} more" if len(self.tenants) > 12 else "")
+        nobody = "none yet: none was pushed or pulled" if self.by_git else "none yet: add a file to tenants.d"
         lines = [
             f"carrel {__version__}",
             f"  address   {self.url}",
-            f"  tenants   {shown or 'none yet: add a file to tenants.d'}",
+            f"  tenants   {shown or nobody}",
             f"  declared  {self.tenants_dir}",
             f"  state     {self.state_dir}",
             f"  userland  {self.userland}",

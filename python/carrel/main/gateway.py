@@ -590,4 +590,5 @@ def _announcement(
         token=token,
         token_tenant=DEMO if demo is not None and not demo.suspended else None,
         state_named=options.state_named,
+        by_git=options.git is not None,
     )

@@ -33,6 +33,12 @@ def test_who_is_there_is_who_is_declared_and_for_whom_nothing_runs_is_told(tmp_p
     assert declared(tenants) == ["a (broken)", "c (suspended)", "d"]
 
 
+def test_where_tenants_come_from_is_told_where_there_is_none() -> None:
+    nobody = announcement(None, None, count=0)
+    assert "add a file to tenants.d" in "\n".join(nobody.lines())
+    assert "pushed or pulled" in "\n".join(replace(nobody, by_git=True).lines())
+
+
 def test_a_token_issued_before_is_not_shown() -> None:
     text = "\n".join(announcement(None).lines())
     assert "token rotate demo" in text
