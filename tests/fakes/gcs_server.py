@@ -163,6 +163,8 @@ class GoogleStorage:
         self.uploads: dict[str, Upload] = {}
         self.asked: list[Asked] = []
         self.together = together
+        self.own_keys = False
+        """Whether the bucket has an encryption key of its own: then tags are no MD5s."""
         self.page = page
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._generation = 1_700_000_000_000_000
@@ -225,6 +227,8 @@ class GoogleStorage:
     def _keep(self, name: str, data: bytes, md5: str | None) -> Kept:
         self._generation += 1
         tag = base64.b64decode(md5).hex() if md5 is not None else f"{hashlib.sha256(data).hexdigest()[:16]}-compose"
+        if self.own_keys:
+            tag = f"{self._generation:x}"
         self.objects[name] = Kept(data, self._generation, f'"{tag}"', md5, self.now())
         return self.objects[name]
 
@@ -330,7 +334,8 @@ def _headers(kept: Kept) -> dict[str, str]:
         "ETag": kept.etag, "x-goog-generation": str(kept.generation), "x-goog-metageneration": "1",
         "x-goog-stored-content-length": str(len(kept.data)), "Last-Modified": format_datetime(kept.at, usegmt=True),
     }  # fmt: skip
-    return {**headers, "x-goog-hash": f"md5={kept.md5}"} if kept.md5 is not None else headers
+    told = "crc32c=AAAAAA==" + (f",md5={kept.md5}" if kept.md5 is not None else "")
+    return {**headers, "x-goog-hash": told}
 
 
 def _xml(text: str) -> Answer:

@@ -12,6 +12,7 @@ conditions (…/request-preconditions). Only who uses it loads the library.
 """
 
 import base64
+import contextlib
 import hashlib
 import hmac
 from typing import Any, Final
@@ -26,6 +27,7 @@ from carrel.objects.protocol import ObjectChanged, StoreRefused
 ALGORITHM: Final = "GOOG4-HMAC-SHA256"
 ANYWHERE: Final = "auto"
 """The location of a signature's scope, where nothing says which."""
+_QUOTE: Final = '"'
 _SIGNED: Final = frozenset({"host", "content-md5", "content-type"})
 """Besides Google's own. Its front end changes others on their way (`accept-encoding`), and the signature with them."""
 
@@ -102,15 +104,28 @@ def _translate(request: Any) -> None:
 
 
 def _generation(tag: str) -> str:
-    return tag.strip('"').partition(":")[2]
+    return tag.strip(_QUOTE).partition(":")[2]
 
 
 def _tag(response_dict: dict[str, Any], **_: Any) -> None:
-    """The object's tag with its generation: `"MD5:GENERATION"`."""
+    """The object's tag with its generation: `"MD5:GENERATION"`.
+
+    With keys of its own Google's own tag is no MD5, which it tells besides.
+    """
     headers = response_dict["headers"]
     tag, generation = headers.get("ETag"), headers.get("x-goog-generation")
     if tag is not None and generation is not None:
-        headers["ETag"] = '"{}:{}"'.format(tag.strip('"'), generation)
+        headers["ETag"] = f'"{_md5(headers) or tag.strip(_QUOTE)}:{generation}"'
+
+
+def _md5(headers: Any) -> str | None:
+    """What `x-goog-hash` says, in hexadecimal digits."""
+    for one in str(headers.get("x-goog-hash", "")).split(","):
+        kind, _, value = one.strip().partition("=")
+        if kind == "md5":
+            with contextlib.suppress(ValueError):
+                return base64.b64decode(value, validate=True).hex()
+    return None
 
 
 def _sha256(text: str) -> str:

@@ -104,6 +104,15 @@ def test_writes_go_by_generations(store: S3Store, google: GoogleStorage) -> None
     try_out(store)
 
 
+def test_what_arrived_is_told_also_where_tags_are_no_digests(store: S3Store, google: GoogleStorage) -> None:
+    """As with an encryption key of the bucket's own."""
+    google.own_keys = True
+    tag = store.put("a/head", b"1", absent=True)
+    store.put("a/head", b"1", replaces=tag)
+    assert [asked.method for asked in google.asked] == ["PUT", "PUT"], "it is not read back"
+    assert tag.startswith(f'"{hashlib.md5(b"1", usedforsecurity=False).hexdigest()}:')
+
+
 def test_in_amazons_words_its_conditions_are_ignored_which_is_found_out(google: GoogleStorage) -> None:
     """The library signs these by itself, so that the server verifies signatures as others make them."""
     store = S3Store(PLACE, options(google.url, dialect="s3"))
