@@ -43,8 +43,12 @@ class Collected:
 
 
 def kept(backups: Sequence[BackupInfo], keep: Keep) -> set[str]:
-    """The ids that stay; the newest always does, and the newest in which nothing was damaged when it was made."""
-    newest_first = sorted(backups, key=lambda one: (one.at, one.id), reverse=True)
+    """The ids that stay of ``backups``, newest last.
+
+    The newest always does, and the newest in which nothing was damaged when it was made.
+    """
+    # As the list has them: what a clock said that was ahead does not make a backup newer.
+    newest_first = backups[::-1]
     stays = {one.id for one in newest_first[: max(keep.last, 1)]}
     stays.update(one.id for one in [one for one in newest_first if not one.damaged][:1])
     for count, period in ((keep.daily, _day), (keep.weekly, _week), (keep.monthly, _month)):

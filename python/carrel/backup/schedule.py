@@ -24,6 +24,8 @@ _Work = Literal["backup", "read"]
 LOOK_SECONDS: Final = 30.0
 READ_AGAIN: Final = timedelta(days=1)
 """How long after one that could not be read back the next try is made, where no backup comes before."""
+AHEAD: Final = timedelta(minutes=1)
+"""What a note may be ahead of the clock, which is set a little back now and then."""
 AGAIN: Final = timedelta(minutes=10)
 """How long after one that failed the next try is made, where the interval is longer than that."""
 
@@ -36,12 +38,9 @@ def due_at(tenant: Tenant, declared: BackupConfig, note: Note, now: datetime) ->
     seconds = interval_of(declared, tenant.config.backup)
     if seconds is None or tenant.removed:
         return None
-    every = timedelta(seconds=seconds)
-    wanted = now if note.last is None else note.last + every
-    if note.failed is not None and note.tried is not None:
-        return max(wanted, note.tried + min(every, AGAIN))
-    # A clock that was set back must not make a tenant wait for longer than its interval.
-    return min(wanted, now + every)
+    every, last, tried = timedelta(seconds=seconds), _past(note.last, now), _past(note.tried, now)
+    wanted = now if last is None else last + every
+    return wanted if note.failed is None or tried is None else max(wanted, tried + min(every, AGAIN))
 
 
 def verify_at(tenant: Tenant, declared: BackupConfig, note: Note, now: datetime) -> datetime | None:
@@ -50,8 +49,16 @@ def verify_at(tenant: Tenant, declared: BackupConfig, note: Note, now: datetime)
         return None
     if tenant.removed or not tenant.config.backup.enabled:
         return None
-    every = timedelta(seconds=declared.verify_every_seconds)
-    return now if note.verified is None else min(note.verified + every, now + every)
+    verified = _past(note.verified, now)
+    return now if verified is None else verified + timedelta(seconds=declared.verify_every_seconds)
+
+
+def _past(moment: datetime | None, now: datetime) -> datetime | None:
+    """``moment``, but for one that is ahead of ``now``.
+
+    The clock was set back since: how long ago that was is not known, and is waited for by nobody.
+    """
+    return None if moment is None or moment > now + AHEAD else moment
 
 
 class Schedule:
@@ -77,7 +84,7 @@ class Schedule:
         self._note = note
         self._back_up = back_up
         self._verify = verify
-        self._known: dict[TenantId, tuple[BackupConfig, object, datetime]] = {}
+        self._known: dict[TenantId, tuple[BackupConfig, object, datetime, datetime]] = {}
         self._read: dict[TenantId, datetime] = {}
         # Who waits for a place, in order, and who has one, and for which of the two.
         self._waiting: dict[_Work, dict[TenantId, None]] = {"backup": {}, "read": {}}
@@ -106,14 +113,14 @@ class Schedule:
                 continue
             known = self._known.get(tenant.id)
             same = known is not None and known[0] is declared and known[1] is tenant.config.backup
-            if known is not None and same and now < known[2] <= now + timedelta(days=8):
+            if known is not None and same and known[3] - AHEAD <= now < known[2]:
                 continue
             note = await self._note(tenant)
             backup, read = due_at(tenant, declared, note, now), self._verify_at(tenant, declared, note, now)
             when = min((one for one in (backup, read) if one is not None), default=None)
             if when is None:
                 continue
-            self._known[tenant.id] = (declared, tenant.config.backup, when)
+            self._known[tenant.id] = (declared, tenant.config.backup, when, now)
             if when <= now and not self._under_way(tenant.id):
                 yield tenant.id, "backup" if backup is not None and backup <= now else "read"
 
@@ -178,7 +185,7 @@ class Schedule:
 
     def _verify_at(self, tenant: Tenant, declared: BackupConfig, note: Note, now: datetime) -> datetime | None:
         """The same as `verify_at`, and not at once again where it did not go well."""
-        when, read = verify_at(tenant, declared, note, now), self._read.get(tenant.id)
+        when, read = verify_at(tenant, declared, note, now), _past(self._read.get(tenant.id), now)
         if when is None or read is None or declared.verify_every_seconds is None:
             return when
         return max(when, read + min(timedelta(seconds=declared.verify_every_seconds), READ_AGAIN))

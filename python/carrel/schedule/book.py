@@ -151,6 +151,19 @@ def next_due(connection: apsw.Connection) -> datetime | None:
     return _moment(connection.execute("SELECT min(due) FROM jobs").fetchall()[0][0])
 
 
+def set_back(connection: apsw.Connection, *, now: datetime) -> None:
+    """Let no job wait for longer than its times say: a clock that was ahead had put it off to a time that is far now.
+
+    What ran already for a time does not run for it once more.
+    """
+    with transaction(connection):
+        rows = connection.execute("SELECT id, body, due FROM jobs WHERE due > ?", (_micros(now),)).fetchall()
+        for job_id, body, due in rows:
+            following = next_after(Job.model_validate_json(str(body)).schedule, now)
+            if following is not None and following < (_moment(due) or now):
+                connection.execute("UPDATE jobs SET due = ? WHERE id = ?", (_micros(following), job_id))
+
+
 def claim(
     connection: apsw.Connection, *, now: datetime, new_id: Callable[[], str], busy: frozenset[str]
 ) -> list[tuple[Job, Run]]:

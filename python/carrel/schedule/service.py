@@ -25,6 +25,8 @@ from carrel.tenancy.paths import TenantRoot
 
 LOOK_SECONDS: Final = 30.0
 """How often new tenants, and a wall clock that jumped, are looked for."""
+SET_BACK: Final = timedelta(seconds=1)
+"""What of the wall clock's way back is more than a clock that is kept right."""
 AGAIN_SECONDS: Final = 1.0
 """After how long an ending that the disk refused is tried again."""
 RUNNING_PER_TENANT: Final = 4
@@ -59,6 +61,7 @@ class Schedule:
         self._due: dict[TenantId, datetime | None] = {}
         self._seen: dict[TenantId, tuple[TenantRoot, Mapping[str, DeclaredJob]]] = {}
         self._looked = float("-inf")
+        self._apart: datetime | None = None
         self._running: dict[str, tuple[TenantId, str, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
 
@@ -125,12 +128,22 @@ class Schedule:
     async def run(self) -> None:
         """Follow the clock until cancelled."""
         while True:
+            self._follow_clock()
             if self._clock.monotonic() - self._looked >= LOOK_SECONDS:
                 self._looked = self._clock.monotonic()
                 await self._look()
             for tenant_id in self._due_now():
                 await self._guarded(tenant_id, self._claim)
             await self._rest()
+
+    def _follow_clock(self) -> None:
+        """Where the wall clock was set back, every job's next time is found anew."""
+        apart = self._clock.now() - timedelta(seconds=self._clock.monotonic())
+        if self._apart is not None and apart < self._apart - SET_BACK:
+            _log.warning("the clock was set back", seconds=round((self._apart - apart).total_seconds(), 1))
+            self._seen.clear()
+            self._looked = float("-inf")
+        self._apart = apart
 
     async def follow(self, applied: object) -> None:
         """Something else is declared, or a tenant was restored: ``run`` looks at once."""
@@ -198,6 +211,7 @@ class Schedule:
         wanted = [declared_job(tenant.id, name, job, now) for name, job in tenant.config.cron.items()]
 
         def work(connection: apsw.Connection) -> tuple[Sequence[Run], Sequence[tuple[str, Job]]]:
+            book.set_back(connection, now=now)
             return book.interrupt(connection, alive, now=now), book.declare(connection, wanted, now=now)
 
         interrupted, declared = await self._databases.run(tenant, work)

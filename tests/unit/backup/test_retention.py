@@ -30,7 +30,7 @@ def made_at(*moments: datetime) -> list[BackupInfo]:
 
 def test_the_newest_of_each_period_stays() -> None:
     hourly = made_at(*(NOON - timedelta(hours=hours) for hours in range(24 * 400)))
-    stays = kept(hourly, Keep(last=3, daily=7, weekly=4, monthly=12))
+    stays = kept(hourly[::-1], Keep(last=3, daily=7, weekly=4, monthly=12))
     found = sorted(one.at for one in hourly if one.id in stays)
     assert found[-3:] == [NOON - timedelta(hours=2), NOON - timedelta(hours=1), NOON]
     days = {at.date() for at in found}
@@ -39,15 +39,22 @@ def test_the_newest_of_each_period_stays() -> None:
         ((NOON.year * 12 + NOON.month - 1 - back) // 12, (NOON.month - 1 - back) % 12 + 1) for back in range(12)
     }  # fmt: skip
     assert len(found) <= 3 + 7 + 4 + 12
-    assert kept(hourly, Keep(0, 0, 0, 0)) == {hourly[0].id}
+    assert kept(hourly[::-1], Keep(0, 0, 0, 0)) == {hourly[0].id}
     assert kept([], Keep()) == set()
 
 
 def test_the_newest_in_which_nothing_was_damaged_stays() -> None:
     daily = made_at(*(NOON - timedelta(days=days) for days in range(40)))
     damaged = [one.model_copy(update={"damaged": ("usage/ledger.sqlite",)}) for one in daily[:30]] + daily[30:]
-    assert kept(damaged, Keep(2, 0, 0, 0)) == {daily[0].id, daily[1].id, daily[30].id}
-    assert kept(daily, Keep(2, 0, 0, 0)) == {daily[0].id, daily[1].id}
+    assert kept(damaged[::-1], Keep(2, 0, 0, 0)) == {daily[0].id, daily[1].id, daily[30].id}
+    assert kept(daily[::-1], Keep(2, 0, 0, 0)) == {daily[0].id, daily[1].id}
+
+
+def test_the_newest_is_the_last_one_made_whatever_its_clock_said() -> None:
+    ahead = timedelta(days=365)
+    made = made_at(NOON + ahead, NOON + ahead + timedelta(hours=1), NOON)
+    assert kept(made, Keep(1, 0, 0, 0)) == {made[2].id}
+    assert kept(made, Keep(0, 2, 0, 0)) == {made[1].id, made[2].id}
 
 
 @pytest.fixture

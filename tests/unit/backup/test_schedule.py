@@ -26,9 +26,12 @@ def test_when_it_is_time(tmp_path: Path) -> None:
     assert due_at(tenant, DECLARED, Note(), now) == now
     assert due_at(tenant, DECLARED, Note(last=now - HOUR / 2), now) == now + HOUR / 2
     assert due_at(tenant, DECLARED, Note(tried=now, failed="why"), now) == now + AGAIN
-    assert due_at(tenant, DECLARED, Note(last=now, tried=now + HOUR, failed="why"), now) == now + HOUR + AGAIN
+    assert due_at(tenant, DECLARED, Note(last=now, tried=now + HOUR, failed="why"), now + HOUR) == now + HOUR + AGAIN
     # A clock that was set back by a year does not stop backups for a year.
-    assert due_at(tenant, DECLARED, Note(last=now + timedelta(days=365)), now) == now + HOUR
+    ahead = now + timedelta(days=365)
+    assert due_at(tenant, DECLARED, Note(last=ahead), now) == now
+    assert due_at(tenant, DECLARED, Note(last=ahead, tried=ahead, failed="why"), now) == now
+    assert due_at(tenant, DECLARED, Note(last=now + HOUR / 100), now) == now + HOUR / 100 + HOUR
     assert due_at(tenant, BackupConfig(), Note(), now) is None
     assert due_at(replace(tenant, removed=True), DECLARED, Note(), now) is None
     off = make_tenant(tmp_path, "zeta", backup=TenantBackup(enabled=False))
@@ -43,7 +46,7 @@ def test_when_it_is_read_back(tmp_path: Path) -> None:
     assert verify_at(tenant, DECLARED, Note(last=now), now) == now
     assert verify_at(tenant, DECLARED, Note(last=now, verified=now), now) == now + day
     assert verify_at(tenant, DECLARED, Note(last=now, verified=now - day), now) == now
-    assert verify_at(tenant, DECLARED, Note(last=now, verified=now + 9 * day), now) == now + day
+    assert verify_at(tenant, DECLARED, Note(last=now, verified=now + 9 * day), now) == now
     assert verify_at(tenant, BackupConfig(to="file:///x"), Note(last=now), now) is None
     assert verify_at(replace(tenant, removed=True), DECLARED, Note(last=now), now) is None
     tenant.root.close()
@@ -114,6 +117,18 @@ async def test_each_in_its_time_and_a_failure_is_ones_own(tmp_path: Path) -> Non
     await rig.round()
     assert sorted(rig.done) == ["acme", "beta"]
     rig.close()
+
+
+async def test_a_clock_that_is_set_back_stops_no_backups(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, "acme")
+    await rig.round()
+    rig.clock.jump(-timedelta(days=400).total_seconds())
+    rig.begun.clear()
+    await rig.round()
+    assert "acme" in rig.begun
+    rig.begun.clear()
+    await rig.round()
+    assert rig.begun == []
 
 
 async def test_what_others_back_up_is_read_back_too(tmp_path: Path) -> None:

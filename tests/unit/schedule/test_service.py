@@ -18,7 +18,7 @@ from carrel.events.hub import Event, Hub, Subscription
 from carrel.schedule import book
 from carrel.schedule.book import Job, Run
 from carrel.schedule.service import LOOK_SECONDS, Schedule
-from carrel.schedule.times import At, Every
+from carrel.schedule.times import At, Cron, Every
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Snapshot, Tenant
 from tests.fakes.clock import FakeClock
@@ -275,3 +275,28 @@ async def test_a_time_that_passes_while_the_order_is_on_its_way_is_due_at_once(r
     assert kept.due == job.updated + timedelta(seconds=1)
     await rig.until(lambda: "cron.finished" in rig.told)
     assert [run.due for run in await schedule.runs(rig.tenant, "job")] == [kept.due]
+
+
+async def test_a_clock_that_was_ahead_does_not_put_jobs_off(rig: Rig) -> None:
+    schedule = rig.live()
+    await schedule.put(rig.tenant, rig.job(schedule=Cron(expr="* * * * *")), new=True)
+    began = rig.clock.now()
+    rig.clock.jump(400 * 86_400)
+    await rig.until(lambda: rig.told.count("cron.finished") == 1, step=10)
+    rig.clock.jump((began - rig.clock.now()).total_seconds())
+    await rig.until(lambda: rig.told.count("cron.finished") >= 3, step=10)
+    dues = sorted(run.due for run in await schedule.runs(rig.tenant, "job"))
+    assert len(dues) == len(set(dues))
+    # The first minute was made up for while the clock was ahead, and is not run for again.
+    assert dues[:2] == [began + timedelta(minutes=1), began + timedelta(minutes=2)]
+
+
+async def test_a_clock_that_was_ahead_until_the_last_gateway_ended_does_not_either(rig: Rig) -> None:
+    schedule, began = rig.live(), rig.clock.now()
+    rig.clock.jump(400 * 86_400)
+    await schedule.put(rig.tenant, rig.job(schedule=Cron(expr="* * * * *")), new=True)
+    await rig.die()
+    rig.clock.jump((began - rig.clock.now()).total_seconds())
+    rig.live()
+    await rig.until(lambda: "cron.finished" in rig.told, step=10)
+    assert rig.clock.now() < began + timedelta(minutes=10)
