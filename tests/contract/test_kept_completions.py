@@ -133,3 +133,23 @@ async def test_what_cannot_be_kept_as_it_is_asked_is_refused_by_name(rig: Vendor
         await rig.gpt.chat.completions.update(made.id, metadata=None, extra_body={"model": "x"})
     assert refused.value.param == "model"
     assert len(rig.vendor.received) == 1
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_vendor_that_gives_two_the_same_id_overwrites_none(rig: VendorEdge, streams: bool) -> None:
+    made: list[tuple[str, str]] = []
+    for text in ("the first", "the second"):
+        rig.vendor.script("same", Script(text=text, answer_id="chatcmpl-1", piece=3))
+        model = rig.model("gpt-same")
+        if streams:
+            pieces = [piece async for piece in await rig.gpt.chat.completions.create(
+                model=model, messages=ASK, store=True, stream=True
+            )]  # fmt: skip
+            [its_id] = {piece.id for piece in pieces}
+        else:
+            its_id = (await rig.gpt.chat.completions.create(model=model, messages=ASK, store=True)).id
+        made.append((its_id, text))
+    for its_id, text in made:
+        kept = await rig.gpt.chat.completions.retrieve(its_id)
+        assert (kept.id, kept.choices[0].message.content) == (its_id, text)
+    assert len([one async for one in rig.gpt.chat.completions.list()]) == 2

@@ -193,3 +193,22 @@ async def ended(rig: VendorEdge, response_id: str, status: str) -> None:
     tenant = next(t for t in rig.edge.directory.current.tenants.values() if t.id == "acme")
     await eventually(lambda: responses.running(tenant, response_id) is None)
     assert (await rig.gpt.responses.retrieve(response_id)).status == status
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_vendor_that_gives_two_the_same_id_overwrites_none(rig: VendorEdge, streams: bool) -> None:
+    made: list[tuple[str, str]] = []
+    for text in ("the first", "the second"):
+        rig.vendor.script("same", Script(text=text, answer_id="1", piece=3))
+        model = rig.model("gpt-same")
+        if streams:
+            events = [event async for event in await rig.gpt.responses.create(model=model, input="x", stream=True)]
+            [its_id] = {event.response.id for event in events if hasattr(event, "response")}
+        else:
+            its_id = (await rig.gpt.responses.create(model=model, input="x")).id
+        made.append((its_id, text))
+    for its_id, text in made:
+        kept = await rig.gpt.responses.retrieve(its_id)
+        assert (kept.id, kept.output_text) == (its_id, text)
+    unkept = await rig.gpt.responses.create(model=rig.model("gpt-same"), input="x", store=False)
+    assert unkept.id == "resp_1"

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from secrets import token_hex
 from typing import Any, Final
 
 from aiohttp import web
@@ -60,10 +61,10 @@ def keeper(exchange: Exchange, tenant: Tenant, body: bytes) -> Keeps | None:
 
 async def passed_on(exchange: Exchange, tenant: Tenant, body: bytes, keep: Keeps) -> web.StreamResponse:
     """The vendor's own answer to ``body``, kept before its end is passed on."""
-    fields = KeptChatFields.read(body)
+    fields = replace(KeptChatFields.read(body), own_id=f"chatcmpl-{token_hex(16)}")
 
     async def written() -> None:
-        if fields.answers and isinstance(fields.answers[-1].get("id"), str):
+        if fields.answers:
             await keep(fields.answers[-1])
 
     relayed = Relayed(exchange.request)

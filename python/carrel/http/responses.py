@@ -162,8 +162,8 @@ async def _now(making: _Making, way: Way) -> web.StreamResponse:
         headers = in_place_of(asked, way)
         return await say(exchange, asked, events, id=making.key, headers=headers, kept=making.keeper())
     body = _for_vendor(making, way)
-    fields = ResponsesFields.read(body)
     keep = making.keeper()
+    fields = replace(ResponsesFields.read(body), own_id="" if keep is None else making.id)
 
     async def written() -> None:
         if keep is not None and fields.answers and isinstance(fields.answers[-1].get("id"), str):

@@ -153,7 +153,7 @@ class StreamObserver(ABC):
 
     def _read(self, event: bytes) -> bytes:
         """Look at an event that holds a mark; what of it may be passed on."""
-        payload = _payload(event)
+        payload = payload_of(event)
         if payload.strip() == "[DONE]":
             return self._hold(event)
         try:
@@ -247,7 +247,8 @@ def _last_boundary(data: bytes) -> int:
     return end
 
 
-def _payload(event: bytes) -> str:
+def payload_of(event: bytes) -> str:
+    """The data of an event."""
     if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2 and b"\r" not in event:
         # One line of data, as nearly every vendor writes an event.
         return event[6:-2].decode("utf-8", "replace")

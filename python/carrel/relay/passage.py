@@ -180,6 +180,7 @@ class Passage:
         seen = self.fields.seen_in(body)
         estimate = 0 if seen.whole else self.fields.estimated_output(body, size, counted=seen.counts is not None)
         await self._settle(seen, "error" if seen.error else "ok", estimate=estimate)
+        body = self.fields.passed(body)
         answer.begin(length=len(body))
         with contextlib.suppress(CallerGone):
             answer.finish(body)

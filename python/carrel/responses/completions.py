@@ -75,7 +75,7 @@ class Completions:
         self._databases = databases
 
     async def keep(self, tenant: Tenant, completion: Completion) -> None:
-        """Write ``completion`` down; returns when it is on the disk. Raises TooLarge."""
+        """Write ``completion`` down; returns when it is on the disk. Raises TooLarge, AlreadyThere."""
         await self._databases.run(tenant, put(completion, now=self._clock.now()))
 
     async def get(self, tenant: Tenant, completion_id: str) -> Completion:
@@ -114,7 +114,7 @@ def upgrade(connection: apsw.Connection) -> None:
 
 
 def put(completion: Completion, *, now: datetime) -> Callable[[apsw.Connection], None]:
-    """Keep ``completion``, in place of what has its id; raises TooLarge for one that would not fit alone."""
+    """Keep ``completion``; raises TooLarge for one that would not fit alone, AlreadyThere for an id that is taken."""
     texts = [as_text(value) for value in (dict(completion.metadata), list(completion.messages), completion.body)]
     size = sum(len(text.encode()) for text in texts)
     if size > MOST_BYTES:
@@ -124,7 +124,7 @@ def put(completion: Completion, *, now: datetime) -> Callable[[apsw.Connection],
         with transaction(connection):
             connection.execute("DELETE FROM completions WHERE created < ?", (micros(now - KEPT),))
             connection.execute(
-                "INSERT OR REPLACE INTO completions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO completions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (completion.id, completion.owner, micros(completion.created), completion.model, *texts, size),
             )
             make_room(connection, "completions")

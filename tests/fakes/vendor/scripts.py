@@ -21,7 +21,8 @@ class Script:
     ``stall_at``, ``cut_at``, ``malformed_at``, ``error_at``: what happens before that frame: nothing more comes, the
     connection is reset, a broken record, an error record. ``stop_at``: the stream ends there, in good order.
     ``hold_at``: that frame and the rest come once the vendor's ``go_on`` is set. ``served``: the service tier that the
-    answer says it was served at; it says none where this is empty.
+    answer says it was served at; it says none where this is empty. ``answer_id``: the id of every answer, where they
+    have not each their own.
     """
 
     text: str = "Hello from the fake vendor."
@@ -51,6 +52,7 @@ class Script:
     unstreamed: bool = False
     refuses: tuple[str, ...] = ()
     served: str = ""
+    answer_id: str = ""
 
 
 OK = Script()

@@ -142,7 +142,7 @@ class FakeVendor:
                 return _abort(request)
             if script.status != 200:
                 return web.json_response(side.error(script), status=script.status, headers=headers)
-            answer_id = f"answer_{number}"
+            answer_id = script.answer_id or f"answer_{number}"
             if not received.body.get("stream") or script.unstreamed:
                 return web.json_response(side.whole(received.body, script, answer_id), headers=headers)
             frames = side.frames(received.body, script, answer_id)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Final, Self
 
 from carrel.relay.dialects.chat import ChatFields, ChatObserver
 from carrel.relay.observe import Marks, Seen, StreamObserver, record_in
+from carrel.relay.renamed import renamed, renamed_event, with_id
 
 Json = dict[str, Any]
 MOST_BYTES: Final = 16 << 20
@@ -15,19 +16,26 @@ _SAID_ONCE: Final = frozenset({"id", "index", "type", "role", "name"})
 
 @dataclass(slots=True, kw_only=True)
 class KeptChatFields(ChatFields):
-    """``answers`` has the completion, once it is whole."""
+    """``answers`` has the completion, once it is whole, under ``own_id``: the id that its caller sees too.
 
+    Where that is empty it is the vendor's.
+    """
+
+    own_id: str = ""
     answers: list[Json] = field(default_factory=list)
 
     def observer(self, *, hide_usage: bool) -> StreamObserver:
-        return _KeepingObserver(self.answers, hide_usage=hide_usage)
+        return _KeepingObserver(self.answers, self.own_id, hide_usage=hide_usage)
 
     def seen_in(self, body: bytes) -> Seen:
         record = record_in(body)
         if record.get("choices"):
-            self.answers.append(record)
+            self.answers.append(with_id(record, self.own_id) if self.own_id else record)
         # Named, for a dataclass with slots is another class than the one that `super` would look for.
         return ChatFields.seen_in(self, body)
+
+    def passed(self, body: bytes) -> bytes:
+        return renamed(body, record_in(body), self.own_id) if self.own_id and self.answers else body
 
     def apart(self) -> Self:
         mine = replace(self, answers=[])
@@ -47,11 +55,12 @@ class _KeepingObserver(ChatObserver):
     """Reads every chunk."""
 
     last_marks: ClassVar[Marks] = ()
-    marks: ClassVar[Marks] = (*ChatObserver.marks, (b'"choices"', None))
+    marks: ClassVar[Marks] = (*ChatObserver.marks, (b'"choices"', None), (b'"id"', None))
 
-    def __init__(self, answers: list[Json], *, hide_usage: bool) -> None:
+    def __init__(self, answers: list[Json], own_id: str, *, hide_usage: bool) -> None:
         super().__init__(hide_usage=hide_usage)
         self._answers = answers
+        self._own_id = own_id
         self._whole: Json = {}
         self._size = 0
 
@@ -59,6 +68,8 @@ class _KeepingObserver(ChatObserver):
         self._size += len(event)
         if self._size <= MOST_BYTES:
             self._add(record)
+        if self._own_id and ("id" in record or "choices" in record):
+            event = renamed_event(event, record, self._own_id)
         return super()._record(record, event)
 
     def _hold(self, event: bytes) -> bytes:
@@ -83,7 +94,8 @@ class _KeepingObserver(ChatObserver):
         if self._answers or not self._whole.get("choices") or self._size > MOST_BYTES:
             return
         choices = [_choice(choice) for choice in self._whole["choices"]]
-        self._answers.append({**self._whole, "object": "chat.completion", "choices": choices})
+        answer = {**self._whole, "object": "chat.completion", "choices": choices}
+        self._answers.append(with_id(answer, self._own_id) if self._own_id else answer)
 
 
 def _choice(pieces: Json) -> Json:

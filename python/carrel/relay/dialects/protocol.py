@@ -107,6 +107,10 @@ class CallFields(ABC):
         """
         return tokens_in(front[:KEPT], size, self.text, counted=counted) if self.generates else 0
 
+    def passed(self, body: bytes) -> bytes:
+        """A whole answer as its caller gets it, once `seen_in` has read it."""
+        return body
+
     def apart(self) -> Self:
         """These fields for one of several calls for the same answer: what it finds is its own until it is taken."""
         return self

@@ -10,7 +10,18 @@ from typing import Any, ClassVar, Final, Literal, Self
 from carrel.errors import InvalidRequest
 from carrel.relay.body import MAX_COUNT, count_in, model_in, parse_body, stream_in
 from carrel.relay.dialects.protocol import UNBOUNDED, CallFields, Outgoing, OwnKeyOnly
-from carrel.relay.observe import DONE, ERROR, USAGE, Marks, Seen, StreamObserver, record_in, tier_in_ends, usage_in_ends
+from carrel.relay.observe import (
+    DONE,
+    ERROR,
+    USAGE,
+    Marks,
+    Seen,
+    StreamObserver,
+    record_in,
+    tier_in_ends,
+    usage_in_ends,
+)
+from carrel.relay.renamed import renamed, renamed_event, with_id
 from carrel.relay.said import text_members
 from carrel.relay.splice import drop_items, replace_members
 from carrel.wire.usage import tier_of, usage_from_openai
@@ -38,6 +49,8 @@ class ResponsesFields(CallFields):
     """Tools by number that the vendor gets with the tenant's own key alone."""
     answers: list[dict[str, Any]] = field(default_factory=list)
     """The response, once it is whole."""
+    own_id: str = ""
+    """The id that it is kept under, which its caller sees too; empty where it is not kept: then it has its vendor's."""
 
     @classmethod
     def read(cls, body: bytes) -> Self:
@@ -67,12 +80,17 @@ class ResponsesFields(CallFields):
         return Outgoing(body, body, hides_usage=False)
 
     def observer(self, *, hide_usage: bool) -> StreamObserver:
-        return ResponsesObserver(self.answers)
+        return KeptResponsesObserver(self.answers, self.own_id) if self.own_id else ResponsesObserver(self.answers)
 
     def seen_in(self, body: bytes) -> Seen:
         record = record_in(body)
-        self.answers.append(record)
+        self.answers.append(with_id(record, self.own_id) if self.own_id and "id" in record else record)
         return _seen(record)
+
+    def passed(self, body: bytes) -> bytes:
+        if not self.own_id or "id" not in self.answers[-1]:
+            return body
+        return renamed(body, record_in(body), self.own_id)
 
     def seen_in_ends(self, front: bytes, back: bytes) -> Seen:
         usage, served = usage_in_ends(front, back), tier_in_ends(front, back, asked=self.tier)
@@ -131,6 +149,22 @@ class ResponsesObserver(StreamObserver):
             self._calls += _is_call(record.get("item"))
             self.seen.tool_calls = self._calls
         return event
+
+
+class KeptResponsesObserver(ResponsesObserver):
+    """The same of one that is kept: each event with the response in it has the id that it is kept under."""
+
+    marks: ClassVar[Marks] = (*ResponsesObserver.marks, (b'"response"', re.compile(rb"\s*:\s*\{")))
+
+    def __init__(self, answers: list[dict[str, Any]], own_id: str) -> None:
+        super().__init__(answers)
+        self._own_id = own_id
+
+    def _record(self, record: dict[str, Any], event: bytes) -> bytes:
+        if isinstance(record.get("response"), dict):
+            event = renamed_event(event, record, self._own_id, within="response")
+            record = with_id(record, self._own_id, within="response")
+        return super()._record(record, event)
 
 
 def _seen(response: dict[str, Any]) -> Seen:

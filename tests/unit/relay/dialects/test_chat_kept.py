@@ -70,3 +70,25 @@ async def test_of_several_calls_the_one_that_wins_is_taken() -> None:
     assert two.written is not None
     await two.written()
     assert noted == ["two"]
+
+
+def test_an_id_of_its_own_is_in_every_chunk_and_in_what_is_kept() -> None:
+    stream = b"".join(openai_side.frames(ASK, Script(text="Look:", calls=CALLS), "c"))
+    for piece in (7, 1 << 20):
+        fields = KeptChatFields(model="m", own_id="own")
+        observer = fields.observer(hide_usage=False)
+        passed = b"".join(observer.feed(stream[at : at + piece]) for at in range(0, len(stream), piece))
+        assert passed + observer.finish() + observer.held == stream.replace(b'"id": "c"', b'"id": "own"')
+        assert fields.answers[0]["id"] == "own"
+        assert observer.seen.counts is not None
+
+
+def test_an_id_of_its_own_is_in_a_whole_answer_and_in_no_error() -> None:
+    fields = KeptChatFields(model="m", own_id="own")
+    error = b'{"error": {"message": "no"}, "id": "c"}'
+    fields.seen_in(error)
+    assert fields.passed(error) == error
+    body = b'{"choices": [{"index": 0, "message": {"content": "x"}}], "id": "c"}'
+    fields.seen_in(body)
+    assert fields.passed(body) == body.replace(b'"c"', b'"own"')
+    assert fields.answers == [json.loads(fields.passed(body))]

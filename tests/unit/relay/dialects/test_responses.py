@@ -161,3 +161,25 @@ async def test_of_two_calls_for_one_response_only_what_the_winner_found_is_taken
     assert kept == ["won"]
     asked.take(won)
     assert [answer["id"] for answer in asked.answers] == ["won"]
+
+
+def test_one_that_is_kept_has_its_own_id_in_every_event() -> None:
+    data = b"".join(frames(Script(text="Look:", calls=(FakeCall("a", "{}"),))))
+    for size in (7, 1 << 20):
+        fields = replace(read(), own_id="resp_own")
+        observer, out = fields.observer(hide_usage=False), b""
+        for at in range(0, len(data), size):
+            out += observer.feed(data[at : at + size])
+        assert out + observer.held == data.replace(b'"resp_x"', b'"resp_own"') != data
+        assert fields.answers[-1]["id"] == "resp_own"
+        assert observer.seen.whole
+    body = b'{"object": "response", "id": "resp_x", "output": []}'
+    fields = replace(read(), own_id="resp_own")
+    fields.seen_in(body)
+    assert fields.passed(body) == body.replace(b"resp_x", b"resp_own")
+    error = b'{"error": {"message": "no"}}'
+    fields.seen_in(error)
+    assert fields.passed(error) == error
+    fields = read()
+    fields.seen_in(body)
+    assert fields.passed(body) == body
