@@ -45,8 +45,7 @@ WITHOUT_A_LINE = {
     "POST /v1/git/take": "Who moved the branch has the line, `git.push` or `git.pull`.",
     "POST /v1/git/pull": "As above.", "POST /v1/git/nudge": "As above.",
     "POST /v1/responses/input_tokens": "It changes nothing.", "POST /v1/responses/{response}/cancel": CALLS,
-    "DELETE /v1/responses/{response}": CALLS, "POST /v1/responses/compact": CALLS,
-    "POST /v1/chat/completions/{completion}": CALLS, "DELETE /v1/chat/completions/{completion}": CALLS,
+    "POST /v1/responses/compact": CALLS, "POST /v1/chat/completions/{completion}": CALLS,
     "POST /hooks/{tenant}/{channel}": CALLS,
     "POST /mcp/{server}": "Sessions and calls of tools have a line each, as a server is asked: test_mcp.py.",
     "DELETE /mcp/{server}": "As above.",
@@ -202,6 +201,13 @@ ROUTES: list[tuple[str, str, Body, str | None]] = [
     ("DELETE /v1/tenants/{id}", "/v1/tenants/newco", None, None),
 ]  # fmt: skip
 CHANNEL = "channels: {telegram: {kind: telegram, accounts: {main: {token: {secret: BOT}}}}}\n"
+KEPT: dict[str, tuple[str, dict[str, Any], str]] = {
+    "DELETE /v1/responses/{response}": ("/v1/responses", {"input": "hi"}, "responses.delete"),
+    "DELETE /v1/chat/completions/{completion}": (
+        "/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "store": True}, "completions.delete",
+    ),
+}  # fmt: skip
+"""What is kept of calls with the tenant's own token, and what is said of it when it is forgotten."""
 PAIRING = ("POST /v1/devices/pair", "POST /v1/devices/claim")
 
 
@@ -214,7 +220,7 @@ def changing_routes() -> set[str]:
 
 
 def test_every_method_and_route_that_changes_something_is_called_here() -> None:
-    called = [name for name, _, _ in (*METHODS, *LAST)] + [name for name, _, _, _ in ROUTES] + list(PAIRING)
+    called = [name for name, _, _ in (*METHODS, *LAST)] + [name for name, _, _, _ in ROUTES] + [*PAIRING, *KEPT]
     assert len(called) == len(set(called))
     assert set(called) | set(WITHOUT_A_LINE) == changing_methods() | changing_routes()
     assert not set(called) & set(WITHOUT_A_LINE)
@@ -243,7 +249,7 @@ def home(new_gateway: StartGateway, bot: BotApi, vendor: Vendor) -> GatewayProce
     operator.write_text(f"{operator.read_text()}\nbackup:\n  to: file://{gateway.state_dir}/backups\n"
                         f"channels: {{telegram: {{base_url: '{bot.base_url}'}}}}\n"
                         f"oauth_providers: {json.dumps({'vendor': declared(vendor.url)})}\n")  # fmt: skip
-    demo.write_text(demo.read_text() + "sandbox: {keep: true}\n" + CHANNEL)
+    demo.write_text(demo.read_text() + "sandbox: {keep: true}\nquotas: {requests_per_minute: 600}\n" + CHANNEL)
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", str(gateway.tenants_dir)]
     subprocess.run([*git, "init", "-q"], check=True)
     for file in ("_gateway.yaml", "."):
@@ -261,6 +267,7 @@ async def test_every_change_has_exactly_one_line_and_no_line_a_secret(home: Gate
         talk.known["code of a stranger"] = bot.texts()[0].partition("code is ")[2][:8]
         await methods(talk, secrets, asking, METHODS)
         await routes(talk, secrets)
+        await forgotten(home, talk)
         await edited_by_hand(home, talk)
         await methods(talk, secrets, asking, LAST)
     assert home.stop() == 0
@@ -295,6 +302,23 @@ async def methods(
             if result and isinstance(result.get(word), str):
                 secrets.add(result[word])
                 talk.known[f"{name} {word}"] = result[word]
+
+
+async def forgotten(home: GatewayProcess, talk: Talk) -> None:
+    """What is forgotten has a line; what never was has none, however often it is asked for."""
+    authorization = {"Authorization": f"Bearer {talk.known['tenants.rotate token']}"}
+    async with aiohttp.ClientSession(headers=authorization) as session:
+        for path, body, action in KEPT.values():
+            async with session.post(home.url + path, json={"model": "demo", **body}) as reply:
+                made = await reply.json()
+            for kept, status, expected in (("none", 404, []), (made["id"], 200, [(action, made["id"], "demo", "ok")])):
+                talk.number += 1
+                headers = {"X-Request-Id": f"audited-{talk.number}"}
+                async with session.delete(f"{home.url}{path}/{kept}", headers=headers) as reply:
+                    assert reply.status == status, await reply.text()
+                lines = await talk.lines()
+                found = [(one["action"], one["target"], one["tenant"], one["outcome"]) for one in lines]
+                assert found == expected
 
 
 async def edited_by_hand(home: GatewayProcess, talk: Talk) -> None:

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
@@ -24,6 +24,7 @@ from carrel.wire import control
 
 STANDARD: Final = Path("-")
 _SHOWN: Final = 40
+_NAMED: Final = 3
 _ORDER: Final = ("refused", "left", "changed", "taken")
 
 
@@ -363,10 +364,20 @@ def _show_report(target: Target, tenant: str, report: Mapping[str, Any], text: s
     counts = report["counts"]
     rows = [(kind, *(str(counts[kind].get(word, "")) for word in reversed(_ORDER))) for kind in sorted(counts)]
     screen.table(("WHAT", *(word.upper() for word in reversed(_ORDER))), rows)
-    told = sorted(
-        (item for item in report["items"] if item.get("detail")), key=lambda item: _ORDER.index(item["outcome"])
-    )
-    for item in told[:_SHOWN]:
-        screen.note(f"{item['outcome']}: {item['kind']} {item['name']}: {item['detail']}")
-    if len(told) + report["more"] > _SHOWN:
-        screen.note(f"{len(told) + report['more'] - _SHOWN} more: --json tells all of them.")
+    told = _alike(item for item in report["items"] if item.get("detail"))
+    for (outcome, kind, detail), names in told[:_SHOWN]:
+        more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        screen.note(f"{outcome}: {kind} {', '.join(names[:_NAMED])}{more}: {detail}")
+    hidden = sum(len(names) for _, names in told[_SHOWN:]) + report["more"]
+    if hidden or any(len(names) > _NAMED for _, names in told):
+        text = f"{hidden} more: " if hidden else ""
+        which = f"the first {len(report['items'])}" if report["more"] else "all"
+        screen.note(f"{text}--json names {which} of them.")
+
+
+def _alike(items: Iterable[Mapping[str, Any]]) -> list[tuple[tuple[str, str, str], list[str]]]:
+    """The names of things of which the same is told, the gravest first: thousands of one kind hide no other."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for item in items:
+        found.setdefault((item["outcome"], item["kind"], item["detail"]), []).append(item["name"])
+    return sorted(found.items(), key=lambda one: _ORDER.index(one[0][0]))

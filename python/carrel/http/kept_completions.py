@@ -127,8 +127,12 @@ async def update_completion(exchange: Exchange) -> web.StreamResponse:
 async def delete_completion(exchange: Exchange) -> web.StreamResponse:
     """Forget a completion."""
     tenant = exchange.tenant("chat").tenant
-    completion_id = exchange.request.match_info["completion"]
-    await _completions(exchange).remove(tenant, completion_id)
+    completion_id = (await _completions(exchange).read(tenant, exchange.request.match_info["completion"])).id
+    async with exchange.services.audit.change(
+        actor=exchange.actor.name, action="completions.delete", target=completion_id, request_id=exchange.request_id,
+        tenant=tenant.id,
+    ):  # fmt: skip
+        await _completions(exchange).remove(tenant, completion_id)
     return web.json_response({"id": completion_id, "object": "chat.completion.deleted", "deleted": True})
 
 

@@ -267,8 +267,12 @@ async def _replayed(kept: Kept, after: int) -> AsyncIterator[Json]:
 async def delete(exchange: Exchange) -> web.StreamResponse:
     """Forget a response."""
     tenant = exchange.tenant("chat").tenant
-    response_id = exchange.request.match_info["response"]
-    await _responses(exchange).remove(tenant, response_id)
+    response_id = (await _responses(exchange).get(tenant, exchange.request.match_info["response"])).id
+    async with exchange.services.audit.change(
+        actor=exchange.actor.name, action="responses.delete", target=response_id, request_id=exchange.request_id,
+        tenant=tenant.id,
+    ):  # fmt: skip
+        await _responses(exchange).remove(tenant, response_id)
     return web.json_response({"id": response_id, "object": "response.deleted", "deleted": True})
 
 

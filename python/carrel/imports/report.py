@@ -9,7 +9,7 @@ from carrel.telemetry import escape_text
 
 Outcome = Literal["taken", "changed", "left", "refused"]
 """``changed``: taken, and not as it was. ``left``: there is no place for it. ``refused``: it is not as it should be."""
-MOST: Final = 5000
+MOST: Final = 100_000
 _LONGEST: Final = 300
 
 

@@ -121,6 +121,26 @@ async def test_a_dry_run_tells_and_asks_nobody(moving: Moving, edge: Edge, tmp_p
     assert shown["report"]["counts"] == REPORT["counts"]
 
 
+async def test_thousands_of_one_kind_hide_no_other(
+    moving: Moving, edge: Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [{"kind": "job", "name": f"j{n}", "outcome": "refused", "detail": "too many"} for n in range(4800)]
+    others = [{"kind": "file", "name": f"f{n}", "outcome": "left", "detail": f"for reason {n}"} for n in range(50)]
+    monkeypatch.setitem(REPORT, "items", [*many, *others, *REPORT["items"]])
+    words = ("tenants", "import", "--from-openclaw", str(tmp_path), "--as", "acme", "--dry-run")
+    told = (await moving(*words)).err.splitlines()
+    assert told[:3] == [
+        "refused: job j0, j1, j2, and 4797 more: too many", "refused: session c: it is a link",
+        "left: file f0: for reason 0",
+    ]  # fmt: skip
+    assert told[40:] == ["13 more: --json names all of them."]
+    monkeypatch.setitem(REPORT, "more", 7)
+    assert (await moving(*words)).err.splitlines()[40:] == ["20 more: --json names the first 4853 of them."]
+    monkeypatch.setitem(REPORT, "more", 0)
+    monkeypatch.setitem(REPORT, "items", many)
+    assert (await moving(*words)).err.splitlines()[1:] == ["--json names all of them."]
+
+
 async def test_an_import_takes_in_sets_up_and_seals(moving: Moving, edge: Edge, tmp_path: Path) -> None:
     words = ("tenants", "import", "--from-openclaw", str(tmp_path), "--as", "acme")
     done = await moving(*words)
