@@ -264,11 +264,19 @@ class DiskQuotas:
     def _said(self, share: _Share) -> str:
         use, limits = share.use, []
         if share.hard.bytes < _BOUNDLESS or share.soft.bytes < _BOUNDLESS:
-            most = min(share.hard.bytes, share.soft.bytes)
-            limits.append(f"{use.bytes} bytes, of {most} (quotas.disk_bytes)")
+            of = _of(use.bytes, share.hard.bytes, share.soft.bytes, "disk_bytes")
+            limits.append(f"{use.bytes} bytes, {of}")
         if share.hard.files < _BOUNDLESS or share.soft.files < _BOUNDLESS:
-            limits.append(f"{use.files} files, of {min(share.hard.files, share.soft.files)} (quotas.disk_files)")
+            of = _of(use.files, share.hard.files, share.soft.files, "disk_files")
+            limits.append(f"{use.files} files, {of}")
         return f"The workspace takes {' and '.join(limits)}."
+
+
+def _of(used: int, hard: int, soft: int, quota: str) -> str:
+    """The limit that ``used`` is next to, or over: the soft one is named as such."""
+    if soft >= hard or used > hard:
+        return f"of {hard} (quotas.{quota})"
+    return f"of {soft} (the soft limit of quotas.{quota})"
 
 
 def look_after(left: int) -> float:

@@ -70,7 +70,7 @@ async def test_files_are_counted_too(runner: BwrapSandbox, state: Path) -> None:
 
 
 async def test_who_is_over_may_delete_and_not_write(runner: BwrapSandbox, state: Path) -> None:
-    tenant = tenant_of(state, disk_bytes=4 * MIB)
+    tenant = tenant_of(state, disk_bytes={"hard": 4 * MIB, "soft": MIB})
     (state / "tenants" / "acme" / "sandbox" / "big").write_bytes(bytes(6 * MIB))
     if LAUNCH_UID is not None:
         os.chown(state / "tenants" / "acme" / "sandbox" / "big", LAUNCH_UID, LAUNCH_UID)
@@ -101,7 +101,7 @@ async def test_a_soft_quota_is_told_and_ends_nothing(runner: BwrapSandbox, state
     assert done.stdout == b"done\n"
     after = await runner.run(tenant, shell("echo more >> f && echo fine"))
     assert (after.stdout, after.killed) == (b"fine\n", None)
-    assert "of 1048576 (quotas.disk_bytes)" in after.note
+    assert "of 1048576 (the soft limit of quotas.disk_bytes)" in after.note
     tenant.root.close()
 
 
