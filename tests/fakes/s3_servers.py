@@ -168,7 +168,8 @@ class FaultyProxy:
             exchange.status = reply.status
             exchange.answer_headers = [
                 (name, value) for name, value in reply.getheaders()
-                if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server")
+                if name.lower() not in ("transfer-encoding", "connection", "date", "server")
+                and (exchange.method == "HEAD" or name.lower() != "content-length")
             ]  # fmt: skip
         finally:
             connection.close()

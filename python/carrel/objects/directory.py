@@ -35,12 +35,12 @@ class DirectoryStore:
         try:
             fd = os.open(self._file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
-            raise _translated(error, self._path) from error
+            raise translated(error, self._path) from error
         try:
             with os.fdopen(fd, "rb") as file:
                 data = file.read(most + 1)
         except OSError as error:
-            raise _translated(error, self._path) from error
+            raise translated(error, self._path) from error
         if len(data) > most:
             raise ObjectDamaged(f"The object {key} is over {most} bytes, which none of ours is.")
         return data, _tag(data)
@@ -59,7 +59,7 @@ class DirectoryStore:
                     raise ObjectChanged(f"The object {key} is not as it was.")
                 self._write(path, data)
         except OSError as error:
-            raise _translated(error, self._path) from error
+            raise translated(error, self._path) from error
         return _tag(data)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -95,7 +95,7 @@ class DirectoryStore:
             try:
                 self._file(key).unlink(missing_ok=True)
             except OSError as error:
-                raise _translated(error, self._path) from error
+                raise translated(error, self._path) from error
 
     def close(self) -> None:
         """See `ObjectStore`."""
@@ -103,7 +103,7 @@ class DirectoryStore:
     def _unless_gone(self, error: OSError) -> None:
         """Raise what ``error`` is: half of a listing would look like all of it."""
         if error.errno != errno.ENOENT:
-            raise _translated(error, self._path) from error
+            raise translated(error, self._path) from error
 
     def _file(self, key: str) -> Path:
         return self._path / require_key(key)
@@ -136,7 +136,8 @@ def _tag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _translated(error: OSError, path: Path) -> CarrelError:
+def translated(error: OSError, path: Path) -> CarrelError:
+    """What ``error`` of the system is, beneath the directory ``path`` of backups."""
     if error.errno == errno.ENOENT:
         return ObjectMissing("There is no such object.")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

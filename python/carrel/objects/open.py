@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from carrel.objects.directory import DirectoryStore
+from carrel.objects.directory_files import DirectoryFiles
+from carrel.objects.files import FileStore
 from carrel.objects.location import Location
 from carrel.objects.pace import Pace
 from carrel.objects.protocol import ObjectStore
 from carrel.objects.retry import Patience, PatientStore
 from carrel.objects.s3 import S3Options, S3Store
+from carrel.objects.s3_files import S3Files
 
 
 def open_store(
@@ -22,3 +25,12 @@ def open_store(
     store: ObjectStore = DirectoryStore(Path(location.prefix)) if is_file else S3Store(location, options)
     name = f"{options.endpoint or ''} {location.bucket} {'gcs' if options.google else 's3'}"
     return PatientStore(store, pace=pace or Pace(), patience=patience, name=name, proven=proven)
+
+
+def open_files(
+    location: Location, options: S3Options, *, pace: Pace | None = None, patience: Patience | None = None
+) -> FileStore:
+    """The large files at ``location``; ``options`` are for S3 alone."""
+    if location.scheme == "file":
+        return DirectoryFiles(Path(location.prefix), pace=pace or Pace())
+    return S3Files(S3Store(location, options), pace=pace or Pace(), patience=patience)

@@ -30,6 +30,19 @@ class Patience:
         return full * random.uniform(0.5, 1.0)  # noqa: S311 - spreads tries, keeps no secret
 
 
+def tried(work: Callable[[], T], *, pace: Pace, patience: Patience) -> T:
+    """What ``work`` gives, tried again where the store could not do it just then."""
+    pace.check()
+    tries = Retrying(
+        retry=retry_if_exception_type(StoreUnavailable),
+        stop=stop_after_attempt(patience.attempts),
+        wait=patience.wait,
+        sleep=pace.sleep,
+        reraise=True,
+    )
+    return tries(work)
+
+
 class PatientStore:
     """``store`` with patience, throttled by ``pace``.
 
@@ -114,12 +127,4 @@ class PatientStore:
         self._store.close()
 
     def _tried(self, work: Callable[[], T]) -> T:
-        self._pace.check()
-        tries = Retrying(
-            retry=retry_if_exception_type(StoreUnavailable),
-            stop=stop_after_attempt(self._patience.attempts),
-            wait=self._patience.wait,
-            sleep=self._pace.sleep,
-            reraise=True,
-        )
-        return tries(work)
+        return tried(work, pace=self._pace, patience=self._patience)

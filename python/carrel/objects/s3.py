@@ -38,6 +38,7 @@ _LATER: Final = frozenset({
     "SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException", "Busy",
     "RequestLimitExceeded", "XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody", "OperationAborted",
 })  # fmt: skip
+_NEVER: Final = 501
 _NOT_TOGETHER: Final = frozenset({
     "NotImplemented", "MethodNotAllowed", "MissingContentMD5", "InvalidDigest", "InvalidArgument", "InvalidRequest",
     "MalformedXML", "UnsupportedOperation",
@@ -251,6 +252,12 @@ class S3Store:
             with contextlib.suppress(ObjectMissing), self._translated(name[-80:]):
                 self._s3().delete_object(Bucket=self._location.bucket, Key=name)
 
+    @contextlib.contextmanager
+    def speaking(self, key: str) -> Iterator[tuple[Any, dict[str, str]]]:
+        """The library's client, and the words that name ``key`` to it; within, the library's errors become ours."""
+        with self._translated(key):
+            yield self._s3(), {"Bucket": self._location.bucket, "Key": self._full(key)}
+
     def close(self) -> None:
         """See `ObjectStore`."""
         with self._lock:
@@ -307,7 +314,7 @@ class S3Store:
             return ObjectMissing(f"There is no object {key}.")
         if code in _REASONS:
             return StoreRefused(f"{self._location} refuses: {_REASONS[code]}.", details={"reason": code})
-        if code in _LATER or status >= 500 or status in (408, 429):
+        if code in _LATER or (status >= 500 and status != _NEVER) or status in (408, 429):
             return StoreUnavailable(f"{self._location} could not do it just now ({code or status}).")
         return StoreRefused(f"{self._location} refuses ({code or status}).", details={"reason": code[:64]})
 
