@@ -14,6 +14,7 @@ import apsw
 
 from carrel.backup.catalogue import Origin
 from carrel.backup.run import Means, Subject
+from carrel.backup.target import Reach
 from carrel.clock import Clock
 from carrel.declare.backup import KeepBackups
 from carrel.errors import CarrelError
@@ -114,6 +115,14 @@ def _kept(keep: KeepBackups | None) -> str:
     return f" keep {keep.last} {keep.daily} {keep.weekly} {keep.monthly}" if keep is not None else ""
 
 
+def _how(order: wire.ImportOrder | wire.FetchOrder) -> str:
+    return f"{' dry' * order.dry_run}{' sealed' * order.sealed}"
+
+
+def _reach(reach: Reach) -> str:
+    return f"{' anywhere' * reach.anywhere}{' only some' * (reach.only is not None)}"
+
+
 class FakeBackups:
     """One backup of acme's; notes what it is asked for."""
 
@@ -187,10 +196,35 @@ class FakeBackups:
     ) -> wire.ImportView:
         self._fail()
         self.archive = file.read_bytes()
-        self.done.append(f"take in {tenant.id} {order.replace}{' dry' * order.dry_run}{' sealed' * order.sealed}")
+        self.done.append(f"take in {tenant.id} {order.replace}{_how(order)}")
+        return self._imported(tenant.id, order.replace, order.sealed, order.dry_run)
+
+    async def send(
+        self, tenant: Tenant, order: wire.ExportOrder, *, by: control.Actor, reach: Reach
+    ) -> wire.ExportView:
+        self._fail()
+        self.done.append(f"send {tenant.id} {order.to} {order.replace}{_reach(reach)}")
+        return wire.ExportView(
+            tenant=tenant.id, place=f"{order.to}{'acme.tar.gz' * order.to.endswith('/')}", at=self.view.at,
+            bytes=5 << 20, sha256="0" * 64, files=3, content=9 << 20, left_out=1,
+        )  # fmt: skip
+
+    async def fetch(
+        self, tenant: Tenant, order: wire.FetchOrder, *, by: control.Actor, reach: Reach
+    ) -> wire.ImportView:
+        self._fail()
+        self.done.append(f"fetch {tenant.id} {order.place} {order.replace}{_how(order)}{_reach(reach)}")
+        return self._imported(tenant.id, order.replace, order.sealed, order.dry_run)
+
+    async def look(self, order: wire.LookOrder, *, reach: Reach) -> wire.ImportView:
+        self._fail()
+        self.done.append(f"look {order.tenant} {order.place}{_reach(reach)}")
+        return self._imported(order.tenant, False, order.sealed, True)
+
+    def _imported(self, tenant: str, replace: bool, sealed: bool, dry_run: bool) -> wire.ImportView:
         return wire.ImportView(
-            tenant=tenant.id, source="carrel", source_tenant="acme", files=2, bytes=3, sessions=1,
-            kept_before=order.replace, dry_run=order.dry_run, seal="own" if order.sealed else "none",
+            tenant=tenant, source="carrel", source_tenant="acme", files=2, bytes=3, sessions=1, kept_before=replace,
+            dry_run=dry_run, seal="own" if sealed else "none",
         )  # fmt: skip
 
     async def back_up_own(self, tenant: Tenant, *, by: control.Actor) -> wire.BackupView:

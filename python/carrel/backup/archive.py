@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final, Literal
+from typing import Annotated, Any, Final, Literal, Protocol
 
 from pydantic import Field
 
@@ -51,6 +51,18 @@ class Listed(Stored):
     why: Annotated[str, Field(max_length=4096)] = ""
 
 
+class Out(Protocol):
+    """Where an archive is written to."""
+
+    def write(self, data: Any, /) -> object:
+        """Take some more of it."""
+        ...
+
+    def flush(self) -> object:
+        """Let all that was taken go on."""
+        ...
+
+
 class Writer:
     """Writes an archive to ``out``. Names come in order, a directory before what is in it; `close` ends it.
 
@@ -58,7 +70,7 @@ class Writer:
     """
 
     def __init__(
-        self, out: BinaryIO, header: Header, *, temporary: Path | None = None, keys: MasterKeys | None = None
+        self, out: Out, header: Header, *, temporary: Path | None = None, keys: MasterKeys | None = None
     ) -> None:
         self._temporary = temporary
         self._keys = keys

@@ -13,10 +13,11 @@ import apsw
 import structlog
 
 from carrel import __version__
-from carrel.backup.archive import Header, Writer
+from carrel.backup.archive import Header, Out, Writer
 from carrel.backup.catalogue import Block, LeftOut
 from carrel.backup.gather import BLOCK, Found, Gathering, read
 from carrel.backup.intake import TakenIn, take_in
+from carrel.backup.progress import Progress
 from carrel.backup.swap import staged
 from carrel.errors import UnsafePath
 from carrel.ids import TenantId
@@ -49,8 +50,8 @@ class Exported:
 
 
 def export(
-    tenant: TenantId, root: TenantRoot, out: BinaryIO, *, at: datetime, temporary: Path, going: Callable[[], None],
-    keys: MasterKeys | None = None,
+    tenant: TenantId, root: TenantRoot, out: Out, *, at: datetime, temporary: Path, going: Callable[[], None],
+    keys: MasterKeys | None = None, progress: Progress | None = None,
 ) -> Exported:  # fmt: skip
     """Write a tenant's archive to ``out``, consistent as a backup is, while the tenant works; sealed with ``keys``."""
     left_out: list[LeftOut] = []
@@ -61,10 +62,13 @@ def export(
         left_out.append(LeftOut(path=path[:4096], why=why))
 
     walk = Gathering(root.fd, owner=root.owner, left_out=left, going=going)
+    progress = progress or Progress()
+    progress.phase = "counting"
+    progress.begin("copying", walk.total())
     for found in walk:
         if found.path == NOTE:
             continue
-        _add(writer, found, temporary, walk, left)
+        _add(writer, found, temporary, walk, left=left, progress=progress)
     writer.close(left_out)
     for path, why in walk.damaged.items():
         _log.error("damaged, and exported as it is", tenant=tenant, path=path, reason=why)
@@ -72,7 +76,8 @@ def export(
 
 
 def _add(
-    writer: Writer, found: Found, temporary: Path, walk: Gathering, left: Callable[[str, str], None]
+    writer: Writer, found: Found, temporary: Path, walk: Gathering, *, left: Callable[[str, str], None],
+    progress: Progress,
 ) -> None:  # fmt: skip
     seconds = found.mtime // 1_000_000_000
     match found.kind:
@@ -88,11 +93,13 @@ def _add(
                     damage=lambda why: walk.damage(found.path, why),
                 ):  # fmt: skip
                     yield from _filled(block)
+                    progress.done += len(block) if isinstance(block, bytes) else block.length
 
             try:
                 if found.size > MOST_HOLES and _room_of(found) < found.size - MOST_HOLES:
                     raise UnsafePath("It is mostly holes, which an archive would have to fill.")
                 writer.file(found.path, content, mode=found.mode, mtime=seconds)
+                progress.files += 1
             except FileNotFoundError:
                 return
             except UnsafePath as error:

@@ -26,6 +26,11 @@ class Progress:
     def __post_init__(self) -> None:
         self.began = self.now()
 
+    def begin(self, phase: Phase, total: int) -> None:
+        """Go on to another phase, of ``total`` bytes; what is left of the time is told by that one alone."""
+        self.phase, self.total, self.done = phase, total, 0
+        self.began = self.now()
+
     @property
     def eta(self) -> float | None:
         """Seconds until it is done at the pace so far; None where nothing can be said yet."""

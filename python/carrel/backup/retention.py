@@ -35,11 +35,12 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What was removed. ``pieces`` are counted, ``bytes`` are of the store."""
+    """What was removed. ``pieces`` are counted, ``bytes`` are of the store, ``uploads`` those that broke off."""
 
     backups: tuple[str, ...] = ()
     pieces: int = 0
     bytes: int = 0
+    uploads: int = 0
 
 
 def kept(backups: Sequence[BackupInfo], keep: Keep) -> set[str]:

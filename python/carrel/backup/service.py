@@ -2,25 +2,23 @@
 
 import asyncio
 import contextlib
-import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from carrel import __version__
 from carrel.backup import swap
-from carrel.backup.adoption import adopt
+from carrel.backup.archives import SCRATCH, Archives
 from carrel.backup.catalogue import BackupInfo, Origin
-from carrel.backup.intake import TakenIn
+from carrel.backup.house import House
+from carrel.backup.jobs import Job, Jobs, in_thread
 from carrel.backup.keyfile import Keys, NoRepository
 from carrel.backup.metrics import BackupMetrics
-from carrel.backup.moving import Exported, came_from, export, has_made_anything, mark, unpacked
 from carrel.backup.note import Note, read_note, write_note
 from carrel.backup.progress import Progress
 from carrel.backup.reader import verify
@@ -29,11 +27,10 @@ from carrel.backup.repository import Repository
 from carrel.backup.restore import NO_SESSION, Restored, chosen, fetch_one, look, look_at_one, prepare
 from carrel.backup.retention import Collected, collect
 from carrel.backup.run import Means, Subject, back_up, clear_scratch
-from carrel.backup.staging import told
 from carrel.backup.target import Secrets, keep_of, location_of, options_of
 from carrel.clock import Clock
 from carrel.declare.backup import BackupConfig, KeepBackups
-from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
+from carrel.errors import CarrelError, Conflict, NotFound
 from carrel.ids import SessionId, TenantId
 from carrel.objects.location import Location
 from carrel.objects.open import open_store
@@ -41,46 +38,9 @@ from carrel.objects.pace import Pace
 from carrel.objects.retry import Patience
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.tenancy.removal import remove_tree
-from carrel.vault.keys import MasterKeys
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
-SCRATCH: Final = "backup"
-
-
-class House(Protocol):
-    """What a backup needs of the rest of the gateway."""
-
-    async def flush(self, tenant: Tenant) -> None:
-        """Put on the disk what belongs into the tenant's directory and is not there yet."""
-        ...
-
-    def at_rest(self, tenant: Tenant) -> AbstractAsyncContextManager[None]:
-        """Nothing runs for the tenant and none of its files is open while the block lasts; then all is read anew.
-
-        Raises Conflict where what runs does not end.
-        """
-        ...
-
-    async def carry_over(self, tenant: Tenant, fresh: Path, *, own: bool) -> tuple[str, ...]:
-        """While it rests: put into ``fresh``, about to be its directory, what never goes back in time.
-
-        ``own`` is False where ``fresh`` was another tenant's. Gives the paths in it of what was damaged, and is kept
-        as it was.
-        """
-        ...
-
-    async def has_session(self, tenant: Tenant, session_id: SessionId) -> bool:
-        """Whether there is a session of that id."""
-        ...
-
-    async def put_session(self, tenant: Tenant, session_id: SessionId, data: bytes, *, replace: bool) -> None:
-        """Take a transcript in as that session; raises Conflict where there is one and it is not to be replaced."""
-        ...
-
-    async def commit(self) -> str | None:
-        """The commit that tenants.d is at, None where it is in no git work tree."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,28 +56,6 @@ class From:
 
 NEWEST: Final = From()
 """The newest backup of a tenant's own, where it is declared to be."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    progress: Progress
-    pace: Pace
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """What was taken in. ``secrets`` did not open here, ``tokens`` are another id's, and so they did not come along.
-
-    ``kept``: what was there before is, until it is decided on. ``unchanged``: it was this very archive already.
-    ``dry_run``: nothing was taken in.
-    """
-
-    taken: TakenIn
-    secrets: tuple[str, ...] = ()
-    tokens: bool = False
-    kept: bool = False
-    unchanged: bool = False
-    dry_run: bool = False
 
 
 class Backups:
@@ -144,19 +82,21 @@ class Backups:
         self._secrets = secrets
         self._house = house
         self._patience = patience
-        self._jobs: dict[TenantId, _Job] = {}
+        self._jobs = Jobs(self._metrics, rate=lambda: self._declared.bytes_per_second)
         self._proven: set[str] = set()
         self._host = socket.gethostname()[:256]
+        self.archives = Archives(
+            state_dir=state_dir, directory=directory, clock=clock, keys=keys, secrets=secrets, house=house,
+            jobs=self._jobs, patience=patience,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Stop what runs."""
-        for job in self._jobs.values():
-            job.pace.stop()
+        self._jobs.close()
 
     def running(self, tenant: TenantId) -> Progress | None:
         """How far what runs for the tenant is."""
-        job = self._jobs.get(tenant)
-        return job.progress if job is not None else None
+        return self._jobs.running(tenant)
 
     def stop(self, tenant: TenantId) -> None:
         """End what runs for the tenant, with Cancelled for who waits for it; a swap that has begun is not stopped.
@@ -189,7 +129,7 @@ class Backups:
         already.
         """
         location = location_of(self._declared, to, anywhere=anywhere)
-        async with self._job(tenant.id) as job:
+        async with self._jobs.hold(tenant.id) as job:
             origin = Origin(
                 host=self._host, carrel=__version__, revision=tenant.revision,
                 declared=self._directory.current.revision, commit=await self._house.commit(),
@@ -257,7 +197,7 @@ class Backups:
 
     async def verify(self, tenant: Tenant, source: From = NEWEST) -> list[str]:
         """Read a backup back, the newest by default; a sentence for each thing that is wrong with it."""
-        async with self._job(tenant.id) as job:
+        async with self._jobs.hold(tenant.id) as job:
             location = location_of(self._declared, source.place, anywhere=source.anywhere)
 
             def work(means: Means) -> tuple[list[str], list[str], bool]:
@@ -269,7 +209,7 @@ class Backups:
                 wrong = (repository.wrong, f"{list_wrong}: the next backup mends it." if list_wrong else "")
                 return [one for one in wrong if one], found, newest
 
-            with self._counted(tenant.id, "verify"):
+            with self._jobs.counted(tenant.id, "verify"):
                 wrong, found, newest = await self._in_thread(job, location, work)
             problems = [*wrong, *found]
             if not problems and newest and source.tenant in (None, tenant.id):
@@ -287,15 +227,19 @@ class Backups:
     async def collect(
         self, tenant: Tenant, *, place: str | None = None, keep: KeepBackups | None = None, anywhere: bool = False
     ) -> Collected:
-        """Remove what need not stay, as `back_up` does, and pieces that nothing refers to."""
-        async with self._job(tenant.id) as job:
+        """Remove what need not stay, as `back_up` does, and pieces that nothing refers to.
+
+        What exports left there that broke off, and of which nothing came for a day, is ended too.
+        """
+        async with self._jobs.hold(tenant.id) as job:
             location = location_of(self._declared, place, anywhere=anywhere)
             stay = keep_of(self._declared, tenant.config.backup, keep)
 
             def work(means: Means) -> Collected:
                 return collect(Repository.at(means.store, tenant.id, means.keys), stay, means, always=True)
 
-            return await self._in_thread(job, location, work)
+            done = await self._in_thread(job, location, work)
+            return replace(done, uploads=await self.archives.end_left(job, location))
 
     # --- restoring ---
 
@@ -336,14 +280,14 @@ class Backups:
         What was there is kept until `confirm`. ``ready`` is told when only the swap is left.
         """
         location = location_of(self._declared, source.place, anywhere=source.anywhere)
-        async with self._job(tenant.id) as job:
+        async with self._jobs.hold(tenant.id) as job:
             whose = source.tenant or tenant.id
 
             def work(means: Means) -> Restored:
                 repository = Repository.at(means.store, whose, means.keys)
                 return prepare(repository, self._home, tenant.id, source.backup, means=means, progress=job.progress)
 
-            with self._counted(tenant.id, "restore"):
+            with self._jobs.counted(tenant.id, "restore"):
                 done = await self._in_thread(job, location, work)
             if ready is not None:
                 await ready(done)
@@ -364,7 +308,7 @@ class Backups:
         """Bring one session back, as ``as_id``. Raises NotFound, and Conflict where there is one of that id."""
         location = location_of(self._declared, source.place, anywhere=source.anywhere)
         own = _transcript(tenant, session_id)
-        async with self._job(tenant.id) as job:
+        async with self._jobs.hold(tenant.id) as job:
             whose = source.tenant or tenant.id
 
             def work(means: Means) -> tuple[BackupInfo, str, bytes]:
@@ -384,12 +328,12 @@ class Backups:
 
     async def confirm(self, tenant: Tenant) -> None:
         """Let go what was there before the last restore. Raises NotFound."""
-        async with self._job(tenant.id):
+        async with self._jobs.hold(tenant.id):
             await asyncio.to_thread(swap.confirm, self._home, tenant.id)
 
     async def undo(self, tenant: Tenant) -> None:
         """Bring back what was there before the last restore. Raises NotFound."""
-        async with self._job(tenant.id):
+        async with self._jobs.hold(tenant.id):
             kept = swap.before(self._home, tenant.id)
             if not await asyncio.to_thread(kept.is_dir):
                 raise NotFound(f"There is nothing kept of {tenant.id} from before a restore.")
@@ -397,126 +341,24 @@ class Backups:
                 await self._house.carry_over(tenant, kept, own=True)
                 await asyncio.to_thread(swap.undo, self._home, tenant.id)
 
-    # --- carrying out and taking in ---
-
-    @asynccontextmanager
-    async def spool(self) -> AsyncIterator[Path]:
-        """A file of its own for an archive, gone when the block ends."""
-        path = self._scratch / f"archive-{os.urandom(8).hex()}"
-        await asyncio.to_thread(self._scratch.mkdir, mode=0o700, parents=True, exist_ok=True)
-        try:
-            yield path
-        finally:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
-
-    async def export(self, tenant: Tenant, file: Path) -> Exported:
-        """Write the tenant's archive to ``file``. Raises StorageFull."""
-
-        def work() -> Exported:
-            now = self._clock.now()
-            with told(), file.open("xb") as out:
-                return export(
-                    tenant.id, tenant.root, out, at=now, temporary=self._scratch, going=job.pace.check,
-                    keys=self._usable_keys(),
-                )  # fmt: skip
-
-        async with self._job(tenant.id) as job:
-            await self._house.flush(tenant)
-            return await _to_its_end(asyncio.ensure_future(asyncio.to_thread(work)), job.pace)
-
-    def _usable_keys(self) -> MasterKeys | None:
-        """The master keys where there are any: without one an archive goes out, and comes in, unsealed. Blocking."""
-        try:
-            return self._keys.current()
-        except CarrelError:
-            return None
-
-    async def take_in(
-        self, tenant: Tenant, file: Path, *, replaces: bool, sealed: bool = False, dry_run: bool = False
-    ) -> Moved:
-        """Make the archive in ``file`` the tenant's directory; the same one again changes nothing.
-
-        ``sealed``: it must bear the seal of a master key that is here. Raises UnsafePath, InvalidRequest, TooLarge, and
-        Conflict where the tenant has made something of its own and it is not to be replaced. What is replaced is kept
-        until `confirm`. With ``dry_run`` all is judged and nothing changed.
-        """
-        live, place = self._home / tenant.id, swap.staged(self._home, tenant.id)
-
-        def work() -> TakenIn:
-            swap.require_none_waiting(self._home, tenant.id)
-            with file.open("rb") as stream:
-                done = unpacked(stream, self._home, tenant.id, going=job.pace.check, keys=self._usable_keys())
-            if sealed and done.seal != "own":
-                raise InvalidRequest(
-                    "The archive bears no seal of a master key that is here, and one was asked for: who could write to "
-                    "the file could have changed it."
-                )
-            return done
-
-        async with self._job(tenant.id) as job:
-            job.progress.phase = "reading"
-            try:
-                with self._counted(tenant.id, "import"):
-                    done = await _to_its_end(asyncio.ensure_future(asyncio.to_thread(work)), job.pace)
-                if await asyncio.to_thread(came_from, live) == mark(done):
-                    return Moved(done, unchanged=True, dry_run=dry_run)
-                made = await asyncio.to_thread(has_made_anything, live)
-                if made and not replaces:
-                    raise Conflict(
-                        f"{tenant.id} has sessions, files or settings already: take the archive in as another tenant, "
-                        "or say that it replaces what there is (`--replace`)."
-                    )
-                source = TenantId(done.header.tenant)
-                adopted = await asyncio.to_thread(adopt, place, source, tenant.id, self._keys)
-                if dry_run:
-                    return Moved(done, secrets=adopted.secrets, tokens=adopted.tokens, kept=made, dry_run=True)
-                job.progress.phase = "swapping"
-                async with self._house.at_rest(tenant):
-                    await self._house.carry_over(tenant, place, own=source == tenant.id)
-                    had = await asyncio.to_thread(swap.swap_in, self._home, tenant.id)
-                if had and not made:
-                    await asyncio.to_thread(swap.confirm, self._home, tenant.id)
-            finally:
-                await asyncio.to_thread(remove_tree, place)
-        _log.info("taken in", tenant=tenant.id, source=done.header.source, files=done.files, bytes=done.bytes)
-        return Moved(done, secrets=adopted.secrets, tokens=adopted.tokens, kept=had and made)
-
     # --- the work ---
 
     @property
     def _declared(self) -> BackupConfig:
         return self._directory.current.gateway.backup
 
-    @contextlib.contextmanager
-    def _counted(self, tenant: TenantId, what: str) -> Iterator[None]:
-        try:
-            yield
-        except CarrelError as error:
-            self._metrics.failed(tenant, what, error.code)
-            raise
-
-    @asynccontextmanager
-    async def _job(self, tenant: TenantId) -> AsyncIterator[_Job]:
-        if tenant in self._jobs:
-            raise Conflict(f"A backup or a restore of {tenant} runs already: wait for its end.")
-        job = self._jobs[tenant] = _Job(Progress(), Pace(self._declared.bytes_per_second))
-        try:
-            yield job
-        finally:
-            del self._jobs[tenant]
-
-    async def _in_thread(self, job: _Job, location: Location, work: Callable[[Means], T]) -> T:
+    async def _in_thread(self, job: Job, location: Location, work: Callable[[Means], T]) -> T:
         def run() -> T:
             options = options_of(self._declared, self._secrets)
             store = open_store(location, options, pace=job.pace, patience=self._patience, proven=self._proven)
             with contextlib.closing(store):
                 return work(Means(store, self._keys, self._clock, job.pace, self._scratch))
 
-        return await _to_its_end(asyncio.ensure_future(asyncio.to_thread(run)), job.pace)
+        return await in_thread(run, job.pace)
 
     async def _looking(self, source: From, work: Callable[[Means], T]) -> T:
         location = location_of(self._declared, source.place, anywhere=source.anywhere)
-        return await self._in_thread(_Job(Progress(), Pace()), location, work)
+        return await self._in_thread(Job(Progress(), Pace()), location, work)
 
 
 def clear_left(state_dir: Path) -> None:
@@ -533,19 +375,6 @@ def _transcript(tenant: Tenant, session_id: SessionId) -> str:
     """Where a session is in a backup."""
     name = f"{session_id}.jsonl"
     return f"sessions.d/member-{tenant.own}/{name}" if tenant.own is not None else f"sessions/{name}"
-
-
-async def _to_its_end(work: "asyncio.Future[T]", pace: Pace) -> T:
-    """Wait for ``work``; where the caller is cancelled, stop it, and end once it has ended."""
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        pace.stop()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([work])
-        if work.done() and not work.cancelled():
-            work.exception()
-        raise
 
 
 def _noted(tenant: Tenant, **changes: object) -> None:

@@ -1,11 +1,15 @@
 """From what is declared to a store: where a tenant's backups are, and with which keys it is reached."""
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from carrel.backup.retention import Keep
 from carrel.declare.backup import BackupConfig, KeepBackups, TenantBackup
 from carrel.declare.base import SecretRef
 from carrel.errors import CarrelError, InvalidRequest
+from carrel.ids import TenantId, parse_tenant_id
+from carrel.objects.files import require_name
 from carrel.objects.location import Location, parse_location
 from carrel.objects.s3 import S3Options
 from carrel.secrets import Secret
@@ -15,6 +19,37 @@ class NoTarget(CarrelError):
     """Nothing says where backups go."""
 
     code = "no_backup_target"
+
+
+ARCHIVE: Final = ".tar.gz"
+_OF_BACKUPS: Final = frozenset({"pieces", "manifests"})
+"""Folders of a tenant's backups, which are swept of all that no backup names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far whoever asks may reach. ``anywhere``: to any place; others to what lies beneath the declared one.
+
+    ``only``: whether a tenant is one of theirs; None for those to whom all are.
+    """
+
+    anywhere: bool = False
+    only: Callable[[TenantId], bool] | None = None
+
+    def sees(self, tenant: TenantId) -> bool:
+        """Whether the tenant is one of theirs."""
+        return self.only is None or self.only(tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePlace:
+    """Where an archive is: a file's name in a folder."""
+
+    folder: Location
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.name}"
 
 
 class Secrets(Protocol):
@@ -45,6 +80,44 @@ def location_of(declared: BackupConfig, asked: str | None, *, anywhere: bool) ->
             param="to",
         )  # fmt: skip
     return place
+
+
+def archive_of(declared: BackupConfig, asked: str, reach: Reach, *, name: str | None = None) -> ArchivePlace:
+    """The place of an archive; what ends in ``/`` has ``name`` beneath it. Raises NoTarget, InvalidRequest.
+
+    Who sees only some tenants reaches only what lies beneath the declared place in a folder of one of them.
+    """
+    head, _, last = asked.rpartition("/")
+    if not last:
+        if name is None:
+            raise InvalidRequest(f"{asked[:200]!r} is a folder: name the archive in it.", param="place")
+        last = name
+    if not last.endswith(ARCHIVE) or last == ARCHIVE:
+        raise InvalidRequest(
+            f"{last[:100]!r} is no archive's name: it ends in `{ARCHIVE}`, so that nothing else is taken for one.",
+            param="to",
+        )
+    folder = location_of(declared, head, anywhere=reach.anywhere and reach.only is None)
+    if _OF_BACKUPS.intersection(folder.prefix.split("/")):
+        raise InvalidRequest("A folder `pieces` or `manifests` is of backups: name another.", param="to")
+    if reach.only is not None and not _is_theirs(declared, folder, reach.only):
+        raise InvalidRequest(
+            "This key is limited to some tenants: name a place in a folder of one of them, `TENANT/` beneath the place "
+            "that _gateway.yaml declares.",
+            param="to",
+        )
+    return ArchivePlace(folder, require_name(last))
+
+
+def _is_theirs(declared: BackupConfig, folder: Location, theirs: Callable[[TenantId], bool]) -> bool:
+    home = parse_location(declared.to) if declared.to is not None else None
+    if home is None or not folder.within(home):
+        return False
+    first = folder.prefix[len(home.prefix) :].strip("/").partition("/")[0]
+    try:
+        return theirs(parse_tenant_id(first))
+    except InvalidRequest:
+        return False
 
 
 def options_of(declared: BackupConfig, secrets: Secrets) -> S3Options:

@@ -47,14 +47,14 @@ def backup(
 ) -> int:
     """Back a tenant up now, encrypted. What is there already is not sent again, also where the last try broke off."""
     wanted = order(wire.BackupOrder, {"to": to, "keep": counts(keep)})
-    document = _watched(target, tenant, "backups", wanted)
+    document = watched(target, tenant, "backups", wanted)
     made = understand(wire.BackupView, document)
     if target.json:
         screen.show_json(document)
         return FAILED if made.damaged else DONE
     screen.say(made.id)
     left = f", {screen.many(made.left_out, 'name')} left out" if made.left_out else ""
-    screen.note(f"{screen.many(made.files, 'file')}, {_size(made.bytes)}; {_size(made.sent)} sent{left}.")
+    screen.note(f"{screen.many(made.files, 'file')}, {size(made.bytes)}; {size(made.sent)} sent{left}.")
     if made.damaged:
         screen.complain(damage(made))
         return FAILED
@@ -78,7 +78,7 @@ def backups(tenant: TenantArgument, /, *, place: Place = None, target: Target = 
     if not found.backups:
         screen.note(f"There is no backup of {tenant} there.")
     else:
-        rows = [(one.id, screen.moment(one.at), one.host, str(one.files), _size(one.bytes), _size(one.sent))
+        rows = [(one.id, screen.moment(one.at), one.host, str(one.files), size(one.bytes), size(one.sent))
                 for one in found.backups]  # fmt: skip
         screen.table(("BACKUP", "MADE", "HOST", "FILES", "SIZE", "SENT"), rows)
     for one in found.backups:
@@ -124,7 +124,7 @@ def restore(
     if (as_session is not None or replace) and session is None:
         raise WrongUsage("--as-session and --replace go with --session.")
     wanted = order(wire.RestoreOrder, {**said, "replace": replace, "dry_run": dry_run})
-    document = _watched(target, tenant, "restore", wanted)
+    document = watched(target, tenant, "restore", wanted)
     if target.json:
         screen.show_json(document)
     else:
@@ -133,10 +133,10 @@ def restore(
 
 
 def _show_restored(done: wire.RestoreView, session: str | None, as_session: str | None) -> None:
-    whole = f"{screen.many(done.files, 'file')}, {_size(done.bytes)}, {screen.many(done.sessions, 'session')}"
+    whole = f"{screen.many(done.files, 'file')}, {size(done.bytes)}, {screen.many(done.sessions, 'session')}"
     if session is not None:
         renamed = f" as {as_session}" if as_session != session else ""
-        whole = f"the session {session}{renamed}, {_size(done.bytes)}"
+        whole = f"the session {session}{renamed}, {size(done.bytes)}"
     made = f"backup {done.backup} of {done.source}, made {screen.moment(done.at)}"
     screen.say(f"{'Would bring' if done.dry_run else 'Brought'} back {whole}: {made}.")
     if done.left_out:
@@ -177,7 +177,7 @@ def verify(
     """Read a backup back, all of it: every piece is opened and every file's hash compared."""
     given = {"place": place, "backup": backup_id}
     wanted = order(wire.VerifyOrder, {key: value for key, value in given.items() if value is not None})
-    document = _watched(target, tenant, "backups/verify", wanted)
+    document = watched(target, tenant, "backups/verify", wanted)
     found = understand(wire.Verified, document)
     if target.json:
         screen.show_json(document)
@@ -191,13 +191,15 @@ def verify(
 def collect(tenant: TenantArgument, /, *, place: Place = None, keep: KeepOption = None, target: Target = HERE) -> int:
     """Remove backups that need not stay, and pieces that nothing refers to any more."""
     wanted = order(wire.CollectOrder, {"place": place, "keep": counts(keep)})
-    document = _watched(target, tenant, "backups/collect", wanted)
+    document = watched(target, tenant, "backups/collect", wanted)
     if target.json:
         screen.show_json(document)
     else:
         done = understand(wire.CollectedView, document)
         gone = f"{screen.many(len(done.backups), 'backup')} and {screen.many(done.pieces, 'piece')}"
-        screen.say(f"{gone} removed, {_size(done.bytes)}.")
+        screen.say(f"{gone} removed, {size(done.bytes)}.")
+        if done.uploads:
+            screen.note(f"{screen.many(done.uploads, 'export')} that broke off: what it had sent is gone.")
     return DONE
 
 
@@ -214,7 +216,7 @@ def counts(text: str | None) -> dict[str, int] | None:
     return found
 
 
-def _watched(target: Target, tenant: str, what: str, wanted: "BaseModel") -> Any:
+def watched(target: Target, tenant: str, what: str, wanted: "BaseModel") -> Any:
     """The answer to an order that may take long, with how far it is shown meanwhile."""
     path = tenant_path(tenant, *what.split("/"))
     watch = tenant_path(tenant, "backups", "running")
@@ -245,10 +247,11 @@ def _at(document: Any) -> At | None:
     return At(view.phase, view.done, view.total, view.model_dump(mode="json")) if view.running else None
 
 
-def _size(count: int) -> str:
-    size, unit = float(count), "B"
+def size(count: int) -> str:
+    """``count`` bytes, for people."""
+    left, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
+        if left < 1024:
             break
-        size, unit = size / 1024, larger
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        left, unit = left / 1024, larger
+    return f"{left:.0f} {unit}" if unit == "B" else f"{left:.1f} {unit}"

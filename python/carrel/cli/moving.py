@@ -12,11 +12,12 @@ from typing import Annotated, Any, BinaryIO, Final
 from cyclopts import Parameter
 
 from carrel.cli import screen
+from carrel.cli.backups import LONGEST_SECONDS, watched
 from carrel.cli.client import Client, ask, request, understand
 from carrel.cli.conversion import Conversion, Converts, Looks, Reverses
 from carrel.cli.failures import DONE, FAILED, Refused, WrongUsage
 from carrel.cli.options import HERE, OR_STANDARD, Target
-from carrel.cli.orders import tenant_path
+from carrel.cli.orders import order, tenant_path
 from carrel.cli.tenants import TenantArgument
 from carrel.errors import CarrelError
 from carrel.wire import backups as wire
@@ -46,8 +47,17 @@ class MovingCommands:
         /,
         *,
         to: Annotated[
-            Path | None, OR_STANDARD, Parameter(help="The file, new: ID.tar.gz by default; `-` for standard output.")
+            str | None,
+            OR_STANDARD,
+            Parameter(
+                help="The file, new: ID.tar.gz by default; `-` for standard output. Or a place that the gateway sends "
+                "it to, as it does backups: `s3://bucket/prefix/NAME.tar.gz`, `file:///directory/NAME.tar.gz`; what ends "
+                "in `/` is given a name by ID and time."
+            ),
         ] = None,
+        replace: Annotated[
+            bool, Parameter(negative=(), show_default=False, help="Replace the archive that is at that place.")
+        ] = False,
         as_openclaw: Annotated[
             Path | None, Parameter(help="A new directory instead, laid out as OpenClaw's state directory is.")
         ] = None,
@@ -55,6 +65,10 @@ class MovingCommands:
     ) -> int:
         """Write all that a tenant has into one file, while it works. Its secrets stay sealed by the master key."""
         path = tenant_path(tenant, "export")
+        if to is not None and _is_place(to) and as_openclaw is None:
+            return _send(target, tenant, to, replace=replace)
+        if replace:
+            raise WrongUsage("--replace goes with --to and a place: a file is always a new one.")
         if as_openclaw is not None:
             if to is not None:
                 raise WrongUsage("--to and --as-openclaw are two forms: say one of them.")
@@ -64,7 +78,7 @@ class MovingCommands:
                 report = self._reverses(archive, as_openclaw)
             _show_report(target, tenant, report, f"{tenant} is in {as_openclaw}.")
             return DONE
-        file = to or Path(f"{tenant}.tar.gz")
+        file = Path(to or f"{tenant}.tar.gz")
         if file == STANDARD:
             _pour(target, path)
             return DONE
@@ -79,9 +93,13 @@ class MovingCommands:
     def import_(
         self,
         file: Annotated[
-            Path | None,
+            str | None,
             OR_STANDARD,
-            Parameter(name="FILE", help="What `carrel tenants export` wrote; `-` for standard input."),
+            Parameter(
+                name="FILE",
+                help="What `carrel tenants export` wrote; `-` for standard input. Or a place that the gateway fetches "
+                "it from: `s3://bucket/prefix/NAME.tar.gz`, `file:///directory/NAME.tar.gz`.",
+            ),
         ] = None,
         /,
         *,
@@ -116,7 +134,9 @@ class MovingCommands:
         if file is not None:
             if as_id is None:
                 raise WrongUsage("--as names the tenant that it becomes.")
-            with _standard_input(file) as archive:
+            if _is_place(file):
+                return _fetch(target, as_id, file, replace=replace, sealed=require_seal, dry_run=dry_run)
+            with _standard_input(Path(file)) as archive:
                 return self._import_file(
                     target, as_id, archive, replace=replace, sealed=require_seal, dry_run=dry_run
                 )  # fmt: skip
@@ -145,6 +165,40 @@ class MovingCommands:
         return _show_taken(
             target, _take_in(target, tenant, file, replace=replace, sealed=sealed, dry_run=dry_run)
         )  # fmt: skip
+
+
+def _is_place(text: str) -> bool:
+    """Whether it names what the gateway reaches, and no file of whoever asks."""
+    return text.startswith(("s3://", "file://"))
+
+
+def _send(target: Target, tenant: str, to: str, *, replace: bool) -> int:
+    wanted = order(wire.ExportOrder, {"to": to, "replace": replace})
+    document = watched(target, tenant, "export", wanted)
+    if target.json:
+        screen.show_json(document)
+        return DONE
+    done = understand(wire.ExportView, document)
+    screen.say(f"{tenant} is in {done.place}, {done.bytes} bytes.")
+    left = f", {screen.many(done.left_out, 'name')} left out" if done.left_out else ""
+    screen.note(f"{screen.many(done.files, 'file')}{left}; SHA-256 {done.sha256}.")
+    screen.note("Keep the master key with it: its secrets open with that alone.")
+    return DONE
+
+
+def _fetch(target: Target, tenant: str, place: str, *, replace: bool, sealed: bool, dry_run: bool) -> int:
+    if not _is_declared(target, tenant):
+        wanted = _creation(tenant, None)
+        # Judged before anybody is declared for it, as a file is.
+        looked = order(wire.LookOrder, {"place": place, "tenant": tenant, "sealed": sealed})
+        seen = request(target, "POST", "/v1/archives/look", looked, patience=LONGEST_SECONDS)
+        if dry_run:
+            screen.note(f"{tenant} is not declared yet: the import declares it.")
+            return _show_taken(target, understand(wire.ImportView, seen))
+        request(target, "POST", "/v1/tenants", wanted)
+    said = {"place": place, "replace": replace, "sealed": sealed, "dry_run": dry_run}
+    document = watched(target, tenant, "import/from", order(wire.FetchOrder, said))
+    return _show_taken(target, understand(wire.ImportView, document))
 
 
 def _import_all(target: Target, found: Sequence[Conversion], *, replace: bool) -> int:

@@ -81,6 +81,28 @@ async def export(exchange: Exchange) -> web.StreamResponse:
     return answer
 
 
+async def send(exchange: Exchange) -> web.StreamResponse:
+    """A tenant as one file, to a place."""
+    order = await exchange.model(backups.ExportOrder)
+    work = _keeping(exchange).send(exchange.subject(), order, by=exchange.actor, reach=exchange.reach)
+    return reply(await exchange.finish(work, name="export"), status=201)
+
+
+async def fetch(exchange: Exchange) -> web.StreamResponse:
+    """Make an archive at a place the tenant's."""
+    order = await exchange.model(backups.FetchOrder)
+    work = _keeping(exchange).fetch(exchange.subject(), order, by=exchange.actor, reach=exchange.reach)
+    return reply(await exchange.finish(work, name="import"))
+
+
+async def look(exchange: Exchange) -> web.StreamResponse:
+    """Judge an archive at a place."""
+    order = await exchange.model(backups.LookOrder)
+    if not exchange.sees(parse_tenant_id(order.tenant)):
+        raise NotFound("No such tenant.")
+    return reply(await exchange.finish(_keeping(exchange).look(order, reach=exchange.reach), name="look"))
+
+
 async def take_in(exchange: Exchange) -> web.StreamResponse:
     """Make an archive the tenant's."""
     keeping, tenant = _keeping(exchange), exchange.subject()
@@ -133,6 +155,15 @@ ROUTES: Final = (
     Route("POST", "/v1/tenants/{id}/import", take_in, "archives",
           "Make an archive the tenant's. The body is what an export gave.", result=backups.ImportView,
           query=_TAKING_IN),
+    Route("POST", "/v1/tenants/{id}/export", send, "archives",
+          "Send a tenant as one file to where backups go, or beneath.", body=backups.ExportOrder,
+          result=backups.ExportView, status=201),
+    Route("POST", "/v1/tenants/{id}/import/from", fetch, "archives",
+          "Fetch an archive from where backups go, or beneath, and make it the tenant's.", body=backups.FetchOrder,
+          result=backups.ImportView),
+    Route("POST", "/v1/archives/look", look, "archives",
+          "Fetch an archive and judge it, for a tenant that need not be declared. Nothing changes.",
+          body=backups.LookOrder, result=backups.ImportView, narrows=True),
     Route("POST", "/v1/tenants/{id}/restore/decision", decide, "backups:restore",
           "Let go of what was there before the last restore, or bring it back.", body=backups.RestoreDecision,
           status=204),

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
+from carrel.backup.target import Reach
 from carrel.declare.admin_keys import AdminScope
 from carrel.declare.problems import nearest
 from carrel.errors import CarrelError, Forbidden, NotFound, RateLimited, TooLarge, Unauthorized, Unavailable
@@ -174,6 +175,13 @@ class Exchange:
     def sees(self, tenant: TenantId) -> bool:
         """Whether ``tenant`` exists for who calls; an admin key may be limited to some."""
         return not isinstance(self.caller, OperatorCaller) or self.caller.sees(tenant)
+
+    @property
+    def reach(self) -> Reach:
+        """How far whoever calls may reach with archives."""
+        caller = self.authenticate()
+        limited = isinstance(caller, OperatorCaller) and caller.tenants is not None
+        return Reach(self.control, self.sees if limited else None)
 
     def own_subject(self) -> Tenant:
         """The path's tenant, which calls itself; for any other it does not exist."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from carrel.agents.compactor import Compacted
 from carrel.agents.events import AgentEvent, Turn, TurnFinished
 from carrel.agents.sends import Sends
+from carrel.backup.target import Reach
 from carrel.clock import Clock, SystemClock
 from carrel.declare.rate_card import TokenCounts
 from carrel.events.hub import Hub
@@ -358,6 +359,13 @@ class BackupKeeping(Protocol):
     async def take_in(
         self, tenant: Tenant, file: Path, order: backups.ImportOrder, *, by: control.Actor
     ) -> backups.ImportView: ...
+    async def send(
+        self, tenant: Tenant, order: backups.ExportOrder, *, by: control.Actor, reach: Reach
+    ) -> backups.ExportView: ...
+    async def fetch(
+        self, tenant: Tenant, order: backups.FetchOrder, *, by: control.Actor, reach: Reach
+    ) -> backups.ImportView: ...
+    async def look(self, order: backups.LookOrder, *, reach: Reach) -> backups.ImportView: ...
     async def back_up_own(self, tenant: Tenant, *, by: control.Actor) -> backups.BackupView: ...
     async def restore_own(self, tenant: Tenant, key: str, *, by: control.Actor) -> backups.RestoreView: ...
 

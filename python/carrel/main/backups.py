@@ -10,14 +10,16 @@ import structlog
 
 from carrel.agents.sessions import Sessions
 from carrel.audit.log import Audit
+from carrel.backup.archives import Moved
 from carrel.backup.catalogue import BackupInfo
 from carrel.backup.restore import Restored, own_id
 from carrel.backup.schedule import Schedule
-from carrel.backup.service import Backups, From, Moved
+from carrel.backup.service import Backups, From
+from carrel.backup.target import Reach
 from carrel.clock import Clock
 from carrel.errors import CarrelError, Conflict
 from carrel.grants.service import Grants
-from carrel.ids import SessionId, new_request_id, parse_session_id, parse_tenant_id
+from carrel.ids import SessionId, TenantId, new_request_id, parse_session_id, parse_tenant_id
 from carrel.main.carry_over import carry_over
 from carrel.metering.service import Metering
 from carrel.reconcile.reconciler import Reconciler
@@ -181,7 +183,9 @@ class BackupKeeping:
             "tenants.backup.collect", tenant, order.place or "as declared", by,
             lambda: self._service.collect(tenant, place=order.place, keep=order.keep, anywhere=local),
         )  # fmt: skip
-        return backups.CollectedView(tenant=tenant.id, backups=done.backups, pieces=done.pieces, bytes=done.bytes)
+        return backups.CollectedView(
+            tenant=tenant.id, backups=done.backups, pieces=done.pieces, bytes=done.bytes, uploads=done.uploads,
+        )  # fmt: skip
 
     async def restore(
         self, tenant: Tenant, order: backups.RestoreOrder, *, by: control.Actor, local: bool
@@ -245,11 +249,11 @@ class BackupKeeping:
 
     def spool(self) -> AbstractAsyncContextManager[Path]:
         """A file of its own for an archive."""
-        return self._service.spool()
+        return self._service.archives.spool()
 
     async def export(self, tenant: Tenant, file: Path, *, by: control.Actor) -> None:
         """Write the tenant's archive to ``file``."""
-        await self._noted("tenants.export", tenant, tenant.id, by, lambda: self._service.export(tenant, file))
+        await self._noted("tenants.export", tenant, tenant.id, by, lambda: self._service.archives.export(tenant, file))
 
     async def take_in(
         self, tenant: Tenant, file: Path, order: backups.ImportOrder, *, by: control.Actor
@@ -257,18 +261,44 @@ class BackupKeeping:
         """Make the archive in ``file`` the tenant's."""
 
         async def work() -> Moved:
-            return await self._service.take_in(
+            return await self._service.archives.take_in(
                 tenant, file, replaces=order.replace, sealed=order.sealed, dry_run=order.dry_run
             )
 
         moved = await (work() if order.dry_run else self._noted("tenants.import", tenant, tenant.id, by, work))
-        done = moved.taken
-        return backups.ImportView(
-            tenant=tenant.id, source=done.header.source, source_tenant=done.header.tenant, files=done.files,
-            bytes=done.bytes, sessions=done.sessions, left_out=done.left_out, secrets_lost=moved.secrets,
-            tokens_left_out=moved.tokens, kept_before=moved.kept, unchanged=moved.unchanged, seal=done.seal,
-            dry_run=moved.dry_run,
+        return _imported(tenant.id, moved)
+
+    async def send(
+        self, tenant: Tenant, order: backups.ExportOrder, *, by: control.Actor, reach: Reach
+    ) -> backups.ExportView:
+        """Send the tenant's archive to a place."""
+        sent = await self._noted(
+            "tenants.export", tenant, order.to, by,
+            lambda: self._service.archives.send(tenant, order.to, replaces=order.replace, reach=reach),
         )  # fmt: skip
+        return backups.ExportView(
+            tenant=tenant.id, place=sent.place, at=sent.at, bytes=sent.size, sha256=sent.sha256,
+            files=sent.written.files, content=sent.written.bytes, left_out=sent.written.left_out,
+        )  # fmt: skip
+
+    async def fetch(
+        self, tenant: Tenant, order: backups.FetchOrder, *, by: control.Actor, reach: Reach
+    ) -> backups.ImportView:
+        """Make the archive at a place the tenant's."""
+
+        async def work() -> Moved:
+            return await self._service.archives.fetch(
+                tenant, order.place, replaces=order.replace, sealed=order.sealed, dry_run=order.dry_run, reach=reach
+            )
+
+        moved = await (work() if order.dry_run else self._noted("tenants.import", tenant, order.place, by, work))
+        return _imported(tenant.id, moved)
+
+    async def look(self, order: backups.LookOrder, *, reach: Reach) -> backups.ImportView:
+        """What is in the archive at a place, for a tenant that need not be declared."""
+        target = parse_tenant_id(order.tenant)
+        done = await self._service.archives.look(target, order.place, sealed=order.sealed, reach=reach)
+        return _imported(target, Moved(done, tokens=done.header.tenant != target, dry_run=True))
 
     async def _noted(
         self, action: str, tenant: Tenant, target: str, by: control.Actor, work: Callable[[], Awaitable[T]]
@@ -287,6 +317,16 @@ def _view(tenant: Tenant, info: BackupInfo) -> backups.BackupView:
     return backups.BackupView(
         id=info.id, tenant=tenant.id, at=info.at, host=info.host, files=info.files, bytes=info.bytes, sent=info.sent,
         left_out=info.left_out, revision=info.revision, damaged=info.damaged,
+    )  # fmt: skip
+
+
+def _imported(tenant: TenantId, moved: Moved) -> backups.ImportView:
+    done = moved.taken
+    return backups.ImportView(
+        tenant=tenant, source=done.header.source, source_tenant=done.header.tenant, files=done.files,
+        bytes=done.bytes, sessions=done.sessions, left_out=done.left_out, secrets_lost=moved.secrets,
+        tokens_left_out=moved.tokens, kept_before=moved.kept, unchanged=moved.unchanged, seal=done.seal,
+        dry_run=moved.dry_run,
     )  # fmt: skip
 
 

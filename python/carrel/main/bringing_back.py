@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from carrel.backup.archives import SCRATCH
 from carrel.backup.boot import Brought, When, bring_all, not_declared
 from carrel.backup.keyfile import Keys
 from carrel.backup.run import Means
-from carrel.backup.service import SCRATCH
 from carrel.backup.target import Secrets, location_of, options_of
 from carrel.clock import SystemClock
 from carrel.declare.load import load_tree

@@ -21,6 +21,10 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 class FileStore(Protocol):
     """A place for large files."""
 
+    def has(self, name: str) -> bool:
+        """Whether there is an object of that name."""
+        ...
+
     def send(self, name: str, source: Path, *, replaces: bool, counts: Counts) -> None:
         """Make ``source`` the object ``name``, whole or not at all.
 

@@ -106,6 +106,11 @@ class S3Store:
         """See `ObjectStore`."""
         return self._options.conditional
 
+    @property
+    def completes_on_condition(self) -> bool:
+        """Whether the end of an upload in parts may be conditional; Google's has no condition."""
+        return self._options.conditional and not self._options.google
+
     def require_conditions(self) -> None:
         """See `ObjectStore`. They are tried out each time; `PatientStore` keeps what was found."""
         if self.conditional:

@@ -49,6 +49,10 @@ class S3Files:
         self._part = part
         self._line = S3Line(store, pace=pace, patience=patience)
 
+    def has(self, name: str) -> bool:
+        """See `FileStore`."""
+        return self._line.look(require_name(name)) is not None
+
     def send(self, name: str, source: Path, *, replaces: bool, counts: Counts) -> None:
         """See `FileStore`."""
         require_name(name)
@@ -56,7 +60,7 @@ class S3Files:
             size = os.fstat(file.fileno()).st_size
             length = part_size(size, self._part)
             # Told before anything is sent; whether it still is so the end of the upload is conditional on.
-            if not replaces and self._line.look(name) is not None:
+            if not replaces and self.has(name):
                 raise there_is(name)
             self._end_those_of(name)
             if size >= self._part:

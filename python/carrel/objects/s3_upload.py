@@ -38,6 +38,11 @@ GONE: Final = "NoSuchUpload"
 _NO_CONDITION: Final = ("NotImplemented", "InvalidArgument")
 
 
+def bare(tag: str) -> str:
+    """A tag without its quotes, and without the generation that Google's have."""
+    return tag.strip('"').partition(":")[0]
+
+
 class UploadEnded(ObjectChanged):
     """An upload was ended by somebody else than who sends."""
 
@@ -143,10 +148,10 @@ class Sending:
 
         try:
             tag = self._line.tried(work)
-            if tag.strip('"') != digest.hex() and not self._other_tags:
+            if bare(tag) != digest.hex() and not self._other_tags:
                 # Not taken as it was sent, or a store of other tags: then the whole is read back in the end.
                 tag = self._line.tried(work)
-                self._other_tags = tag.strip('"') != digest.hex()
+                self._other_tags = bare(tag) != digest.hex()
         except StoreRefused as error:
             raise self._unless_gone(error) from None
         with self._lock:
@@ -163,7 +168,8 @@ class Sending:
 
         def work() -> str | None:
             nonlocal unsure
-            if self._absent and not self._line.store.conditional and not unsure and self._line.look(self._name):
+            # Some stores take the condition and do not hold it: looked for as late as can be, whatever is declared.
+            if self._absent and not unsure and self._line.look(self._name) is not None:
                 raise there_is(self._name)
             try:
                 return self._completed(upload, parts)
@@ -187,7 +193,7 @@ class Sending:
 
     def _completed(self, upload: str, parts: Sequence[_Part]) -> str:
         wanted = {"Parts": [{"PartNumber": part.number, "ETag": part.tag} for part in parts]}
-        condition = {"IfNoneMatch": "*"} if self._absent and self._line.store.conditional else {}
+        condition = {"IfNoneMatch": "*"} if self._absent and self._line.store.completes_on_condition else {}
         try:
             with self._line.speaking(self._name) as (s3, named):
                 answer = s3.complete_multipart_upload(**named, UploadId=upload, MultipartUpload=wanted, **condition)
@@ -208,7 +214,7 @@ class Sending:
         found = self._line.look(self._name)
         if found is None or found[0] != self._size:
             same = False
-        elif whole in (found[1].strip('"'), (tag or "").strip('"')):
+        elif whole in (bare(found[1]), bare(tag or "")):
             return True
         else:
             same = self._reads_back()

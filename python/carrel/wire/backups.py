@@ -91,6 +91,7 @@ class CollectedView(Answer):
     backups: tuple[str, ...] = ()
     pieces: int = 0
     bytes: int = 0
+    uploads: int = Field(0, description="Of exports that broke off, and of which nothing came for a day.")
 
 
 class RestoreOrder(Order):
@@ -129,6 +130,46 @@ class RestoreDecision(Order):
     """What becomes of what was there before the last restore."""
 
     decision: Literal["confirm", "undo"]
+
+
+class ExportOrder(Order):
+    """Where an archive goes."""
+
+    to: PlaceText = Field(
+        description="`s3://bucket/prefix/NAME.tar.gz` or `file:///directory/NAME.tar.gz`; what ends in `/` is given a "
+        "name by the tenant's id and the time. It lies beneath the declared place of backups."
+    )
+    replace: bool = Field(False, description="Replace an archive that is there.")
+
+
+class ExportView(Answer):
+    """An archive that was sent. ``bytes`` is its size, ``sha256`` the digest of the file."""
+
+    tenant: str
+    place: str
+    at: datetime
+    bytes: int
+    sha256: str
+    files: int
+    content: int = Field(description="The bytes of the tenant's files, before they were packed.")
+    left_out: int = Field(0, description="Names that are not in it.")
+
+
+class FetchOrder(Order):
+    """An archive that is fetched from a place, and how it is taken in."""
+
+    place: PlaceText = Field(description="`s3://bucket/prefix/NAME.tar.gz` or `file:///directory/NAME.tar.gz`.")
+    replace: bool = Field(False, description="What the tenant has is kept beside, until it is decided on.")
+    sealed: bool = Field(False, description="Only with the seal of a master key that is here.")
+    dry_run: bool = Field(False, description="All is judged, and nothing changed.")
+
+
+class LookOrder(Order):
+    """An archive at a place, and the tenant that it might become, which need not be declared."""
+
+    place: PlaceText
+    tenant: TenantName
+    sealed: bool = False
 
 
 class ImportOrder(Order):

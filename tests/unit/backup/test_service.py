@@ -230,21 +230,21 @@ def test_what_a_killed_gateway_left_goes(tmp_path: Path) -> None:
 
 
 async def test_carried_out_and_taken_in_once(rig: Rig) -> None:
-    async with rig.service.spool() as file:
-        await rig.service.export(rig.tenant, file)
+    async with rig.service.archives.spool() as file:
+        await rig.service.archives.export(rig.tenant, file)
         kept = file.read_bytes()
         with pytest.raises(Conflict, match="--replace"):
-            await rig.service.take_in(rig.tenant, file, replaces=False)
+            await rig.service.archives.take_in(rig.tenant, file, replaces=False)
         (rig.place / "tenants/acme/sandbox/main.py").write_text("later")
-        done = await rig.service.take_in(rig.tenant, file, replaces=True)
+        done = await rig.service.archives.take_in(rig.tenant, file, replaces=True)
         assert (done.kept, done.unchanged, done.tokens) == (True, False, False)
         assert rig.house.asked[-3:] == ["rest", "carry over, own: True", "wake"]
         assert (rig.place / "tenants/acme/sandbox/main.py").read_text() == "print('hello')\n" * 10
         with pytest.raises(Conflict, match="still kept"):
-            await rig.service.take_in(rig.tenant, file, replaces=True)
+            await rig.service.archives.take_in(rig.tenant, file, replaces=True)
         await rig.service.confirm(rig.tenant)
         asked = len(rig.house.asked)
-        assert (await rig.service.take_in(rig.tenant, file, replaces=False)).unchanged
+        assert (await rig.service.archives.take_in(rig.tenant, file, replaces=False)).unchanged
         assert len(rig.house.asked) == asked
     assert not file.exists()
     assert sorted(path.name for path in (rig.place / "tenants").iterdir()) == ["acme"]
@@ -255,9 +255,9 @@ async def test_what_is_taken_in_where_nothing_was_made_keeps_nothing_to_decide_o
     other = make_tenant(rig.place, "zeta")
     (rig.place / "tenants/zeta/credentials").mkdir()
     (rig.place / "tenants/zeta/credentials/tokens.json").write_text("{}")
-    async with rig.service.spool() as file:
-        await rig.service.export(rig.tenant, file)
-        done = await rig.service.take_in(other, file, replaces=False)
+    async with rig.service.archives.spool() as file:
+        await rig.service.archives.export(rig.tenant, file)
+        done = await rig.service.archives.take_in(other, file, replaces=False)
         assert (done.kept, done.tokens) == (False, True)
         assert "carry over, own: False" in rig.house.asked
     assert not list((rig.place / "tenants").glob(".*"))
@@ -265,21 +265,21 @@ async def test_what_is_taken_in_where_nothing_was_made_keeps_nothing_to_decide_o
 
 
 async def test_an_archive_that_is_none_changes_nothing(rig: Rig) -> None:
-    async with rig.service.spool() as file:
+    async with rig.service.archives.spool() as file:
         file.write_bytes(b"nothing")
         with pytest.raises(InvalidRequest):
-            await rig.service.take_in(rig.tenant, file, replaces=True)
+            await rig.service.archives.take_in(rig.tenant, file, replaces=True)
     assert not list((rig.place / "tenants").glob(".*"))
     assert rig.house.asked == []
 
 
 async def test_an_import_can_be_looked_at_and_its_seal_asked_for(rig: Rig) -> None:
     other = make_tenant(rig.place, "zeta")
-    async with rig.service.spool() as file:
-        await rig.service.export(rig.tenant, file)
+    async with rig.service.archives.spool() as file:
+        await rig.service.archives.export(rig.tenant, file)
         with pytest.raises(Conflict, match="--replace"):
-            await rig.service.take_in(rig.tenant, file, replaces=False, dry_run=True)
-        looked = await rig.service.take_in(other, file, replaces=False, dry_run=True)
+            await rig.service.archives.take_in(rig.tenant, file, replaces=False, dry_run=True)
+        looked = await rig.service.archives.take_in(other, file, replaces=False, dry_run=True)
         assert (looked.dry_run, looked.kept, looked.tokens, looked.taken.seal) == (True, False, True, "own")
         assert rig.house.asked == ["flush acme"]
         assert sorted(path.name for path in (rig.place / "tenants").iterdir()) == ["acme", "zeta"]
@@ -289,8 +289,8 @@ async def test_an_import_can_be_looked_at_and_its_seal_asked_for(rig: Rig) -> No
         writer.close()
         file.write_bytes(out.getvalue())
         with pytest.raises(InvalidRequest, match="no seal"):
-            await rig.service.take_in(other, file, replaces=False, sealed=True)
-        assert (await rig.service.take_in(other, file, replaces=False)).taken.seal == "none"
+            await rig.service.archives.take_in(other, file, replaces=False, sealed=True)
+        assert (await rig.service.archives.take_in(other, file, replaces=False)).taken.seal == "none"
     other.root.close()
 
 

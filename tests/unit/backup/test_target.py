@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from carrel.backup.retention import Keep
-from carrel.backup.target import NoTarget, interval_of, keep_of, location_of, options_of
+from carrel.backup.target import NoTarget, Reach, archive_of, interval_of, keep_of, location_of, options_of
 from carrel.declare.backup import BackupConfig, KeepBackups, TenantBackup
 from carrel.declare.base import SecretRef
 from carrel.errors import InvalidRequest
+from carrel.ids import TenantId
 from carrel.secrets import SecretMissing, SecretStore
 
 DECLARED = BackupConfig(to="s3://bucket/a", every_seconds=3600.0)
@@ -25,6 +26,49 @@ def test_who_may_name_which_place() -> None:
         location_of(BackupConfig(), None, anywhere=True)
     with pytest.raises(InvalidRequest):
         location_of(BackupConfig(), "s3://bucket/a", anywhere=False)
+
+
+def test_where_an_archive_is() -> None:
+    far, near = Reach(anywhere=True), Reach()
+    assert str(archive_of(DECLARED, "s3://bucket/a/b/x.tar.gz", near)) == "s3://bucket/a/b/x.tar.gz"
+    assert str(archive_of(DECLARED, "s3://bucket/a/", near, name="n.tar.gz")) == "s3://bucket/a/n.tar.gz"
+    assert str(archive_of(DECLARED, "s3://other/x.tar.gz", far)) == "s3://other/x.tar.gz"
+    assert str(archive_of(BackupConfig(), "file:///mnt/usb/x.tar.gz", far)) == "file:///mnt/usb/x.tar.gz"
+    for place in ("s3://bucket/a-evil/x.tar.gz", "s3://bucket/x.tar.gz", "s3://other/a/x.tar.gz", "file:///x/y.tar.gz"):
+        with pytest.raises(InvalidRequest, match="not beneath"):
+            archive_of(DECLARED, place, near)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "s3://bucket/a/", "s3://bucket/a/acme/head", "s3://bucket/a/.tar.gz", "s3://x.tar.gz", "file:///x.tar.gz",
+        "x.tar.gz", "s3://bucket/a/x y.tar.gz", "s3://bucket/a/../x.tar.gz", "file:///a/../x.tar.gz",
+        "s3://bucket/a/acme/pieces/x.tar.gz", "file:///mnt/acme/manifests/x.tar.gz", "s3://bucket/a/é.tar.gz", "",
+    ],
+)  # fmt: skip
+def test_what_is_no_archives_place(place: str) -> None:
+    """Nothing else may be taken for one, or put in the place of one: a backup's list, or what a sweep goes through."""
+    with pytest.raises(InvalidRequest):
+        archive_of(DECLARED, place, Reach(anywhere=True))
+
+
+def test_who_sees_some_tenants_reaches_into_their_folders_alone() -> None:
+    limited = Reach(anywhere=True, only=lambda tenant: tenant == "acme")
+    assert str(archive_of(DECLARED, "s3://bucket/a/acme/x.tar.gz", limited)) == "s3://bucket/a/acme/x.tar.gz"
+    assert str(archive_of(DECLARED, "s3://bucket/a/acme/deep/x.tar.gz", limited)).endswith("deep/x.tar.gz")
+    for place in ("a/x", "a/zeta/x", "a/acme-2/x", "a/Not_An_Id!/x", "acme/x"):
+        with pytest.raises(InvalidRequest):
+            archive_of(DECLARED, f"s3://bucket/{place}.tar.gz", limited)
+    with pytest.raises(InvalidRequest, match="limited"):
+        archive_of(DECLARED, "s3://bucket/a/zeta/x.tar.gz", limited)
+    with pytest.raises(InvalidRequest):
+        archive_of(BackupConfig(), "file:///mnt/acme/x.tar.gz", limited)
+    whole = BackupConfig(to="s3://bucket")
+    assert str(archive_of(whole, "s3://bucket/acme/x.tar.gz", limited)) == "s3://bucket/acme/x.tar.gz"
+    assert (limited.sees(TenantId("acme")), limited.sees(TenantId("zeta")), Reach().sees(TenantId("zeta"))) == (
+        True, False, True,
+    )  # fmt: skip
 
 
 def test_keys_are_looked_up_by_name(tmp_path: Path) -> None:

@@ -187,6 +187,48 @@ async def test_a_file_is_looked_at_by_the_gateway_or_here_where_the_tenant_is_ne
     assert (wrong.code, "an id is" in wrong.err) == (2, True)
 
 
+async def test_an_archive_goes_to_a_place_and_comes_from_one(moving: Moving, edge: Edge) -> None:
+    backups: Any = edge.services.backups
+    done = await moving("tenants", "export", "acme", "--to", "s3://bucket/a/")
+    assert (done.code, done.out) == (0, "acme is in s3://bucket/a/acme.tar.gz, 5242880 bytes.\n"), done.err
+    assert "3 files, 1 name left out; SHA-256 000" in done.err
+    assert "master key" in done.err
+    told = (await moving("tenants", "export", "acme", "--to", "file:///x/a.tar.gz", "--replace", "--json")).json()
+    assert (told["place"], told["content"]) == ("file:///x/a.tar.gz", 9 << 20)
+    place = "s3://bucket/a/acme.tar.gz"
+    done = await moving("tenants", "import", place, "--as", "bravo", "--replace", "--require-seal")
+    assert (done.code, "bravo is here: 2 files" in done.out, "--undo" in done.err) == (0, True, True), done.err
+    # As who is on the gateway's machine, by the control socket.
+    assert backups.done == [
+        "send acme s3://bucket/a/ False anywhere", "send acme file:///x/a.tar.gz True anywhere",
+        f"fetch bravo {place} True sealed anywhere",
+    ]  # fmt: skip
+    backups.error = Conflict("There is acme.tar.gz at that place already")
+    refused = await moving("tenants", "export", "acme", "--to", "s3://bucket/a/")
+    assert (refused.code, "already" in refused.err) == (1, True)
+
+
+async def test_an_archive_at_a_place_is_judged_before_anybody_is_declared_for_it(moving: Moving, edge: Edge) -> None:
+    backups: Any = edge.services.backups
+    place = "s3://bucket/a/acme.tar.gz"
+    looked = await moving("tenants", "import", place, "--as", "newco", "--dry-run")
+    assert (looked.code, "newco would be here: 2 files" in looked.out) == (0, True), looked.err
+    assert "not declared yet" in looked.err
+    backups.error = InvalidRequest("It is no whole archive of a tenant.")
+    assert (await moving("tenants", "import", place, "--as", "newco")).code == 1
+    assert "newco" not in (await moving("tenants", "list", "--json")).out
+    backups.error = None
+    assert backups.done == [f"look newco {place} anywhere"]
+    await moving("tenants", "import", place, "--as", "newco")
+    assert backups.done[1:] == [f"look newco {place} anywhere"]
+
+
+@pytest.mark.parametrize("words", [("--replace",), ("--replace", "--to", "file.tar.gz")])
+async def test_only_what_is_at_a_place_is_replaced(moving: Moving, edge: Edge, words: tuple[str, ...]) -> None:
+    done = await moving("tenants", "export", "acme", *words)
+    assert (done.code, "a file is always a new one" in done.err) == (2, True)
+
+
 async def test_a_file_that_is_no_whole_one_declares_nobody(moving: Moving, edge: Edge, tmp_path: Path) -> None:
     file = tmp_path / "acme.tar.gz"
     file.write_bytes(b"broken")

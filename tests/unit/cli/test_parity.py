@@ -71,7 +71,8 @@ WORDS: Final[Mapping[tuple[str, ...], str]] = {
 """What is said behind each command. Variants that ask other routes are in `MORE`."""
 MORE: Final = (
     "plan", "tenants quota requests acme", "tenants snapshots acme --remove sn_1", "tenants rollback acme sn_1",
-    "status",     "tenants restore acme --confirm",
+    "status",     "tenants restore acme --confirm", "tenants export acme --to s3://bucket/a/",
+    "tenants import s3://bucket/a.tar.gz --as acme", "tenants import s3://bucket/a.tar.gz --as newest",
 )  # fmt: skip
 
 

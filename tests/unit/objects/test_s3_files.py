@@ -139,44 +139,43 @@ def test_what_is_there_is_replaced_only_where_that_is_said(place: Place, source:
     assert place.content() == source.read_bytes()
 
 
+def comes_at(method: str, name: str, url: str, prefix: str) -> Callable[[Exchange], bool]:
+    """Another's object is there just before a request."""
+
+    def comes(exchange: Exchange) -> bool:
+        if exchange.method != method or name not in exchange.path:
+            return False
+        other = S3Store(parse_location(f"s3://{BUCKET}/{prefix}"), options(url))
+        other.put(NAME, b"another's")
+        other.close()
+        return True
+
+    return comes
+
+
 def test_one_that_came_meanwhile_is_not_replaced(moto_url: str, source: Path) -> None:
-    """The condition is on the end of the upload, not on the look before it."""
+    """The condition is on the end of the upload itself, not on the look before it."""
     with FaultyProxy(moto_url) as proxy:
         place = Place(proxy.url, "meanwhile")
-        other = S3Store(parse_location(f"s3://{BUCKET}/meanwhile"), options(moto_url))
-
-        def comes(exchange: Exchange) -> bool:
-            if exchange.method == "PUT":
-                other.put(NAME, b"another's")
-                return True
-            return False
-
-        proxy.before.append(comes)
+        proxy.before.append(comes_at("POST", "uploadId", moto_url, "meanwhile"))
         with pytest.raises(ObjectChanged, match="already"):
             place.send(source)
         assert place.content() == b"another's"
         assert place.uploads() == []
         place.files.close()
-        other.close()
 
 
-def test_without_conditions_it_is_looked_for_before_the_end(rclone_url: str, source: Path) -> None:
+@pytest.mark.parametrize("conditional", [True, False])
+def test_where_conditions_do_not_hold_it_is_looked_for_before_the_end(
+    rclone_url: str, source: Path, conditional: bool
+) -> None:  # fmt: skip
     with FaultyProxy(rclone_url) as proxy:
-        place = Place(proxy.url, "looked", conditional=False)
-        other = S3Store(parse_location(f"s3://{BUCKET}/looked"), options(rclone_url))
-
-        def comes(exchange: Exchange) -> bool:
-            if exchange.method == "PUT":
-                other.put(NAME, b"another's")
-                return True
-            return False
-
-        proxy.before.append(comes)
+        place = Place(proxy.url, f"looked-{conditional}", conditional=conditional)
+        proxy.before.append(comes_at("PUT", "partNumber", rclone_url, f"looked-{conditional}"))
         with pytest.raises(ObjectChanged, match="already"):
             place.send(source)
         assert place.content() == b"another's"
         place.files.close()
-        other.close()
 
 
 def on_part(number: int, change: Callable[[Exchange], None]) -> Callable[[Exchange], bool]:
