@@ -26,7 +26,7 @@ from carrel.clock import Clock
 from carrel.declare.backup import BackupConfig
 from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
 from carrel.ids import TenantId
-from carrel.objects.files import FileStore, there_is
+from carrel.objects.files import FileStore
 from carrel.objects.location import Location
 from carrel.objects.open import open_files
 from carrel.objects.pace import Cancelled, Pace
@@ -74,7 +74,7 @@ class Archives:
 
     def __init__(
         self, *, state_dir: Path, directory: Directory, clock: Clock, keys: Keys, secrets: Secrets, house: House,
-        jobs: Jobs, patience: Patience | None = None,
+        jobs: Jobs, patience: Patience | None = None, proven: set[str] | None = None,
     ) -> None:  # fmt: skip
         self._home = state_dir / "tenants"
         self._scratch = state_dir / "run" / SCRATCH
@@ -85,6 +85,7 @@ class Archives:
         self._house = house
         self._jobs = jobs
         self._patience = patience
+        self._proven = proven
         self._sending: set[str] = set()
 
     @asynccontextmanager
@@ -118,9 +119,9 @@ class Archives:
 
         def work(file: Path, job: Job) -> Sent:
             with contextlib.closing(self._files(place.folder, job.pace)) as store:
-                # Told before all the work; whether it still is so is asked at the end of the sending.
-                if not replaces and store.has(place.name):
-                    raise there_is(place.name)
+                if not replaces:
+                    # Told before all the work.
+                    store.require_free(place.name)
                 written, digest = self._written(tenant, file, job, at)
                 size = file.stat().st_size
                 job.progress.begin("sending", size)
@@ -261,7 +262,8 @@ class Archives:
         return self._directory.current.gateway.backup
 
     def _files(self, folder: Location, pace: Pace) -> FileStore:
-        return open_files(folder, options_of(self._declared, self._secrets), pace=pace, patience=self._patience)
+        options = options_of(self._declared, self._secrets)
+        return open_files(folder, options, pace=pace, patience=self._patience, proven=self._proven)
 
     def _usable_keys(self) -> MasterKeys | None:
         """The master keys where there are any: without one an archive goes out, and comes in, unsealed. Blocking."""

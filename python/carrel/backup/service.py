@@ -87,7 +87,7 @@ class Backups:
         self._host = socket.gethostname()[:256]
         self.archives = Archives(
             state_dir=state_dir, directory=directory, clock=clock, keys=keys, secrets=secrets, house=house,
-            jobs=self._jobs, patience=patience,
+            jobs=self._jobs, patience=patience, proven=self._proven,
         )  # fmt: skip
 
     def close(self) -> None:

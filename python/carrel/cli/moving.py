@@ -51,8 +51,8 @@ class MovingCommands:
             OR_STANDARD,
             Parameter(
                 help="The file, new: ID.tar.gz by default; `-` for standard output. Or a place that the gateway sends "
-                "it to, as it does backups: `s3://bucket/prefix/NAME.tar.gz`, `file:///directory/NAME.tar.gz`; what ends "
-                "in `/` is given a name by ID and time."
+                "it to, as it does backups: `s3://bucket/prefix/NAME.tar.gz`, `file:///directory/NAME.tar.gz`; what "
+                "ends in `/` is given a name by ID and time."
             ),
         ] = None,
         replace: Annotated[

@@ -29,17 +29,18 @@ class DirectoryFiles:
         self._path = path
         self._pace = pace
 
-    def has(self, name: str) -> bool:
+    def require_free(self, name: str) -> None:
         """See `FileStore`."""
-        return os.path.lexists(self._path / require_name(name))
+        if os.path.lexists(self._path / require_name(name)):
+            raise there_is(name)
 
     def send(self, name: str, source: Path, *, replaces: bool, counts: Counts) -> None:
         """See `FileStore`. A half copy that a death left under the same name is overwritten."""
         target = self._path / require_name(name)
         with source.open("rb") as file, self._told():
             make_directory(self._path)
-            if not replaces and self.has(name):
-                raise there_is(name)
+            if not replaces:
+                self.require_free(name)
             with self._partial(name) as (partial, out):
                 while block := file.read(BLOCK):
                     self._pace.spend(len(block))

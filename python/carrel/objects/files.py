@@ -21,8 +21,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 class FileStore(Protocol):
     """A place for large files."""
 
-    def has(self, name: str) -> bool:
-        """Whether there is an object of that name."""
+    def require_free(self, name: str) -> None:
+        """Raise ObjectChanged where there is an object of that name, StoreRefused where conditions do not hold there.
+
+        What `send` asks before it begins.
+        """
         ...
 
     def send(self, name: str, source: Path, *, replaces: bool, counts: Counts) -> None:

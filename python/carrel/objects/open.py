@@ -23,14 +23,22 @@ def open_store(
     """
     is_file = location.scheme == "file"
     store: ObjectStore = DirectoryStore(Path(location.prefix)) if is_file else S3Store(location, options)
-    name = f"{options.endpoint or ''} {location.bucket} {'gcs' if options.google else 's3'}"
-    return PatientStore(store, pace=pace or Pace(), patience=patience, name=name, proven=proven)
+    return PatientStore(store, pace=pace or Pace(), patience=patience, name=_name(location, options), proven=proven)
 
 
 def open_files(
-    location: Location, options: S3Options, *, pace: Pace | None = None, patience: Patience | None = None
-) -> FileStore:
-    """The large files at ``location``; ``options`` are for S3 alone."""
+    location: Location, options: S3Options, *, pace: Pace | None = None, patience: Patience | None = None,
+    proven: set[str] | None = None,
+) -> FileStore:  # fmt: skip
+    """The large files at ``location``; see `open_store`."""
     if location.scheme == "file":
         return DirectoryFiles(Path(location.prefix), pace=pace or Pace())
-    return S3Files(S3Store(location, options), pace=pace or Pace(), patience=patience)
+    store = S3Store(location, options)
+    return S3Files(
+        store, pace=pace or Pace(), patience=patience, name=_name(location, options), proven=proven
+    )  # fmt: skip
+
+
+def _name(location: Location, options: S3Options) -> str:
+    """What conditions are known of: a bucket at a server, in one dialect."""
+    return f"{options.endpoint or ''} {location.bucket} {'gcs' if options.google else 's3'}"

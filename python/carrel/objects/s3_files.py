@@ -43,15 +43,22 @@ class S3Files:
     """The large files beneath a bucket's prefix, with patience and pace.
 
     ``part`` bytes and more go up in parts, of so many each where that does; 5 MiB are the least that stores take.
+    ``name`` and ``proven`` are as `PatientStore` has them.
     """
 
-    def __init__(self, store: S3Store, *, pace: Pace, patience: Patience | None = None, part: int = PART) -> None:
+    def __init__(
+        self, store: S3Store, *, pace: Pace, patience: Patience | None = None, part: int = PART, name: str = "",
+        proven: set[str] | None = None,
+    ) -> None:  # fmt: skip
         self._part = part
+        self._patient = PatientStore(store, pace=pace, patience=patience, name=name, proven=proven)
         self._line = S3Line(store, pace=pace, patience=patience)
 
-    def has(self, name: str) -> bool:
-        """See `FileStore`."""
-        return self._line.look(require_name(name)) is not None
+    def require_free(self, name: str) -> None:
+        """See `FileStore`. Whether it still is so the end of an upload is conditional on."""
+        if self._line.look(require_name(name)) is not None:
+            raise there_is(name)
+        self._patient.require_conditions()
 
     def send(self, name: str, source: Path, *, replaces: bool, counts: Counts) -> None:
         """See `FileStore`."""
@@ -59,16 +66,14 @@ class S3Files:
         with source.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             length = part_size(size, self._part)
-            # Told before anything is sent; whether it still is so the end of the upload is conditional on.
-            if not replaces and self.has(name):
-                raise there_is(name)
+            if not replaces:
+                self.require_free(name)
             self._end_those_of(name)
             if size >= self._part:
                 Sending(self._line, name, file.fileno(), (size, length), replaces=replaces, counts=counts).run()
                 return
-            patient = PatientStore(self._line.store, pace=self._line.pace, patience=self._line.patience)
             try:
-                patient.put(name, file.read(), absent=not replaces)
+                self._patient.put(name, file.read(), absent=not replaces)
             except ObjectChanged:
                 raise there_is(name) from None
             counts(size)

@@ -16,9 +16,10 @@ from carrel.objects.open import open_files
 from carrel.objects.pace import Cancelled, Pace
 from carrel.objects.protocol import ObjectChanged, ObjectMissing, ObjectNotKept, StoreRefused, StoreUnavailable
 from carrel.objects.retry import Patience
-from carrel.objects.s3 import S3Store
+from carrel.objects.s3 import S3Options, S3Store
 from carrel.objects.s3_files import S3Files
 from carrel.objects.s3_upload import MOST_BYTES, MOST_PARTS, UploadEnded, part_size
+from tests.fakes import gcs_server
 from tests.fakes.s3_servers import (
     BUCKET,
     Exchange,
@@ -72,10 +73,15 @@ def prefix(request: pytest.FixtureRequest) -> str:
 class Place:
     """A place beneath a server's bucket, and how much was told of."""
 
-    def __init__(self, url: str, prefix: str, *, conditional: bool = True, pace: Pace | None = None) -> None:
-        self.store = S3Store(parse_location(f"s3://{BUCKET}/{prefix}"), options(url, conditional=conditional))
+    def __init__(
+        self, url: str, prefix: str, *, conditional: bool = True, pace: Pace | None = None,
+        reached: S3Options | None = None,
+    ) -> None:  # fmt: skip
+        how = reached or options(url, conditional=conditional)
+        self.proven: set[str] = set()
+        self.store = S3Store(parse_location(f"s3://{BUCKET}/{prefix}"), how)
         self.pace = pace or Pace()
-        self.files = S3Files(self.store, pace=self.pace, patience=QUICK, part=PART)
+        self.files = S3Files(self.store, pace=self.pace, patience=QUICK, part=PART, proven=self.proven)
         self.told = 0
 
     def count(self, more: int) -> None:
@@ -107,8 +113,14 @@ class Place:
 
 
 @pytest.fixture
-def place(url: str, prefix: str) -> Iterator[Place]:
-    made = Place(url, prefix)
+def conditional(request: pytest.FixtureRequest) -> bool:
+    """One of the two servers ignores conditions."""
+    return "rclone" not in request.node.name
+
+
+@pytest.fixture
+def place(url: str, prefix: str, conditional: bool) -> Iterator[Place]:
+    made = Place(url, prefix, conditional=conditional)
     yield made
     made.files.close()
 
@@ -165,17 +177,24 @@ def test_one_that_came_meanwhile_is_not_replaced(moto_url: str, source: Path) ->
         place.files.close()
 
 
-@pytest.mark.parametrize("conditional", [True, False])
-def test_where_conditions_do_not_hold_it_is_looked_for_before_the_end(
-    rclone_url: str, source: Path, conditional: bool
-) -> None:  # fmt: skip
+def test_where_conditions_do_not_hold_it_is_looked_for_before_the_end(rclone_url: str, source: Path) -> None:
     with FaultyProxy(rclone_url) as proxy:
-        place = Place(proxy.url, f"looked-{conditional}", conditional=conditional)
-        proxy.before.append(comes_at("PUT", "partNumber", rclone_url, f"looked-{conditional}"))
+        place = Place(proxy.url, "looked", conditional=False)
+        proxy.before.append(comes_at("PUT", "partNumber", rclone_url, "looked"))
         with pytest.raises(ObjectChanged, match="already"):
             place.send(source)
         assert place.content() == b"another's"
         place.files.close()
+
+
+def test_a_store_that_ignores_conditions_is_refused_unless_that_is_declared(rclone_url: str, source: Path) -> None:
+    place = Place(rclone_url, "ignores")
+    with pytest.raises(StoreRefused, match="ignores conditional writes"):
+        place.send(source)
+    with pytest.raises(ObjectMissing):
+        place.content()
+    place.send(source, replaces=True)
+    place.files.close()
 
 
 def on_part(number: int, change: Callable[[Exchange], None]) -> Callable[[Exchange], bool]:
@@ -188,9 +207,9 @@ def on_part(number: int, change: Callable[[Exchange], None]) -> Callable[[Exchan
     return fault
 
 
-def test_a_part_that_fails_is_sent_again_by_itself(url: str, source: Path) -> None:
+def test_a_part_that_fails_is_sent_again_by_itself(url: str, source: Path, conditional: bool) -> None:
     with FaultyProxy(url) as proxy:
-        place = Place(proxy.url, "again")
+        place = Place(proxy.url, "again", conditional=conditional)
         proxy.before += status(503, method="PUT", name="partNumber=1", says="SlowDown")
         proxy.before.append(on_part(2, lambda exchange: setattr(exchange, "lost", True)))
         proxy.before += [flipped(name="partNumber=3", upwards=True)]
@@ -252,16 +271,18 @@ def test_where_tags_are_none_the_whole_is_read_back(rclone_url: str, source: Pat
 
         proxy.after.append(renamed)
         proxy.before.append(back)
-        place = Place(proxy.url, "tags")
+        place = Place(proxy.url, "tags", conditional=False)
         place.send(source)
         assert gets(proxy) == 1
         assert place.content() == source.read_bytes()
         place.files.close()
 
 
-def test_a_lost_answer_to_its_end_is_told_from_anothers_object(url: str, source: Path, prefix: str) -> None:
+def test_a_lost_answer_to_its_end_is_told_from_anothers_object(
+    url: str, source: Path, prefix: str, conditional: bool
+) -> None:
     with FaultyProxy(url) as proxy:
-        place = Place(proxy.url, prefix)
+        place = Place(proxy.url, prefix, conditional=conditional)
         proxy.after.append(answer_lost(method="POST", name="uploadId"))
         place.send(source)
         assert place.content() == source.read_bytes()
@@ -291,9 +312,9 @@ def test_a_store_without_the_condition_says_what_to_do(moto_url: str, source: Pa
         place.files.close()
 
 
-def test_what_fails_leaves_no_parts(url: str, source: Path, prefix: str) -> None:
+def test_what_fails_leaves_no_parts(url: str, source: Path, prefix: str, conditional: bool) -> None:
     with FaultyProxy(url) as proxy:
-        place = Place(proxy.url, prefix)
+        place = Place(proxy.url, prefix, conditional=conditional)
         proxy.before += status(503, method="PUT", name="partNumber=2", says="SlowDown", times=9)
         with pytest.raises(StoreUnavailable):
             place.send(source)
@@ -305,9 +326,9 @@ def test_what_fails_leaves_no_parts(url: str, source: Path, prefix: str) -> None
         after.files.close()
 
 
-def test_what_is_stopped_leaves_no_parts(url: str, source: Path, prefix: str) -> None:
+def test_what_is_stopped_leaves_no_parts(url: str, source: Path, prefix: str, conditional: bool) -> None:
     with FaultyProxy(url) as proxy:
-        place = Place(proxy.url, prefix)
+        place = Place(proxy.url, prefix, conditional=conditional)
         proxy.before.append(on_part(1, lambda _: place.pace.stop()))
         with pytest.raises(Cancelled):
             place.send(source)
@@ -380,9 +401,9 @@ def test_a_store_that_lists_no_uploads_takes_them_all_the_same(
         place.files.close()
 
 
-def test_read_on_from_where_it_broke_off(url: str, source: Path, prefix: str) -> None:
+def test_read_on_from_where_it_broke_off(url: str, source: Path, prefix: str, conditional: bool) -> None:
     with FaultyProxy(url) as proxy:
-        place = Place(proxy.url, prefix)
+        place = Place(proxy.url, prefix, conditional=conditional)
         place.send(source)
         proxy.after += [cut_after(PART, name=NAME), cut_after(3 << 20, name=NAME), cut_after(0, name=NAME)]
         proxy.before += status(503, method="GET", name=NAME, says="SlowDown")
@@ -393,9 +414,11 @@ def test_read_on_from_where_it_broke_off(url: str, source: Path, prefix: str) ->
         place.files.close()
 
 
-def test_one_that_is_replaced_while_it_is_read(url: str, source: Path, tmp_path: Path, prefix: str) -> None:
+def test_one_that_is_replaced_while_it_is_read(
+    url: str, source: Path, tmp_path: Path, prefix: str, conditional: bool
+) -> None:
     with FaultyProxy(url) as proxy:
-        place = Place(proxy.url, prefix)
+        place = Place(proxy.url, prefix, conditional=conditional)
         place.send(source)
         other = tmp_path / "other"
         other.write_bytes(os.urandom(source.stat().st_size))
@@ -421,6 +444,26 @@ def test_a_store_that_gives_no_part_of_an_object(moto_url: str, source: Path) ->
         proxy.after.append(cut_after(1 << 20, name=NAME))
         with pytest.raises(StoreRefused, match="broke off"):
             place.content()
+        place.files.close()
+
+
+def test_google_has_no_condition_there_and_other_tags(source: Path, tmp_path: Path) -> None:
+    """So it is looked for as late as can be, and read back."""
+    small = tmp_path / "small"
+    small.write_bytes(b"small")
+    with gcs_server.GoogleStorage() as server:
+        place = Place(server.url, "google", reached=gcs_server.options(server.url))
+        place.begin()
+        place.send(source)
+        assert (server.uploads, [one.method for one in server.asked[-3:]]) == ({}, ["POST", "HEAD", "GET"])
+        assert place.content() == source.read_bytes()
+        for other in (source, small):
+            with pytest.raises(ObjectChanged, match="already"):
+                place.send(other)
+        place.send(small, replaces=True)
+        place.send(source, replaces=True)
+        assert place.content() == source.read_bytes()
+        place.send(small, "other.tar.gz")
         place.files.close()
 
 
