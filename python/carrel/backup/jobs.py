@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from carrel.backup.metrics import BackupMetrics
 from carrel.backup.progress import Progress
-from carrel.errors import CarrelError, Conflict
+from carrel.errors import CarrelError, Conflict, NotFound
 from carrel.ids import TenantId
 from carrel.objects.pace import Pace
 
@@ -41,6 +41,13 @@ class Jobs:
         """How far what runs for the tenant is."""
         job = self._running.get(tenant)
         return job.progress if job is not None else None
+
+    def stop(self, tenant: TenantId) -> None:
+        """End what runs for the tenant; raises NotFound."""
+        job = self._running.get(tenant)
+        if job is None:
+            raise NotFound(f"No backup and no restore of {tenant} runs.")
+        job.pace.stop()
 
     @asynccontextmanager
     async def hold(self, tenant: TenantId) -> AsyncIterator[Job]:

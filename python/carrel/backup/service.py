@@ -103,10 +103,7 @@ class Backups:
 
         Raises NotFound where nothing runs.
         """
-        job = self._jobs.get(tenant)
-        if job is None:
-            raise NotFound(f"No backup and no restore of {tenant} runs.")
-        job.pace.stop()
+        self._jobs.stop(tenant)
 
     async def note(self, tenant: Tenant) -> Note:
         """When it was backed up last."""

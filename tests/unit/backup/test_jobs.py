@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from carrel.backup.jobs import Jobs, in_thread
 from carrel.backup.metrics import BackupMetrics
 from carrel.clock import SystemClock
-from carrel.errors import Conflict
+from carrel.errors import Conflict, NotFound
 from carrel.ids import TenantId
 from carrel.objects.pace import Cancelled, Pace
 
@@ -39,6 +39,16 @@ async def test_one_at_a_time_for_each_tenant(jobs: Jobs) -> None:
     assert jobs.running(ACME) is None
     async with jobs.hold(ACME) as job:
         job.pace.check()
+
+
+async def test_one_is_stopped_by_its_tenant(jobs: Jobs) -> None:
+    async with jobs.hold(ACME) as job, jobs.hold(ZETA) as other:
+        jobs.stop(ACME)
+        with pytest.raises(Cancelled):
+            job.pace.check()
+        other.pace.check()
+    with pytest.raises(NotFound):
+        jobs.stop(ACME)
 
 
 def test_what_fails_is_counted_by_its_code(jobs: Jobs, registry: CollectorRegistry) -> None:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from carrel.objects.conditions import KEY
+from carrel.objects.directory_files import DirectoryFiles
 from carrel.objects.location import parse_location
-from carrel.objects.open import open_store
+from carrel.objects.open import open_files, open_store
 from carrel.objects.s3 import S3Options
+from carrel.objects.s3_files import S3Files
 from tests.fakes.s3_servers import BUCKET, FaultyProxy, moto, options
 
 
@@ -34,3 +36,9 @@ def test_each_bucket_is_tried_out_once_for_all_who_share_what_is_known(tmp_path:
         store.put("a/d", b"1", absent=True)
         store.close()
         assert len(proxy.seen) == len(tried) * 2 + 3 + 2, "another process tries anew, and finds the object there"
+
+
+def test_large_files_by_where_they_are(tmp_path: Path) -> None:
+    found: list[object] = [open_files(parse_location(f"file://{tmp_path}"), options("http://127.0.0.1:9")),
+                        open_files(parse_location(f"s3://{BUCKET}/x"), options("http://127.0.0.1:9"))]  # fmt: skip
+    assert [type(one) for one in found] == [DirectoryFiles, S3Files]
