@@ -77,6 +77,7 @@ def run() -> None:
         from carrel.main import footprint, lean  # noqa: PLC0415 - the command line starts without the gateway
 
         footprint.share_one_arena()
+        footprint.keep_large_apart()
         footprint.expect_to_keep()
         lean.load()
         from carrel.main.gateway import run_gateway  # noqa: PLC0415 - as above

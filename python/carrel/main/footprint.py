@@ -17,6 +17,10 @@ A thread that lets go of it more often than this, if only for a look at a file, 
 """
 _MADV_DONTNEED: Final = 4
 _M_ARENA_MAX: Final = -8
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+LARGE: Final = 1 << 20
+"""Bytes from which on a block of memory is mapped by itself, and given back whole."""
 _HEAD: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ (\d+)")
 
 
@@ -28,6 +32,17 @@ def share_one_arena() -> bool:
     """
     setting = getattr(ctypes.CDLL(None), "mallopt", None)
     return setting is not None and setting(_M_ARENA_MAX, 1) == 1
+
+
+def keep_large_apart() -> bool:
+    """Have the C library map each block of `LARGE` bytes by itself, for good; False where it knows no such thing.
+
+    Else it maps none any more that is as large as one that was given back once, and a table that is made anew from time
+    to time, as that of interned strings is, leaves a hole of its size among all that is small.
+    """
+    setting = getattr(ctypes.CDLL(None), "mallopt", None)
+    # What is free at the heap's end may stay there up to so much: each body of a request would move the end otherwise.
+    return setting is not None and setting(_M_MMAP_THRESHOLD, LARGE) == 1 and setting(_M_TRIM_THRESHOLD, 2 * LARGE) == 1
 
 
 def expect_to_keep() -> None:

@@ -75,3 +75,20 @@ def test_all_threads_take_memory_from_one_place() -> None:
         for how in ("apart", "shared")
     ]
     assert heaps[0] > heaps[1] == 1
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="a C library that does not tell what it maps")
+def test_a_large_block_is_mapped_by_itself_also_after_a_larger_one_was_given_back() -> None:
+    program = (
+        "import ctypes, sys; from carrel.main.footprint import LARGE, keep_large_apart\n"
+        "assert sys.argv[1] == 'as it is' or keep_large_apart()\n"
+        "class Told(ctypes.Structure): _fields_ = [(name, ctypes.c_size_t) for name in 'abcdmfghij']\n"
+        "libc = ctypes.CDLL(None); libc.mallinfo2.restype = Told; before = libc.mallinfo2().m\n"
+        "large = bytes(4 * LARGE); assert libc.mallinfo2().m - before > 4 * LARGE; del large\n"
+        "again = bytes(2 * LARGE); print(libc.mallinfo2().m - before > 2 * LARGE)\n"
+    )
+    told = [
+        subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True).stdout.strip()
+        for how in ("as it is", "apart")
+    ]
+    assert told == ["False", "True"]
