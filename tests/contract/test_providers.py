@@ -19,8 +19,9 @@ from carrel.wire.conversation import (
     Finished,
     Image,
     Message,
-    ModelEvent,
     ModelRequest,
+    ProviderEvent,
+    Served,
     Text,
     TextDelta,
     Thinking,
@@ -74,7 +75,7 @@ def ask(model: str = "fake-ok", text: str = "run: echo hi", **fields: object) ->
     return replace(request, **fields)  # type: ignore[arg-type] # each test names real fields
 
 
-async def collect(provider: Adapter, request: ModelRequest) -> tuple[list[ModelEvent], Finished]:
+async def collect(provider: Adapter, request: ModelRequest) -> tuple[list[ProviderEvent], Finished]:
     events = [event async for event in provider.stream(request)]
     last = events[-1]
     assert isinstance(last, Finished)
@@ -310,3 +311,24 @@ async def test_the_request_holds_what_was_asked_and_nothing_of_who_asked(rig: Ri
     assert "aGk=" in json.dumps(body)
     assert not {"user", "metadata", "safety_identifier", "user_profile_id"} & set(body)
     assert finished.provider_request_id == "vendor_req_1"
+
+
+@http
+@pytest.mark.parametrize("cut", [False, True])
+async def test_the_tier_is_told_before_anything_is_said(rig: Rig, cut: bool) -> None:
+    rig.vendor.script("m", Script(served="priority", cut_at=4 if cut else None))
+    events: list[object] = []
+    stream = rig.provider.stream(ask("m"))
+    try:
+        while (event := await anext(stream, None)) is not None:
+            events.append(event)
+    except UpstreamError:
+        assert cut
+    assert events[0] == Served("priority")
+    assert events.count(Served("priority")) == 1
+    assert any(isinstance(event, TextDelta) for event in events)
+    last = events[-1]
+    assert isinstance(last, Finished) != cut
+    if isinstance(last, Finished):
+        assert last.usage is not None
+        assert last.usage.served == "priority"

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from carrel.declare.rate_card import TokenCounts
+from carrel.declare.rate_card import Tier, TokenCounts
 from carrel.errors import CarrelError
 from carrel.providers.hedged import Hedge
 from carrel.tenancy.handle import Snapshot, Tenant
@@ -14,6 +14,8 @@ from carrel.wire.conversation import (
     Message,
     ModelEvent,
     ModelRequest,
+    ProviderEvent,
+    Served,
     StopReason,
     Text,
     TextDelta,
@@ -40,6 +42,7 @@ class Play:
     error_after: int = 0
     hold: bool = False
     provider_request_id: str | None = "vendor-1"
+    served: Tier | None = None
 
 
 @dataclass
@@ -62,13 +65,15 @@ class ScriptedProvider:
         """As it is told, the same for every model."""
         return self.hedging
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
         chosen = self.script[min(len(self.requests), len(self.script) - 1)]
         self.requests.append(request)
         play = chosen(request) if callable(chosen) else chosen
         self.open_calls += 1
         ended = False
         try:
+            if play.served is not None:
+                yield Served(play.served)
             events: list[ModelEvent] = [ThinkingDelta(play.thinking)] if play.thinking else []
             events += [TextDelta(play.text[at : at + 4]) for at in range(0, len(play.text), 4)]
             for number in range(len(events) + 1):

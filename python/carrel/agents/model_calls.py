@@ -18,7 +18,7 @@ from carrel.agents.sizes import images_in, request_bytes
 from carrel.agents.streams import closing
 from carrel.agents.workers import to_the_end
 from carrel.clock import Clock
-from carrel.declare.rate_card import TokenCounts
+from carrel.declare.rate_card import Tier, TokenCounts
 from carrel.errors import CarrelError, UpstreamError, UpstreamTimeout
 from carrel.ids import RequestId, SessionId
 from carrel.policy.calls import Call, Meter, Outcome, Reservation
@@ -31,6 +31,7 @@ from carrel.wire.conversation import (
     Message,
     ModelEvent,
     ModelRequest,
+    Served,
     Text,
     TextDelta,
     ThinkingDelta,
@@ -87,6 +88,7 @@ class _Attempt:
     pieces: list[str] = field(default_factory=list)
     thought: int = 0
     called: int = 0
+    served: Tier | None = None
     begun: bool = False
     sent: bool = False
 
@@ -105,7 +107,8 @@ class _Attempt:
         """What was used, and whether it is estimated: where the vendor does not say, or not all of it."""
         words = len("".join(self.pieces).encode("utf-8", "replace"))
         return filled(
-            said, prompt=self.prompt_tokens, output=likely(words + self.called), reasoning=likely(self.thought)
+            said, prompt=self.prompt_tokens, output=likely(words + self.called), reasoning=likely(self.thought),
+            served=self.served,
         )  # fmt: skip
 
     def whole(self, finished: Finished, *, now: float) -> CallEnd:
@@ -203,6 +206,10 @@ class ModelCalls:
             reached = attempt.sent = True
             async with closing(provider.stream(attempt.request)) as events:
                 async for event in events:
+                    if isinstance(event, Served):
+                        # No word of the answer: whose it is may still be another's.
+                        attempt.served = event.tier
+                        continue
                     if not claim():
                         raise Superseded
                     if isinstance(event, Finished):

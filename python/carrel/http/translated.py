@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
 
 from carrel.agents.sizes import images_in, request_bytes
-from carrel.declare.rate_card import TokenCounts
+from carrel.declare.rate_card import Tier, TokenCounts
 from carrel.errors import CarrelError, UpstreamError, UpstreamTimeout
 from carrel.http.exchange import Exchange
 from carrel.http.streaming import closing
@@ -14,7 +14,17 @@ from carrel.policy.ways import Translated
 from carrel.providers.hedged import Claim, Superseded, raced
 from carrel.tenancy.handle import Tenant
 from carrel.wire.asked import ToModel
-from carrel.wire.conversation import Finished, ModelEvent, ModelRequest, TextDelta, ThinkingDelta, ToolCall, ToolDelta
+from carrel.wire.conversation import (
+    Finished,
+    ModelEvent,
+    ModelRequest,
+    ProviderEvent,
+    Served,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolDelta,
+)
 
 
 @dataclass(slots=True)
@@ -25,6 +35,7 @@ class _Metered:
     prompt_tokens: int
     said: int = 0
     thought: int = 0
+    served: Tier | None = None
     settled: bool = False
 
     def saw(self, event: ModelEvent) -> None:
@@ -43,9 +54,7 @@ class _Metered:
     async def finish(self, finished: Finished) -> Finished:
         """Settle a whole answer, and give it with what it is charged for; returns when its row is committed."""
         self.settled = True
-        usage, estimated = filled(
-            finished.usage, prompt=self.prompt_tokens, output=likely(self.said), reasoning=likely(self.thought)
-        )
+        usage, estimated = self._used(finished.usage)
         await self.reservation.settle(
             usage,
             outcome="ok",
@@ -58,11 +67,14 @@ class _Metered:
     async def give_up(self, outcome: Outcome, *, reached: bool) -> None:
         """Settle an answer that broke off: what came is estimated, and one that the vendor never began is free."""
         self.settled = True
-        usage = self._estimate() if reached or self.begun else TokenCounts()
+        usage = self._used(None)[0] if reached or self.begun else TokenCounts()
         await self.reservation.settle(usage, outcome=outcome, estimated=True)
 
-    def _estimate(self) -> TokenCounts:
-        return filled(None, prompt=self.prompt_tokens, output=likely(self.said), reasoning=likely(self.thought))[0]
+    def _used(self, said: TokenCounts | None) -> tuple[TokenCounts, bool]:
+        return filled(
+            said, prompt=self.prompt_tokens, output=likely(self.said), reasoning=likely(self.thought),
+            served=self.served,
+        )  # fmt: skip
 
 
 async def translated_events(
@@ -98,7 +110,7 @@ async def translated_events(
 
 
 async def _settling(
-    exchange: Exchange, metered: _Metered, events: AsyncIterator[ModelEvent], claim: Claim
+    exchange: Exchange, metered: _Metered, events: AsyncIterator[ProviderEvent], claim: Claim
 ) -> AsyncIterator[ModelEvent]:
     """The call's events; the last one comes after its row is in the ledger, and every other end is settled too."""
     outcome: Outcome = "cancelled"
@@ -106,6 +118,10 @@ async def _settling(
     try:
         async with closing(events):
             async for event in events:
+                if isinstance(event, Served):
+                    # No word of the answer: whose it is may still be another's.
+                    metered.served = event.tier
+                    continue
                 if not claim():
                     raise Superseded
                 if isinstance(event, Finished):

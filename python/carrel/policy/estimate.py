@@ -11,7 +11,7 @@ exception, for a short address may stand for a large picture; each has a bound o
 from dataclasses import replace
 from typing import Final
 
-from carrel.declare.rate_card import TokenCounts
+from carrel.declare.rate_card import Tier, TokenCounts
 
 TEMPLATE_TOKENS: Final = 1024
 """What a vendor may add by itself: its template, the instructions for tools."""
@@ -39,14 +39,18 @@ def likely(size: int) -> int:
     return -(-max(size, 0) // BYTES_PER_TOKEN)
 
 
-def filled(said: TokenCounts | None, *, prompt: int, output: int, reasoning: int = 0) -> tuple[TokenCounts, bool]:
+def filled(
+    said: TokenCounts | None, *, prompt: int, output: int, reasoning: int = 0, served: Tier | None = None
+) -> tuple[TokenCounts, bool]:
     """What a whole answer used, and whether some of it is an estimate: of what its vendor did not say.
 
     A vendor that counts no prompt has not counted it, and one that counts no answer has not where there is one. The
-    estimates are of the prompt, and of what was said and thought.
+    estimates are of the prompt, and of what was said and thought. ``served`` is the tier that the vendor named beside.
     """
     if said is None:
-        return TokenCounts(input=prompt, output=output, reasoning=reasoning), True
+        return TokenCounts(input=prompt, output=output, reasoning=reasoning, served=served), True
+    if served and not said.served:
+        said = replace(said, served=served)
     unsaid = not said.prompt and prompt > 0
     if unsaid:
         said = replace(said, input=prompt)

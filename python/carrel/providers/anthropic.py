@@ -11,7 +11,7 @@ from carrel.providers.call import Answer
 from carrel.providers.connections import client_options
 from carrel.providers.sdk import NO_KEY, SdkProvider
 from carrel.wire.anthropic_messages import EventReader, request_body
-from carrel.wire.conversation import ModelEvent, ModelRequest
+from carrel.wire.conversation import ModelRequest, ProviderEvent
 
 if TYPE_CHECKING:
     import anthropic
@@ -22,7 +22,7 @@ PUBLIC_BASE_URL: Final = "https://api.anthropic.com"
 class AnthropicProvider(SdkProvider["anthropic.AsyncAnthropic"]):
     """Anthropic, or a server that speaks its dialect, with one key."""
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
         """The answer piece by piece; see `providers.protocol`."""
         request_body(request)  # what cannot be said in this dialect is refused before anything is opened
         async with aclosing(self._events(lambda: self._ask(request), EventReader)) as events:

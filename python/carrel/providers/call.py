@@ -14,7 +14,7 @@ from carrel.clock import Clock
 from carrel.errors import UpstreamError, UpstreamTimeout
 from carrel.providers.failures import clean_message
 from carrel.providers.retry import with_retries
-from carrel.wire.conversation import Finished, ModelEvent
+from carrel.wire.conversation import Finished, ProviderEvent
 from carrel.wire.sse import ServerSentEvent, SseDecoder
 
 MAX_WHOLE_ANSWER_BYTES: Final = 32 * 1024 * 1024
@@ -43,7 +43,7 @@ class Reader(Protocol):
 
     begun: bool
 
-    def read(self, record: Mapping[str, Any]) -> list[ModelEvent]:
+    def read(self, record: Mapping[str, Any]) -> list[ProviderEvent]:
         """The events of one record."""
         ...
 
@@ -67,19 +67,19 @@ class _Reading:
         self._whole = bytearray()
         self.ended = False
 
-    async def step(self) -> list[ModelEvent]:
+    async def step(self) -> list[ProviderEvent]:
         """The events of the next bytes; sets ``ended`` at the last."""
         chunk = await anext(self.answer.chunks, None)
         if chunk is None:
             self.ended = True
         if self.answer.whole:
             return self._whole_answer(chunk)
-        events: list[ModelEvent] = []
+        events: list[ProviderEvent] = []
         for event in self._decoder.finish() if chunk is None else self._decoder.feed(chunk):
             events += self._record(event)
         return events
 
-    def _record(self, event: ServerSentEvent) -> list[ModelEvent]:
+    def _record(self, event: ServerSentEvent) -> list[ProviderEvent]:
         if self.done or not event.data.strip():
             return []
         if event.data.strip() == "[DONE]":
@@ -89,7 +89,7 @@ class _Reading:
         self.done = record.get("type") == "message_stop"
         return self._call.read(self.reader, record)
 
-    def _whole_answer(self, chunk: bytes | None) -> list[ModelEvent]:
+    def _whole_answer(self, chunk: bytes | None) -> list[ProviderEvent]:
         if chunk is not None:
             self._whole += chunk
             if len(self._whole) > MAX_WHOLE_ANSWER_BYTES:
@@ -119,7 +119,7 @@ class StreamCall:
     clock: Clock
     secret: str = ""
 
-    async def events(self) -> AsyncGenerator[ModelEvent, None]:
+    async def events(self) -> AsyncGenerator[ProviderEvent, None]:
         """The answer; closing the iterator closes the connection of an answer that is not at its end."""
         started = self.clock.monotonic()
         first = started + min(self.limits.first_byte_seconds, self.limits.timeout_seconds)
@@ -148,14 +148,14 @@ class StreamCall:
             raise
         yield replace(finished, provider_request_id=reading.answer.request_id or finished.provider_request_id)
 
-    async def _open(self, stack: AsyncExitStack, first: float, whole: float) -> tuple[_Reading, list[ModelEvent]]:
+    async def _open(self, stack: AsyncExitStack, first: float, whole: float) -> tuple[_Reading, list[ProviderEvent]]:
         """One try, up to the first record that is no error; its answer is then ``stack``'s to close."""
         async with AsyncExitStack() as attempt:
             reading, events = await self._begin(attempt, first, whole)
             stack.push_async_exit(attempt.pop_all())
         return reading, events
 
-    async def _begin(self, attempt: AsyncExitStack, first: float, whole: float) -> tuple[_Reading, list[ModelEvent]]:
+    async def _begin(self, attempt: AsyncExitStack, first: float, whole: float) -> tuple[_Reading, list[ProviderEvent]]:
         try:
             async with asyncio.timeout(first - self.clock.monotonic()):
                 answer = await attempt.enter_async_context(self.opener())
@@ -173,7 +173,7 @@ class StreamCall:
             )
         return reading, events
 
-    async def _step(self, reading: _Reading, whole: float) -> list[ModelEvent]:
+    async def _step(self, reading: _Reading, whole: float) -> list[ProviderEvent]:
         try:
             async with asyncio.timeout(whole - self.clock.monotonic()):
                 return await reading.step()
@@ -186,7 +186,7 @@ class StreamCall:
         except UpstreamError:
             raise self.broken("ended its stream before the answer's end") from None
 
-    def read(self, reader: Reader, record: Mapping[str, Any]) -> list[ModelEvent]:
+    def read(self, reader: Reader, record: Mapping[str, Any]) -> list[ProviderEvent]:
         """What ``record`` says; an error in it is named for this provider and freed of keys."""
         try:
             return reader.read(record)

@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from carrel.errors import UpstreamError
-from carrel.wire.conversation import ModelEvent, ModelRequest
+from carrel.wire.conversation import ModelRequest, ProviderEvent
 
 _log = structlog.get_logger(__name__)
 
@@ -21,7 +21,7 @@ class Streaming(Protocol):
         """The provider's name."""
         ...
 
-    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
         """See `providers.protocol`."""
         ...
 
@@ -36,7 +36,7 @@ class Answering:
 
 async def stream_with_fallbacks(
     candidates: Sequence[tuple[Streaming, ModelRequest]],
-) -> AsyncGenerator[Answering | ModelEvent, None]:
+) -> AsyncGenerator[Answering | ProviderEvent, None]:
     """The first candidate's answer that begins. Raises the last candidate's error where none does.
 
     Once an event was given the answer is never begun again: a failure after it is raised as it is.

@@ -18,7 +18,7 @@ from carrel.providers.call import Answer
 from carrel.providers.connections import client_options
 from carrel.providers.sdk import NO_KEY, SdkProvider
 from carrel.secrets import Secret
-from carrel.wire.conversation import ModelEvent, ModelRequest
+from carrel.wire.conversation import ModelRequest, ProviderEvent
 from carrel.wire.openai_upstream import ChunkReader, Dialect, request_body
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class OpenAIProvider(SdkProvider["openai.AsyncOpenAI"]):
         self._base_url = config.base_url or PUBLIC_BASE_URL
         self._dialect = dialect_of(self._base_url)
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
         """The answer piece by piece; see `providers.protocol`."""
         async with aclosing(self._events(lambda: self._open(request), ChunkReader)) as events:
             async for event in events:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from carrel.wire.conversation import ModelEvent, ModelRequest
+from carrel.wire.conversation import ModelRequest, ProviderEvent
 
 
 class Provider(Protocol):
@@ -14,7 +14,7 @@ class Provider(Protocol):
         """The name it is declared under."""
         ...
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
         """The answer piece by piece, ending in one Finished.
 
         Retries happen inside, before the first piece only. Raises UpstreamError or UpstreamTimeout. Closing the

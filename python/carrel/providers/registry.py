@@ -21,7 +21,7 @@ from carrel.providers.hedged import Hedge, patience
 from carrel.secrets import Secret, SecretMissing, SecretStore
 from carrel.tasks import Tasks
 from carrel.tenancy.handle import Snapshot, Tenant
-from carrel.wire.conversation import ModelEvent, ModelRequest
+from carrel.wire.conversation import ModelRequest, ProviderEvent
 
 MAX_IDLE_SECONDS: Final = 600.0
 MAX_OPEN: Final = 256
@@ -35,7 +35,7 @@ class Adapter(Protocol):
         """The name it is declared under."""
         ...
 
-    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
         """See `providers.protocol`."""
         ...
 
@@ -218,7 +218,7 @@ class LeasedProvider:
         """Whether it goes out with the tenant's own key."""
         return bool(self._wanted.slot.owner)
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
         """The answer piece by piece; see `providers.protocol`. What is no vendor has no places to share out."""
         guard, config = self._registry.guard, self._wanted.config
         ticket = None

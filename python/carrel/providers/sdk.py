@@ -16,7 +16,7 @@ from carrel.providers.call import Limits, Opener, Reader, StreamCall
 from carrel.providers.connections import transport_errors
 from carrel.providers.failures import connection_error, status_error
 from carrel.secrets import Secret
-from carrel.wire.conversation import ModelEvent
+from carrel.wire.conversation import ProviderEvent
 
 NO_KEY: Final = "none"
 """What an SDK that insists on a key is given where the server wants none."""
@@ -70,7 +70,7 @@ class SdkProvider(ABC, Generic[C]):
     def _secret(self) -> str:
         return self._key.reveal() if self._key is not None else ""
 
-    async def _events(self, opener: Opener, make_reader: type[Reader]) -> AsyncGenerator[ModelEvent, None]:
+    async def _events(self, opener: Opener, make_reader: type[Reader]) -> AsyncGenerator[ProviderEvent, None]:
         """The answer that ``opener`` opens, piece by piece; see `providers.protocol`."""
         call = StreamCall(
             provider=self._name,

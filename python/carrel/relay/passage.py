@@ -279,10 +279,8 @@ class Passage:
             counts = replace(counts, output=max(counts.output, estimate))
         # A vendor that has counted all is the usual case: the body is not looked through for what nobody asks.
         if counts is None or not (outcome == "error" or (counts.prompt and not estimate)):
-            counts, unsaid = filled(counts, prompt=self._prompt_tokens(), output=estimate)
+            counts, unsaid = filled(counts, prompt=self._prompt_tokens(), output=estimate, served=seen.served)
             estimated = estimated or unsaid
-            if seen.served and not counts.served:
-                counts = replace(counts, served=seen.served)
         await self.reservation.settle(
             counts, outcome=outcome, provider_request_id=self.provider_request_id or None,
             tool_calls=seen.tool_calls, estimated=estimated,

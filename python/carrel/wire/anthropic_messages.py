@@ -16,6 +16,8 @@ from carrel.wire.conversation import (
     Message,
     ModelEvent,
     ModelRequest,
+    ProviderEvent,
+    Served,
     StopReason,
     Text,
     TextDelta,
@@ -27,7 +29,7 @@ from carrel.wire.conversation import (
     ToolResult,
 )
 from carrel.wire.proofs import is_proof
-from carrel.wire.usage import usage_from_anthropic
+from carrel.wire.usage import tier_of, usage_from_anthropic
 
 Json = Mapping[str, Any]
 
@@ -184,7 +186,7 @@ class EventReader:
         self._stop: str | None = None
         self._id: str | None = None
 
-    def read(self, record: Json) -> list[ModelEvent]:
+    def read(self, record: Json) -> list[ProviderEvent]:
         """The neutral events that ``record`` gives; raises UpstreamError where it is an error."""
         kind = record.get("type")
         if kind == "error":
@@ -194,22 +196,25 @@ class EventReader:
             case "message_start":
                 message = _mapping(record.get("message"))
                 self._id = message["id"] if isinstance(message.get("id"), str) else None
-                self._note_usage(message.get("usage"))
+                return self._note_usage(message.get("usage"))
             case "content_block_start":
-                return self._start(record)
+                return [*self._start(record)]
             case "content_block_delta":
-                return self._delta(record)
+                return [*self._delta(record)]
             case "content_block_stop":
-                return self._stopped(_index(record))
+                return [*self._stopped(_index(record))]
             case "message_delta":
                 stop = _mapping(record.get("delta")).get("stop_reason")
                 self._stop = stop if isinstance(stop, str) else self._stop
-                self._note_usage(record.get("usage"))
+                return self._note_usage(record.get("usage"))
         return []
 
-    def _note_usage(self, usage: object) -> None:
-        """Later counts replace earlier ones: they are cumulative, and a null says nothing."""
+    def _note_usage(self, usage: object) -> list[ProviderEvent]:
+        """Later counts replace earlier ones: they are cumulative, and a null says nothing. Tells a tier that is new."""
+        before = tier_of(self._usage)
         self._usage |= {k: v for k, v in _mapping(usage).items() if v is not None}
+        served = tier_of(self._usage)
+        return [Served(served)] if served is not None and served != before else []
 
     def _start(self, record: Json) -> list[ModelEvent]:
         block = dict(_mapping(record.get("content_block")))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from carrel.declare.rate_card import TokenCounts
+from carrel.declare.rate_card import Tier, TokenCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,4 +169,16 @@ class Finished:
     provider_request_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """At which service tier the vendor says that it serves the call: before anything else, and again where it changes.
+
+    It is for whoever meters the call, and goes no further: an answer that breaks off has no usage that would say it.
+    """
+
+    tier: Tier
+
+
 ModelEvent = TextDelta | ThinkingDelta | ThinkingProof | ToolDelta | Finished
+ProviderEvent = ModelEvent | Served
+"""What an adapter gives."""

@@ -17,8 +17,9 @@ from carrel.wire.conversation import (
     Finished,
     Image,
     Message,
-    ModelEvent,
     ModelRequest,
+    ProviderEvent,
+    Served,
     StopReason,
     Text,
     TextDelta,
@@ -189,7 +190,7 @@ class ChunkReader:
         self._served: Tier | None = None
         self._id: str | None = None
 
-    def read(self, record: Json) -> list[ModelEvent]:
+    def read(self, record: Json) -> list[ProviderEvent]:
         """The events that ``record`` gives; raises UpstreamError where it is an error."""
         error = record.get("error")
         if error or record.get("object") == "error":
@@ -198,17 +199,20 @@ class ChunkReader:
         usage = find_openai_usage(record)
         if usage is not None:
             self._usage = usage
-        self._served = tier_of(record) or self._served
+        events: list[ProviderEvent] = []
+        served = tier_of(record)
+        if served is not None and served != self._served:
+            self._served = served
+            events.append(Served(served))
         if isinstance(record.get("id"), str):
             self._id = self._id or record["id"]
-        events: list[ModelEvent] = []
         choices = record.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, Mapping) and choice.get("index") in (0, None):
                 self._read_choice(choice, events)
         return events
 
-    def _read_choice(self, choice: Json, events: list[ModelEvent]) -> None:
+    def _read_choice(self, choice: Json, events: list[ProviderEvent]) -> None:
         delta = choice.get("delta") or choice.get("message") or {}
         if isinstance(delta, Mapping):
             for field in _REASONING_FIELDS:
@@ -227,7 +231,7 @@ class ChunkReader:
         if isinstance(choice.get("finish_reason"), str):
             self._finish = choice["finish_reason"]
 
-    def _read_content(self, content: object, events: list[ModelEvent]) -> None:
+    def _read_content(self, content: object, events: list[ProviderEvent]) -> None:
         """Text, or a list of parts as Mistral's reasoning models send it."""
         if isinstance(content, str):
             self._say(content, events)
@@ -241,26 +245,26 @@ class ChunkReader:
             elif isinstance(part.get("text"), str):
                 self._say(part["text"], events)
 
-    def _say(self, text: str, events: list[ModelEvent]) -> None:
+    def _say(self, text: str, events: list[ProviderEvent]) -> None:
         if text:
             self._text += text
             self._thought(events)
             events.append(TextDelta(text))
 
-    def _think(self, text: str, field: str, events: list[ModelEvent]) -> None:
+    def _think(self, text: str, field: str, events: list[ProviderEvent]) -> None:
         if text:
             self._thinking += text
             self._field = self._field or field
             self._thinks = True
             events.append(ThinkingDelta(text))
 
-    def _thought(self, events: list[ModelEvent]) -> None:
+    def _thought(self, events: list[ProviderEvent]) -> None:
         """What comes now is no reasoning: that is at its end, where there was any."""
         if self._thinks:
             self._thinks = False
             events.append(ThinkingProof(FIELD_MARK + self._field if self._field else ""))
 
-    def _read_call(self, piece: Json, position: int, events: list[ModelEvent]) -> None:
+    def _read_call(self, piece: Json, position: int, events: list[ProviderEvent]) -> None:
         """One fragment. Some servers send no index, or 0 for every call: a new id with a name is then a new call."""
         index = piece.get("index")
         call_id = piece.get("id") if isinstance(piece.get("id"), str) else ""

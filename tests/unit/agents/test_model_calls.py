@@ -1,6 +1,7 @@
 """A call is reserved before, settled once whatever happens, and its end is told after both."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,6 +148,36 @@ async def test_an_answer_without_an_end_is_an_error(rig: Rig) -> None:
     with pytest.raises(UpstreamError, match="too early"):
         await rig.play(Endless())
     assert rig.meter.outcomes == ["cut"]
+
+
+@pytest.mark.parametrize(
+    ("play", "outcome"),
+    [
+        (Play("abcdefgh", error=BROKEN, error_after=1, served="priority"), "cut"),
+        (Play("abcd", usage=None, served="priority"), "ok"),
+        (Play("abcd", served="priority"), "ok"),
+        (Play(error=UpstreamTimeout("late"), served="priority"), "error"),
+    ],
+    ids=["cut", "no usage", "a usage", "late"],
+)
+async def test_one_that_breaks_off_is_settled_at_the_tier_that_its_vendor_named(
+    rig: Rig, play: Play, outcome: str
+) -> None:
+    with contextlib.suppress(UpstreamError):
+        await rig.play(ScriptedProvider([play]))
+    assert "Served" not in rig.log
+    usage, ended, _ = rig.meter.calls[0].endings[0]
+    assert (usage.served, ended) == ("priority", outcome)
+
+
+async def test_one_that_is_closed_is_settled_at_it_too_and_one_without_a_word_is_free(rig: Rig) -> None:
+    provider = ScriptedProvider([Play("abcdefgh", hold=True, error_after=2, served="priority")])
+    async with closing(rig.calls(provider).stream(rig.ask())) as stream:
+        assert await anext(stream) == TextDelta("abcd")
+    assert (rig.meter.calls[0].endings[0][0].served, rig.meter.outcomes) == ("priority", ["cancelled"])
+    with pytest.raises(UpstreamError):
+        await rig.play(ScriptedProvider([Play(error=BROKEN, served="priority")]))
+    assert rig.meter.calls[1].endings[0] == (TokenCounts(), "error", False)
 
 
 async def test_closing_it_cancels_upstream_and_settles(rig: Rig) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import aiohttp
 
 from carrel.declare.allowlists import Allowlists
-from carrel.declare.rate_card import TokenCounts
+from carrel.declare.rate_card import Tier, TokenCounts
 from carrel.errors import UpstreamError
 from carrel.providers.hedged import Hedge
 from carrel.tasks import Tasks
-from carrel.wire.conversation import Finished, Message, ModelEvent, ModelRequest, Text, TextDelta
+from carrel.wire.conversation import Finished, Message, ModelRequest, ProviderEvent, Served, Text, TextDelta
 from tests.fakes.edge import Edge, OneProvider, bearer, chat_body, running_edge, token_of
 from tests.fakes.patience import eventually
 
@@ -27,12 +27,14 @@ class Scripted:
     name = "demo"
 
     def __init__(self, *, fail: UpstreamError | None = None, after: int = 2, usage: TokenCounts | None = None,
-                 hang: bool = False) -> None:  # fmt: skip
-        self.fail, self.after, self.usage, self.hang = fail, after, usage, hang
+                 hang: bool = False, served: Tier | None = None) -> None:  # fmt: skip
+        self.fail, self.after, self.usage, self.hang, self.served = fail, after, usage, hang, served
         self.closed = 0
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
         try:
+            if self.served is not None:
+                yield Served(self.served)
             for _ in range(self.after):
                 yield TextDelta("four")
             if self.hang:
@@ -106,6 +108,65 @@ async def test_a_caller_that_goes_away_is_settled_as_cancelled(tmp_path: Path, c
         assert provider.closed == 1
 
 
+async def test_one_that_breaks_off_is_settled_at_the_tier_that_its_vendor_named(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    for provider, outcome in (
+        (Scripted(served="priority", fail=UpstreamError("broke off")), "cut"), (Scripted(served="priority"), "ok"),
+        (Scripted(served="priority", usage=TokenCounts(3, output=2)), "ok"),
+        (Scripted(served="priority", hang=True), "cancelled"),
+    ):  # fmt: skip
+        async with running_edge(tmp_path / str(id(provider)), providers=OneProvider(provider)) as edge:
+            body = chat_body("hi", model="demo", stream=True)
+            async with client.post(edge.url + PATH, data=body, headers=ACME) as reply:
+                if provider.hang:
+                    await reply.content.readline()
+                    reply.close()
+                else:
+                    assert "four" in await reply.text()
+            await eventually(edge.meter.reservations[0].settled.copy)
+            [(usage, ended, _)] = edge.meter.reservations[0].settled
+            assert (usage.served, ended) == ("priority", outcome)
+
+
+async def test_one_that_names_its_tier_and_no_word_of_an_answer_is_free(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    provider = Scripted(served="priority", fail=UpstreamError("no", status=400), after=0)
+    async with running_edge(tmp_path, providers=OneProvider(provider)) as edge:
+        async with client.post(edge.url + PATH, data=chat_body("hi", model="demo"), headers=ACME) as reply:
+            assert reply.status == 400
+        [(usage, outcome, _)] = edge.meter.reservations[0].settled
+        assert (usage.total, outcome) == (0, "error")
+
+
+class Named(Scripted):
+    """Its first call names its tier, and says nothing else."""
+
+    calls = 0
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
+        self.calls += 1
+        if self.calls == 1:
+            yield Served("priority")
+            await asyncio.get_running_loop().create_future()
+        async for event in Scripted.stream(self, request):
+            yield event
+
+
+async def test_a_call_that_has_named_its_tier_alone_has_not_begun(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    tasks = Tasks("hedges")
+    async with running_edge(tmp_path, providers=(one := OneProvider(Named(usage=TokenCounts(3, output=2))))) as edge:
+        one.hedging = Hedge(0.001, lambda: True, tasks)
+        async with client.post(edge.url + PATH, data=chat_body("hi", model="demo"), headers=ACME) as reply:
+            assert "four" in await reply.text()
+        lost, won = (reservation.settled[0] for reservation in edge.meter.reservations)
+        assert (lost[1], lost[0].served, won[1], won[0].served) == ("cancelled", "priority", "ok", None)
+    await tasks.close()
+
+
 async def test_a_model_that_is_not_allowed(edge: Edge, client: aiohttp.ClientSession) -> None:
     edge.directory.publish(replace(edge.directory.current, allowlists=Allowlists(models=("vendor*",))))
     async with client.post(edge.url + PATH, data=chat_body("hi", model="demo"), headers=ACME) as reply:
@@ -143,7 +204,7 @@ class Slow(Scripted):
 
     calls = 0
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
         self.calls += 1
         if self.calls == 1:
             try:

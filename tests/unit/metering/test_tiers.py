@@ -75,8 +75,16 @@ async def test_the_tier_outlives_a_crash(tmp_path: Path) -> None:
         await held.settle(replace(USED, served="standard"), outcome="ok")
         held = await b.hold(2, tier="batch")
         await held.settle(USED, outcome="ok")
+        # One that broke off, and two that were under way.
+        held = await b.hold(3)
+        await held.settle(replace(USED, served="priority"), outcome="cut", estimated=True)
+        for number, tier in ((4, None), (5, "batch")):
+            await b.hold(number, tier=tier)
     async with bench(tmp_path) as b:
         rows = {row.request_id: row for row in await b.rows()}
+        assert (rows["req_3"].cost_usd, rows["req_3"].outcome) == (COSTS["priority"], "cut")
+        assert rows["req_4"].outcome == rows["req_5"].outcome == "interrupted"
+        assert rows["req_4"].cost_usd == 2 * rows["req_5"].cost_usd > 0
         assert rows["req_1"].cost_usd == COSTS["standard"]
         assert rows["req_2"].cost_usd == COSTS["batch"]
 

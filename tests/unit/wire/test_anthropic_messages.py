@@ -14,8 +14,9 @@ from carrel.wire.conversation import (
     Finished,
     Image,
     Message,
-    ModelEvent,
     ModelRequest,
+    ProviderEvent,
+    Served,
     Text,
     TextDelta,
     Thinking,
@@ -146,7 +147,7 @@ def test_what_it_cannot_do_is_refused_by_name(fields: dict[str, Any], param: str
     assert caught.value.param == param
 
 
-def read(*records: dict[str, Any], done: bool = True) -> tuple[list[ModelEvent], Finished]:
+def read(*records: dict[str, Any], done: bool = True) -> tuple[list[ProviderEvent], Finished]:
     reader = EventReader()
     events = [event for record in records for event in reader.read(record)]
     return events, reader.finish(done=done)
@@ -297,3 +298,12 @@ def test_a_block_that_begins_with_nothing_said_is_one() -> None:
 def test_arguments_that_are_nested_too_deeply_are_shown_as_text() -> None:
     deep = '{"a":' * 100_000 + "1" + "}" * 100_000
     assert tool_input(deep) == {"invalid_arguments": deep}
+
+
+def test_the_tier_is_told_once() -> None:
+    reader = EventReader()
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 3, "service_tier": "priority"}}}
+    assert reader.read(start) == [Served("priority")]
+    assert reader.read({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 3}}) == []
+    again = {"type": "message_delta", "delta": {}, "usage": {"service_tier": "standard"}}
+    assert reader.read(again) == [Served("standard")]

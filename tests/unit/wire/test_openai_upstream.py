@@ -14,8 +14,9 @@ from carrel.wire.conversation import (
     Finished,
     Image,
     Message,
-    ModelEvent,
     ModelRequest,
+    ProviderEvent,
+    Served,
     Text,
     TextDelta,
     Thinking,
@@ -37,7 +38,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None, **top: Any) -> dict[
     return {"id": "c1", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **top}
 
 
-def read(*records: dict[str, Any], done: bool = True) -> tuple[list[ModelEvent], Finished]:
+def read(*records: dict[str, Any], done: bool = True) -> tuple[list[ProviderEvent], Finished]:
     reader = ChunkReader()
     events = [event for record in records for event in reader.read(record)]
     return events, reader.finish(done=done)
@@ -246,3 +247,12 @@ def test_the_tier_is_said_beside_the_usage_or_before_it() -> None:
     )
     reader.read({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}})
     assert reader.finish(done=True).usage == TokenCounts(3, output=1, served="priority")
+
+
+def test_the_tier_is_told_once_and_before_what_is_said() -> None:
+    reader = ChunkReader()
+    said = {"choices": [{"index": 0, "delta": {"content": "hi"}}]}
+    assert reader.read({"service_tier": "auto", **said}) == [TextDelta("hi")]
+    assert reader.read({"service_tier": "priority", **said}) == [Served("priority"), TextDelta("hi")]
+    assert reader.read({"service_tier": "priority", **said}) == [TextDelta("hi")]
+    assert reader.read({"service_tier": "default", "choices": []}) == [Served("standard")]
