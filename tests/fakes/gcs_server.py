@@ -167,6 +167,7 @@ class GoogleStorage:
         """Whether the bucket has an encryption key of its own: then tags are no MD5s."""
         self.page = page
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self.assembled: Callable[[bytes], bytes] = lambda data: data
         self._generation = 1_700_000_000_000_000
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -314,6 +315,8 @@ class GoogleStorage:
             tag = f'"{hashlib.md5(asked.body, usedforsecurity=False).hexdigest()}"'
             self.uploads[upload].parts[int(asked.query["partNumber"])] = tag, asked.body
             return Answer(200, b"", {"ETag": tag})
+        if asked.method == "GET":
+            return _xml(_parts(self.uploads[upload]))
         parts, data = self.uploads[upload].parts, b""
         for one in ET.fromstring(asked.body):  # noqa: S314 - of the test's own making
             told = {found.tag.rpartition("}")[2]: found.text or "" for found in one}
@@ -322,11 +325,19 @@ class GoogleStorage:
                 raise Refusal(400, "InvalidPart")
             data += piece
         del self.uploads[upload]
-        kept = self._keep(name, data, None)
+        kept = self._keep(name, self.assembled(data), None)
         text = f"<Key>{escape(name)}</Key><ETag>{escape(kept.etag)}</ETag>"
         answer = _xml(f"<CompleteMultipartUploadResult>{text}</CompleteMultipartUploadResult>")
         answer.headers["x-goog-generation"] = str(kept.generation)
         return answer
+
+
+def _parts(upload: Upload) -> str:
+    found = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><LastModified>{_at(upload.at)}</LastModified>"
+        f"<ETag>{escape(tag)}</ETag><Size>{len(data)}</Size></Part>" for number, (tag, data) in upload.parts.items()
+    )  # fmt: skip
+    return f"<ListPartsResult><IsTruncated>false</IsTruncated>{found}</ListPartsResult>"
 
 
 def _headers(kept: Kept) -> dict[str, str]:

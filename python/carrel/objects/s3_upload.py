@@ -218,7 +218,7 @@ class Sending:
             return True
         else:
             same = self._reads_back()
-        if not same and found is not None and found[1] == tag:
+        if not same and found is not None and tag is not None and bare(found[1]) == bare(tag):
             self._line.tried(lambda: self._line.store.delete([self._name]))
         return same
 

@@ -2,9 +2,11 @@
 
 import datetime as dt
 import hashlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -13,14 +15,16 @@ from carrel.objects.conditions import KEY, try_out
 from carrel.objects.location import parse_location
 from carrel.objects.open import open_store
 from carrel.objects.pace import Pace
-from carrel.objects.protocol import ObjectChanged, ObjectMissing, StoreRefused, StoreUnavailable
+from carrel.objects.protocol import ObjectChanged, ObjectMissing, ObjectNotKept, StoreRefused, StoreUnavailable
 from carrel.objects.retry import Patience, PatientStore
 from carrel.objects.s3 import S3Options, S3Store
+from carrel.objects.s3_files import S3Files
 from carrel.secrets import Secret
-from tests.fakes.gcs_server import ACCESS, BUCKET, SECRET, Asked, GoogleStorage, options, signature_of
-from tests.fakes.s3_servers import FaultyProxy, answer_lost, flipped, status
+from tests.fakes.gcs_server import ACCESS, BUCKET, SECRET, Asked, GoogleStorage, Upload, options, signature_of
+from tests.fakes.s3_servers import FaultyProxy, answer_lost, cut_after, flipped, status
 
 PLACE = parse_location(f"s3://{BUCKET}/carrel")
+PART = 5 << 20
 QUICK = Patience(attempts=3, first=0.0, most=0.0)
 
 
@@ -212,6 +216,46 @@ def test_no_upload_in_parts_is_completed_on_a_condition_that_would_be_ignored(go
     request = AWSRequest("POST", f"{google.url}/{BUCKET}/a?uploadId=1", data=b"<x/>")
     auth.add_auth(request)
     assert request.headers["Content-MD5"]
+
+
+def test_a_large_file_goes_up_in_parts_and_comes_back(google: GoogleStorage, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(2 * PART + 12345))
+    with FaultyProxy(google.url) as proxy:
+        files = S3Files(S3Store(PLACE, options(proxy.url)), pace=Pace(), patience=QUICK, part=PART)
+        told: list[int] = []
+        proxy.before += [*status(503, method="PUT", name="partNumber=1"), flipped(name="partNumber=3", upwards=True)]
+        proxy.after += [answer_lost(method="POST", name="uploadId"), cut_after(PART, name="one.tar.gz")]
+        files.send("one.tar.gz", source, replaces=False, counts=told.append)
+        stream, size = files.read("one.tar.gz", counts=told.append)
+        with stream:
+            assert (stream.read(), size) == (source.read_bytes(), source.stat().st_size)
+        assert (proxy.before, proxy.after) == ([], [])
+        # Google has no condition for its end: it is looked for what is there.
+        with pytest.raises(ObjectChanged, match="already"):
+            files.send("one.tar.gz", source, replaces=False, counts=told.append)
+        google.uploads["left"] = Upload("carrel/one.tar.gz", dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+        google.uploads["others"] = Upload("carrel-other/one.tar.gz", dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+        files.send("one.tar.gz", source, replaces=True, counts=told.append)
+        assert {*google.uploads} == {"others"}
+        google.uploads["old"] = Upload("carrel/two.tar.gz", dt.datetime(2026, 1, 1, tzinfo=dt.UTC), {1: ('"a"', b"")})
+        assert files.end_left(dt.datetime(2026, 1, 2, tzinfo=dt.UTC)) == 1
+        small = tmp_path / "small"
+        small.write_bytes(b"small")
+        with pytest.raises(ObjectChanged, match="already"):
+            files.send("one.tar.gz", small, replaces=False, counts=told.append)
+        files.close()
+
+
+def test_a_large_file_that_is_not_as_it_was_sent_is_not_left_there(google: GoogleStorage, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(PART + 1))
+    files = S3Files(S3Store(PLACE, options(google.url)), pace=Pace(), patience=QUICK, part=PART)
+    google.assembled = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(ObjectNotKept):
+        files.send("one.tar.gz", source, replaces=False, counts=lambda _: None)
+    assert {*google.objects} == {f"carrel/{KEY}"}
+    files.close()
 
 
 def test_a_signature_is_as_others_make_it() -> None:
