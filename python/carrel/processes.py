@@ -55,6 +55,7 @@ async def run(
     limits: Mapping[int, int] | None = None,
     on_error: Callable[[bytes], None] | None = None,
     behind: bool = False,
+    name: str | None = None,
 ) -> Completed:
     """Run a program to its end; raises ProcessFailed where it cannot start or is over ``timeout`` seconds.
 
@@ -62,7 +63,8 @@ async def run(
     all processes that descend from the program, whatever group they have gone to. A program that has more to do than
     die is told to end first (SIGTERM), and has ``gentle`` seconds for it. ``limits`` are the kernel's, by ``RLIMIT_*``;
     they hold from just after the start. ``on_error`` is handed standard error as it comes, which is not kept then. One
-    that works ``behind`` leaves a processor to whoever else wants it; see `priority`.
+    that works ``behind`` leaves a processor to whoever else wants it; see `priority`. ``name`` is what an
+    error calls it, by default its first word.
     """
     with contextlib.ExitStack() as stack:
         stderr = subprocess.PIPE if on_error is None else stack.enter_context(_heard(on_error))
@@ -80,7 +82,7 @@ async def run(
             raise
         if behind:
             step_back(process.pid)
-        stdout, errors = await _ended(process, argv[0], stdin, timeout, gentle)
+        stdout, errors = await _ended(process, name or argv[0], stdin, timeout, gentle)
     return Completed(process.returncode, stdout, errors or b"")
 
 

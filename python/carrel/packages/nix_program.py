@@ -7,6 +7,7 @@ environment, no clock, no other file, nothing that it would first have to build.
 import os
 import resource
 import shutil
+import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,14 +103,23 @@ class NixProgram:
             ) from error
 
     async def build(self, command: Sequence[str], lines: Lines) -> processes.Completed:
-        """Run a program that builds or collects; raises BuildFailed where it is over its time."""
+        """Run a program that builds or collects; raises BuildFailed where it is over its time, or is killed."""
         # A builder leads a group of its own: Nix is told to end, and takes it along.
         try:
-            return await self._run(
+            done = await self._run(
                 [*command, *self.settings()], self._limits.build_seconds, lines, _GENTLE_SECONDS, {}
             )  # fmt: skip
         except processes.ProcessFailed as error:
-            raise BuildFailed(f"The environment cannot be built: {error.message}") from error
+            raise BuildFailed(
+                f"The environment cannot be built: {error.message.rstrip('.')} (packages.build_timeout_seconds)."
+            ) from error
+        if done.returncode < 0:
+            # What it said last is no reason.
+            name = signal.Signals(-done.returncode).name
+            raise BuildFailed(
+                f"The environment cannot be built: Nix was ended by {name}, by another hand or for want of memory."
+            )
+        return done
 
     async def _run(
         self, command: Sequence[str], seconds: float, lines: Lines, gentle: float, limits: Mapping[int, int]
@@ -117,8 +127,9 @@ class NixProgram:
         words = [*_politely(), *command]
         try:
             return await processes.run(
-                words, env=self._environment(), timeout=seconds, gentle=gentle, limits=limits, on_error=lines.feed
-            )
+                words, env=self._environment(), timeout=seconds, gentle=gentle, limits=limits, on_error=lines.feed,
+                name="Nix",
+            )  # fmt: skip
         finally:
             lines.end()
 

@@ -199,6 +199,22 @@ async def test_an_evaluation_has_an_end_to_its_memory(tmp_path: Path, built: Bui
         await source.build(frozenset(), log=print)
 
 
+async def test_nix_that_is_killed_is_told_as_that(tmp_path: Path, built: Built, debs: Path) -> None:
+    slow = expression(tmp_path, debs, f"exec {debs / 'busybox'}/bin/busybox sleep 337.3")
+    slow.file.write_text(slow.file.read_text().replace(str(debs / "busybox"), "${busybox}"))
+    source = NixSource(slow, state_dir=built.state)
+    task = asyncio.ensure_future(source.build(frozenset(), log=print))
+    await asyncio.to_thread(_wait_for, "sleep 337.3")
+    for pid in running("nix-store"):
+        if str(built.state) in Path(f"/proc/{pid}/cmdline").read_text():
+            os.kill(pid, signal.SIGKILL)
+    with pytest.raises(BuildFailed, match="Nix was ended by SIGKILL"):
+        await task
+    # Its builder is nobody's child now.
+    for pid in running("sleep 337.3"):
+        os.kill(pid, signal.SIGKILL)
+
+
 async def test_a_failing_build_keeps_its_log_and_says_why(tmp_path: Path, built: Built, debs: Path) -> None:
     lines: list[str] = []
     source = NixSource(expression(tmp_path, debs, "echo the reason >&2; exit 3"), state_dir=built.state)
@@ -210,7 +226,8 @@ async def test_a_failing_build_keeps_its_log_and_says_why(tmp_path: Path, built:
 async def test_a_builder_does_not_outlive_its_time(tmp_path: Path, built: Built, debs: Path) -> None:
     slow = expression(tmp_path, debs, f"exec {debs / 'busybox'}/bin/busybox sleep 331.7")
     slow.file.write_text(slow.file.read_text().replace(str(debs / "busybox"), "${busybox}"))
-    with pytest.raises(PackageError, match="was over its 3 s"):
+    told = r"Nix was over its 3 s and was killed \(packages\.build_timeout_seconds\)"
+    with pytest.raises(PackageError, match=told):
         await NixSource(slow, state_dir=built.state, limits=Limits(build_seconds=3)).build(frozenset(), log=print)
     assert not running("sleep 331.7")
     task = asyncio.ensure_future(NixSource(slow, state_dir=built.state).build(frozenset(), log=print))
