@@ -172,11 +172,13 @@ class FakeBackups:
     async def restore(
         self, tenant: Tenant, order: wire.RestoreOrder, *, by: control.Actor, local: bool
     ) -> wire.RestoreView:
-        self.done.append(f"restore {order.source} {order.session} {order.dry_run} {local}")
+        skipping = " skipping" if order.skip_damaged else ""
+        self.done.append(f"restore {order.source} {order.session} {order.dry_run} {local}{skipping}")
         return wire.RestoreView(
             tenant=tenant.id, source=order.source or tenant.id, backup=self.view.id, at=self.view.at, files=3,
             bytes=5 << 20, sessions=2, left_out=1, secrets_lost=("KEY",), tokens_left_out=order.source is not None,
             kept_before=not order.dry_run, dry_run=order.dry_run,
+            lost=tuple(f"sandbox/{n}" for n in range(22)) if order.skip_damaged else (),
         )  # fmt: skip
 
     async def decide(self, tenant: Tenant, order: wire.RestoreDecision, *, by: control.Actor) -> None:

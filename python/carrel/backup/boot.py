@@ -29,7 +29,7 @@ Outcome = Literal["restored", "kept", "none", "failed", "would restore"]
 class Brought:
     """What became of one tenant. `kept`: it has data; `none`: there is no backup of it; ``text`` says more.
 
-    ``damaged`` names files that were so when the backup was made.
+    ``damaged`` names files that were so when the backup was made, ``lost`` ones that are not whole in the store.
     """
 
     tenant: TenantId
@@ -40,12 +40,13 @@ class Brought:
     secrets_lost: tuple[str, ...] = ()
     text: str = ""
     damaged: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 def bring_all(
     home: Path, tenants: Sequence[TenantId], means: Means, *, when: When, dry_run: bool,
     told: Callable[[Brought], None], carry_over: Callable[[Path, Path, TenantId], object],
-    noted: Callable[[TenantId, str], AbstractContextManager[None]],
+    noted: Callable[[TenantId, str], AbstractContextManager[None]], skip_damaged: bool = False,
 ) -> list[Brought]:  # fmt: skip
     """Bring ``tenants`` back, some at a time; ``told`` of each as it is done. A failure is that tenant's own.
 
@@ -54,11 +55,12 @@ def bring_all(
 
     ``when`` `empty`: only who has nothing. What there is of others is kept beside with `always`, until it is confirmed,
     and ``carry_over`` puts what never goes back in time into the new directory before it takes the live one's place.
+    ``skip_damaged``: files that are not whole in the store are left out.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def one(tenant: TenantId) -> Brought:
-        done = _one(home, tenant, means, when, dry_run, carry_over=carry_over, noted=noted)
+        done = _one(home, tenant, means, when, dry_run, carry_over=carry_over, noted=noted, skip_damaged=skip_damaged)
         told(done)
         return done
 
@@ -74,7 +76,7 @@ def not_declared(means: Means, tenants: Sequence[TenantId]) -> list[str]:
 def _one(
     home: Path, tenant: TenantId, means: Means, when: When, dry_run: bool, *,
     carry_over: Callable[[Path, Path, TenantId], object],
-    noted: Callable[[TenantId, str], AbstractContextManager[None]],
+    noted: Callable[[TenantId, str], AbstractContextManager[None]], skip_damaged: bool,
 ) -> Brought:  # fmt: skip
     try:
         if when == "empty" and not is_empty(home, tenant):
@@ -84,7 +86,7 @@ def _one(
             seen = look(repository, tenant, None)
             return Brought(tenant, "would restore", seen.backup, seen.files, seen.bytes, damaged=seen.damaged)
         try:
-            done = prepare(repository, home, tenant, None, means=means, progress=Progress())
+            done = prepare(repository, home, tenant, None, means=means, progress=Progress(), skip_damaged=skip_damaged)
             carry_over(home / tenant, staged(home, tenant), tenant)
             with noted(tenant, done.backup):
                 swap_in(home, tenant)
@@ -94,4 +96,7 @@ def _one(
         return Brought(tenant, "none", text="there is no backup of it")
     except CarrelError as error:
         return Brought(tenant, "failed", text=error.message)
-    return Brought(tenant, "restored", done.backup, done.files, done.bytes, done.secrets_lost, damaged=done.damaged)
+    return Brought(
+        tenant, "restored", done.backup, done.files, done.bytes, done.secrets_lost, damaged=done.damaged,
+        lost=done.lost,
+    )  # fmt: skip

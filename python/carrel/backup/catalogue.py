@@ -57,6 +57,7 @@ class BackupInfo(Stored):
     """One backup in the list. ``bytes`` is what it restores to, ``sent`` what it added to the store.
 
     ``damaged`` names files that were damaged when it was made: they are in it as they were, or could not be read.
+    ``lost`` names files of which the store lost content since, as far as was found out: all else is still there.
     """
 
     id: BackupId
@@ -68,6 +69,7 @@ class BackupInfo(Stored):
     left_out: Count = 0
     revision: str = ""
     damaged: tuple[str, ...] = rare()
+    lost: tuple[str, ...] = rare()
 
 
 class Collecting(Stored):

@@ -54,7 +54,10 @@ def heal(repository: Repository) -> None:
 
 
 def rebuilt(repository: Repository) -> Head:
-    """A list of all backups that have everything they name, as far as a listing tells.
+    """A list of all backups of which it can be read what is in them.
+
+    One that lacks content, as far as a listing tells, is in it too, with the files whose it is: all else of it can be
+    brought back, and what no list names is removed.
 
     Raises ObjectDamaged where nothing that is there opens: with a list of nothing all of it would be removed in time.
 
@@ -62,7 +65,7 @@ def rebuilt(repository: Repository) -> Head:
     """
     ids = sorted(info.key.rpartition("/")[2] for info in repository.manifests())
     there = {name for name, _ in repository.pieces()} if ids else set[str]()
-    found = sorted((_info(one) for one in _whole(repository, ids, there)), key=lambda one: (one.at, one.id))
+    found = sorted((_info(*one) for one in _readable(repository, ids, there)), key=lambda one: (one.at, one.id))
     if ids and not found and not _opens_any(repository, there):
         raise ObjectDamaged(
             f"None of the {len(ids)} backups of {repository.tenant} reads: is `{repository.tenant}/repository.json` "
@@ -82,14 +85,22 @@ def _opens_any(repository: Repository, names: set[str]) -> bool:
     return False
 
 
-def _whole(repository: Repository, ids: list[str], there: set[str]) -> Iterator[Manifest]:
+def _readable(repository: Repository, ids: list[str], there: set[str]) -> Iterator[tuple[Manifest, tuple[str, ...]]]:
+    """Each with the names of files that lack content, some of them where they are many."""
     for backup_id in ids:
         try:
             manifest = repository.manifest(backup_id)
             if not there.issuperset(manifest.index):
-                continue
-            if all(there.issuperset(p.piece for p in one.parts if p.piece) for one in repository.entries(manifest)):
-                yield manifest
+                raise ObjectMissing("There is no list of what is in it any more.")
+            lost = [
+                one.path
+                for one in repository.entries(manifest)
+                if not there.issuperset(part.piece for part in one.parts if part.piece)
+            ]
+            if lost:
+                _log.error("a backup lacks content, and is in the list with what it has", tenant=repository.tenant,
+                           backup=backup_id[:64], files=len(lost), first=lost[0])  # fmt: skip
+            yield manifest, tuple(lost[:MOST_DAMAGED_LISTED])
         except OfLaterVersion:
             raise
         except (ObjectDamaged, ObjectMissing, UnsafePath) as error:
@@ -97,9 +108,9 @@ def _whole(repository: Repository, ids: list[str], there: set[str]) -> Iterator[
                        backup=backup_id[:64], reason=error.message)  # fmt: skip
 
 
-def _info(manifest: Manifest) -> BackupInfo:
+def _info(manifest: Manifest, lost: tuple[str, ...]) -> BackupInfo:
     return BackupInfo(
         id=manifest.id, at=manifest.at, host=manifest.origin.host, files=manifest.files, bytes=manifest.bytes, sent=0,
         left_out=manifest.left_out, revision=manifest.origin.revision,
-        damaged=tuple(one.path for one in manifest.damaged)[:MOST_DAMAGED_LISTED],
+        damaged=tuple(one.path for one in manifest.damaged)[:MOST_DAMAGED_LISTED], lost=lost,
     )  # fmt: skip

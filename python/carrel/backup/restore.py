@@ -4,7 +4,7 @@ The swap itself is for whoever knows that the tenant rests: the service of a gat
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -30,7 +30,8 @@ class Restored:
     """What a restore did, or with ``dry_run`` would do. ``at`` is when the backup was made.
 
     ``snapshots`` is how many copies of workspaces there are, which are in no backup and stay. ``damaged`` names files
-    that were so when the backup was made, ``put_by`` ledgers that are kept as they were because they are now.
+    that were so when the backup was made, ``put_by`` ledgers that are kept as they were because they are now, ``lost``
+    files that were left out because the store has no whole content of them.
     """
 
     tenant: TenantId
@@ -47,16 +48,17 @@ class Restored:
     snapshots: int = 0
     damaged: tuple[str, ...] = ()
     put_by: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     dry_run: bool = False
 
 
 def chosen(repository: Repository, backup_id: str | None) -> BackupInfo:
-    """The backup of that id, or the newest; raises NoRepository."""
+    """The backup of that id, or the newest that lost nothing as far as is known; raises NoRepository."""
     head, _ = list_of(repository)
     if backup_id is None:
         if not head.backups:
             raise NoRepository(f"There is no backup of {repository.tenant} there yet.")
-        return head.backups[-1]
+        return next((one for one in reversed(head.backups) if not one.lost), head.backups[-1])
     found = head.find(own_id(repository.tenant, backup_id))
     if found is None:
         raise NoRepository(f"There is no backup {backup_id[:64]!r} of {repository.tenant} there.")
@@ -96,20 +98,26 @@ def look_at_one(repository: Repository, target: TenantId, path: str, backup_id: 
 
 def prepare(
     repository: Repository, home: Path, target: TenantId, backup_id: str | None, *, means: Means, progress: Progress,
+    skip_damaged: bool = False,
 ) -> Restored:  # fmt: skip
-    """Lay a backup out beside ``target``'s directory, ready to be swapped in."""
+    """Lay a backup out beside ``target``'s directory, ready to be swapped in.
+
+    ``skip_damaged``: files whose content is not whole in the store are left out.
+    """
     require_none_waiting(home, target)
     info = chosen(repository, backup_id)
     found = plan(repository, info.id)
     place = staged(home, target)
     remove_tree(place)
-    stage(repository, found.manifest, place, progress, going=means.pace.check)
+    lost: list[str] | None = [] if skip_damaged else None
+    stage(repository, found.manifest, place, progress, going=means.pace.check, lost=lost)
     try:
         adopted = adopt(place, repository.tenant, target, means.keys)
     except BaseException:
         remove_tree(place)
         raise
-    return _report(found, repository.tenant, target, adopted, dry_run=False)
+    done = _report(found, repository.tenant, target, adopted, dry_run=False)
+    return replace(done, files=done.files - len(lost), lost=tuple(lost)) if lost else done
 
 
 def fetch_one(

@@ -15,7 +15,7 @@ from carrel.backup.catalogue import BackupInfo, Collecting, Head
 from carrel.backup.repository import Repository
 from carrel.backup.run import Means, settled
 from carrel.errors import Conflict
-from carrel.objects.protocol import ObjectChanged
+from carrel.objects.protocol import ObjectChanged, ObjectDamaged, ObjectMissing
 
 LEASE: Final = timedelta(minutes=30)
 MARGIN_SECONDS: Final = 120.0
@@ -46,12 +46,18 @@ class Collected:
 def kept(backups: Sequence[BackupInfo], keep: Keep) -> set[str]:
     """The ids that stay of ``backups``, newest last.
 
-    The newest always does, and the newest in which nothing was damaged when it was made.
+    The newest always does, and the newest in which nothing was damaged when it was made. One that lost content takes no
+    other's place: what would stay without it stays.
     """
     # As the list has them: what a clock said that was ahead does not make a backup newer.
     newest_first = backups[::-1]
+    whole = [one for one in newest_first if not one.lost]
+    undamaged = [one.id for one in whole if not one.damaged][:1]
+    return _placed(newest_first, keep) | _placed(whole, keep) | set(undamaged)
+
+
+def _placed(newest_first: Sequence[BackupInfo], keep: Keep) -> set[str]:
     stays = {one.id for one in newest_first[: max(keep.last, 1)]}
-    stays.update(one.id for one in [one for one in newest_first if not one.damaged][:1])
     for count, period in ((keep.daily, _day), (keep.weekly, _week), (keep.monthly, _month)):
         seen: set[object] = set()
         for one in newest_first:
@@ -101,12 +107,18 @@ def _swept(repository: Repository, head: Head, means: Means, deadline: float) ->
     indexes: set[str] = set()
     for backup_id in ids:
         means.pace.check()
-        manifest = repository.manifest(backup_id)
-        fresh = [name for name in manifest.index if name not in indexes]
-        indexes.update(fresh)
-        only = manifest.model_copy(update={"index": tuple(fresh)})
-        for entry in repository.entries(only):
-            used.update(part.piece for part in entry.parts)
+        try:
+            manifest = repository.manifest(backup_id)
+            fresh = [name for name in manifest.index if name not in indexes]
+            indexes.update(fresh)
+            only = manifest.model_copy(update={"index": tuple(fresh)})
+            for entry in repository.entries(only):
+                used.update(part.piece for part in entry.parts)
+        except (ObjectDamaged, ObjectMissing) as error:
+            raise ObjectDamaged(
+                f"The backup {backup_id} does not read ({error.message}), so that it is not known what it needs, and "
+                "nothing is removed as long as it stays. It leaves the list as any other does (`--keep`)."
+            ) from error
     used |= indexes
     young = means.clock.now() - GRACE
     doomed, sizes = [], []

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from carrel import __version__
 from carrel.backup import swap
 from carrel.backup.archives import SCRATCH, Archives
-from carrel.backup.catalogue import BackupInfo, Origin
+from carrel.backup.catalogue import MOST_DAMAGED_LISTED, BackupInfo, Origin
 from carrel.backup.house import House
 from carrel.backup.jobs import Job, Jobs, in_thread
 from carrel.backup.keyfile import Keys, NoRepository
@@ -46,12 +46,13 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class From:
     """Which backup. ``place`` is where, None what is declared; ``tenant`` whose, ``backup`` its id, the newest by
-    default. ``anywhere``: who asks may name any place."""
+    default. ``anywhere``: who asks may name any place. ``skip_damaged``: what is not whole there is left out."""
 
     place: str | None = None
     tenant: TenantId | None = None
     backup: str | None = None
     anywhere: bool = False
+    skip_damaged: bool = False
 
 
 NEWEST: Final = From()
@@ -282,7 +283,10 @@ class Backups:
 
             def work(means: Means) -> Restored:
                 repository = Repository.at(means.store, whose, means.keys)
-                return prepare(repository, self._home, tenant.id, source.backup, means=means, progress=job.progress)
+                return prepare(
+                    repository, self._home, tenant.id, source.backup, means=means, progress=job.progress,
+                    skip_damaged=source.skip_damaged,
+                )  # fmt: skip
 
             with self._jobs.counted(tenant.id, "restore"):
                 done = await self._in_thread(job, location, work)
@@ -296,6 +300,9 @@ class Backups:
                     had = await asyncio.to_thread(swap.swap_in, self._home, tenant.id)
             finally:
                 await asyncio.to_thread(remove_tree, swap.staged(self._home, tenant.id))
+        if done.lost:
+            _log.error("files are left out, for they are not whole in the store", tenant=tenant.id, backup=done.backup,
+                       files=done.lost[:MOST_DAMAGED_LISTED])  # fmt: skip
         _log.info("restored", tenant=tenant.id, source=whose, backup=done.backup, files=done.files, bytes=done.bytes)
         return replace(done, kept_before=had, put_by=put_by, snapshots=swap.snapshots(self._home, tenant.id))
 

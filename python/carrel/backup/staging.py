@@ -13,6 +13,7 @@ from carrel.backup.progress import Progress
 from carrel.backup.reader import counted, reading
 from carrel.backup.repository import Repository
 from carrel.errors import CarrelError, TooLarge, lacking
+from carrel.objects.protocol import ObjectDamaged, ObjectMissing
 from carrel.tenancy.paths import open_beneath
 from carrel.tenancy.removal import remove_tree
 
@@ -54,10 +55,12 @@ def plan(repository: Repository, backup_id: str) -> Plan:
 
 
 def stage(
-    repository: Repository, manifest: Manifest, target: Path, progress: Progress, *, going: Callable[[], None]
-) -> None:
+    repository: Repository, manifest: Manifest, target: Path, progress: Progress, *, going: Callable[[], None],
+    lost: list[str] | None = None,
+) -> None:  # fmt: skip
     """Lay the backup out in ``target``, which must not be there; where it fails nothing is left of it.
 
+    Files whose content is damaged or gone are left out where they are wanted in ``lost``.
     Raises TooLarge where the disk has no room for it, StorageFailed, UnsafePath, ObjectDamaged, ObjectMissing.
     """
     _require_room(target.parent, manifest)
@@ -65,7 +68,7 @@ def stage(
     try:
         target.mkdir(mode=0o700)
         with synced(target) as fd:
-            _lay_out(repository, manifest, fd, progress, going)
+            _lay_out(repository, manifest, fd, progress, going=going, lost=lost)
     except BaseException as error:
         remove_tree(target)
         if isinstance(error, OSError):
@@ -74,8 +77,9 @@ def stage(
 
 
 def _lay_out(
-    repository: Repository, manifest: Manifest, target: int, progress: Progress, going: Callable[[], None]
-) -> None:
+    repository: Repository, manifest: Manifest, target: int, progress: Progress, *, going: Callable[[], None],
+    lost: list[str] | None,
+) -> None:  # fmt: skip
     modes: list[tuple[str, int]] = []
     with reading(repository, progress) as reader:
         for entry, content in reader.contents(counted(repository, manifest)):
@@ -90,7 +94,13 @@ def _lay_out(
                     case "link":
                         os.symlink(entry.target, name, dir_fd=parent)
                     case "file":
-                        _file(parent, name, entry, content)
+                        try:
+                            _file(parent, name, entry, content)
+                        except (ObjectDamaged, ObjectMissing) as error:
+                            if lost is None:
+                                raise _not_whole(entry, error) from error
+                            os.unlink(name, dir_fd=parent)
+                            lost.append(entry.path)
             finally:
                 os.close(parent)
     for path, mode in reversed(modes):
@@ -99,6 +109,13 @@ def _lay_out(
             os.fchmod(fd, mode)
         finally:
             os.close(fd)
+
+
+def _not_whole(entry: Entry, error: CarrelError) -> CarrelError:
+    return ObjectDamaged(
+        f"{entry.path[:200]}: {error.message} Nothing was changed: an older backup may have it whole "
+        "(`--backup ID`), or all but what is damaged comes back (`--skip-damaged`)."
+    )
 
 
 def _file(parent: int, name: str, entry: Entry, content: Iterable[Block]) -> None:

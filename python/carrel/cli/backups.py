@@ -84,6 +84,11 @@ def backups(tenant: TenantArgument, /, *, place: Place = None, target: Target = 
     for one in found.backups:
         if one.damaged:
             screen.complain(damage(one))
+        if one.lost:
+            screen.complain(
+                f"The store lost content of the backup {one.id}: {screen.names(one.lost)}. All else of it comes back "
+                f"with `carrel tenants restore {tenant} --backup {one.id} --skip-damaged`."
+            )
     if found.failed is not None:
         screen.note(f"The last try failed: {screen.one_line(found.failed)}")
     if found.verified is not None:
@@ -106,6 +111,9 @@ def restore(
     dry_run: Annotated[
         bool, Parameter(negative=(), show_default=False, help="Only say what would be done; nothing is fetched.")
     ] = False,
+    skip_damaged: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Leave out files that are not whole in the store.")
+    ] = False,
     confirm: Annotated[
         bool, Parameter(negative=(), show_default=False, help="Let go what was there before the last restore.")
     ] = False,
@@ -118,12 +126,14 @@ def restore(
     given = {"place": place, "backup": backup_id, "source": source, "session": session, "as_session": as_session}
     said = {key: value for key, value in given.items() if value is not None}
     if confirm or undo:
-        if said or dry_run or replace or (confirm and undo):
+        if said or dry_run or replace or skip_damaged or (confirm and undo):
             raise WrongUsage("--confirm and --undo decide on the last restore, and go with nothing else.")
         return _decide(tenant, "confirm" if confirm else "undo", target)
     if (as_session is not None or replace) and session is None:
         raise WrongUsage("--as-session and --replace go with --session.")
-    wanted = order(wire.RestoreOrder, {**said, "replace": replace, "dry_run": dry_run})
+    if skip_damaged and session is not None:
+        raise WrongUsage("--skip-damaged goes with a whole tenant: a session that is not whole is none.")
+    wanted = order(wire.RestoreOrder, {**said, "replace": replace, "dry_run": dry_run, "skip_damaged": skip_damaged})
     document = watched(target, tenant, "restore", wanted)
     if target.json:
         screen.show_json(document)
@@ -149,9 +159,10 @@ def _show_restored(done: wire.RestoreView, session: str | None, as_session: str 
     for what, files in (
         ("Damaged already when it was backed up, an older backup may have it whole", done.damaged),
         ("Damaged, and kept as it was beside what has taken its place", done.put_by),
+        ("Not whole in the store, and left out", done.lost),
     ):
         if files:
-            screen.complain(f"{what}: {', '.join(map(screen.one_line, files))}.")
+            screen.complain(f"{what}: {screen.names(files)}.")
     if done.snapshots:
         screen.note(f"In no backup, and kept as here: {screen.many(done.snapshots, 'snapshot')} of workspaces.")
     if done.kept_before:

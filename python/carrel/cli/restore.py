@@ -35,6 +35,10 @@ def restore_command(run_restore: Callable[[RestoreOptions], int]) -> Callable[..
         dry_run: Annotated[
             bool, Parameter(negative=(), show_default=False, help="Only say what would be done.")
         ] = False,
+        skip_damaged: Annotated[
+            bool,
+            Parameter(negative=(), show_default=False, help="Leave out files that are not whole in the store."),
+        ] = False,
         tenants_dir: Annotated[
             Path | None, Parameter(help="The directory of declarations; without it and --git, tenants.d.")
         ] = None,
@@ -61,7 +65,7 @@ def restore_command(run_restore: Callable[[RestoreOptions], int]) -> Callable[..
         return run_restore(
             RestoreOptions(
                 where.state, where.declared, secrets, place, when, tuple(tenants or ()), dry_run, json, where.git,
-                where.placement,
+                where.placement, skip_damaged,
             )
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ class RestoreOptions:
     """``place``: where the backups are, None as declared. ``tenants``: only these, all that are declared by default.
 
     ``when`` `first`: as `empty`, once, where there is no state yet. ``git`` and ``placement`` are as a gateway has
-    them.
+    them. ``skip_damaged``: files that are not whole in the store are left out.
     """
 
     state_dir: Path
@@ -23,3 +23,4 @@ class RestoreOptions:
     json: bool
     git: Path | None = None
     placement: str | None = None
+    skip_damaged: bool = False

@@ -71,6 +71,12 @@ class Cleaner:
         return clean(rest)
 
 
+def names(found: Sequence[str], most: int = 20) -> str:
+    """Names in one line, and how many more there are."""
+    more = f", and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(map(one_line, found[:most])) + more
+
+
 def write(text: str) -> None:
     """Write ``text``, cleaned, and flush, so that it is seen as it comes."""
     sys.stdout.write(clean(text))

@@ -33,6 +33,7 @@ from carrel.wire import backups, control
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 REST_SECONDS: Final = 60.0
+MOST_LOST_TOLD: Final = 1000
 WHY: Final = "it is being restored from a backup"
 
 
@@ -192,7 +193,7 @@ class BackupKeeping:
     ) -> backups.RestoreView:
         """Bring a tenant or one session back."""
         whose = parse_tenant_id(order.source) if order.source is not None else None
-        source = From(order.place, whose, order.backup, anywhere=local)
+        source = From(order.place, whose, order.backup, anywhere=local, skip_damaged=order.skip_damaged)
         target = f"{whose or tenant.id}/{order.backup or 'newest'}"
         if order.session is None:
             if order.dry_run:
@@ -317,6 +318,7 @@ def _view(tenant: Tenant, info: BackupInfo) -> backups.BackupView:
     return backups.BackupView(
         id=info.id, tenant=tenant.id, at=info.at, host=info.host, files=info.files, bytes=info.bytes, sent=info.sent,
         left_out=info.left_out, revision=info.revision, damaged=info.damaged,
+        lost=info.lost,
     )  # fmt: skip
 
 
@@ -335,7 +337,7 @@ def _restored(done: Restored) -> backups.RestoreView:
         tenant=done.tenant, source=done.source, backup=done.backup, at=done.at, files=done.files, bytes=done.bytes,
         sessions=done.sessions, left_out=done.left_out, secrets_lost=done.secrets_lost,
         tokens_left_out=done.tokens_left_out, kept_before=done.kept_before, snapshots=done.snapshots,
-        damaged=done.damaged, put_by=done.put_by, dry_run=done.dry_run,
+        damaged=done.damaged, put_by=done.put_by, lost=done.lost[:MOST_LOST_TOLD], dry_run=done.dry_run,
     )  # fmt: skip
 
 

@@ -85,11 +85,11 @@ class Backups:
 
     def bring(
         self, operators: Operators, tenants: Sequence[TenantId], *, when: When = "empty", dry_run: bool = False,
-        told: Callable[[Brought], None], noted: Noted, known: Sequence[TenantId],
+        told: Callable[[Brought], None], noted: Noted, known: Sequence[TenantId], skip_damaged: bool = False,
     ) -> tuple[list[Brought], list[str]]:  # fmt: skip
         """Bring ``tenants`` back; what became of each, and whose backups are there beside ``known``. Blocking.
 
-        ``told`` and ``noted`` are as `backup.boot.bring_all` takes them.
+        ``skip_damaged``, ``told`` and ``noted`` are as `backup.boot.bring_all` takes them.
         Raises CarrelError where the store cannot be asked at all; a failure of one tenant is in its outcome.
         """
         backup = operators.gateway.backup
@@ -99,6 +99,6 @@ class Backups:
             means = Means(store, self.keys, SystemClock(), pace, self.state_dir / "run" / SCRATCH)
             done = bring_all(
                 self.state_dir / "tenants", tenants, means, when=when, dry_run=dry_run, told=told,
-                carry_over=carry_over, noted=noted,
+                carry_over=carry_over, noted=noted, skip_damaged=skip_damaged,
             )  # fmt: skip
             return done, not_declared(means, known)

@@ -112,7 +112,7 @@ def _all(
     done, others = Backups(options.state_dir, secrets, _ring(options), options.place).bring(
         operators, _chosen(options, declared), when="always" if options.when == "always" else "empty",
         dry_run=options.dry_run, told=lambda brought: None if options.json else _say(brought), noted=noted,
-        known=declared,
+        known=declared, skip_damaged=options.skip_damaged,
     )  # fmt: skip
     if options.json:
         screen.show_json({"tenants": [asdict(one) for one in done], "not_declared": others})
@@ -176,6 +176,8 @@ def _say(brought: Brought) -> None:
             screen.note(f"{brought.tenant}: not without the key that sealed them: {', '.join(brought.secrets_lost)}.")
         if brought.damaged:
             screen.complain(f"{brought.tenant}: damaged when it was backed up: {', '.join(brought.damaged)}.")
+        if brought.lost:
+            screen.complain(f"{brought.tenant}: not whole in the store, and left out: {screen.names(brought.lost)}.")
     elif brought.outcome == "failed":
         screen.complain(f"{brought.tenant}: {brought.text}")
     else:

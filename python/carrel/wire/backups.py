@@ -36,6 +36,7 @@ class BackupView(Answer):
     left_out: int = Field(0, description="Names that are not in it: sockets, pipes, links that lead out.")
     revision: str = Field("", description="Of the tenant's configuration as it was in force.")
     damaged: tuple[str, ...] = Field((), description="Files that were damaged: they are in it as they were, if at all.")
+    lost: tuple[str, ...] = Field((), description="Files of which the store lost content: all else is there.")
     note: str | None = None
 
 
@@ -104,6 +105,7 @@ class RestoreOrder(Order):
     as_session: SessionText | None = Field(None, description="Bring the session back under this id.")
     replace: bool = Field(False, description="Replace a session of that id.")
     dry_run: bool = Field(False, description="Only say what would be done.")
+    skip_damaged: bool = Field(False, description="Leave out files that are not whole in the store. Without a session.")
 
 
 class RestoreView(Answer):
@@ -123,6 +125,7 @@ class RestoreView(Answer):
     snapshots: int = Field(0, description="Copies of workspaces, which are in no backup: those that are here stay.")
     damaged: tuple[str, ...] = Field((), description="Files that were damaged when the backup was made.")
     put_by: tuple[str, ...] = Field((), description="Ledgers that are damaged now, and are kept as they were.")
+    lost: tuple[str, ...] = Field((), description="Files that are left out: they are not whole in the store.")
     dry_run: bool = False
 
 

@@ -69,6 +69,29 @@ def test_who_has_nothing_is_brought_back_and_nobody_else(tmp_path: Path) -> None
     assert bring(tmp_path / "third", tmp_path) == {"acme": "failed", "beta": "none", "zeta": "restored"}
 
 
+def test_what_is_not_whole_in_the_store_is_left_out_where_that_is_wanted(tmp_path: Path) -> None:
+    tenant = full_tenant(tmp_path)
+    work = means(tmp_path)
+    info = back_up(subject(tenant), work, Progress())
+    tenant.root.close()
+    repository = Repository.at(work.store, ACME, KEYS)
+    [large] = [one for one in repository.entries(repository.manifest(info.id)) if one.path == "sandbox/data.bin"]
+    name = large.parts[0].piece
+    (tmp_path / f"store/acme/pieces/{name[:2]}/{name}").write_bytes(b"x")
+    assert bring(tmp_path / "new", tmp_path)["acme"] == "failed"
+    assert not (tmp_path / "new/acme").exists()
+    told: list[Brought] = []
+    assert bring(tmp_path / "new", tmp_path, skip_damaged=True)["acme"] == "restored"
+    bring_all(
+        tmp_path / "third", [ACME], work, when="empty", dry_run=False, told=told.append, carry_over=lambda *_: None,
+        noted=lambda *_: nullcontext(), skip_damaged=True,
+    )  # fmt: skip
+    assert [one.lost for one in told] == [("sandbox/data.bin",)]
+    assert told[0].files == info.files - 1
+    assert (tmp_path / "new/acme/sandbox/main.py").is_file()
+    assert not (tmp_path / "new/acme/sandbox/data.bin").exists()
+
+
 @contextmanager
 def google(_: Path) -> Iterator[str]:
     """A fake of Google's, by its documentation."""

@@ -1,6 +1,7 @@
 """A list of backups that is damaged or gone: everything can be brought back, and the next backup mends it."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from carrel.backup.repository import Repository
 from carrel.backup.restore import chosen, prepare
 from carrel.backup.retention import Keep, collect
 from carrel.backup.run import Means, back_up
+from carrel.backup.swap import staged
 from carrel.objects.directory import DirectoryStore
 from carrel.objects.protocol import ObjectDamaged
 from carrel.tenancy.handle import Tenant
@@ -86,6 +88,43 @@ def test_what_lacks_a_piece_is_not_in_it(tenant: Tenant, tmp_path: Path) -> None
     spoil(tmp_path, "flipped")
     heal(repository)
     assert [one.id for one in repository.head()[0].backups] == [second.id]
+
+
+def test_what_lacks_content_of_a_file_is_in_it_with_all_else(tenant: Tenant, tmp_path: Path) -> None:
+    clock = FakeClock(datetime.now(UTC) + timedelta(days=3))
+    work = means(tmp_path, clock=clock)
+    (tmp_path / "tenants/acme/sandbox/large.bin").write_bytes(os.urandom(2 << 20))
+    made = []
+    for _ in range(3):
+        (tmp_path / "tenants/acme/sandbox/own.bin").write_bytes(os.urandom(2 << 20))
+        made.append(back_up(subject(tenant), work, Progress()))
+        clock.advance(60)
+    repository = Repository.at(work.store, tenant.id, KEYS)
+    [own] = [one for one in repository.entries(repository.manifest(made[-1].id)) if one.path == "sandbox/own.bin"]
+    piece = own.parts[0].piece
+    (tmp_path / f"store/acme/pieces/{piece[:2]}/{piece}").unlink()
+    spoil(tmp_path, "flipped")
+    heal(repository)
+    head, _ = repository.head()
+    assert [(one.id, one.lost) for one in head.backups] == [
+        (made[0].id, ()), (made[1].id, ()), (made[2].id, ("sandbox/own.bin",))
+    ]  # fmt: skip
+    assert chosen(repository, None).id == made[1].id, "the newest that is whole"
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    with pytest.raises(ObjectDamaged, match=r"sandbox/own.bin: .*--skip-damaged"):
+        prepare(repository, home, tenant.id, made[2].id, means=work, progress=Progress())
+    assert list(home.iterdir()) == []
+    done = prepare(repository, home, tenant.id, made[2].id, means=work, progress=Progress(), skip_damaged=True)
+    assert done.lost == ("sandbox/own.bin",)
+    before, after = tree(tmp_path / "tenants/acme/sandbox"), tree(staged(home, tenant.id) / "sandbox")
+    assert {path for path in before if before[path] != after.get(path)} == {"own.bin", "out", "up", "pipe"}
+    # It takes nobody's place, and what only it has is not removed as what nobody needs.
+    collect(repository, Keep(1, 0, 0, 0), work)
+    assert [one.id for one in repository.head()[0].backups] == [made[1].id, made[2].id]
+    assert verify(repository, made[1].id, Progress()) == []
+    [problem] = verify(repository, made[2].id, Progress())
+    assert problem.startswith("sandbox/own.bin")
 
 
 def test_without_the_key_of_what_is_there_nothing_is_begun_anew(tenant: Tenant, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from carrel.backup.repository import Repository
 from carrel.backup.retention import Collected, Keep, collect, kept
 from carrel.backup.run import back_up
 from carrel.objects.directory import DirectoryStore
+from carrel.objects.protocol import ObjectDamaged
 from carrel.tenancy.handle import Tenant
 from tests.fakes.backups import KEYS, full_tenant, means, subject
 from tests.fakes.clock import FakeClock
@@ -57,6 +58,13 @@ def test_the_newest_is_the_last_one_made_whatever_its_clock_said() -> None:
     assert kept(made, Keep(0, 2, 0, 0)) == {made[1].id, made[2].id}
 
 
+def test_one_that_lost_content_takes_no_others_place() -> None:
+    daily = made_at(*(NOON - timedelta(days=days) for days in range(6)))
+    lost = [one.model_copy(update={"lost": ("sandbox/a",)}) for one in daily[:2]] + daily[2:]
+    assert kept(lost[::-1], Keep(1, 2, 0, 0)) == {one.id for one in daily[:4]}
+    assert kept(daily[::-1], Keep(1, 2, 0, 0)) == {one.id for one in daily[:2]}
+
+
 @pytest.fixture
 def tenant(tmp_path: Path) -> Iterator[Tenant]:
     made = full_tenant(tmp_path)
@@ -90,6 +98,20 @@ def test_what_only_old_ones_need_goes(tenant: Tenant, tmp_path: Path, monkeypatc
     assert verify(repository, head.backups[0].id, Progress()) == []
     assert [one.key.rpartition("/")[2] for one in repository.manifests()] == [head.backups[0].id]
     assert collect(repository, only, means(tmp_path, clock=clock)) == Collected()
+
+
+def test_nothing_is_removed_while_it_is_not_known_what_one_needs(tenant: Tenant, tmp_path: Path) -> None:
+    clock = FakeClock(datetime.now(UTC) + timedelta(days=3))
+    repository = three(tenant, tmp_path, clock)
+    head, _ = repository.head()
+    (tmp_path / f"store/acme/manifests/{head.backups[1].id}").write_bytes(b"x")
+    before = {name for name, _ in repository.pieces()}
+    with pytest.raises(ObjectDamaged, match=head.backups[1].id):
+        collect(repository, Keep(2, 0, 0, 0), means(tmp_path, clock=clock), always=True)
+    assert {name for name, _ in repository.pieces()} == before
+    assert repository.head()[0].collecting is None
+    # It leaves the list as any other does, and then all goes that nobody needs.
+    assert collect(repository, Keep(1, 0, 0, 0), means(tmp_path, clock=clock)).pieces > 0
 
 
 def test_one_that_is_being_made_loses_nothing(tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

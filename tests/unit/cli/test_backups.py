@@ -78,9 +78,22 @@ async def test_an_option_is_called_as_it_is_written(carrel: CommandLine) -> None
     assert (done.code, "--tenant takes a name" in done.err) == (2, True)
 
 
+async def test_what_the_store_lost_is_told(carrel: CommandLine, edge: Edge) -> None:
+    kept: Any = edge.services.backups
+    kept.view = kept.view.model_copy(update={"lost": ("sandbox/a",)})
+    told = (await carrel("tenants", "backups", "acme")).err
+    assert "lost content" in told
+    assert f"--backup {kept.view.id} --skip-damaged" in told
+    done = await carrel("tenants", "restore", "acme", "--skip-damaged")
+    assert kept.done == ["restore None None False True skipping"]
+    assert "left out: sandbox/0, " in done.err
+    assert "and 2 more." in done.err
+
+
 async def test_what_does_not_go_together(carrel: CommandLine) -> None:
     for words in (("--confirm", "--undo"), ("--confirm", "--dry-run"), ("--undo", "--backup", "x"), ("--replace",),
-                  ("--as-session", "s_2")):  # fmt: skip
+                  ("--as-session", "s_2"), ("--skip-damaged", "--session", "s_1"),
+                  ("--undo", "--skip-damaged")):  # fmt: skip
         assert (await carrel("tenants", "restore", "acme", *words)).code == 2, words
 
 

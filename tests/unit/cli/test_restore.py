@@ -21,7 +21,7 @@ def test_what_it_was_told_is_handed_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert execute(app, ["restore", "--state-dir", "state", "--json"]) == 7
     assert execute(
         app, ["restore", "--from", "s3://b-b/x", "--when", "always", "--tenant", "acme", "--tenant", "zeta",
-              "--dry-run", "--secrets-dir", "secrets"],
+              "--dry-run", "--skip-damaged", "--secrets-dir", "secrets"],
     ) == 7  # fmt: skip
     assert told[0] == RestoreOptions(
         tmp_path / "state", tmp_path / "tenants.d", None, None, "empty", (), dry_run=False, json=True
@@ -29,6 +29,7 @@ def test_what_it_was_told_is_handed_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert (told[1].place, told[1].when, told[1].tenants, told[1].dry_run) == (
         "s3://b-b/x", "always", ("acme", "zeta"), True
     )  # fmt: skip
+    assert (told[0].skip_damaged, told[1].skip_damaged) == (False, True)
     assert told[1].secrets_dir == tmp_path / "secrets"
     assert execute(app, ["restore", "--when", "sometimes"]) == 2
 
