@@ -156,7 +156,7 @@ class ModelCalls:
             following = ask.candidates[number]
             _log.warning("falling back to the next model", tenant=ask.tenant.id, model=candidate.name,
                          next=following.name, error=failure.message)  # fmt: skip
-            yield Notice(f"{failure.message} Going on with {following.name}.")
+            yield Notice(f"{failure.message.rstrip('.')}. Going on with {following.name}.")
 
     async def _hedged(self, ask: Ask, candidate: Candidate) -> AsyncIterator[ModelEvent | CallEnd]:
         """One candidate's answer, asked for twice where that is declared and it does not begin."""

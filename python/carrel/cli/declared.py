@@ -115,7 +115,7 @@ def schema(
 ) -> int:
     """Print the JSON Schema of one kind of file in tenants.d."""
     from carrel.declare.problems import nearest  # noqa: PLC0415 - as in `check`
-    from carrel.declare.schema import KINDS, schema_documents  # noqa: PLC0415 - as in `check`
+    from carrel.declare.schema import KINDS, schema_documents, schema_text  # noqa: PLC0415 - as in `check`
 
     if name is None:
         if target.json:
@@ -129,5 +129,5 @@ def schema(
             f"There is no schema {name!r}"
             + (f"; did you mean {close}?" if close else f"; there are {', '.join(KINDS)}.")
         )
-    screen.show_json(schema_documents()[name])
+    screen.say(schema_text(name).rstrip("\n"))
     return DONE

@@ -196,8 +196,8 @@ def serving(answer: object) -> Iterator[Finding]:
     loose = [held.limit for held in report.limits if held.scope == "process" and held.limit in _WHOLE]
     if loose:
         yield Finding("limits", "warning", f"{', '.join(loose)}: held for each process, not for a sandbox as a whole.",
-                      "A tool of many processes can take more; the number of processes is what bounds it. With cgroups "
-                      f"they hold for all of it. Here there is {report.cgroup or 'none'}.")  # fmt: skip
+                      "With a cgroup they hold for all of one; until then the number of processes is what bounds it. "
+                      f"Here there is {report.cgroup or 'none'}.")  # fmt: skip
     elif report.limits:
         yield Finding("limits", "ok", f"cgroup {report.cgroup}.")
     stalled = [

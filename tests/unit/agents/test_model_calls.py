@@ -111,6 +111,10 @@ async def test_the_next_model_is_asked_where_the_first_says_nothing(rig: Rig) ->
     assert notices == ["The vendor is broken. Going on with second."]
     assert isinstance(events[-1], CallEnd)
     assert events[-1].candidate.name == "second"
+    bare = UpstreamError("Provider 'a' answered 500: boom", status=500)
+    events = await rig.play(ScriptedProvider([Play(error=bare), Play("from the second")]), "demo", "second")
+    told = "\n".join(event.text for event in events if isinstance(event, Notice))
+    assert "answered 500: boom. Going on with second." in told
 
 
 @pytest.mark.parametrize(
