@@ -55,4 +55,7 @@ def test_their_client_finds_what_it_needs(gateway: GatewayProcess, tmp_path: Pat
 
 def test_a_wrong_token_is_told_to_it(gateway: GatewayProcess, tmp_path: Path) -> None:
     code, told = run(gateway, "tk_demo_" + "0" * 32, tmp_path)
-    assert (code, [one.get("refused") for one in told]) == (1, ["`auth.token` is no token that is known here: send a tenant's, or a node's."])
+    assert (code, [one.get("refused") for one in told]) == (
+        1,
+        ["`auth.token` is not known here: send a tenant's token, or a node's."],
+    )

@@ -11,7 +11,7 @@ import os
 import signal
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,9 +53,9 @@ class Keyboard:
 
     @property
     def size(self) -> Size:
-        """Its size."""
+        """Its size; 80 by 24 where it has none, as one has that nobody has told how large it is."""
         found = os.get_terminal_size(self.fd)
-        return Size(max(found.columns, 2), max(found.lines, 1))
+        return Size(max(found.columns or 80, 2), found.lines or 24)
 
     @contextlib.contextmanager
     def raw(self) -> Iterator[None]:
@@ -168,7 +168,7 @@ class Attached:
         self._type()
         if left or not data:
             self._left = True
-            self._later(self._socket.close())
+            self._later(self._socket.close)
 
     def _type(self) -> None:
         """Send what was typed, one piece after the other: what waits there is bounded."""
@@ -200,10 +200,12 @@ class Attached:
         call: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": params}
         if method not in _QUIET:
             call["id"] = self._next
-        self._later(self._socket.send_str(json.dumps(call)))
+        text = json.dumps(call)
+        self._later(lambda: self._socket.send_str(text))
         return self._next
 
-    def _later(self, work: Any) -> None:
+    def _later(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Do ``work`` soon; it is begun by its task, so that one that is cancelled before leaves nothing behind."""
         task = asyncio.ensure_future(_unless_closed(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -222,6 +224,6 @@ class Attached:
                 return result_of(frame)
 
 
-async def _unless_closed(work: Any) -> None:
+async def _unless_closed(work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     with contextlib.suppress(ConnectionError):
-        await work
+        await work()

@@ -18,7 +18,6 @@ from carrel.cli.options import HERE, Target
 from carrel.cli.orders import tenant_path
 from carrel.cli.rpc import called_whole
 from carrel.cli.tenants import TenantArgument
-from carrel.sandbox.protocol import Size
 from carrel.tasks import Tasks
 from carrel.terminal.recording import Recording
 
@@ -99,9 +98,8 @@ def _recording(path: Path | None, tenant: str) -> Recording | None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise WrongUsage(f"{path} cannot be made for the recording: {error.strerror}.") from None
-    size = os.get_terminal_size(sys.stdin.fileno())
     return Recording.into(
-        fd, Size(size.columns, size.lines), title=tenant, moment=datetime.now(UTC), now=time.monotonic,
+        fd, Keyboard(sys.stdin.fileno()).size, title=tenant, moment=datetime.now(UTC), now=time.monotonic,
         most=_RECORD_BYTES,
     )  # fmt: skip
 

@@ -102,7 +102,7 @@ async def _speaker(exchange: Exchange, connect: frames.Connect, nonce: str) -> S
     caller = exchange.authenticator.known(connect.credential, exchange.snapshot)
     try:
         if not isinstance(caller, TenantCaller):
-            raise Unauthorized("`auth.token` is no token that is known here: send a tenant's, or a node's.")
+            raise Unauthorized("`auth.token` is not known here: send a tenant's token, or a node's.")
         now_ms = int(exchange.services.clock.now().timestamp() * 1000)
         if connect.device is not None:
             await asyncio.to_thread(frames.prove, connect, nonce=nonce, now_ms=now_ms)

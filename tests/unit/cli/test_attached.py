@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import gc
 import json
 import os
 import pty
+import warnings
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -95,6 +97,27 @@ async def test_output_is_shown_and_acknowledged_and_the_end_is_told(here: Here) 
          "params": {"terminalId": "term_1", "reason": "exit", "exitCode": 3, "signal": None}}
     )  # fmt: skip
     assert await soon(running) == Ended("exit", 3, None)
+
+
+async def test_what_is_to_be_sent_as_it_ends_leaves_nothing_behind(here: Here) -> None:
+    assert await here.attached.begin(None, {}) == "term_1"
+    output = {"terminalId": "term_1", "at": 0, "next": 1, "data": base64.b64encode(b"x").decode()}
+    end = {"terminalId": "term_1", "reason": "exit", "exitCode": 0, "signal": None}
+    here.gateway.says({"method": "terminal.output", "params": output})
+    here.gateway.says({"method": "terminal.exit", "params": end})
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert await soon(here.attached.run()) == Ended("exit", 0, None)
+        await asyncio.sleep(0)
+        gc.collect()
+    assert [str(one.message) for one in told] == [], "no line about a call that was never made"
+
+
+async def test_a_terminal_that_nobody_gave_a_size_is_of_the_usual_one(here: Here) -> None:
+    await here.attached.begin(None, {})
+    assert os.get_terminal_size(here.slave) == (0, 0)
+    shapes = {(call["params"]["cols"], call["params"]["rows"]) for call in here.gateway.calls}
+    assert shapes == {(80, 24)}
 
 
 async def test_the_detach_key_leaves_and_what_was_typed_before_it_is_sent(here: Here) -> None:
