@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import IO, Annotated, Any, Final, Literal, Protocol
 
 from pydantic import Field
 
@@ -63,18 +63,54 @@ class Out(Protocol):
         ...
 
 
+class _Gate:
+    """Lets what is written through until it is shut."""
+
+    def __init__(self, out: Out) -> None:
+        self._out = out
+        self.shut = False
+
+    def write(self, data: Any, /) -> int:
+        """Write it, or drop it."""
+        if not self.shut:
+            self._out.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """See `Out`."""
+        if not self.shut:
+            self._out.flush()
+
+
+class _Counted:
+    """A file that is read, and how many bytes of it were."""
+
+    def __init__(self, file: IO[bytes], counts: Callable[[int], None]) -> None:
+        self._file, self._counts = file, counts
+
+    def read(self, count: int = -1, /) -> bytes:
+        """The next bytes."""
+        data = self._file.read(count)
+        self._counts(len(data))
+        return data
+
+
 class Writer:
     """Writes an archive to ``out``. Names come in order, a directory before what is in it; `close` ends it.
 
-    With ``keys`` it is sealed.
+    With ``keys`` it is sealed. ``counts`` is told how many bytes of files more are packed. Whoever does not come to
+    `close` calls `abandon`.
     """
 
     def __init__(
-        self, out: Out, header: Header, *, temporary: Path | None = None, keys: MasterKeys | None = None
-    ) -> None:
+        self, out: Out, header: Header, *, temporary: Path | None = None, keys: MasterKeys | None = None,
+        counts: Callable[[int], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self._gate = _Gate(out)
+        self._counts = counts
         self._temporary = temporary
         self._keys = keys
-        self._zip = gzip.GzipFile(fileobj=out, mode="wb", compresslevel=3, mtime=0)
+        self._zip = gzip.GzipFile(fileobj=self._gate, mode="wb", compresslevel=3, mtime=0)
         self._tar = tarfile.open(fileobj=self._zip, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - see close
         self._told = hashlib.sha256()
         self._manifest = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - see close
@@ -116,7 +152,7 @@ class Writer:
                 spool.write(block)
             size = spool.tell()
             spool.seek(0)
-            self._tar.addfile(_info(BELOW + path, size, mode, mtime), spool)
+            self._tar.addfile(_info(BELOW + path, size, mode, mtime), _Counted(spool, self._counts))
         self.files += 1
         self.bytes += size
         self._list(Listed(path=path, kind="file", mode=mode, size=size, sha256=digest.hexdigest()))
@@ -136,6 +172,13 @@ class Writer:
         if self._keys is not None:
             seal = seal_of(self._keys, hashlib.sha256(self._header).digest(), self._told.digest())
             self._plain(SEAL, seal.model_dump_json().encode() + b"\n")
+        self._tar.close()
+        self._zip.close()
+
+    def abandon(self) -> None:
+        """Give back what it holds; what was written so far is no archive."""
+        self._gate.shut = True
+        self._manifest.close()
         self._tar.close()
         self._zip.close()
 

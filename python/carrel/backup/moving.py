@@ -56,28 +56,35 @@ def export(
     """Write a tenant's archive to ``out``, consistent as a backup is, while the tenant works; sealed with ``keys``."""
     left_out: list[LeftOut] = []
     header = Header(tenant=tenant, at=at, carrel=__version__)
-    writer = Writer(out, header, temporary=temporary, keys=keys)
+    at_hand = progress or Progress()
+
+    def packed(more: int) -> None:
+        at_hand.done += more
 
     def left(path: str, why: str) -> None:
         left_out.append(LeftOut(path=path[:4096], why=why))
 
     walk = Gathering(root.fd, owner=root.owner, left_out=left, going=going)
-    progress = progress or Progress()
-    progress.phase = "counting"
-    progress.begin("copying", walk.total())
-    for found in walk:
-        if found.path == NOTE:
-            continue
-        _add(writer, found, temporary, walk, left=left, progress=progress)
-    writer.close(left_out)
+    at_hand.phase = "counting"
+    at_hand.begin("copying", walk.total())
+    writer = Writer(out, header, temporary=temporary, keys=keys, counts=packed)
+    try:
+        for found in walk:
+            if found.path == NOTE:
+                continue
+            _add(writer, found, temporary, walk, left)
+            at_hand.files = writer.files
+        writer.close(left_out)
+    except BaseException:
+        writer.abandon()
+        raise
     for path, why in walk.damaged.items():
         _log.error("damaged, and exported as it is", tenant=tenant, path=path, reason=why)
     return Exported(writer.files, writer.bytes, len(left_out))
 
 
 def _add(
-    writer: Writer, found: Found, temporary: Path, walk: Gathering, *, left: Callable[[str, str], None],
-    progress: Progress,
+    writer: Writer, found: Found, temporary: Path, walk: Gathering, left: Callable[[str, str], None]
 ) -> None:  # fmt: skip
     seconds = found.mtime // 1_000_000_000
     match found.kind:
@@ -93,13 +100,11 @@ def _add(
                     damage=lambda why: walk.damage(found.path, why),
                 ):  # fmt: skip
                     yield from _filled(block)
-                    progress.done += len(block) if isinstance(block, bytes) else block.length
 
             try:
                 if found.size > MOST_HOLES and _room_of(found) < found.size - MOST_HOLES:
                     raise UnsafePath("It is mostly holes, which an archive would have to fill.")
                 writer.file(found.path, content, mode=found.mode, mtime=seconds)
-                progress.files += 1
             except FileNotFoundError:
                 return
             except UnsafePath as error:

@@ -250,7 +250,9 @@ async def _stop(client: Client, path: str) -> None:
     except CarrelError as error:
         screen.complain(f"It was not stopped, and the gateway may go on with it: {screen.one_line(error.message)}")
     else:
-        screen.complain("It is stopped. What a backup has sent is kept: the next one goes on from there.")
+        screen.complain(
+            "It is stopped. What a backup has sent is kept: the next one goes on from there. Of an export nothing is."
+        )
 
 
 def _at(document: Any) -> At | None:

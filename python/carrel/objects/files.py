@@ -63,4 +63,6 @@ def require_name(name: str) -> str:
 
 def there_is(name: str) -> ObjectChanged:
     """What to say where a name is taken."""
-    return ObjectChanged(f"There is {name} at that place already: name another, or say that it is to be replaced.")
+    return ObjectChanged(
+        f"There is {name} at that place already: name another, or say that it is to be replaced (`--replace`)."
+    )

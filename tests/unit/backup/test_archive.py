@@ -51,3 +51,20 @@ def test_the_same_content_is_the_same_archive() -> None:
         writer.close()
         made.append(out.getvalue())
     assert made[0] == made[1]
+
+
+def test_one_that_is_abandoned_writes_nothing_more_and_holds_nothing() -> None:
+    out, packed = io.BytesIO(), 0
+
+    def counted(more: int) -> None:
+        nonlocal packed
+        packed += more
+
+    writer = Writer(out, Header(tenant="acme", at=AT, carrel="1"), counts=counted)
+    writer.data("config.yaml", bytes(range(256)) * 4096)
+    assert packed == 1 << 20
+    before = out.getvalue()
+    writer.abandon()
+    assert out.getvalue() == before
+    out.close()
+    del writer

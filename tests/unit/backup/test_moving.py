@@ -6,10 +6,14 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from carrel.backup.moving import NOTE, came_from, export, has_made_anything, mark, unpacked
+from carrel.backup.progress import Progress
 from carrel.backup.swap import staged
 from carrel.ids import TenantId
 from carrel.memory import book as memory_book
+from carrel.objects.pace import Cancelled
 from carrel.schedule import book as schedule_book
 from carrel.store.sqlite import open_database
 from tests.fakes.backups import full_tenant, rows_of, tree
@@ -42,6 +46,26 @@ def test_what_goes_out_comes_in(tmp_path: Path) -> None:
     assert (place / "sessions/s_1.jsonl").read_bytes() == b'{"a":1}\n{"b":2}\n'
     assert rows_of(place / "usage/ledger.sqlite") == rows_of(tmp_path / "tenants/acme/usage/ledger.sqlite")
     assert not {name for name in came if name.startswith("snapshots") or name in ("backups.json", "sandbox/out")}
+    tenant.root.close()
+
+
+def test_how_far_it_is_and_that_it_can_be_stopped(tmp_path: Path) -> None:
+    tenant, progress = full_tenant(tmp_path), Progress()
+    (tmp_path / "scratch").mkdir()
+    done = export(
+        ACME, tenant.root, io.BytesIO(), at=AT, temporary=tmp_path / "scratch", going=nothing, progress=progress
+    )
+    assert (progress.phase, progress.files, progress.done) == ("copying", done.files, done.bytes)
+    assert progress.total >= progress.done > 3 << 20
+
+    def stopped() -> None:
+        if progress.done > 1 << 20:
+            raise Cancelled("stopped")
+
+    progress = Progress()
+    with io.BytesIO() as out, pytest.raises(Cancelled):
+        export(ACME, tenant.root, out, at=AT, temporary=tmp_path / "scratch", going=stopped, progress=progress)
+    assert list((tmp_path / "scratch").iterdir()) == []
     tenant.root.close()
 
 

@@ -31,6 +31,8 @@ LOCAL: Final = {
 """Commands that ask nothing by themselves, or what others ask too, and why."""
 BY_OTHERS: Final = {
     ("GET", "/v1/tenants/{id}/backups/running"): "a backup that takes long looks at it",
+    ("DELETE", "/v1/tenants/{id}/backups/running"): "an interrupt of a backup that takes long",
+    ("GET", "/v1/tenants/{id}/usage/recount/running"): "a recount that takes long looks at it",
     ("POST", "/v1/git/take"): "the hook of a push",
     ("GET", "/v1/tenants/{id}/export"): "`tenants export`, which writes a file of a real tenant's",
     ("POST", "/v1/tenants/{id}/import"): "`tenants import`, which reads one",
