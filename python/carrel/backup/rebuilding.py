@@ -5,9 +5,10 @@ a tenant from every backup and restore, and one that is gone would have the next
 backups removed as what nobody refers to.
 """
 
+import contextlib
 import itertools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -92,20 +93,37 @@ def _readable(repository: Repository, ids: list[str], there: set[str]) -> Iterat
             manifest = repository.manifest(backup_id)
             if not there.issuperset(manifest.index):
                 raise ObjectMissing("There is no list of what is in it any more.")
-            lost = [
-                one.path
-                for one in repository.entries(manifest)
-                if not there.issuperset(part.piece for part in one.parts if part.piece)
-            ]
+            lost = _lost(repository, manifest, there)
             if lost:
                 _log.error("a backup lacks content, and is in the list with what it has", tenant=repository.tenant,
-                           backup=backup_id[:64], files=len(lost), first=lost[0])  # fmt: skip
-            yield manifest, tuple(lost[:MOST_DAMAGED_LISTED])
+                           backup=backup_id[:64], files=lost)  # fmt: skip
+            yield manifest, lost
         except OfLaterVersion:
             raise
         except (ObjectDamaged, ObjectMissing, UnsafePath) as error:
             _log.error("a backup does not read, and is left out of the list", tenant=repository.tenant,
                        backup=backup_id[:64], reason=error.message)  # fmt: skip
+
+
+def _lost(repository: Repository, manifest: Manifest, there: set[str]) -> tuple[str, ...]:
+    lacking = (
+        one.path
+        for one in repository.entries(manifest)
+        if not there.issuperset(part.piece for part in one.parts if part.piece)
+    )
+    return tuple(itertools.islice(lacking, MOST_DAMAGED_LISTED))
+
+
+def looked_at_again(repository: Repository, backups: Sequence[BackupInfo]) -> dict[str, BackupInfo]:
+    """Those of ``backups`` that lost content, by their ids, as they are by now: a newer one may have sent it again."""
+    lacking = [one for one in backups if one.lost]
+    there = {name for name, _ in repository.pieces()} if lacking else set[str]()
+    found = {}
+    for one in lacking:
+        with contextlib.suppress(ObjectDamaged, ObjectMissing, UnsafePath):
+            lost = _lost(repository, repository.manifest(one.id), there)
+            found[one.id] = one.model_copy(update={"lost": lost})
+    return found
 
 
 def _info(manifest: Manifest, lost: tuple[str, ...]) -> BackupInfo:

@@ -25,7 +25,7 @@ from carrel.backup.catalogue import (
 from carrel.backup.gather import Gathering
 from carrel.backup.keyfile import Keys
 from carrel.backup.progress import Progress
-from carrel.backup.rebuilding import heal
+from carrel.backup.rebuilding import heal, looked_at_again
 from carrel.backup.repository import Repository
 from carrel.backup.writer import Pieces, Writer, Written
 from carrel.clock import Clock
@@ -110,11 +110,12 @@ def settled(repository: Repository, means: Means) -> Head:
 
 def _listed(repository: Repository, began: Head, info: BackupInfo) -> bool:
     """Add a backup to the list; False where pieces were removed since ``began``."""
+    mended = looked_at_again(repository, began.backups)
     while True:
         head, tag = repository.head()
         if head.collecting is not None or head.collections != began.collections:
             return False
-        backups = (*head.backups, info)[-MOST_BACKUPS:]
+        backups = (*(mended.get(one.id, one) for one in head.backups), info)[-MOST_BACKUPS:]
         try:
             repository.commit(head.model_copy(update={"backups": backups}), tag)
         except ObjectChanged:

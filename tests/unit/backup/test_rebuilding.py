@@ -125,6 +125,11 @@ def test_what_lacks_content_of_a_file_is_in_it_with_all_else(tenant: Tenant, tmp
     assert verify(repository, made[1].id, Progress()) == []
     [problem] = verify(repository, made[2].id, Progress())
     assert problem.startswith("sandbox/own.bin")
+    # The next backup sends it again, for it still has that file.
+    back_up(subject(tenant), work, Progress())
+    assert [one.lost for one in repository.head()[0].backups] == [(), (), ()]
+    assert verify(repository, made[2].id, Progress()) == []
+    assert head.backups[2].lost == ("sandbox/own.bin",)
 
 
 def test_without_the_key_of_what_is_there_nothing_is_begun_anew(tenant: Tenant, tmp_path: Path) -> None:
