@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from carrel.declare import directory
-from carrel.errors import CarrelError, Conflict, lacking
+from carrel.errors import CarrelError, Conflict, StorageFailed, lacking
 from carrel.vcs.bare import Moved
 from carrel.vcs.git import Author, Git
 
@@ -103,11 +103,18 @@ def replace_if(path: Path, before: bytes | None, after: bytes | None) -> None:
             f"{path.name} by hand."
         ) from error
     except OSError as error:
+        if error.errno == errno.EROFS:
+            raise StorageFailed(
+                "tenants.d is on a file system that takes no writes: the change was not made. Mount it for writing, or "
+                f"edit {path.name} where tenants.d comes from."
+            ) from error
         raise lacking(error, "the change was not made") or CarrelError(
             f"{path.name} cannot be written: {error.strerror}."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # A disk that takes no writes refuses this, too, and what it refused before is what is told.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _write(temporary: Path, data: bytes, like: Path) -> None:

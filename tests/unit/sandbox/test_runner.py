@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from carrel.sandbox.protocol import Job, Outcome
 from carrel.sandbox.runner import BwrapSandbox
 from carrel.tenancy.handle import Tenant
 from tests.fakes.patience import eventually
+from tests.fakes.running import running
 from tests.fakes.sandboxed import USR, shell
 
 
@@ -48,6 +50,23 @@ async def test_a_fork_bomb_in_one_leaves_another_its_processes(runner: BwrapSand
     done = await runner.run(tenant, shell("for i in $(seq 20); do sleep 0.1 & done; wait; echo fine", pids=64))
     assert (done.stdout, done.exit_code) == (b"fine\n", 0)
     await bomb
+
+
+async def test_a_sandbox_that_somebody_kills_is_told_as_lost_and_not_as_never_made(
+    runner: BwrapSandbox, tenant: Tenant
+) -> None:
+    running_now = asyncio.ensure_future(runner.run(tenant, shell("echo begun; touch here; sleep 331.4")))
+    await eventually(lambda: running("sleep", "331.4", "bash") and not _waits(tenant))
+    os.kill(min(running("bwrap", "331.4")), signal.SIGKILL)
+    done = await running_now
+    assert (done.killed, done.exit_code, done.stdout) == ("launcher_lost", None, b"begun\n")
+    await eventually(lambda: not running("331.4"))
+    assert (await runner.run(tenant, shell("echo next"))).stdout == b"next\n"
+
+
+def _waits(tenant: Tenant) -> bool:
+    """Whether its command did not come to the file yet."""
+    return "here" not in os.listdir(f"/proc/self/fd/{tenant.root.fd}/sandbox")
 
 
 async def test_cancelling_at_any_moment_leaves_no_process_and_no_descriptor(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from carrel.errors import Conflict
+from carrel.errors import Conflict, StorageFailed
 from carrel.vcs import plain
 from carrel.vcs.bare import Moved
 from carrel.vcs.git import Author, GitFailed
@@ -32,6 +32,21 @@ def test_a_file_is_replaced_only_where_it_is_as_it_was(
         assert file.read_bytes() == b"somebody else's"
     replace_if(file, b"somebody else's", None)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
+def test_a_file_system_that_takes_no_writes_is_told_as_that(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(tmp_path)], check=True)
+    try:
+        file = tmp_path / "acme.yaml"
+        file.write_bytes(b"old")
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
+        for after in (b"new", None):
+            with pytest.raises(StorageFailed, match=r"tenants\.d is on a file system that takes no writes"):
+                replace_if(file, b"old", after)
+        assert file.read_bytes() == b"old"
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
 def test_a_new_file_takes_no_others_place(tmp_path: Path) -> None:

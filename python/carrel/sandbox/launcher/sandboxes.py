@@ -200,6 +200,9 @@ class Sandbox:
                 told = json.loads(line)
                 code, killed = told.get("exit-code", code), told.get("killed", killed)
         killed = self.killed or (self.place.death() if self.place is not None else None) or killed
+        if killed is None and code is None and self.began and os.WIFSIGNALED(self.wait_status or 0):
+            # Somebody killed bwrap itself, which would have told a command's end: it may have come far.
+            killed = "launcher_lost"
         end = ending(code, began=self.began, killed=killed, since=self.since, usage=self.usage)
         return end | used(self.place)
 
