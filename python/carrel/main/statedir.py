@@ -55,7 +55,7 @@ class StateDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = -1
+        self._lock = self._top = -1
         self.was_killed = False
         """Whether the gateway before this one did not come to its end."""
 
@@ -75,10 +75,11 @@ class StateDir:
             raise self._unusable(error) from error
         self._lock = self._opened()
         try:
+            self._top = self._held()
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._lock)
+            self._close()
             raise StateInUse(
                 f"another gateway (pid {holder}) uses the state directory {self.path}: stop it, or choose another "
                 "with --state-dir."
@@ -90,9 +91,30 @@ class StateDir:
         try:
             self._mark(str(os.getpid()))
         except OSError as error:
-            os.close(self._lock)
+            self._close()
             raise self._unusable(error) from error
         return self
+
+    def _held(self) -> int:
+        """A descriptor that holds the directory itself, for a file in it may be taken for a stale one and removed.
+
+        Raises BlockingIOError where another holds it. Not every network's file system can do this.
+        """
+        top = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(top, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(top)
+            raise
+        except OSError:
+            pass
+        return top
+
+    def _close(self) -> None:
+        for fd in (self._lock, self._top):
+            if fd >= 0:
+                os.close(fd)
+        self._lock = self._top = -1
 
     def _mark(self, holder: str) -> None:
         """Name who holds it, over what is there and as long: a full disk has no place for more."""
@@ -122,4 +144,4 @@ class StateDir:
         # Where the disk takes no change the next one finds what a killed one leaves, and does more than it must.
         with contextlib.suppress(OSError):
             self._mark("")
-        os.close(self._lock)
+        self._close()

@@ -22,6 +22,15 @@ def test_a_second_holder_is_told_who_holds_it(tmp_path: Path) -> None:
         StateDir(tmp_path / "state").__enter__()
 
 
+def test_it_is_held_also_where_its_lock_was_removed(tmp_path: Path) -> None:
+    with StateDir(tmp_path / "state") as state:
+        (state.path / "run" / "lock").unlink()
+        with pytest.raises(StateInUse, match="another gateway"):
+            StateDir(tmp_path / "state").__enter__()
+    with StateDir(tmp_path / "state") as again:
+        assert not again.was_killed
+
+
 def test_a_lock_of_the_dead_is_nobodys(tmp_path: Path) -> None:
     program = (
         "import os; from pathlib import Path; from carrel.main.statedir import StateDir; "
