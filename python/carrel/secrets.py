@@ -16,6 +16,8 @@ SECRET_NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"  # noqa: S105 - a
 MAX_SECRET_BYTES: Final = 64 * 1024
 MASTER_KEY: Final = "carrel-master-key"
 """The file that the vault's own key is in. No declaration gets it by naming it."""
+SIGNING_KEY: Final = "audit-signing-key"
+"""That of the key which signs the audit log; nor this one."""
 _NAME = re.compile(SECRET_NAME_PATTERN[1:-1])
 
 
@@ -76,8 +78,9 @@ class SecretStore:
         """The secret called ``name``; raises SecretMissing, which says where it was looked for."""
         if not _NAME.fullmatch(name):
             raise SecretMissing(f"{name[:64]!r} is not a secret's name.")
-        if name == MASTER_KEY:
-            raise SecretMissing(f"{name!r} is the vault's own key, which goes nowhere: call the secret something else.")
+        if name in (MASTER_KEY, SIGNING_KEY):
+            whose = "vault's" if name == MASTER_KEY else "audit log's"
+            raise SecretMissing(f"{name!r} is the {whose} own key, which goes nowhere: call the secret something else.")
         for directory in self._dirs:
             try:
                 with (directory / name).open("rb") as file:

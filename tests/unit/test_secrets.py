@@ -74,3 +74,11 @@ def test_tokens_and_keys_are_cut_to_their_prefix() -> None:
 )
 def test_what_a_url_logs_in_with_is_not_shown(text: str, shown: str) -> None:
     assert masked(text) == shown
+
+
+def test_the_gateways_own_keys_are_no_secrets_to_name(tmp_path: Path) -> None:
+    store = SecretStore(credentials_dir=tmp_path, secrets_dir=None, environ={})
+    for name in ("carrel-master-key", "audit-signing-key"):
+        (tmp_path / name).write_text("key")
+        with pytest.raises(SecretMissing, match="goes nowhere"):
+            store.get(name)

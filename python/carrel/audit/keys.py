@@ -1,5 +1,5 @@
-"""The key that signs the record's ends: a systemd credential, or a file of the state directory's that the first start
-makes. Beside the record and not in it, so that a copy of the record does not hold it.
+"""The key that signs the record's ends: a systemd credential, a file among the operator's secrets, or one of the state
+directory's that the first start makes. Beside the record and not in it, so that a copy of the record does not hold it.
 
 A key in the form that openssl writes is known without `cryptography`, which is loaded when it first signs.
 """
@@ -9,6 +9,7 @@ import binascii
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Final
 from carrel.audit.heads import Signer, Trusted, key_id, public_pem
 from carrel.durability import replace_synced, sync_directory
 from carrel.errors import CarrelError
+from carrel.secrets import SIGNING_KEY
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-NAME: Final = "audit-signing-key"
+NAME: Final = SIGNING_KEY
 PUBLIC: Final = "audit-signing-key.pub"
 _MOST: Final = 16 << 10
 _PKCS8: Final = bytes.fromhex("302e020100300506032b657004220420")
@@ -33,10 +35,15 @@ class SigningKeyUnusable(CarrelError):
     code = "signing_key_unusable"
 
 
-def open_signer(state_dir: Path, credentials_dir: Path | None) -> tuple[Signer, bool]:
-    """The key, and whether it was made now; raises SigningKeyUnusable. Blocking."""
-    if credentials_dir is not None and (credentials_dir / NAME).exists():
-        return _signer(credentials_dir / NAME, ours=False), False
+def open_signer(state_dir: Path, *given: Path | None) -> tuple[Signer, bool]:
+    """The key, and whether it was made now; raises SigningKeyUnusable. Blocking.
+
+    It is looked for in the directories that are ``given``, in their order, before the state directory.
+    """
+    for place in given:
+        if place is not None:
+            with suppress(FileNotFoundError):
+                return _signer(place / NAME, ours=False), False
     try:
         return _signer(state_dir / NAME, ours=True), False
     except FileNotFoundError:

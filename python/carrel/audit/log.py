@@ -42,17 +42,18 @@ AGAIN_SECONDS: Final = 1.0
 class Audit:
     """Writes and reads the record. Each call returns when its line is synced; those at one time go together.
 
-    ``mark`` is a file for the mark besides the state directory's; ``credentials_dir`` is where a signing key may be
-    that is not the gateway's own.
+    ``mark`` is a file for the mark besides the state directory's; ``credentials_dir`` and ``secrets_dir`` are where a
+    signing key may be that is not the gateway's own.
     """
 
     def __init__(
-        self, *, state_dir: Path, clock: Clock, credentials_dir: Path | None = None, mark: Path | None = None
-    ) -> None:
+        self, *, state_dir: Path, clock: Clock, credentials_dir: Path | None = None, secrets_dir: Path | None = None,
+        mark: Path | None = None,
+    ) -> None:  # fmt: skip
         self._state = state_dir
         self._path = state_dir / "audit"
         self._marks = (state_dir / MARK, *((mark,) if mark is not None else ()))
-        self._credentials = credentials_dir
+        self._given = (credentials_dir, secrets_dir)
         self._clock = clock
         self._head = Head()
         self._last_day = ""
@@ -308,7 +309,7 @@ class Audit:
     def _open(self) -> list[tuple[str, str]]:
         make_directory(self._path)
         notes: list[tuple[str, str]] = []
-        self._signer, made = open_signer(self._state, self._credentials)
+        self._signer, made = open_signer(self._state, *self._given)
         torn = self._find_end()
         if torn is not None:
             notes.append((torn, "a torn last line was cut off"))

@@ -17,7 +17,7 @@ from carrel.declare.load import load_tree
 from carrel.declare.problems import DeclarationInvalid, Finding, Problem, nearest, shown
 from carrel.errors import CarrelError
 from carrel.ids import TENANT_ID_PATTERN, TenantId
-from carrel.secrets import MASTER_KEY, SECRET_NAME_PATTERN
+from carrel.secrets import MASTER_KEY, SECRET_NAME_PATTERN, SIGNING_KEY
 
 STORE: Final = Path("/nix/store")
 _MAX_BYTES: Final = 1 << 20
@@ -168,5 +168,5 @@ def check_against(settings: HostSettings, directory: Path) -> tuple[Problem, ...
 def _lacking(path: str, secret: str, settings: HostSettings) -> Problem:
     close = nearest(secret, settings.secrets)
     mend = f"this machine is not given the secret: set `services.carrel.secrets.{secret}.file`"
-    known = tuple(name for name in settings.secrets if name != MASTER_KEY)
+    known = tuple(name for name in settings.secrets if name not in (MASTER_KEY, SIGNING_KEY))
     return Problem("_gateway.yaml", 1, 1, path, mend, found=shown(secret), allowed=known, nearest=close)

@@ -308,7 +308,8 @@ async def _stop_the_suspended(sandbox: BwrapSandbox, snapshot: Snapshot) -> None
 
 async def _record(options: GatewayOptions, clock: Clock, stack: AsyncExitStack) -> Audit:
     audit = Audit(
-        state_dir=options.state_dir, clock=clock, mark=options.audit_mark, credentials_dir=_credentials()
+        state_dir=options.state_dir, clock=clock, mark=options.audit_mark, credentials_dir=_credentials(),
+        secrets_dir=options.secrets_dir,
     )  # fmt: skip
     await audit.start()
     stack.push_async_callback(audit.close)

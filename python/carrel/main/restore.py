@@ -80,7 +80,9 @@ async def _recorded(options: RestoreOptions, secrets: SecretStore, uid: int) -> 
     clock = SystemClock()
     audit: Audit | None = None
     if not options.dry_run or options.git is not None:
-        audit = Audit(state_dir=options.state_dir, clock=clock, credentials_dir=_credentials())
+        audit = Audit(
+            state_dir=options.state_dir, clock=clock, credentials_dir=_credentials(), secrets_dir=options.secrets_dir
+        )
         await audit.start()
     try:
         return await _all_noted(options, secrets, audit, clock, uid)

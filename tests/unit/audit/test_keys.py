@@ -30,6 +30,18 @@ def test_a_credential_comes_first_and_nothing_is_made(tmp_path: Path) -> None:
     assert sorted(path.name for path in state.iterdir()) == [PUBLIC]
 
 
+def test_a_file_among_the_secrets_comes_before_the_gateways_own(tmp_path: Path) -> None:
+    credentials, secrets, state = (tmp_path / name for name in ("credentials", "secrets", "state"))
+    for place in (credentials, secrets, state):
+        place.mkdir()
+    own, _ = open_signer(state)
+    theirs, _ = open_signer(secrets)
+    assert open_signer(state, credentials, secrets)[0].id == theirs.id != own.id
+    first, _ = open_signer(credentials)
+    assert open_signer(state, credentials, secrets)[0].id == first.id
+    assert open_signer(state, None, None)[0].id == own.id
+
+
 def test_a_key_in_another_form_signs_as_well(tmp_path: Path) -> None:
     first, _ = open_signer(tmp_path, None)
     written = (tmp_path / NAME).read_text()
