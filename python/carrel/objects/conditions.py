@@ -47,5 +47,6 @@ def _tag(store: ObjectStore) -> str:
 def _ignores() -> StoreRefused:
     return StoreRefused(
         "This store ignores conditional writes, so that two hosts could overwrite each other's list of backups: use "
-        "another, or say `conditional_writes: false` where only one host writes there."
+        "another, say `dialect: gcs` where it is Google's under another name, or `conditional_writes: false` where "
+        "only one host writes there."
     )
