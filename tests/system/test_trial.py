@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import threading
@@ -59,6 +60,24 @@ def test_sessions_outlive_a_restart(new_gateway: StartGateway) -> None:
     gateway.start()
     keys = [s["sessionId"] for s in gateway.rpc("sessions.list", token=token)["sessions"]]
     assert sent["sessionId"] in keys
+
+
+def test_one_tenants_files_that_cannot_be_read_stop_nobody_else(new_gateway: StartGateway) -> None:
+    gateway = new_gateway().start()
+    other = gateway.cli("tenants", "token", "rotate", "acme", "--json")
+    assert other.returncode == 0, other.stderr
+    token = json.loads(other.stdout)["token"]
+    assert gateway.stop() == 0
+    tokens = gateway.state_dir / "tenants" / "demo" / "credentials" / "tokens.json"
+    tokens.chmod(0)
+    gateway.start()
+    assert gateway.rpc("sessions.send", {"message": "hello"}, token=token)["text"]
+    assert gateway.request("POST", "/rpc", {}, token=gateway.token).status == 401
+    assert "The tokens of demo cannot be read" in gateway.text
+    tokens.chmod(0o600)
+    assert gateway.stop() == 0
+    gateway.start()
+    assert gateway.rpc("sessions.send", {"message": "hello"})["text"]
 
 
 def test_an_interrupt_drains_and_stops(new_gateway: StartGateway) -> None:

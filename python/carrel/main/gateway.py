@@ -553,6 +553,10 @@ async def _first_token(ground: _Ground, administration: Administration) -> str |
         )
     except Conflict:
         return None
+    except CarrelError as error:
+        # One tenant's files, or a disk that is full for now, are no reason to serve nobody.
+        _log.error("no token of demo's can be issued", reason=error.message)
+        return None
     return issued.token
 
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import apsw
+import structlog
 
-from carrel.errors import CarrelError, Conflict, StorageFailed, StorageFull, Unavailable
+from carrel.errors import CarrelError, Conflict, StorageFailed, StorageFull, Unavailable, lacking
 
+_log = structlog.get_logger(__name__)
 T = TypeVar("T")
 BUSY_MILLISECONDS: Final = 5000
 CACHE_KIB: Final = 64
@@ -42,25 +44,44 @@ def open_database(path: Path | str, *, schema: Callable[[apsw.Connection], None]
     """The database at ``path``, made where it is missing; ``schema`` brings it up to date in one transaction."""
     with translated():
         try:
-            connection = apsw.Connection(str(path), flags=_OPEN, statementcachesize=16)
+            return _opened(path, schema)
         except apsw.CantOpenError as error:
             if _is_full(Path(path).parent):
                 raise StorageFull(DISK_FULL) from error
+            if _has_descriptors():
+                _tell_why_not(Path(path))
             raise
-        try:
-            connection.set_busy_timeout(BUSY_MILLISECONDS)
-            connection.pragma("journal_mode", "wal")
-            connection.pragma("synchronous", "full")
-            connection.pragma("foreign_keys", "on")
-            connection.pragma("trusted_schema", "off")
-            connection.pragma("cache_size", -CACHE_KIB)
-            if schema is not None:
-                with transaction(connection):
-                    schema(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+
+
+def _opened(path: Path | str, schema: Callable[[apsw.Connection], None] | None) -> apsw.Connection:
+    connection = apsw.Connection(str(path), flags=_OPEN, statementcachesize=16)
+    try:
+        connection.set_busy_timeout(BUSY_MILLISECONDS)
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "full")
+        connection.pragma("foreign_keys", "on")
+        connection.pragma("trusted_schema", "off")
+        connection.pragma("cache_size", -CACHE_KIB)
+        if schema is not None:
+            with transaction(connection):
+                schema(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _tell_why_not(path: Path) -> None:
+    """SQLite does not say why it cannot open ``path``: the kernel does. Raises StorageFailed where it is the disk."""
+    place, how = (path, os.O_RDWR) if path.exists() else (path.parent, os.O_RDWR | os.O_TMPFILE)
+    try:
+        os.close(os.open(place, how | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        if isinstance(lacking(error, ""), StorageFailed):
+            raise StorageFailed(FAILED.format(error.strerror)) from error
+        _log.error("a database cannot be opened", file=os.path.realpath(path), reason=error.strerror)
+    else:
+        _log.error("a database cannot be opened", file=os.path.realpath(path), reason="it is no file of its kind")
 
 
 @contextmanager

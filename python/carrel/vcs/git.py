@@ -22,6 +22,9 @@ from carrel.vcs.program import GitFailed, failure
 __all__ = ["Author", "Git", "GitFailed"]
 
 _SECONDS: Final = 30.0
+_FREE_SECONDS: Final = 3.0
+_FREE_TRIES: Final = 60
+"""How long, and how often in that time, is looked whether another git is done."""
 _HARDENED: Final = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -93,6 +96,18 @@ class Git:
         if answer.returncode:
             raise failure("rev-parse", answer)
         return Path(answer.stdout.decode("utf-8", "surrogateescape").rstrip("\n"))
+
+    async def wait_until_free(self) -> None:
+        """Wait for another git to be done with the index, for a while; raises GitFailed where it is not."""
+        lock = await self.directory() / "index.lock"
+        for _ in range(_FREE_TRIES):
+            if not await asyncio.to_thread(os.path.lexists, lock):
+                return
+            await asyncio.sleep(_FREE_SECONDS / _FREE_TRIES)
+        raise GitFailed(
+            "Another git works where tenants.d is, or was killed there: nothing was changed. Try again once it is "
+            f"done; where none runs, remove {lock}."
+        )
 
     async def head(self) -> str | None:
         """The commit that is checked out, None before the first one."""

@@ -62,12 +62,15 @@ class PlainDirectory:
         Raises Moved where a file is no longer as it was, GitFailed, StorageFailed.
         """
         done: dict[str, Change] = {}
+        git = await Git.find(self.path)
+        if git is not None:
+            # What could not be committed would be in force for a moment.
+            await git.wait_until_free()
         try:
             for name, change in changes.items():
                 self.wrote[name] = hashlib.sha256(change.after).hexdigest() if change.after is not None else None
                 await asyncio.shield(asyncio.to_thread(replace_if, self.path / name, change.before, change.after))
                 done[name] = change
-            git = await Git.find(self.path)
             if git is None:
                 return None
             return await git.commit([self.path / name for name in changes], message, author)

@@ -49,7 +49,7 @@ async def test_a_change_of_nothing_commits_nothing(declarations: Declarations) -
 async def test_a_commit_that_fails_takes_the_change_back(declarations: Declarations) -> None:
     top = declarations.file(ACME).parent
     subprocess.run(["git", "init", "-q", str(top)], check=True)
-    (top / ".git" / "index.lock").write_text("held by somebody")
+    (top / ".git" / "HEAD.lock").write_text("held by somebody")
     with pytest.raises(GitFailed):
         await declarations.update(ACME, {("plan",): "pro"}, what="Change", by=BY)
     assert declarations.file(ACME).read_text() == "# kept\nplan: starter\n"

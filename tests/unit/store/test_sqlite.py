@@ -1,5 +1,6 @@
 import os
 import resource
+import subprocess
 import threading
 from pathlib import Path
 
@@ -24,6 +25,30 @@ def test_a_database_is_opened_one_way(tmp_path: Path) -> None:
     again = open_database(tmp_path / "a.sqlite", schema=make_table)
     assert again.execute("SELECT x FROM t").fetchall() == [("kept",)]
     again.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
+def test_a_file_system_that_is_only_read_is_told_as_a_disk_that_fails(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(tmp_path)], check=True)
+    try:
+        open_database(tmp_path / "a.sqlite", schema=make_table).close()
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
+        for name in ("a.sqlite", "new.sqlite"):
+            with pytest.raises(StorageFailed, match="Read-only file system"):
+                open_database(tmp_path / name, schema=make_table)
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+def test_which_database_cannot_be_opened_and_why_is_in_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.sqlite").mkdir()
+    with pytest.raises(CarrelError, match="cannot be opened; the operator's log says why"):
+        open_database(tmp_path / "a.sqlite")
+    told = capsys.readouterr().out
+    assert f"{tmp_path}/a.sqlite" in told
+    assert "Is a directory" in told
 
 
 def test_a_schema_that_fails_leaves_nothing(tmp_path: Path) -> None:

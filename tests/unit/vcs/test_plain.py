@@ -1,3 +1,4 @@
+import asyncio
 import os
 import subprocess
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from carrel.errors import Conflict, StorageFailed
-from carrel.vcs import plain
+from carrel.vcs import git, plain
 from carrel.vcs.bare import Moved
 from carrel.vcs.git import Author, GitFailed
 from carrel.vcs.plain import Change, PlainDirectory, replace_if
@@ -86,10 +87,28 @@ async def test_it_is_committed_by_who_asked_and_taken_back_where_that_fails(tmp_
     place = PlainDirectory(clone.path)
     commit = await place.write({"a.yaml": Change(b"a: 1\n", b"a: 2\n")}, "Change a\n", WHO)
     assert clone.git("log", "-1", "--format=%H %an %ae %s") == f"{commit} ops ops@example.org Change a"
-    (clone.path / ".git" / "index.lock").write_text("held by somebody")
+    (clone.path / ".git" / "HEAD.lock").write_text("held by somebody")
     with pytest.raises(GitFailed):
         await place.write({"a.yaml": Change(b"a: 2\n", b"a: 3\n")}, "x", WHO)
     assert await place.read("a.yaml") == b"a: 2\n"
+
+
+async def test_another_git_is_waited_for_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = Clone(tmp_path / "clone")
+    clone.commit({"a.yaml": "a: 1\n"})
+    place, lock = PlainDirectory(clone.path), clone.path / ".git" / "index.lock"
+    lock.write_text("held by somebody")
+    asyncio.get_running_loop().call_later(0.1, lock.unlink)
+    assert await place.write({"a.yaml": Change(b"a: 1\n", b"a: 2\n")}, "x", WHO)
+    lock.write_text("held by somebody")
+    monkeypatch.setattr(git, "_FREE_SECONDS", 0.1)
+    with pytest.raises(GitFailed, match=f"nothing was changed.*remove {lock}"):
+        await place.write({"a.yaml": Change(b"a: 2\n", b"a: 3\n"), "new.yaml": Change(None, b"")}, "x", WHO)
+    # Not for a moment: else a tenant would be made whom nobody declared.
+    assert list(place.wrote) == ["a.yaml"]
+    assert not (clone.path / "new.yaml").exists()
 
 
 async def test_what_cannot_be_read_is_said_to_be(tmp_path: Path) -> None:
