@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
 import structlog
 
@@ -36,6 +36,7 @@ from carrel.tenancy.removal import remove_tree
 from carrel.vault.keys import MasterKeys
 
 _log = structlog.get_logger(__name__)
+T = TypeVar("T")
 SCRATCH: Final = "backup"
 LEFT: Final = timedelta(days=1)
 """How long nothing came of an upload before `end_left` ends it."""
@@ -206,7 +207,7 @@ class Archives:
             return _judged(done, sealed, reach)
 
         async with self._jobs.hold(tenant) as job:
-            return await in_thread(work, job.pace)
+            return await _or_stopped(in_thread(work, job.pace))
 
     async def _taken(
         self, tenant: Tenant, opened: Opens, *, replaces: bool, sealed: bool, dry_run: bool, reach: Reach | None = None
@@ -223,7 +224,7 @@ class Archives:
             job.progress.phase = "reading"
             try:
                 with self._jobs.counted(tenant.id, "import"):
-                    done = await in_thread(work, job.pace)
+                    done = await _or_stopped(in_thread(work, job.pace))
                 if await asyncio.to_thread(came_from, live) == mark(done):
                     return Moved(done, unchanged=True, dry_run=dry_run)
                 made = await asyncio.to_thread(has_made_anything, live)
@@ -288,6 +289,13 @@ class _Hashed:
     def flush(self) -> None:
         """See `BinaryIO`."""
         self._out.flush()
+
+
+async def _or_stopped(work: Awaitable[T]) -> T:
+    try:
+        return await work
+    except Cancelled:
+        raise Cancelled("The import was stopped, and nothing was changed.") from None
 
 
 def _judged(done: TakenIn, sealed: bool, reach: Reach | None) -> TakenIn:

@@ -18,6 +18,7 @@ from carrel.backup.catalogue import Block, LeftOut
 from carrel.backup.gather import BLOCK, Found, Gathering, read
 from carrel.backup.intake import TakenIn, take_in
 from carrel.backup.progress import Progress
+from carrel.backup.staging import Room
 from carrel.backup.swap import staged
 from carrel.errors import UnsafePath
 from carrel.ids import TenantId
@@ -53,13 +54,17 @@ def export(
     tenant: TenantId, root: TenantRoot, out: Out, *, at: datetime, temporary: Path, going: Callable[[], None],
     keys: MasterKeys | None = None, progress: Progress | None = None,
 ) -> Exported:  # fmt: skip
-    """Write a tenant's archive to ``out``, consistent as a backup is, while the tenant works; sealed with ``keys``."""
+    """Write a tenant's archive to ``out``, consistent as a backup is, while the tenant works; sealed with ``keys``.
+
+    Raises StorageFull before the disk of ``temporary`` is, where what the archive is made of passes through.
+    """
     left_out: list[LeftOut] = []
     header = Header(tenant=tenant, at=at, carrel=__version__)
-    at_hand = progress or Progress()
+    at_hand, room = progress or Progress(), Room(temporary)
 
     def packed(more: int) -> None:
         at_hand.done += more
+        room.spend(more)
 
     def left(path: str, why: str) -> None:
         left_out.append(LeftOut(path=path[:4096], why=why))
@@ -72,7 +77,7 @@ def export(
         for found in walk:
             if found.path == NOTE:
                 continue
-            _add(writer, found, temporary, walk, left)
+            _add(writer, found, walk, left, room)
             at_hand.files = writer.files
         writer.close(left_out)
     except BaseException:
@@ -84,7 +89,7 @@ def export(
 
 
 def _add(
-    writer: Writer, found: Found, temporary: Path, walk: Gathering, left: Callable[[str, str], None]
+    writer: Writer, found: Found, walk: Gathering, left: Callable[[str, str], None], room: Room
 ) -> None:  # fmt: skip
     seconds = found.mtime // 1_000_000_000
     match found.kind:
@@ -96,9 +101,10 @@ def _add(
 
             def content(restart: Callable[[], None]) -> Iterator[bytes]:
                 for block in read(
-                    found, temporary=temporary, restart=restart,
+                    found, temporary=room.place, restart=restart,
                     damage=lambda why: walk.damage(found.path, why),
                 ):  # fmt: skip
+                    room.spend(len(block) if isinstance(block, bytes) else block.length)
                     yield from _filled(block)
 
             try:

@@ -12,7 +12,7 @@ from carrel.backup.catalogue import Block, Entry, Hole, Manifest
 from carrel.backup.progress import Progress
 from carrel.backup.reader import counted, reading
 from carrel.backup.repository import Repository
-from carrel.errors import CarrelError, TooLarge, lacking
+from carrel.errors import CarrelError, StorageFull, TooLarge, lacking
 from carrel.objects.protocol import ObjectDamaged, ObjectMissing
 from carrel.tenancy.paths import open_beneath
 from carrel.tenancy.removal import remove_tree
@@ -20,6 +20,25 @@ from carrel.tenancy.removal import remove_tree
 _libc = ctypes.CDLL(None, use_errno=True)
 RESERVE_BYTES: Final = 64 << 20
 """What a restore leaves of the disk."""
+LOOK_BYTES: Final = 16 << 20
+
+
+@dataclass(slots=True)
+class Room:
+    """Looks, after so many bytes each time, whether the disk of ``place`` still has what is left to others."""
+
+    place: Path
+    _since: int = 0
+
+    def spend(self, count: int) -> None:
+        """``count`` bytes more are about to be written; raises StorageFull."""
+        self._since += count
+        if self._since < LOOK_BYTES:
+            return
+        self._since = 0
+        found = os.statvfs(self.place)
+        if found.f_bavail * found.f_frsize < RESERVE_BYTES:
+            raise StorageFull("The disk of the state directory has no room for this archive: make some, and try again.")
 
 
 @dataclass(slots=True)

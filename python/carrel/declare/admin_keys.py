@@ -51,7 +51,7 @@ ABOUT: Final = MappingProxyType[AdminScope, str]({
     "backups:read": "which backups there are, and how far one is",
     "backups:write": "make, verify and collect backups",
     "backups:restore": "bring a tenant back from one, in place of what it has",
-    "archives": "take a tenant out as one file, with all that it has, or in",
+    "archives": "take a tenant out as one file, with all that it has, also to where backups go, or in",
     "secrets:read": "secrets of tenants, by name; values never come out",
     "secrets:write": "set, remove and reseal them",
     "sandboxes:read": "kept sandboxes with their logs, and snapshots",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from carrel.backup import staging
 from carrel.backup.archives import Archives, Sent
 from carrel.backup.metrics import BackupMetrics
 from carrel.backup.service import Backups
@@ -18,7 +19,7 @@ from carrel.backup.target import Reach
 from carrel.clock import SystemClock
 from carrel.declare.backup import BackupConfig
 from carrel.declare.base import SecretRef
-from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
+from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound, StorageFull
 from carrel.ids import TenantId
 from carrel.objects.location import parse_location
 from carrel.objects.pace import Cancelled
@@ -27,7 +28,6 @@ from carrel.objects.retry import Patience
 from carrel.objects.s3 import S3Store
 from carrel.secrets import SecretStore
 from carrel.tenancy.handle import Directory, Tenant
-from carrel.tenancy.removal import remove_tree
 from tests.fakes.backups import KEYS, full_tenant, tree
 from tests.fakes.patience import eventually
 from tests.fakes.s3_servers import (
@@ -375,13 +375,32 @@ async def test_one_of_a_tenant_that_is_not_theirs_is_not_theirs(small: Rig) -> N
     assert (contents(small.place, "zeta"), small.nothing_left()) == ({}, True)
 
 
-async def test_a_disk_that_is_full_sends_nothing(small: Rig) -> None:
-    scratch = small.place / "run/backup"
-    scratch.parent.mkdir(parents=True, exist_ok=True)
-    scratch.write_text("in the way")
-    with pytest.raises((CarrelError, OSError)):
+async def test_a_disk_without_room_sends_nothing(small: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    (small.place / "tenants/acme/sandbox/large").write_bytes(bytes(20 << 20))
+    monkeypatch.setattr(staging, "RESERVE_BYTES", 1 << 62)
+    with pytest.raises(StorageFull):
         await small.send(small.at("a.tar.gz"))
-    scratch.unlink()
+    assert (small.failures("export", "storage_full"), small.nothing_left()) == (1, True)
     with pytest.raises(ObjectMissing):
         small.object("a.tar.gz")
-    remove_tree(scratch)
+
+
+async def test_an_import_that_is_stopped_says_so_and_changes_nothing(small: Rig) -> None:
+    await small.send(small.at("a.tar.gz"))
+    other = small.fresh("zeta")
+    with FaultyProxy(small.url) as proxy:
+        small.declare(proxy.url)
+
+        def stops(exchange: Exchange) -> bool:
+            if exchange.method == "GET" and "a.tar.gz" in exchange.path:
+                small.backups.close()
+            return False
+
+        proxy.after.append(stops)
+        with pytest.raises(Cancelled, match="nothing was changed"):
+            await small.archives.fetch(
+                other, small.at("a.tar.gz"), replaces=False, sealed=False, dry_run=False, reach=Reach()
+            )
+        with pytest.raises(Cancelled, match="nothing was changed"):
+            await small.archives.look(TenantId("newco"), small.at("a.tar.gz"), sealed=False, reach=Reach())
+    assert (contents(small.place, "zeta"), small.nothing_left()) == ({}, True)

@@ -10,8 +10,8 @@ from carrel.backup.catalogue import BackupInfo, Entry, Manifest
 from carrel.backup.progress import Progress
 from carrel.backup.repository import Repository
 from carrel.backup.run import back_up
-from carrel.backup.staging import plan, stage
-from carrel.errors import CarrelError, TooLarge
+from carrel.backup.staging import LOOK_BYTES, Room, plan, stage
+from carrel.errors import CarrelError, StorageFull, TooLarge
 from carrel.objects.directory import DirectoryStore
 from carrel.objects.pace import Cancelled, Pace
 from carrel.objects.protocol import ObjectDamaged
@@ -122,3 +122,13 @@ def test_the_reserve_of_the_disk_is_left(made: Made, tmp_path: Path, monkeypatch
     monkeypatch.setattr(staging, "RESERVE_BYTES", 1 << 60)
     with pytest.raises(TooLarge):
         stage(repository, repository.manifest(info.id), tmp_path / "out", Progress(), going=lambda: None)
+
+
+def test_what_is_written_leaves_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Room(tmp_path)
+    for _ in range(4):
+        room.spend(LOOK_BYTES)
+    monkeypatch.setattr(staging, "RESERVE_BYTES", 1 << 62)
+    room.spend(LOOK_BYTES - 1)
+    with pytest.raises(StorageFull):
+        room.spend(1)

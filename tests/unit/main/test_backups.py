@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 
 from carrel.audit.log import Audit
+from carrel.backup.archive import Header
+from carrel.backup.archives import Moved, Sent
 from carrel.backup.catalogue import BackupInfo
+from carrel.backup.intake import TakenIn
+from carrel.backup.moving import Exported
 from carrel.backup.note import Note
 from carrel.backup.restore import Restored
+from carrel.backup.target import Reach
 from carrel.clock import SystemClock
 from carrel.errors import Conflict, InvalidRequest
 from carrel.ids import RequestId, TenantId
@@ -63,6 +68,25 @@ class Service:
     def running(self, tenant: TenantId) -> None:
         return None
 
+    @property
+    def archives(self) -> "Service":
+        return self
+
+    async def send(self, tenant: Tenant, to: str, *, replaces: bool, reach: Reach) -> Sent:
+        if self.error is not None:
+            raise self.error
+        return Sent(to, AT, 9, "0" * 64, Exported(files=2, bytes=30, left_out=1))
+
+    async def fetch(self, tenant: Tenant, place: str, *, dry_run: bool, **_: object) -> Moved:
+        return Moved(self.taken(), tokens=True, dry_run=dry_run)
+
+    async def look(self, tenant: TenantId, place: str, **_: object) -> TakenIn:
+        return self.taken()
+
+    @staticmethod
+    def taken() -> TakenIn:
+        return TakenIn(Header(tenant="acme", at=AT, carrel="1"), files=2, bytes=30, sessions=1)
+
 
 class Rig:
     def __init__(self, audit: Audit, tenant: Tenant) -> None:
@@ -93,6 +117,30 @@ async def test_each_has_one_line_that_says_how_it_ended(rig: Rig) -> None:
         await rig.keeping.back_up(rig.tenant, backups.BackupOrder(), by=BY, local=True)
     assert await rig.lines() == [
         ("tenants.backup", "ok"), ("tenants.restore", "ok"), ("tenants.backup", "failed: conflict"),
+    ]  # fmt: skip
+
+
+async def test_an_archive_that_goes_to_a_place_or_comes_from_one_has_its_line_with_the_place(rig: Rig) -> None:
+    place, reach = "s3://bucket/a/acme.tar.gz", Reach()
+    sent = await rig.keeping.send(rig.tenant, backups.ExportOrder(to=place), by=BY, reach=reach)
+    assert (sent.place, sent.bytes, sent.files, sent.content, sent.left_out) == (place, 9, 2, 30, 1)
+    for dry_run in (True, False):
+        order = backups.FetchOrder(place=place, dry_run=dry_run)
+        taken = await rig.keeping.fetch(rig.tenant, order, by=BY, reach=reach)
+        assert (taken.files, taken.tokens_left_out, taken.dry_run) == (2, True, dry_run)
+    looked = await rig.keeping.look(backups.LookOrder(place=place, tenant="newco"), reach=reach)
+    assert (looked.tenant, looked.source_tenant, looked.tokens_left_out, looked.dry_run) == (
+        "newco",
+        "acme",
+        True,
+        True,
+    )
+    rig.service.error = Conflict("There is one")
+    with pytest.raises(Conflict):
+        await rig.keeping.send(rig.tenant, backups.ExportOrder(to=place), by=BY, reach=reach)
+    page = await rig.audit.page(AuditQuery(action="tenants.*"))
+    assert [(line["action"], line["target"], line["outcome"]) for line in page.lines] == [
+        ("tenants.export", place, "ok"), ("tenants.import", place, "ok"), ("tenants.export", place, "failed: conflict"),
     ]  # fmt: skip
 
 
