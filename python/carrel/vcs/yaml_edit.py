@@ -2,7 +2,7 @@
 
 import difflib
 import io
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
 from carrel.declare.document import Unreadable, plain, read
@@ -19,9 +20,12 @@ from carrel.vcs.edits import DELETE, NotEditable
 def edit(text: str, changes: Mapping[tuple[str, ...], object]) -> str:
     """``text`` with each key at its path set, or taken out by DELETE; mappings on the way are made.
 
-    Values are text, numbers, booleans, None, and mappings and sequences of them. Raises NotEditable where the text is
-    not YAML of ours, a path leads through something else than mappings, or the result would not read back as meant.
+    Values are text, numbers, booleans, None, and mappings and sequences of them. What stands under another key of the
+    top is not touched at all. Raises NotEditable where the text is not YAML of ours, a path leads through something
+    else than mappings, or the result would not read back as meant.
     """
+    if "\r\n" in text and text.count("\r\n") == text.count("\n"):
+        return edit(text.replace("\r\n", "\n"), changes).replace("\n", "\r\n")
     before = _values(text)
     try:
         document = _yaml(text).load(text)
@@ -33,12 +37,11 @@ def edit(text: str, changes: Mapping[tuple[str, ...], object]) -> str:
         _apply(document, path, value)
         before = _applied(before, path, value)
     dumped = _dump(text, document)
-    result = _with_remarks(text, dumped)
-    if _reads_as(result, before):
-        return result
-    if not _reads_as(dumped, before):
-        raise NotEditable("The YAML cannot be edited: the result would not read back as meant. Edit it by hand.")
-    return dumped
+    kept = _as_they_were(text, dumped, {path[0] for path in changes})
+    for result in (_with_remarks(text, kept), _with_remarks(text, dumped), dumped):
+        if _reads_as(result, before):
+            return result
+    raise NotEditable("The YAML cannot be edited: the result would not read back as meant. Edit it by hand.")
 
 
 def _reads_as(text: str, values: dict[str, Any]) -> bool:
@@ -90,6 +93,33 @@ def _with_remarks(before: str, after: str) -> str:
     above[-1 if old else 0] += old_remarks[-1]
     result = [line for j, remarks in enumerate(above) for line in [*remarks, *new[j : j + 1]]]
     return "".join(line if line.endswith("\n") else line + "\n" for line in result)
+
+
+def _as_they_were(before: str, after: str, touched: Collection[str]) -> str:
+    """``after`` with the lines of ``before`` for each key of the top that is in both and not ``touched``.
+
+    The library sets flow mappings of several lines anew, and loses the remarks in them.
+    """
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    were = _places(before)
+    for key, (start, end) in reversed(_places(after).items()):
+        if key in were and key not in touched:
+            new[start:end] = [line if line.endswith("\n") else line + "\n" for line in old[slice(*were[key])]]
+    return "".join(new)
+
+
+def _places(text: str) -> dict[str, tuple[int, int]]:
+    """The lines of each key of the top, in their order, without remarks behind them."""
+    root = _yaml(text).compose(text)
+    if not isinstance(root, MappingNode) or root.flow_style:
+        return {}
+    lines = text.splitlines(keepends=True)
+    starts = [key.start_mark.line for key, _ in root.value]
+    places = {}
+    for (key, _), start, end in zip(root.value, starts, [*starts[1:], len(lines)], strict=True):
+        last = next((at for at in range(end, start + 1, -1) if not _is_remark(lines[at - 1])), start + 1)
+        places[str(key.value)] = (start, last)
+    return places
 
 
 def _yaml(text: str) -> YAML:

@@ -143,6 +143,27 @@ def test_a_mapping_of_one_key_in_a_list_keeps_its_braces() -> None:
     assert edit(text, {("plan",): "team"}) == text.replace("pro", "team")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "quotas: {\n  # a day\n  tokens_per_day: 5,   # five\n  disk_files: 7,\n}\n",
+        "packages: [ jq ,  git ]\n",
+        "display_name:   'X'   # said so\n\n\n",
+        'display_name: "A \\u00e9 \\t x"\n',
+        "display_name: a very\n  long name\n",
+        "display_name: ~\n",
+        "agents:\n  main:\n    system_prompt: |\n      # a heading\n\n      Help.\n\n\n",
+        "members:\n- {name: ada}   # first\n# and\n- name: bob\n",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_stands_under_another_key_stays_letter_by_letter(text: str, end: str) -> None:
+    for one, other in ((text, "suspended: false\n"), (text + "# below\n", "")):
+        before, after = (f"# top\n{one}plan: {plan}\n{other}".replace("\n", end) for plan in ("pro", "team"))
+        assert edit(before, {("plan",): "team"}) == after
+        assert edit(before, {("memory", "embedding_model"): "m"}).startswith(before)
+
+
 def test_whole_amounts_of_money_are_written_as_such() -> None:
     made = edit("plan: pro\n", {("quotas", "cost_per_day_usd", "hard"): Decimal(200)})
     assert made == "plan: pro\nquotas:\n  cost_per_day_usd:\n    hard: 200\n"
