@@ -22,7 +22,7 @@ from carrel.backup.names import is_workspace, require_link, require_path
 from carrel.backup.seen import Seen
 from carrel.backup.staging import RESERVE_BYTES, synced
 from carrel.backup.tarball import Member, members
-from carrel.errors import CarrelError, InvalidRequest, TooLarge, UnsafePath
+from carrel.errors import InvalidRequest, StorageFull, TooLarge, UnsafePath
 from carrel.tenancy.paths import open_beneath
 from carrel.tenancy.removal import remove_tree
 from carrel.vault.keys import MasterKeys
@@ -249,6 +249,6 @@ def _room(place: Path) -> _Room:
     found = os.statvfs(place)
     free = found.f_bavail * found.f_frsize - RESERVE_BYTES
     if free <= 0:
-        raise CarrelError("The disk of the state directory has nothing to spare.")
+        raise StorageFull("The disk of the state directory has nothing to spare: nothing was changed.")
     # Some file systems make room for names as they need it, and say that there is none.
     return _Room(free, found.f_favail // 2 if found.f_files else MOST_ENTRIES + 1)

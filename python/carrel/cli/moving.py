@@ -162,6 +162,8 @@ class MovingCommands:
                 screen.note(f"{tenant} is not declared yet: the import declares it.")
                 return _show_taken(target, seen, here=True)
             request(target, "POST", "/v1/tenants", wanted)
+            with _told_empty(tenant):
+                return _show_taken(target, _take_in(target, tenant, file, replace=replace, sealed=sealed))
         return _show_taken(
             target, _take_in(target, tenant, file, replace=replace, sealed=sealed, dry_run=dry_run)
         )  # fmt: skip
@@ -221,9 +223,12 @@ def no_looks(archive: Path, tenant: str) -> wire.ImportView:
 
 
 def _import(target: Target, one: Conversion, *, replace: bool) -> None:
-    if not _is_declared(target, one.tenant):
+    if _is_declared(target, one.tenant):
+        done = _take_in(target, one.tenant, one.archive, replace=replace)
+    else:
         _declare(target, one.tenant, one.display_name)
-    done = _take_in(target, one.tenant, one.archive, replace=replace)
+        with _told_empty(one.tenant):
+            done = _take_in(target, one.tenant, one.archive, replace=replace)
     told = [*_settle(target, one), *_seal(target, one)]
     if target.json:
         screen.show_json({**done.model_dump(mode="json"), "settings": told, "report": one.report})
@@ -235,6 +240,18 @@ def _import(target: Target, one: Conversion, *, replace: bool) -> None:
     for line in told:
         screen.note(line)
     _show_kept(done)
+
+
+@contextmanager
+def _told_empty(tenant: str) -> Iterator[None]:
+    """What is not taken in leaves a tenant that was declared for it: say so, for nothing else would."""
+    try:
+        yield
+    except CarrelError:
+        screen.note(
+            f"{tenant} was declared for it, and is empty: import again, or `carrel tenants remove {tenant}`."
+        )  # fmt: skip
+        raise
 
 
 def _is_declared(target: Target, tenant: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -25,9 +26,11 @@ from carrel.wire.backups import ImportView
 
 _LEFT: Final = {
     "usage": "the bill is the ledger's, and stays", "credentials": "secrets are sealed, and stay so",
-    "devices": "pair them anew", "sessions.d": "sessions of members have no place there", "grants.json": "it stays",
+    "devices": "pair them anew; the words that wake them are taken",
+    "sessions.d": "sessions of members have no place there", "grants.json": "it stays",
 }  # fmt: skip
 
+_FILE: Final = re.compile(r"credentials/[A-Za-z0-9][A-Za-z0-9._@+-]{0,120}\.json")
 _MOST_NOTE: Final = 1 << 20
 """As the importer takes them, in bytes."""
 
@@ -49,8 +52,12 @@ def reverse(archive: Path, out: Path) -> Mapping[str, Any]:
         _jobs(tree, out, report)
         _notes(tree, out, report)
         _skills(tree, out, report)
-        channels = _json(tree / "channels/openclaw.json")
-        _write(out / "openclaw.json", reversed_.settings(agents, channels if isinstance(channels, dict) else {}))
+        kept = _json(tree / "channels/openclaw.json")
+        channels: Mapping[str, Any] = kept if isinstance(kept, dict) else {}
+        _write(out / "openclaw.json", reversed_.settings(agents, channels))
+        _people(channels, out, report)
+        _wake(tree, out, report)
+        _overlay(tree, report)
         report.add("settings", "openclaw.json", "taken", "secrets are `${NAME}`, and not in it")
         for name, why in _LEFT.items():
             if (tree / name).exists():
@@ -76,9 +83,7 @@ def look(archive: Path, tenant: str) -> ImportView:
 
 def _agents(tree: Path) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {"main": {}}
-    overlay = tree / "config.yaml"
-    told = yaml.safe_load(overlay.read_text(encoding="utf-8")) if overlay.is_file() else None
-    listed = told.get("agents") if isinstance(told, dict) else None
+    listed = _own_settings(tree).get("agents")
     for name, agent in (listed if isinstance(listed, dict) else {}).items():
         found[str(name)] = agent if isinstance(agent, dict) else {}
     for path in sorted((tree / "agents").iterdir()) if (tree / "agents").is_dir() else ():
@@ -176,6 +181,45 @@ def _skills(tree: Path, out: Path, report: Report) -> None:
     for skill in book.get("skills", []) if isinstance(book, dict) else []:
         _write(out / "workspace/skills" / str(skill["name"]) / "SKILL.md", str(skill["content"]).encode())
         report.add("skill", str(skill["name"]), "taken")
+
+
+def _people(channels: Mapping[str, Any], out: Path, report: Report) -> None:
+    """Who may write to channels, as it came in once."""
+    people = channels.get("access")
+    for name, listed in (people if isinstance(people, dict) else {}).items():
+        # A name of the later generation has its account behind a stroke, and is a file's name in the earlier one.
+        path = f"credentials/{str(name).replace('/', '-')}.json"
+        if _FILE.fullmatch(path) is None:
+            report.add("channel", str(name), "left", "it is no name of a file there")
+            continue
+        _write(out / path, json.dumps(listed, indent=2).encode() + b"\n")
+        report.add("channel", path, "taken")
+
+
+def _wake(tree: Path, out: Path, report: Report) -> None:
+    kept = _json(tree / "devices/voicewake.json")
+    words = kept.get("triggers") if isinstance(kept, dict) else None
+    if isinstance(words, list) and words:
+        _write(out / "settings/voicewake.json", json.dumps({"triggers": words}, indent=2).encode() + b"\n")
+        report.add("voice", "settings/voicewake.json", "taken")
+
+
+def _overlay(tree: Path, report: Report) -> None:
+    """Tell of the tenant's own settings that have no place there."""
+    for name, value in _own_settings(tree).items():
+        if name != "agents":
+            report.add("setting", name, "left", "there is no such setting there")
+            continue
+        for agent, one in (value if isinstance(value, dict) else {}).items():
+            left = sorted(map(str, set(one) - {"model", "skills"})) if isinstance(one, dict) else []
+            if left:
+                report.add("agent", str(agent), "changed", f"not taken of it: {', '.join(left)}")
+
+
+def _own_settings(tree: Path) -> Mapping[str, Any]:
+    overlay = tree / "config.yaml"
+    told = yaml.safe_load(overlay.read_text(encoding="utf-8")) if overlay.is_file() else None
+    return {str(name): value for name, value in told.items()} if isinstance(told, dict) else {}
 
 
 def _json(path: Path) -> Any:

@@ -13,7 +13,7 @@ import pytest
 from carrel.backup import intake
 from carrel.backup.archive import HEADER, MANIFEST, Header, Writer
 from carrel.backup.intake import take_in
-from carrel.errors import CarrelError, InvalidRequest, TooLarge, UnsafePath
+from carrel.errors import CarrelError, InvalidRequest, StorageFull, TooLarge, UnsafePath
 from carrel.objects.pace import Cancelled
 
 HEAD = Header(tenant="acme", at=datetime(2026, 3, 1, tzinfo=UTC), carrel="1")
@@ -224,3 +224,10 @@ def test_every_flipped_byte_of_the_content_is_found(tmp_path: Path) -> None:
             continue
         # A link's name is bound by nothing but the manifest itself, whose digest tells it from another.
         assert done.digest != taken(archive(ordinary), tmp_path / "again").digest
+
+
+def test_a_disk_with_nothing_to_spare_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "RESERVE_BYTES", 1 << 62)
+    with pytest.raises(StorageFull, match="nothing to spare"):
+        taken(archive(ordinary), tmp_path / "new")
+    assert not (tmp_path / "new").exists()

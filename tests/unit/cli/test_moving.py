@@ -10,7 +10,7 @@ import pytest
 
 from carrel.cli.app import build_app, execute
 from carrel.cli.conversion import AgentSettings, Conversion
-from carrel.errors import Conflict, InvalidRequest
+from carrel.errors import Conflict, InvalidRequest, StorageFull
 from carrel.wire.backups import ImportView
 from tests.fakes.edge import Edge
 from tests.unit.cli.conftest import CommandLine, Done, started_edge
@@ -139,6 +139,23 @@ async def test_thousands_of_one_kind_hide_no_other(
     monkeypatch.setitem(REPORT, "more", 0)
     monkeypatch.setitem(REPORT, "items", many)
     assert (await moving(*words)).err.splitlines()[1:] == ["--json names all of them."]
+
+
+@pytest.mark.parametrize("openclaw", [False, True])
+async def test_a_tenant_that_was_declared_for_one_that_is_refused_is_told(
+    moving: Moving, edge: Edge, tmp_path: Path, openclaw: bool
+) -> None:
+    backups: Any = edge.services.backups
+    backups.error = StorageFull("There is no room.")
+    file = tmp_path / "new.tar.gz"
+    file.write_bytes(b"whole")
+    words = ("--from-openclaw", str(tmp_path)) if openclaw else (str(file),)
+    # Here what is declared comes into force for nobody, so that what is to be taken in is refused for that.
+    for tenant, new, refused in (("fresh", True, "No such tenant."), ("acme", False, "There is no room.")):
+        done = await moving("tenants", "import", *words, "--as", tenant)
+        assert (done.code, refused in done.err) == (1, True), done.err
+        told = f"{tenant} was declared for it, and is empty: import again, or `carrel tenants remove {tenant}`."
+        assert (told in done.err) == new, done.err
 
 
 async def test_an_import_takes_in_sets_up_and_seals(moving: Moving, edge: Edge, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """A tenant's archive as the other system's directory, which comes in again as it was."""
 
 import io
+import json
 import os
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -35,6 +37,9 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert (source / f"agents/main/sessions/{MAIN}.jsonl").is_file()
     for path in ("agents/main/SOUL.md", "sandbox/notes.txt", "sandbox/skills/rhyme/SKILL.md"):
         assert (trees[0] / path).read_bytes() == (trees[1] / path).read_bytes()
+    for path in ("channels/openclaw.json", "devices/voicewake.json"):
+        assert (trees[0] / path).read_bytes() == (trees[1] / path).read_bytes()
+    assert b"telegram-allowFrom" in (trees[1] / "channels/openclaw.json").read_bytes()
     names = [{path.name for path in (tree / "sessions").iterdir()} for tree in trees]
     assert names[0] == names[1]
     jobs = [schedule_book.jobs(apsw.Connection(str(tree / "cron/cron.sqlite"))) for tree in trees]
@@ -81,6 +86,24 @@ def add_tree(writer: Writer, tree: Path) -> None:
 
 def blocks(path: Path, _: object) -> tuple[bytes]:
     return (path.read_bytes(),)
+
+
+def test_what_has_no_place_there_is_told(tmp_path: Path) -> None:
+    archive = tmp_path / "a.tar.gz"
+    with archive.open("wb") as out:
+        writer = Writer(
+            out, Header(tenant="default", at=datetime(2026, 1, 1, tzinfo=UTC), carrel="0"), temporary=tmp_path
+        )
+        writer.directory("channels")
+        people = {"slack/main-allowFrom": {"allowFrom": ["1"]}, "../../x": 1, "..": 2}
+        writer.data("channels/openclaw.json", json.dumps({"access": people}).encode())
+        writer.data("config.yaml", b"display_name: Me\nagents: {main: {model: demo, thinking: low}}\n")
+        writer.close()
+    report: Any = reverse(archive, tmp_path / "out")
+    told = {(item["kind"], item["name"]): (item["outcome"], item.get("detail")) for item in report["items"]}
+    assert told["setting", "display_name"][0] == told["channel", "../../x"][0] == told["channel", ".."][0] == "left"
+    assert told["agent", "main"] == ("changed", "not taken of it: thinking")
+    assert [path.name for path in (tmp_path / "out/credentials").iterdir()] == ["slack-main-allowFrom.json"]
 
 
 def test_a_directory_that_is_there_is_not_written_over(tmp_path: Path) -> None:
