@@ -8,12 +8,11 @@ alone: the tar itself has files and directories.
 import gzip
 import hashlib
 import io
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Annotated, Any, Final, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol
 
 from pydantic import Field
 
@@ -22,10 +21,15 @@ from carrel.backup.catalogue import Count, LeftOut, Stored
 from carrel.ids import TENANT_ID_PATTERN
 from carrel.vault.keys import MasterKeys
 
+if TYPE_CHECKING:
+    import tarfile
+
 HEADER: Final = "carrel-export.json"
 MANIFEST: Final = "carrel-manifest.jsonl"
 BELOW: Final = "tenant/"
 _IN_MEMORY: Final = 4 << 20
+_DIRECTORY: Final = b"5"
+"""The type of a directory in a tar (POSIX.1-2008, ustar)."""
 
 
 class Header(Stored):
@@ -106,6 +110,8 @@ class Writer:
         self, out: Out, header: Header, *, temporary: Path | None = None, keys: MasterKeys | None = None,
         counts: Callable[[int], None] = lambda _: None,
     ) -> None:  # fmt: skip
+        import tarfile  # noqa: PLC0415 - a gateway that writes no archive does without it
+
         self._gate = _Gate(out)
         self._counts = counts
         self._temporary = temporary
@@ -124,7 +130,7 @@ class Writer:
     def directory(self, path: str, *, mode: int = 0o700, mtime: int = 0) -> None:
         """Add a directory. ``mtime`` is in seconds."""
         info = _info(BELOW + path, 0, mode, mtime)
-        info.type = tarfile.DIRTYPE
+        info.type = _DIRECTORY
         self._tar.addfile(info)
         self._list(Listed(path=path, kind="directory", mode=mode))
 
@@ -191,7 +197,9 @@ class Writer:
         self._tar.addfile(_info(name, len(data), 0o600, 0), io.BytesIO(data))
 
 
-def _info(name: str, size: int, mode: int, mtime: int) -> tarfile.TarInfo:
+def _info(name: str, size: int, mode: int, mtime: int) -> "tarfile.TarInfo":
+    import tarfile  # noqa: PLC0415 - loaded by now
+
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = size, mode, max(0, mtime)
     return info

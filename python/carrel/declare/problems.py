@@ -1,6 +1,5 @@
 """What is wrong with a declaration: where, what was found, what is allowed, and the nearest name that is."""
 
-import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -74,6 +73,8 @@ def nearest(name: str, names: Collection[str]) -> str | None:
     """The one of ``names`` that ``name`` was most likely meant to be."""
     if len(name) > 200 or not names:
         return None
+    import difflib  # noqa: PLC0415 - for what is wrong alone
+
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return close[0] if close else None
 

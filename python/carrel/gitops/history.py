@@ -4,7 +4,6 @@ The way back is a new commit with the old files. It is judged as any other, and 
 """
 
 import asyncio
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
@@ -137,6 +136,8 @@ def _differs(name: str, before: Mapping[str, bytes], after: Mapping[str, bytes])
     except UnicodeDecodeError:
         yield f"{name} differs, and is no text\n"
         return
+    import difflib  # noqa: PLC0415 - for whoever asks what changed
+
     names = ("/dev/null" if old is None else f"a/{name}", "/dev/null" if new is None else f"b/{name}")
     for line in difflib.unified_diff(lines, others, *names):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"

@@ -8,6 +8,7 @@ then: who imports that module later gets the real one. What is left out, and of 
   valid;
 - prometheus_client: the HTTP servers of the standard library;
 - watchfiles: processes started anew at a change;
+- html: its table of two thousand named characters, which only `html.unescape` reads;
 - aiohttp: its command line, and the machine's certificate authorities. It reads them when it is loaded, for connections
   that say nothing of trust; each of ours brings its own (`egress`, `relay`, `channels`). One that forgot would trust
   nobody.
@@ -23,6 +24,7 @@ from typing import Final
 LEFT_OUT: Final = (
     "rich", "importlib.metadata", "http.server", "socketserver", "wsgiref.simple_server",
     "watchfiles.run", "multiprocessing", "argparse",
+    "html.entities",
 )  # fmt: skip
 """What an idle gateway has not loaded for all that."""
 
@@ -75,5 +77,5 @@ def load() -> None:
         import prometheus_client  # noqa: F401, PLC0415 - only to load it
     with without("watchfiles.run"):
         import watchfiles  # noqa: F401, PLC0415 - only to load it
-    with without("argparse"), _trusting_nobody():
+    with without("argparse", "html.entities"), _trusting_nobody():
         import aiohttp.web  # noqa: F401, PLC0415 - only to load it

@@ -2,7 +2,6 @@
 
 import io
 import sys
-import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from carrel.sandbox import launcher
 @cache
 def archive() -> bytes:
     """The launcher's own modules, and nothing else, as a program that the interpreter runs."""
+    import zipfile  # noqa: PLC0415 - for where the launcher is no unit of its own
+
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as made:
         for package in ("carrel", "carrel/sandbox"):

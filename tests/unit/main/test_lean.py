@@ -16,7 +16,7 @@ from carrel.main import lean
 real = ssl.create_default_context
 lean.load()
 loaded = sorted(name for name, module in sys.modules.items() if module)
-import aiohttp.connector, argparse, importlib.metadata, pydantic
+import aiohttp.connector, argparse, html, importlib.metadata, pydantic
 trust = aiohttp.connector._SSL_CONTEXT_VERIFIED
 class Model(pydantic.BaseModel):
     number: int
@@ -24,7 +24,7 @@ print(json.dumps({
     "loaded": loaded, "real": ssl.create_default_context is real, "authorities": len(trust.get_ca_certs()),
     "verifies": trust.verify_mode == ssl.CERT_REQUIRED and trust.check_hostname,
     "parses": argparse.ArgumentParser().parse_args([]) is not None, "version": importlib.metadata.version("aiohttp"),
-    "number": Model(number="3").number,
+    "number": Model(number="3").number, "escaped": html.escape("<&"),
 }))
 """
 
@@ -37,6 +37,7 @@ def test_libraries_are_loaded_without_what_nobody_calls_and_it_is_there_for_who_
     assert found["parses"]
     assert found["version"]
     assert found["number"] == 3
+    assert found["escaped"] == "&lt;&amp;"
 
 
 def test_a_connection_that_says_nothing_of_trust_trusts_nobody() -> None:

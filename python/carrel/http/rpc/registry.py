@@ -1,6 +1,5 @@
 """The registry of methods and the one way to call them."""
 
-import difflib
 import inspect
 import os
 import typing
@@ -188,6 +187,8 @@ class Registry:
         return await context.services.keyed.run(context, method, params, key)
 
     def _unknown(self, name: str) -> jsonrpc.RpcError:
+        import difflib  # noqa: PLC0415 - for what is wrong alone
+
         near = difflib.get_close_matches(name[:128], self._methods, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else " `rpc.discover` lists what there is."
         data = {"nearest": near[0]} if near else None

@@ -6,7 +6,6 @@ what is let through and what is refused are written as two sets of values that d
 
 import errno
 import platform
-import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, Final
@@ -89,6 +88,8 @@ def _architecture(machine: str | None = None) -> str:
 
 @cache
 def _policy() -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - for this one file
+
     return tomllib.loads((FOLDER / "policy.toml").read_text(encoding="utf-8"))
 
 
