@@ -1,6 +1,7 @@
 """What of a machine `carrel doctor` looks at: its kernel, its sandbox, its disk and its clock."""
 
 import asyncio
+import errno
 import os
 import shutil
 import stat
@@ -244,7 +245,20 @@ def state(path: Path) -> Iterable[Finding]:
         yield Finding("state", "warning", text, "Run this as root, or as the gateway's user.")
     else:
         yield Finding("state", "ok", str(path))
-    yield room(path, os.statvfs(path))
+    yield read_only(path) or room(path, os.statvfs(path))
+
+
+def read_only(path: Path) -> Finding | None:
+    """A fault where the file system of ``path`` takes no writes, as one does that met an error of its disk."""
+    try:
+        # A file without a name, gone at once: what was mounted for writing may refuse it all the same.
+        os.close(os.open(path, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EIO):
+            text = f"The file system of {path} takes no writes ({error.strerror}): calls are refused."
+            mend = "See the kernel's log (dmesg), check the disk, mount it for writing, and start the gateway again."
+            return Finding("disk", "fault", text, mend)
+    return None
 
 
 def room(path: Path, found: os.statvfs_result) -> Finding:

@@ -18,7 +18,7 @@ from carrel.clock import Clock
 from carrel.errors import CarrelError, Unavailable
 from carrel.packages.host import host_userland
 from carrel.packages.logs import BuildLog, BuildLogs
-from carrel.packages.protocol import BuildFailed, EnvironmentState, EvaluationStopped, PackageSource
+from carrel.packages.protocol import BuildFailed, EnvironmentState, EvaluationStopped, NoRoom, PackageSource
 from carrel.tasks import Tasks
 from carrel.tenancy.userland import Userland
 
@@ -200,6 +200,7 @@ class Environments:
                 await self._attempt(entry)
                 entry.trying = False
                 entry.settled.set()
+                await self._make_room(entry)
                 if entry.failure is None or not entry.failure.retryable:
                     return
                 stopped = stopped + 1 if isinstance(entry.failure, EvaluationStopped) else 0
@@ -234,6 +235,11 @@ class Environments:
             _log.info("environment ready", packages=sorted(entry.packages), seconds=round(entry.seconds, 2))
             return
         _log.warning("an environment cannot be built", packages=sorted(entry.packages), reason=entry.failure.message)
+
+    async def _make_room(self, entry: _Entry) -> None:
+        """What builds have left that the disk was too full for is nobody's, and everybody else needs the room."""
+        if isinstance(entry.failure, NoRoom) and not any(other.trying for other in self._entries.values()):
+            await self._source.collect()
 
     async def _built(self, entry: _Entry) -> Userland:
         began, started = self._clock.now(), self._clock.monotonic()

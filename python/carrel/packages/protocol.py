@@ -31,6 +31,10 @@ class BuildFailed(PackageError):
     retryable = True
 
 
+class NoRoom(BuildFailed):
+    """The disk was full."""
+
+
 class EvaluationStopped(BuildFailed):
     """An evaluation was over its time: the machine was busy, or the expression has no end."""
 

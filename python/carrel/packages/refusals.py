@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from carrel.declare.problems import nearest
-from carrel.packages.protocol import BuildFailed, PackageError, UnknownPackage
+from carrel.packages.protocol import BuildFailed, NoRoom, PackageError, UnknownPackage
 from carrel.telemetry import escape_text
 
 _TOLD: Final = 40
+_NO_ROOM: Final = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 
 _UNKNOWN: Final = re.compile(r"error: (the test set|nixpkgs) has no package (.+?)(?:; it has (.*))?$")
 _NOT_PERMITTED: Final = re.compile(
@@ -65,7 +66,7 @@ def not_built(lines: Sequence[str]) -> PackageError:
 
 def _for_another_reason(lines: Sequence[str]) -> PackageError:
     if _full(lines):
-        return BuildFailed("The disk is full: the environment cannot be built.")
+        return NoRoom("The disk is full: the environment cannot be built.")
     told = [line.strip() for line in lines if line.strip()]
     errors = [line.removeprefix("error: ") for line in told if line.startswith("error: ")]
     reason = _PLACE.sub("", _ADVICE.sub("", (errors or told or ["no reason given"])[-1]))
@@ -73,7 +74,7 @@ def _for_another_reason(lines: Sequence[str]) -> PackageError:
 
 
 def _full(lines: Sequence[str]) -> bool:
-    return any("No space left on device" in line or "Disk quota exceeded" in line for line in lines)
+    return any(said in line for line in lines for said in _NO_ROOM)
 
 
 def _wrong_hash(line: str) -> PackageError | None:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,19 @@ def test_a_disk_that_fills(tmp_path: Path, blocks: int, inodes: int, state: str)
 def test_a_disk_that_counts_no_inodes(tmp_path: Path) -> None:
     found = os.statvfs_result((4096, 4096, 1 << 31, 1 << 30, 1 << 30, 0, 0, 0, 0, 255))
     assert machine.room(tmp_path, found).state == "ok"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
+def test_a_state_directory_that_takes_no_writes_is_a_fault(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "none", str(tmp_path)], check=True)
+    try:
+        assert [one.state for one in machine.state(tmp_path) if one.what == "disk"] != ["fault"]
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
+        found = next(one for one in machine.state(tmp_path) if one.what == "disk")
+        assert found.state == "fault"
+        assert "takes no writes (Read-only file system)" in found.text
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
 def test_a_clock_that_cannot_be_right(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from carrel.errors import Unavailable
 from carrel.packages import environments
 from carrel.packages.environments import Environments
 from carrel.packages.logs import BuildLogs
-from carrel.packages.protocol import About, BuildFailed, EvaluationStopped, PackageError
+from carrel.packages.protocol import About, BuildFailed, EvaluationStopped, NoRoom, PackageError
 from carrel.tasks import Tasks
 from carrel.tenancy.userland import Userland
 from tests.fakes.clock import FakeClock
@@ -79,6 +79,23 @@ async def tasks() -> AsyncIterator[Tasks]:
 
 def make(source: Source, tasks: Tasks, *, require_closure: bool = True, logs: BuildLogs | None = None) -> Environments:
     return Environments(source=source, require_closure=require_closure, clock=SystemClock(), tasks=tasks, logs=logs)
+
+
+async def test_what_a_full_disk_left_half_built_goes_at_once(tasks: Tasks) -> None:
+    full = NoRoom("The disk is full: the environment cannot be built.")
+    source = Source(full, full)
+    made = make(source, tasks)
+    for packages in (JQ, GIT):
+        made.request(packages)
+    source.go.set()
+    await eventually(lambda: source.collected == 1)
+    assert [state.state for state in made.states()] == ["failed", "failed"]
+    assert len(source.built) == 2, "not before the other has ended, too"
+    other = Source(BuildFailed("no"))
+    other.go.set()
+    with pytest.raises(BuildFailed):
+        await make(other, tasks).userland(JQ, wait=30)
+    assert other.collected == 0
 
 
 async def test_a_set_is_built_once_for_all_who_ask(tasks: Tasks) -> None:

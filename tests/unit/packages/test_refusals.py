@@ -42,6 +42,11 @@ def test_what_an_evaluation_says(lines: list[str], message: str, *, retryable: b
     ("lines", "message", "retryable"),
     [
         (
+            ["error: committing transaction: database or disk is full (in 'db.sqlite')"],
+            "The disk is full: the environment cannot be built.",
+            True,
+        ),
+        (
             ["error: writing to file: No space left on device"],
             "The disk is full: the environment cannot be built.",
             True,
