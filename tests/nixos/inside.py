@@ -213,7 +213,7 @@ def start_again() -> int:
 
 
 def lose_and_restore(seen: dict[str, Any], token: str) -> None:
-    """All state is lost. A damaged store starts no gateway; a whole one brings everybody back."""
+    """All state is lost. A damaged store starts no gateway; one with one whole copy of a key brings everybody back."""
     for path in Path("/var/lib/carrel").iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     stored = [path for path in Path("/run/store/backups/carrel/demo").rglob("*") if path.is_file()]
@@ -225,6 +225,8 @@ def lose_and_restore(seen: dict[str, Any], token: str) -> None:
     seen["damaged_gateway"] = shown("carrel", "ActiveState")
     seen["damaged_log"] = logged(size)
     piece.write_bytes(whole)
+    key = Path("/run/store/backups/carrel/demo/repository.json")
+    key.write_bytes(key.read_bytes()[::-1])
     size = start_again()
     seen["restored"] = shown("carrel-restore", "ActiveState", "SubState", "Result")
     ended = shown("carrel-restore", "ExecMainExitTimestampMonotonic")["ExecMainExitTimestampMonotonic"]

@@ -74,6 +74,17 @@ def _there(loop: asyncio.AbstractEventLoop, call: Callable[[], Coroutine[Any, An
     asyncio.run_coroutine_threadsafe(call(), loop).result()
 
 
+def _others(means: Means, known: Sequence[TenantId], done: Sequence[Brought]) -> list[str]:
+    """Whose backups are there beside ``known``: worth telling, and no reason that who is back would not be served."""
+    if not done:
+        return not_declared(means, known)
+    if all(one.outcome == "kept" for one in done):
+        return []
+    with contextlib.suppress(CarrelError):
+        return not_declared(means, known)
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Backups:
     """Where they are: ``place``, or as declared where that is None. Nobody else may write ``state_dir`` meanwhile."""
@@ -90,7 +101,8 @@ class Backups:
         """Bring ``tenants`` back; what became of each, and whose backups are there beside ``known``. Blocking.
 
         ``skip_damaged``, ``told`` and ``noted`` are as `backup.boot.bring_all` takes them.
-        Raises CarrelError where the store cannot be asked at all; a failure of one tenant is in its outcome.
+        Raises CarrelError where nobody is declared and the store cannot be asked; a failure of one tenant is in its
+        outcome. Where all stay as they are the store is not asked: it may be away.
         """
         backup = operators.gateway.backup
         pace = Pace(backup.bytes_per_second)
@@ -101,4 +113,4 @@ class Backups:
                 self.state_dir / "tenants", tenants, means, when=when, dry_run=dry_run, told=told,
                 carry_over=carry_over, noted=noted, skip_damaged=skip_damaged,
             )  # fmt: skip
-            return done, not_declared(means, known)
+            return done, _others(means, known, done)

@@ -9,6 +9,8 @@ from carrel.backup.run import back_up
 from carrel.errors import CarrelError
 from carrel.ids import TenantId
 from carrel.main.bringing_back import Backups, declared_in
+from carrel.objects.directory import DirectoryStore
+from carrel.objects.protocol import StoreUnavailable
 from carrel.secrets import SecretStore
 from tests.fakes.backups import KEYS, full_tenant, means, subject
 from tests.fakes.declarations import declare
@@ -41,6 +43,39 @@ def test_who_is_declared_comes_back_and_others_are_named(tmp_path: Path) -> None
     assert noted == [("acme", done[0].backup)]
     assert others == ["gone"]
     assert (tmp_path / "state/tenants/acme/sandbox/main.py").exists()
+
+
+def test_where_all_have_data_the_store_may_be_away(tmp_path: Path) -> None:
+    operators, known = declared_in(declare(tmp_path / "tenants.d", acme=""))
+    full_tenant(tmp_path / "state", large=0).root.close()
+    # No directory can be beneath that: whoever asks it fails.
+    (tmp_path / "store").write_text("")
+    work = Backups(tmp_path / "state", SECRETS, KEYS, f"file://{tmp_path}/store")
+    done, others = work.bring(operators, known, told=lambda _: None, known=known, noted=unnoted)
+    assert ([one.outcome for one in done], others) == (["kept"], [])
+    with pytest.raises(CarrelError):
+        work.bring(operators, [], told=lambda _: None, known=known, noted=unnoted)
+
+
+def test_that_others_cannot_be_told_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant = full_tenant(tmp_path / "old", large=0)
+    back_up(subject(tenant), means(tmp_path), Progress())
+    tenant.root.close()
+    operators, known = declared_in(declare(tmp_path / "tenants.d", acme=""))
+
+    def refused(_: object) -> Iterator[str]:
+        raise StoreUnavailable("not now")
+
+    monkeypatch.setattr(DirectoryStore, "folders", refused)
+    done, others = Backups(tmp_path / "state", SECRETS, KEYS, f"file://{tmp_path}/store").bring(
+        operators, known, told=lambda _: None, known=known, noted=unnoted,
+    )  # fmt: skip
+    assert ([one.outcome for one in done], others) == (["restored"], [])
+
+
+@contextmanager
+def unnoted(tenant: TenantId, backup: str) -> Iterator[None]:
+    yield
 
 
 def test_what_is_declared_wrongly_brings_nobody_back(tmp_path: Path) -> None:
