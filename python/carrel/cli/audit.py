@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from carrel.cli import screen
 from carrel.cli.audit_copies import PAGE, copy_out, pages
 from carrel.cli.client import understand, whole
-from carrel.cli.failures import DONE, FAILED, Refused, WrongUsage
+from carrel.cli.failures import DONE, FAILED, GatewayUnreachable, Refused, WrongUsage
 from carrel.cli.options import HERE, Target
 from carrel.errors import CarrelError
 from carrel.wire.control import AuditEnds
@@ -60,13 +60,24 @@ def tail(
     if follow:
         # Without a line of this tenant's, what is new is what comes after the record's last one.
         newest = last[-1:] or list(_take(target, 1, {"order": "newest"}))
-        cursor = _number(newest[-1]) if newest else None
-        while True:
-            time.sleep(_FOLLOW_SECONDS)
+        _follow(target, tenant, _number(newest[-1]) if newest else None)
+    return DONE
+
+
+def _follow(target: Target, tenant: str | None, cursor: str | None) -> None:
+    """Show what comes after the line ``cursor``, for ever: a gateway that is started anew goes on with its numbers."""
+    away = False
+    while True:
+        time.sleep(_FOLLOW_SECONDS)
+        try:
             for line in pages(target, {"tenant": tenant, "cursor": cursor}):
                 _show(line, target)
                 cursor = _number(line)
-    return DONE
+            away = False
+        except GatewayUnreachable as error:
+            if not away:
+                screen.note(f"{error.message} What comes then is shown.")
+            away = True
 
 
 def search(

@@ -1,11 +1,15 @@
 """`carrel audit`: the record's last lines, and whether it is whole."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from carrel.audit.log import Audit
+from carrel.cli import audit as commands
+from carrel.cli.failures import GatewayUnreachable
+from carrel.cli.options import Target
 from carrel.clock import SystemClock
 from tests.fakes.edge import ADMIN_KEY, Edge
 from tests.fakes.records import add, three_days
@@ -27,6 +31,33 @@ async def test_tail_of_one_tenant_in_json(carrel: CommandLine, edge: Edge) -> No
 
 async def test_tail_takes_no_negative_number(carrel: CommandLine, edge: Edge) -> None:
     assert (await carrel("audit", "tail", "--lines", "-1")).code == 2
+
+
+def test_tail_goes_on_where_the_gateway_is_started_anew(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str | None] = []
+    away = GatewayUnreachable("No gateway runs.")
+    answers: list[Any] = [[{"n": 4}, {"n": 5}], away, away, [{"n": 6}], away, KeyboardInterrupt()]
+
+    def pages(_: Target, given: dict[str, str | None], **limit: int) -> Iterator[dict[str, Any]]:
+        if given.get("order") == "newest":
+            yield {"n": 3}
+            return
+        asked.append(given["cursor"])
+        answer = answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        yield from answer
+
+    monkeypatch.setattr(commands, "pages", pages)
+    monkeypatch.setattr(commands, "_FOLLOW_SECONDS", 0)
+    with pytest.raises(KeyboardInterrupt):
+        commands.tail(follow=True, lines=1)
+    said = capsys.readouterr()
+    assert said.out.split() == ["3", "4", "5", "6"]
+    assert said.err.splitlines() == ["No gateway runs. What comes then is shown."] * 2
+    assert asked == ["3", "5", "5", "5", "6", "6"]
 
 
 async def record(state: Path) -> Path:
