@@ -80,7 +80,7 @@ class LedgerBook:
         self._worker = Worker("carrel-ledger")
         # One ledger at a time is counted anew, on a thread that nothing else waits for.
         self._counter = Worker("carrel-recount", niceness=RECOUNT_NICENESS)
-        self._counting: dict[TenantId, Counting] = {}
+        self._counting: dict[TenantId, list[Counting]] = {}
         self._pool = DatabasePool(lambda key: open_ledger(state_dir, TenantId(key)), limit=open_ledgers)
         self._pending: dict[TenantId, list[tuple[int, Values]]] = {}
         self._wake = asyncio.Event()
@@ -180,8 +180,7 @@ class LedgerBook:
         for minutes.
         """
         gone, at = threading.Event(), Counting()
-        # Of several who ask at once the first one's is told of: it is the first to be done.
-        self._counting.setdefault(tenant, at)
+        self._counting.setdefault(tenant, []).append(at)
 
         def count() -> Recount:
             if gone.is_set():
@@ -193,12 +192,15 @@ class LedgerBook:
             return await self._counter.run(count)
         finally:
             gone.set()
-            if self._counting.get(tenant) is at:
+            asked = self._counting[tenant]
+            asked.remove(at)
+            if not asked:
                 del self._counting[tenant]
 
     def counting(self, tenant: TenantId) -> Counting | None:
-        """How far the recount of the ledger is that runs or waits, None where none does."""
-        return self._counting.get(tenant)
+        """How far the recount of the ledger is that runs or waits, the first asked for of several; None without one."""
+        asked = self._counting.get(tenant)
+        return asked[0] if asked else None
 
     async def _added(
         self,

@@ -33,7 +33,7 @@ class Recount:
     wrong: tuple[tuple[str, str], ...]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Counting:
     """How far a recount is, in calls: written by its thread and read by others. Both are 0 until it begins."""
 

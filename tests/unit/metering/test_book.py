@@ -200,14 +200,16 @@ async def test_a_recount_ends_with_whoever_asked_for_it(tmp_path: Path, monkeypa
         monkeypatch.setattr(recounts, "_wrong_of_day", endless)
         counting = asyncio.create_task(b.meter.recount(b.tenant))
         await eventually(begun.is_set)
-        assert b.meter.counting(b.tenant) is not None
+        first = b.meter.counting(b.tenant)
         # The next one waits for it, and holds up nothing else.
         next_one = asyncio.create_task(b.meter.recount(b.tenant))
         assert len(await b.rows()) == 1
+        assert b.meter.counting(b.tenant) is first is not None
         counting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await counting
         await eventually(lambda: ended)
+        assert b.meter.counting(b.tenant) not in (first, None), "the next one's is told"
         monkeypatch.setattr(recounts, "_wrong_of_day", real)
         next_one.cancel()
         assert await b.meter.recount(b.tenant) == Recount(1, ())
