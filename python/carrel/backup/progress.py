@@ -12,14 +12,18 @@ Phase = Literal["waiting", "counting", "copying", "sending", "reading", "swappin
 
 @dataclass(slots=True)
 class Progress:
-    """Written by one thread and read by others. ``total`` and ``done`` are bytes of content, ``moved`` bytes sent or
-    fetched."""
+    """Written by one thread and read by others.
+
+    ``total`` and ``done`` are bytes of content, ``flying`` those of them that wait to be sent, ``moved`` bytes sent or
+    fetched.
+    """
 
     phase: Phase = "waiting"
     total: int = 0
     done: int = 0
     moved: int = 0
     files: int = 0
+    flying: int = 0
     now: Callable[[], float] = time.monotonic
     began: float = field(init=False)
 
@@ -32,6 +36,11 @@ class Progress:
         self.began = self.now()
 
     @property
+    def settled(self) -> int:
+        """Bytes of content that nothing more is to be done for: what waits to be sent is not among them."""
+        return max(self.done - self.flying, 0)
+
+    @property
     def eta(self) -> float | None:
         """Seconds until it is done at the pace so far; None where nothing can be said yet."""
-        return remaining(self.done, self.total, self.now() - self.began)
+        return remaining(self.settled, self.total, self.now() - self.began)

@@ -69,7 +69,7 @@ class Pieces:
         self._named: Callable[[], Iterable[str]] | None = named
         self._progress = progress
         self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="carrel-backup")
-        self._flying: deque[Future[int]] = deque()
+        self._flying: deque[tuple[Future[int], int]] = deque()
         self.sent = 0
 
     def has(self, name: str) -> bool:
@@ -96,7 +96,8 @@ class Pieces:
             send = self._repository.keep_piece if name in self._unsure else self._repository.put_piece
             self._unsure.discard(name)
             self._sure.add(name)
-            self._flying.append(self._pool.submit(send, name, content))
+            self._flying.append((self._pool.submit(send, name, content), len(content)))
+            self._progress.flying += len(content)
         return name
 
     def finish(self) -> None:
@@ -109,7 +110,9 @@ class Pieces:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _land(self) -> None:
-        count = self._flying.popleft().result()
+        sending, size = self._flying.popleft()
+        count = sending.result()
+        self._progress.flying -= size
         self.sent += count
         self._progress.moved += count
 

@@ -131,7 +131,7 @@ class BackupKeeping:
         if at is None:
             return backups.JobView(running=False)
         return backups.JobView(
-            running=True, phase=at.phase, total=at.total, done=at.done, moved=at.moved, files=at.files,
+            running=True, phase=at.phase, total=at.total, done=at.settled, moved=at.moved, files=at.files,
             eta_seconds=at.eta,
         )  # fmt: skip
 

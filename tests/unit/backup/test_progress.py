@@ -18,6 +18,14 @@ def test_an_estimate_by_the_pace_so_far() -> None:
     assert progress.eta == 0
 
 
+def test_what_waits_to_be_sent_is_not_done() -> None:
+    now = [0.0]
+    progress = Progress(total=1000, now=lambda: now[0])
+    now[0], progress.done, progress.flying = 10.0, 900, 400
+    assert progress.settled == 500
+    assert progress.eta == pytest.approx(10)
+
+
 def test_each_phase_has_its_own_pace() -> None:
     now = [0.0]
     progress = Progress(total=1000, now=lambda: now[0])

@@ -1,5 +1,6 @@
 """How content is cut: the same gives the same pieces, and little changes little."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from carrel.backup.gather import Gathering
 from carrel.backup.progress import Progress
 from carrel.backup.repository import Repository
 from carrel.backup.writer import BUNDLE, Pieces, Writer, Written
+from carrel.ids import TenantId
 from carrel.objects.directory import DirectoryStore
 from carrel.tenancy.handle import Tenant
 from tests.fakes.backups import KEYS, full_tenant
 from tests.fakes.clock import FakeClock
+from tests.fakes.patience import PATIENCE
 
 
 def write(tenant: Tenant, place: Path) -> tuple[Written, Repository]:
@@ -48,6 +51,29 @@ def test_small_files_share_pieces_and_large_ones_have_their_own(tmp_path: Path) 
         assert sum(part.length for part in entry.parts) == entry.size
         assert all(part.offset + part.length <= BUNDLE for part in entry.parts)
     tenant.root.close()
+
+
+def test_what_waits_to_be_sent_is_told_as_such(tmp_path: Path) -> None:
+    reached, released = threading.Event(), threading.Event()
+
+    class Held(DirectoryStore):
+        def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
+            reached.set()
+            assert released.wait(PATIENCE)
+            return super().put(key, data, replaces=replaces, absent=absent)
+
+    place, progress = tmp_path / "store", Progress()
+    repository = Repository.make(DirectoryStore(place), TenantId("acme"), KEYS, FakeClock().now())
+    repository.store = Held(place)
+    pieces = Pieces(repository, set(), progress)
+    pieces.put(b"content")
+    progress.done += 7
+    assert reached.wait(PATIENCE)
+    assert (progress.flying, progress.settled) == (7, 0)
+    released.set()
+    pieces.finish()
+    pieces.close()
+    assert (progress.flying, progress.settled) == (0, 7)
 
 
 def test_very_large_files_are_cut_into_larger_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
