@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -44,13 +45,25 @@ def convert(directory: Path, work: Path, tenant: str | None) -> Sequence[Convers
         tenants = [name for name in listed if _is_there(source, name, report)]
         if not tenants:
             raise InvalidRequest(f"{directory}/tenants.json names no tenant that is there, by a name that is one here.")
-        done = []
+        done: list[Conversion] = []
+        first = Report()
         for name in tenants:
-            with source.below(f"tenants/{name}") as own:
-                label = listed[name].get("displayName")
-                done.append(_one(own, work, name, str(label)[:200] if label else None, report))
-            report = Report()
-        return done
+            label = listed[name].get("displayName")
+            told = Report()
+            try:
+                with source.below(f"tenants/{name}") as own:
+                    made = _one(own, work, name, str(label)[:200] if label else None, told)
+            except CarrelError as error:
+                # One that cannot be read keeps no other out.
+                report.add("tenant", name, "refused", error.message)
+                continue
+            first = first if done else told
+            done.append(made)
+        if not done:
+            raise InvalidRequest(report.items[-1].detail)
+        for item in report.items:
+            first.add(item.kind, item.name, item.outcome, item.detail)
+        return [replace(done[0], report=first.document()), *done[1:]]
 
 
 def _is_there(source: Source, name: str, report: Report) -> bool:

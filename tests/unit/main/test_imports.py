@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -111,6 +112,19 @@ def test_tenants_that_are_none_are_told_and_hold_up_no_other(tmp_path: Path) -> 
     assert [each.tenant for each in made] == ["alpha", "beta"]
     told = [{i["name"]: i["outcome"] for i in each.report["items"] if i["kind"] == "tenant"} for each in made]
     assert told == [{"../alpha": "refused", "gone": "left", "UPPER": "refused"}, {}]
+
+
+def test_a_tenant_that_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:
+    source = many(tmp_path / "many")
+    put(source, {"tenants/alpha/openclaw.json": "{ a: "})
+    [made] = convert(source, tmp_path, None)
+    assert made.tenant == "beta"
+    told: Any = made.report
+    [refused] = [item for item in told["items"] if item["kind"] == "tenant"]
+    assert (refused["name"], refused["outcome"], "line 1, column 6" in refused["detail"]) == ("alpha", "refused", True)
+    put(source, {"tenants/beta/openclaw.json": "[]"})
+    with pytest.raises(InvalidRequest, match="no object"):
+        convert(source, tmp_path, None)
 
 
 def test_S9_01_what_leads_out_is_refused_by_name(tmp_path: Path) -> None:
