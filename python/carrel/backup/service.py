@@ -35,10 +35,13 @@ from carrel.ids import SessionId, TenantId
 from carrel.objects.location import Location
 from carrel.objects.open import open_store
 from carrel.objects.pace import Pace
+from carrel.objects.protocol import StoreUnavailable
 from carrel.objects.retry import Patience
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.tenancy.removal import remove_tree
 
+LIST_SECONDS: Final = 50.0
+"""How long a list of backups is waited for; a call of the store that has begun goes on to its own end."""
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
@@ -191,7 +194,13 @@ class Backups:
                 return []
             return list(reversed(head.backups))
 
-        return await self._looking(source, work)
+        try:
+            # Somebody waits for this, and for no longer than two minutes.
+            async with asyncio.timeout(LIST_SECONDS):
+                return await self._looking(source, work)
+        except TimeoutError:
+            place = location_of(self._declared, source.place, anywhere=source.anywhere)
+            raise StoreUnavailable(f"{place} did not answer within {LIST_SECONDS:g} s.") from None
 
     async def verify(self, tenant: Tenant, source: From = NEWEST) -> list[str]:
         """Read a backup back, the newest by default; a sentence for each thing that is wrong with it."""

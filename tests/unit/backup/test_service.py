@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from carrel.backup import service
 from carrel.backup.archive import Header, Writer
 from carrel.backup.service import Backups, From, clear_left
 from carrel.backup.target import NoTarget
@@ -17,6 +19,7 @@ from carrel.declare.backup import BackupConfig, KeepBackups
 from carrel.errors import CarrelError, Conflict, InvalidRequest, NotFound
 from carrel.ids import SessionId, TenantId
 from carrel.objects.pace import Cancelled
+from carrel.objects.protocol import StoreUnavailable
 from carrel.objects.retry import Patience
 from carrel.secrets import SecretStore
 from carrel.tenancy.handle import Directory, Tenant
@@ -95,6 +98,16 @@ async def test_made_noted_listed_and_read_back(rig: Rig) -> None:
     assert (await rig.service.collect(rig.tenant)).backups == ()
     assert (await rig.service.final(rig.tenant)).files == info.files
     assert rig.service.running(rig.tenant.id) is None
+
+
+async def test_a_store_that_never_answers_is_named_to_who_waits_for_a_list(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.service.back_up(rig.tenant)
+    monkeypatch.setattr(service, "LIST_SECONDS", 0.05)
+    monkeypatch.setattr(service, "list_of", lambda repository: time.sleep(0.2))
+    with pytest.raises(StoreUnavailable, match=r"file:///\S+/store did not answer within 0\.05 s"):
+        await rig.service.listed(rig.tenant.id)
 
 
 async def test_what_stays_is_what_was_asked_for(rig: Rig) -> None:
