@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -34,6 +34,7 @@ CONNECTIONS: Final = 16
 _DELETED_AT_A_TIME: Final = 500
 _PIECE: Final = 1 << 20
 _AGAIN: Final = 2
+_HASTY: Final = 5.0
 _LATER: Final = frozenset({
     "SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException", "Busy",
     "RequestLimitExceeded", "XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody", "OperationAborted",
@@ -256,6 +257,10 @@ class S3Store:
         for name in names:
             with contextlib.suppress(ObjectMissing), self._translated(name[-80:]):
                 self._s3().delete_object(Bucket=self._location.bucket, Key=name)
+
+    def hasty(self) -> "S3Store":
+        """The same place, for requests that are given little time: whoever waits for them is about to go."""
+        return S3Store(self._location, replace(self._options, connect_seconds=_HASTY, read_seconds=_HASTY))
 
     @contextlib.contextmanager
     def speaking(self, key: str) -> Iterator[tuple[Any, dict[str, str]]]:

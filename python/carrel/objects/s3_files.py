@@ -89,7 +89,7 @@ class S3Files:
         with self._if_it_can():
             for upload in self._uploads(""):
                 if upload.name.endswith(SUFFIX) and upload.begun < before and self._last_of(upload) < before:
-                    ended += end(self._line, upload.name, upload.id)
+                    ended += end(self._line.store, upload.name, upload.id)
         return ended
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class S3Files:
         """Whoever sends holds the name on this gateway: what there is of it, a death left."""
         with self._if_it_can():
             for upload in self._uploads(name):
-                if upload.name == name and end(self._line, name, upload.id):
+                if upload.name == name and end(self._line.store, name, upload.id):
                     _log.info("an upload that broke off was ended", object=name, begun=upload.begun.isoformat())
 
     @contextlib.contextmanager

@@ -23,6 +23,7 @@ from carrel.objects.files import BLOCK, Counts, there_is
 from carrel.objects.pace import Cancelled, Pace
 from carrel.objects.protocol import ObjectChanged, ObjectNotKept, StoreRefused, StoreUnavailable
 from carrel.objects.retry import Patience, tried
+from carrel.objects.s3 import S3Store
 from carrel.objects.s3_line import S3Line
 from carrel.objects.s3_reading import Reader
 
@@ -32,7 +33,7 @@ PART: Final = 16 << 20
 MOST_PARTS: Final = 10_000
 MOST_BYTES: Final = 5 << 40
 SENDERS: Final = 4
-_ENDING: Final = Patience(attempts=3, first=0.2, most=2.0)
+_ENDING: Final = Patience(attempts=2, first=0.2, most=2.0)
 GONE: Final = "NoSuchUpload"
 """The store's word for an upload that is ended, or never was."""
 _NO_CONDITION: Final = ("NotImplemented", "InvalidArgument")
@@ -55,15 +56,20 @@ def part_size(size: int, least: int = PART) -> int:
     return max(least, -(-fitting // BLOCK) * BLOCK)
 
 
-def end(line: S3Line, name: str, upload: str) -> bool:
-    """End an upload and let go of its parts, also after the work was stopped; whether that was done."""
+def end(store: S3Store, name: str, upload: str) -> bool:
+    """End an upload and let go of its parts, also after the work was stopped; whether that was done.
+
+    A store that does not answer is not waited for long: the gateway may be stopping.
+    """
+    hasty = store.hasty()
 
     def work() -> None:
-        with line.speaking(name) as (s3, named):
+        with hasty.speaking(name) as (s3, named):
             s3.abort_multipart_upload(**named, UploadId=upload)
 
     try:
-        tried(work, pace=Pace(), patience=_ENDING)
+        with contextlib.closing(hasty):
+            tried(work, pace=Pace(), patience=_ENDING)
     except CarrelError as error:
         if error.details.get("reason") != GONE:
             _log.warning("an upload in parts could not be ended", object=name, reason=error.message)
@@ -104,7 +110,7 @@ class Sending:
             whole = hashlib.md5(b"".join(part.digest for part in parts), usedforsecurity=False).hexdigest()
             self._complete(upload, parts, f"{whole}-{len(parts)}")
         except BaseException:
-            end(self._line, self._name, upload)
+            end(self._line.store, self._name, upload)
             raise
 
     def _begin(self) -> str:

@@ -1,7 +1,9 @@
 """One file on its way into S3, with faults in between."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -14,6 +16,8 @@ from tests.fakes.s3_servers import (
     FaultyProxy,
     answer_lost,
     flipped,
+    hanging,
+    options,
     status,
 )
 from tests.unit.objects.harness import Place, comes_at, gets, on_part
@@ -215,3 +219,22 @@ def test_parts_are_larger_where_so_many_would_not_do() -> None:
     assert part_size(0) == part_size(usual * MOST_PARTS) == usual
     assert part_size(usual * MOST_PARTS + 1) == usual + (1 << 20)
     assert -(-MOST_BYTES // part_size(MOST_BYTES)) <= MOST_PARTS
+
+
+def test_a_store_that_hangs_is_not_waited_for_long_when_an_upload_is_ended(moto_url: str, source: Path) -> None:
+    """What is left of it is ended by the next one of that name."""
+    with FaultyProxy(moto_url) as proxy:
+        patient = replace(options(proxy.url), read_seconds=300.0)
+        place = Place(proxy.url, "hangs", reached=patient)
+        with patch("carrel.objects.s3._HASTY", 0.2):
+            proxy.before += status(503, method="PUT", name="partNumber=1", says="SlowDown", times=9)
+            proxy.before += [hanging(method="DELETE")] * 2
+            with pytest.raises(StoreUnavailable):
+                place.send(source)
+        assert [method for method, _ in proxy.seen].count("DELETE") == 2
+        after = Place(moto_url, "hangs")
+        assert len(after.uploads()) == 1
+        after.send(source)
+        assert after.uploads() == []
+        place.files.close()
+        after.files.close()
