@@ -139,8 +139,14 @@ class Audit:
         await self._lines.add(members)
 
     async def page(self, query: AuditQuery) -> AuditPage:
-        """Lines that ``query`` asks for; raises InvalidRequest."""
-        return await asyncio.to_thread(page, self._path, query)
+        """Lines that ``query`` asks for; raises InvalidRequest, and CarrelError where a file cannot be read."""
+        try:
+            return await asyncio.to_thread(page, self._path, query)
+        except OSError as error:
+            name = Path(error.filename or self._path).name
+            raise lacking(error, "nothing was read") or CarrelError(
+                f"audit/{name} cannot be read by the gateway: {error.strerror}."
+            ) from error
 
     async def ends(self) -> AuditEnds:
         """How far the record goes, signed, the ends of the days before, and the key that signs."""

@@ -49,6 +49,18 @@ async def test_a_cursor_that_is_none_is_refused(tmp_path: Path) -> None:
             await audit.page(AuditQuery(after=cursor))
 
 
+async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    audit = await three_days(tmp_path)
+    day = min((tmp_path / "audit").glob("*-*.jsonl"))
+    day.rename(tmp_path / "elsewhere")
+    day.mkdir()
+    with pytest.raises(CarrelError, match=f"^audit/{day.name} cannot be read by the gateway: Is a directory"):
+        await audit.page(AuditQuery(limit=10))
+    day.rmdir()
+    (tmp_path / "elsewhere").rename(day)
+    assert (await audit.page(AuditQuery(limit=10))).lines
+
+
 async def test_an_end_that_is_missing_is_noted_and_hides_no_cut(tmp_path: Path) -> None:
     audit = await three_days(tmp_path)
     await audit.close()
