@@ -3,6 +3,7 @@
 A file's fsync makes its content last, and its directory's fsync its name. A directory that was made needs both too.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -52,18 +53,29 @@ def replace_synced(contents: Mapping[Path, bytes], *, lasting: Path | None = Non
     After a power cut each is as it was or as it is; with ``lasting`` one of that directory is as it is for certain, and
     without it all are.
     """
-    for path, data in contents.items():
-        fd = os.open(_beside(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            if os.write(fd, data) < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-    for path in contents:
-        _beside(path).replace(path)
+    try:
+        for path, data in contents.items():
+            _write_synced(_beside(path), data)
+        for path in contents:
+            _beside(path).replace(path)
+    except OSError:
+        # What is half written takes room of a disk that may have none.
+        for path in contents:
+            with contextlib.suppress(OSError):
+                _beside(path).unlink()
+        raise
     for parent in {path.parent for path in contents} if lasting is None else (lasting,):
         sync_directory(parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if os.write(fd, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _beside(path: Path) -> Path:

@@ -67,5 +67,6 @@ def test_where_one_cannot_be_written_none_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         replace_synced({first: b"new", tmp_path / "none" / "second": b"new"})
     assert first.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["first"], "what is half written takes room"
     replace_synced({first: b"new"})
     assert first.read_bytes() == b"new"

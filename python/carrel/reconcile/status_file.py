@@ -4,6 +4,7 @@ It is replaced whole, so that a reader sees one state. It is written line by lin
 would hold the interpreter's lock too long.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -34,6 +35,9 @@ def write(state_dir: Path, house: ReconcileStatus, tenants: Iterable[Row], *, ve
             file.write("\n]}\n")
         temporary.replace(state_dir / NAME)
     except OSError as error:
+        # What is half written takes room of a disk that may have none.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise CarrelError(f"{NAME} cannot be written: {error.strerror}.") from error
 
 

@@ -27,3 +27,7 @@ def test_it_is_one_json_document_with_every_tenant(tmp_path: Path) -> None:
 def test_where_it_cannot_be_written_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(CarrelError, match=r"status\.json"):
         status_file.write(tmp_path / "missing", HOUSE, [], version="1")
+    (tmp_path / "status.json").mkdir()
+    with pytest.raises(CarrelError, match=r"status\.json"):
+        status_file.write(tmp_path, HOUSE, [], version="1")
+    assert [one.name for one in tmp_path.iterdir()] == ["status.json"], "what is half written takes room"
