@@ -20,6 +20,7 @@ from carrel.backup.catalogue import (
     Head,
     LeftOut,
     Manifest,
+    OfLaterVersion,
     Origin,
 )
 from carrel.backup.gather import Gathering
@@ -92,9 +93,20 @@ def settled(repository: Repository, means: Means) -> Head:
 
     A list that is damaged or gone is made anew first.
     """
-    heal(repository)
+    looked = False
     while True:
-        head, tag = repository.head()
+        try:
+            head, tag = repository.head()
+        except OfLaterVersion:
+            raise
+        except ObjectDamaged:
+            if looked:
+                raise
+            tag = None
+        if tag is None and not looked:
+            heal(repository)
+            looked = True
+            continue
         collecting = head.collecting
         if collecting is None:
             return head

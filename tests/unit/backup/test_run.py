@@ -458,3 +458,28 @@ def test_a_file_that_no_line_of_the_index_can_hold_is_left_out_and_told(
     manifest = Repository.at(means(tmp_path).store, tenant.id, KEYS).manifest(info.id)
     why = {one.path: one.why for one in manifest.left_out_named}
     assert "800 GB" in why["sandbox/data.bin"]
+
+
+def test_what_a_round_costs_of_which_little_changed(tenant: Tenant, tmp_path: Path) -> None:
+    class Counting(DirectoryStore):
+        def __init__(self) -> None:
+            super().__init__(tmp_path / "store")
+            self.seen: list[str] = []
+
+        def get(self, key: str, *, most: int) -> tuple[bytes, str]:
+            self.seen.append(f"get {key.split('/')[1]}")
+            return super().get(key, most=most)
+
+        def put(self, key: str, data: bytes, *, replaces: str | None = None, absent: bool = False) -> str:
+            self.seen.append(f"put {key.split('/')[1]}")
+            return super().put(key, data, replaces=replaces, absent=absent)
+
+    store = Counting()
+    work = means(tmp_path, store=store)
+    back_up(subject(tenant), work, Progress())
+    store.seen.clear()
+    back_up(subject(tenant), work, Progress())
+    assert [one for one in store.seen if one != "put pieces"] == [
+        "get repository.json", "get repository.copy.json", "get head", "get manifests", "get pieces", "put manifests",
+        "get head", "put head",
+    ]  # fmt: skip
