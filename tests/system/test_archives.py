@@ -80,7 +80,7 @@ def filled(gateway: GatewayProcess, size: int, *, packs: bool) -> Path:
     place.mkdir(exist_ok=True)
     file = place / "large.bin"
     with file.open("wb") as out:
-        out.write(random.Random(1).randbytes(MIB if packs else size))  # noqa: S311 - bytes that do not pack
+        out.write(random.Random(1).randbytes(20 * MIB if packs else size))  # noqa: S311 - bytes that do not pack
         out.truncate(size)
     for path in (place, file):
         os.chown(path, owner.st_uid, owner.st_gid)
@@ -111,13 +111,16 @@ def work_of(gateway: GatewayProcess, tenant: str) -> dict[str, tuple[str, int, s
     return tree(gateway.state_dir / f"tenants/{tenant}/sandbox")
 
 
-def test_to_a_bucket_and_from_it_byte_by_byte(new_gateway: StartGateway, url: str, bucket: Bucket) -> None:
+def test_to_a_bucket_and_from_it_byte_by_byte(
+    new_gateway: StartGateway, url: str, bucket: Bucket, request: pytest.FixtureRequest
+) -> None:  # fmt: skip
     gateway = started(new_gateway, url)
     assert gateway.cli("chat", "demo", "hello there", "--session", "s_one").returncode == 0
-    filled(gateway, 200 * MIB, packs=True)
+    size = (200 if "rclone" in request.node.name else 40) * MIB
+    filled(gateway, size, packs=True)
     place = f"s3://{BUCKET}/carrel/demo/one.tar.gz"
     sent = told(gateway, "tenants", "export", "demo", "--to", place)
-    assert sent["content"] > 200 * MIB
+    assert (sent["content"] > size, sent["bytes"] > 20 * MIB) == (True, True), "it went up in parts"
     assert bucket.archives() == {"carrel/demo/one.tar.gz": sent["bytes"]}
     looked = told(gateway, "tenants", "import", place, "--as", "moved", "--dry-run")
     assert "moved" not in gateway.cli("tenants", "list").stdout

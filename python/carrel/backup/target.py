@@ -9,7 +9,7 @@ from carrel.declare.backup import BackupConfig, KeepBackups, TenantBackup
 from carrel.declare.base import SecretRef
 from carrel.errors import CarrelError, InvalidRequest
 from carrel.ids import TenantId, parse_tenant_id
-from carrel.objects.files import require_name
+from carrel.objects.files import OF_BACKUPS, require_name
 from carrel.objects.location import Location, parse_location
 from carrel.objects.s3 import S3Options
 from carrel.secrets import Secret
@@ -22,8 +22,6 @@ class NoTarget(CarrelError):
 
 
 ARCHIVE: Final = ".tar.gz"
-_OF_BACKUPS: Final = frozenset({"pieces", "manifests"})
-"""Folders of a tenant's backups, which are swept of all that no backup names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def archive_of(declared: BackupConfig, asked: str, reach: Reach, *, name: str | 
             param="to",
         )
     folder = location_of(declared, head, anywhere=reach.anywhere and reach.only is None)
-    if _OF_BACKUPS.intersection(folder.prefix.split("/")):
+    if OF_BACKUPS.intersection(folder.prefix.split("/")):
         raise InvalidRequest("A folder `pieces` or `manifests` is of backups: name another.", param="to")
     if reach.only is not None and not _is_theirs(declared, folder, reach.only):
         raise InvalidRequest(

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 
 from carrel.durability import make_directory, sync_directory
 from carrel.objects.directory import translated
-from carrel.objects.files import BLOCK, Counts, require_name, there_is
+from carrel.objects.files import BLOCK, OF_BACKUPS, Counts, require_name, there_is
 from carrel.objects.pace import Pace
 from carrel.objects.protocol import ObjectChanged, ObjectMissing
 
@@ -70,7 +70,9 @@ class DirectoryFiles:
         """See `FileStore`."""
         ended = 0
         with self._told():
-            for directory, _, names in os.walk(self._path):
+            for directory, folders, names in os.walk(self._path):
+                # Nearly all that is there, and none of it an export's.
+                folders[:] = [name for name in folders if name not in OF_BACKUPS]
                 for name in names:
                     path = Path(directory, name)
                     if name.startswith(_PARTIAL) and _changed(path) < before and _removed(path):

@@ -15,6 +15,8 @@ from carrel.objects.protocol import ObjectChanged
 Counts = Callable[[int], None]
 """Told how many bytes more went or came; less than none where they go again. From one thread at a time."""
 BLOCK: Final = 1 << 20
+OF_BACKUPS: Final = frozenset({"pieces", "manifests"})
+"""Folders of tenants' backups, which are swept of all that no backup names: no large file is in them."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 
 

@@ -119,6 +119,16 @@ def test_what_is_left_and_old_goes_unless_somebody_writes_it(place: Place, sourc
     assert DirectoryFiles(place.path / "never", pace=Pace()).end_left(now) == 0
 
 
+def test_the_pieces_of_backups_are_not_looked_through(place: Place, source: Path) -> None:
+    """There may be millions of them."""
+    left = half_copy(place, source)
+    for folder in ("acme/pieces/ab", "acme/manifests", "acme/archives"):
+        (place.path / folder).mkdir(parents=True)
+        (place.path / folder / left.name).write_bytes(b"half")
+    assert place.files.end_left(datetime.now(UTC) + timedelta(days=1)) == 2
+    assert [path.parent.name for path in place.path.rglob(left.name)] in (["ab", "manifests"], ["manifests", "ab"])
+
+
 def test_what_is_no_file(place: Place, source: Path) -> None:
     with pytest.raises(ObjectMissing):
         place.content()
