@@ -1,11 +1,14 @@
 """Two S3 servers that are not ours, and a proxy before them that is faulty on purpose.
 
-`moto` holds conditions, and takes what it gets; `rclone` verifies signatures and digests, and ignores conditions.
+SeaweedFS verifies signatures and digests and holds conditions, as a store should; `rclone` verifies them, and ignores
+conditions.
 """
 
 import contextlib
 import http.client
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,9 +19,16 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from carrel.objects.s3 import S3Options
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from carrel.errors import CarrelError
+from carrel.objects.location import parse_location
+from carrel.objects.s3 import S3Options, S3Store
 from carrel.secrets import Secret
 from tests.fakes.gateway_process import free_port
+from tests.fakes.patience import until
 
 BIN = Path(sys.executable).parent
 ACCESS, SECRET = "AKIAEXAMPLEKEY", "example-secret-of-the-tests"
@@ -38,19 +48,47 @@ def rclone(place: Path, *, port: int | None = None) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def moto(place: Path) -> Iterator[str]:
-    """`moto_server`, with our bucket; gives its address."""
-    port = free_port()
-    with _running([str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)], port) as url:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_LONG)
-        connection.request("PUT", f"/{BUCKET}")
-        assert connection.getresponse().status == 200
-        connection.close()
-        yield url
+def seaweed(place: Path) -> Iterator[str]:
+    """SeaweedFS (`weed server -s3`) on a directory, with our bucket; gives its address."""
+    place.mkdir(parents=True, exist_ok=True)
+    allowed = {"name": "tests", "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}], "actions": ["Admin"]}
+    config = place / "s3.json"
+    config.write_text(json.dumps({"identities": [allowed]}))
+    parts = ("master", "volume", "filer", "s3")
+    ports = {f"{part}.port{kind}": free_port() for part in parts for kind in ("", ".grpc")}
+    words = [
+        str(BIN / "weed"), "-logtostderr=true", "server", "-s3", f"-dir={place}", f"-s3.config={config}",
+        "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *(f"-{name}={port}" for name, port in ports.items()),
+        *(f"-{part}.localSocket={place / part}.sock" for part in ("filer", "s3")),
+        "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-volume.max=8",
+        "-master.volumeSizeLimitMB=256",
+    ]  # fmt: skip
+    try:
+        # In order its parts say goodbye to each other for half a minute, and nothing of it is wanted any more.
+        with _running(words, ports["s3.port"], end=signal.SIGKILL) as url:
+            with contextlib.closing(S3Store(parse_location(f"s3://{BUCKET}"), options(url))) as store:
+                assert until(lambda: _has_bucket(store)), "SeaweedFS never made a bucket"
+            yield url
+    finally:
+        for part in parts:
+            # It listens on them besides, wherever its directory is, and leaves them there.
+            Path(f"/tmp/seaweedfs-{part}-grpc-{ports[f'{part}.port.grpc']}.sock").unlink(missing_ok=True)
+
+
+def _has_bucket(store: S3Store) -> bool:
+    """Whether our bucket is there, made now where it can be: it listens before its parts know each other."""
+    try:
+        with store.speaking("") as (s3, named):
+            s3.create_bucket(Bucket=named["Bucket"])
+        store.put("is-there", b"")
+    except CarrelError as error:
+        return error.details.get("reason") == "BucketAlreadyExists"
+    store.delete(["is-there"])
+    return True
 
 
 @contextlib.contextmanager
-def _running(words: list[str], port: int) -> Iterator[str]:
+def _running(words: list[str], port: int, *, end: signal.Signals = signal.SIGTERM) -> Iterator[str]:
     process = subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
         env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true"},
@@ -66,7 +104,7 @@ def _running(words: list[str], port: int) -> Iterator[str]:
             raise AssertionError(f"{words[0]} was not ready in {_LONG:g} s")
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        process.send_signal(end)
         process.wait(_LONG)
 
 
@@ -74,7 +112,7 @@ def options(url: str, *, conditional: bool = True, secret: str = SECRET) -> S3Op
     """How a server of these is reached."""
     return S3Options(
         endpoint=url, access_key=Secret(ACCESS), secret_key=Secret(secret), conditional=conditional,
-        connect_seconds=10.0, read_seconds=2.0,
+        connect_seconds=10.0, read_seconds=5.0,
     )  # fmt: skip
 
 
@@ -252,8 +290,11 @@ def truncated(count: int, *, name: str = "") -> Fault:
     return fault
 
 
-def flipped(*, name: str = "", upwards: bool = False) -> Fault:
-    """One bit is another one, on its way back or, ``upwards``, on its way there."""
+def flipped(*, name: str = "", upwards: bool = False, taken: bool = False) -> Fault:
+    """One bit is another one, on its way back or, ``upwards``, on its way there.
+
+    ``taken``: the store verifies nothing and takes it. Ours do, and so it is signed anew.
+    """
 
     def fault(exchange: Exchange) -> bool:
         wanted = "PUT" if upwards else "GET"
@@ -265,6 +306,18 @@ def flipped(*, name: str = "", upwards: bool = False) -> Fault:
             exchange.body = bytes(data)
         else:
             exchange.answer = bytes(data)
+        if taken:
+            sign_anew(exchange)
         return True
 
     return fault
+
+
+def sign_anew(exchange: Exchange) -> None:
+    """After what was signed of a request was changed: sign it again, without its digests."""
+    headers = {name.lower(): value for name, value in exchange.headers.items()}
+    for name in ("authorization", "content-md5", "x-amz-date", "x-amz-content-sha256"):
+        headers.pop(name, None)
+    request = AWSRequest(exchange.method, f"http://{headers['host']}{exchange.path}", headers, exchange.body)
+    S3SigV4Auth(Credentials(ACCESS, SECRET), "s3", "us-east-1").add_auth(request)
+    exchange.headers = dict(request.headers.items())

@@ -15,7 +15,7 @@ import pytest
 from tests.fakes.backups import tree
 from tests.fakes.gateway_process import CARREL, GatewayProcess
 from tests.fakes.patience import PATIENCE
-from tests.fakes.s3_servers import ACCESS, BUCKET, SECRET, FaultyProxy, moto, rclone
+from tests.fakes.s3_servers import ACCESS, BUCKET, SECRET, FaultyProxy, rclone, seaweed
 from tests.system.conftest import StartGateway
 
 ENV = {"CARREL_SECRET_BACKUP_ACCESS": ACCESS, "CARREL_SECRET_BACKUP_SECRET": SECRET}
@@ -45,9 +45,9 @@ class Bucket:
         self._s3.close()
 
 
-@pytest.fixture(params=["moto", "rclone"])
+@pytest.fixture(params=["seaweed", "rclone"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with (moto if request.param == "moto" else rclone)(tmp_path / "s3") as at:
+    with (seaweed if request.param == "seaweed" else rclone)(tmp_path / "s3") as at:
         yield at
 
 
@@ -163,7 +163,7 @@ def test_one_that_the_gateway_dies_in_is_ended_by_the_next(
 
 @pytest.mark.parametrize("how", ["stop", "interrupt"])
 def test_one_that_is_stopped_leaves_nothing(new_gateway: StartGateway, tmp_path: Path, how: str) -> None:
-    with moto(tmp_path / "s3") as url, FaultyProxy(url) as proxy:
+    with seaweed(tmp_path / "s3") as url, FaultyProxy(url) as proxy:
         gateway = started(new_gateway, proxy.url, f"bytes_per_second: {2 * MIB}")
         filled(gateway, 40 * MIB, packs=False)
         asked = going(gateway, "tenants", "export", "demo", "--to", f"s3://{BUCKET}/carrel/demo/one.tar.gz")

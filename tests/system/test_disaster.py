@@ -11,7 +11,7 @@ from tests.fakes import gcs_server
 from tests.fakes.backups import tree
 from tests.fakes.gateway_process import CARREL, GatewayProcess
 from tests.fakes.repositories import Clone
-from tests.fakes.s3_servers import ACCESS, BUCKET, SECRET, FaultyProxy, moto, status
+from tests.fakes.s3_servers import ACCESS, BUCKET, SECRET, FaultyProxy, seaweed, status
 
 StartGateway = Callable[..., GatewayProcess]
 ENV = {"CARREL_SECRET_BACKUP_ACCESS": ACCESS, "CARREL_SECRET_BACKUP_SECRET": SECRET}
@@ -44,7 +44,7 @@ def backed_up_to(gateway: GatewayProcess, url: str, more: str = "") -> None:
 
 def test_all_is_back(new_gateway: StartGateway, tmp_path: Path) -> None:
     args = ("--secrets-dir", str(master_key(tmp_path / "secrets")))
-    with moto(tmp_path / "s3") as url, FaultyProxy(url) as proxy:
+    with seaweed(tmp_path / "s3") as url, FaultyProxy(url) as proxy:
         old = new_gateway("old", args=args, env=ENV)
         backed_up_to(old, proxy.url)
         old.start()
@@ -109,7 +109,7 @@ def test_where_declarations_are_pushed_the_first_push_brings_all_back(
     new_gateway: StartGateway, tmp_path: Path
 ) -> None:
     args = ("--secrets-dir", str(master_key(tmp_path / "secrets")))
-    with moto(tmp_path / "s3") as url:
+    with seaweed(tmp_path / "s3") as url:
         old = new_gateway("old", args=args, env=ENV)
         backed_up_to(old, url)
         old.start()

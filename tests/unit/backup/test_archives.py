@@ -38,9 +38,9 @@ from tests.fakes.s3_servers import (
     FaultyProxy,
     answer_lost,
     cut_after,
-    moto,
     options,
     rclone,
+    seaweed,
     status,
 )
 from tests.fakes.tenants import make_snapshot, make_tenant
@@ -52,8 +52,8 @@ LARGE = 20 << 20
 
 
 @pytest.fixture(scope="module")
-def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with moto(tmp_path_factory.mktemp("moto")) as url:
+def seaweed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with seaweed(tmp_path_factory.mktemp("seaweed")) as url:
         yield url
 
 
@@ -63,7 +63,7 @@ def rclone_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["moto", "rclone"])
+@pytest.fixture(params=["seaweed", "rclone"])
 def url(request: pytest.FixtureRequest) -> str:
     found: str = request.getfixturevalue(f"{request.param}_url")
     return found
@@ -188,7 +188,7 @@ async def test_sent_in_parts_and_taken_in_byte_by_byte(rig: Rig) -> None:
     assert rig.nothing_left()
 
 
-@pytest.mark.parametrize("url", ["moto"], indirect=True)
+@pytest.mark.parametrize("url", ["seaweed"], indirect=True)
 async def test_a_place_that_ends_in_a_slash_is_given_a_name(rig: Rig) -> None:
     sent = await rig.send(rig.at("acme/"))
     name = sent.place.rpartition("/")[2]
@@ -196,7 +196,7 @@ async def test_a_place_that_ends_in_a_slash_is_given_a_name(rig: Rig) -> None:
     assert len(rig.object(f"acme/{name}")) == sent.size
 
 
-@pytest.mark.parametrize("url", ["moto"], indirect=True)
+@pytest.mark.parametrize("url", ["seaweed"], indirect=True)
 async def test_what_is_there_is_replaced_only_where_that_is_said(rig: Rig) -> None:
     first = await rig.send(rig.at("a.tar.gz"))
     with pytest.raises(ObjectChanged, match="already"):
@@ -261,7 +261,7 @@ async def test_what_is_stopped_leaves_nothing_behind_and_says_so(rig: Rig) -> No
         assert rig.nothing_left()
 
 
-@pytest.mark.parametrize("url", ["moto"], indirect=True)
+@pytest.mark.parametrize("url", ["seaweed"], indirect=True)
 async def test_one_whose_caller_is_cancelled_ends_before_it_returns(rig: Rig) -> None:
     rig.declare(rig.url, rate=1 << 20)
     going = asyncio.ensure_future(rig.send(rig.at("a.tar.gz")))
@@ -273,7 +273,7 @@ async def test_one_whose_caller_is_cancelled_ends_before_it_returns(rig: Rig) ->
     assert rig.backups.running(rig.tenant.id) is None
 
 
-@pytest.mark.parametrize("url", ["moto"], indirect=True)
+@pytest.mark.parametrize("url", ["seaweed"], indirect=True)
 async def test_how_far_it_is(rig: Rig) -> None:
     seen = []
     with FaultyProxy(rig.url) as proxy:
@@ -291,7 +291,7 @@ async def test_how_far_it_is(rig: Rig) -> None:
     assert [done for _, _, done in seen] == sorted(done for _, _, done in seen)
 
 
-@pytest.mark.parametrize("url", ["moto"], indirect=True)
+@pytest.mark.parametrize("url", ["seaweed"], indirect=True)
 async def test_one_at_a_time_for_each_tenant_and_each_place(rig: Rig) -> None:
     rig.declare(rig.url, rate=1 << 20)
     going = asyncio.ensure_future(rig.send(rig.at("a.tar.gz")))
@@ -321,9 +321,9 @@ async def test_collecting_ends_what_broke_off_a_day_ago(rclone_url: str, tmp_pat
 
 
 @pytest.fixture
-async def small(moto_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+async def small(seaweed_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     """Where it goes up whole."""
-    made = Rig(tmp_path, moto_url, request.node.name.partition("[")[0], large=100_000)
+    made = Rig(tmp_path, seaweed_url, request.node.name.partition("[")[0], large=100_000)
     yield made
     made.close()
 

@@ -26,9 +26,9 @@ from tests.fakes.s3_servers import (
     answer_lost,
     cut_after,
     flipped,
-    moto,
     options,
     rclone,
+    seaweed,
     status,
     truncated,
 )
@@ -99,18 +99,17 @@ def google(_: Path) -> Iterator[str]:
         yield server.url
 
 
-@pytest.mark.parametrize("server", [moto, rclone, google])
+@pytest.mark.parametrize("server", [seaweed, rclone, google])
 def test_through_faults_it_comes_back_byte_by_byte(server: Server, tmp_path: Path) -> None:
     tenant = full_tenant(tmp_path)
     with server(tmp_path / "server") as url, FaultyProxy(url) as proxy:
-        reached = google_options(proxy.url) if server is google else options(proxy.url, conditional=server is moto)
+        reached = google_options(proxy.url) if server is google else options(proxy.url, conditional=server is seaweed)
         inner = S3Store(parse_location(f"s3://{BUCKET}/carrel"), reached)
         work = means(tmp_path, store=PatientStore(inner, pace=Pace(), patience=Patience(first=0.01, most=0.05)))
         proxy.before += status(500) + status(503, says="SlowDown", method="PUT", name="/pieces/")
         proxy.before += status(400, says="RequestTimeout", method="PUT") + status(500, method="GET", name="/head")
         proxy.after += [answer_lost(method="PUT", name="/head"), answer_lost(method="PUT", name="/pieces/")]
-        if server is not moto:
-            proxy.before += [flipped(name="/pieces/", upwards=True)]
+        proxy.before += [flipped(name="/pieces/", upwards=True)]
         info = back_up(subject(tenant), work, Progress())
         assert (proxy.before, proxy.after) == ([], [])
         assert len(Repository.at(work.store, ACME, KEYS).head()[0].backups) == 1

@@ -166,7 +166,7 @@ def test_whether_a_place_for_backups_holds_conditions(tmp_path: Path) -> None:
     (tmp_path / "A").write_text(s3_servers.ACCESS)
     (tmp_path / "B").write_text(s3_servers.SECRET)
     keys = {"to": f"s3://{s3_servers.BUCKET}/x", "access_key": {"secret": "A"}, "secret_key": {"secret": "B"}}
-    with s3_servers.moto(tmp_path) as url:
+    with s3_servers.seaweed(tmp_path) as url:
         good = place(tmp_path, endpoint=url, **keys)
     assert (good.state, "holds the conditions" in good.text) == ("ok", True), good.text
     with s3_servers.rclone(tmp_path) as url:

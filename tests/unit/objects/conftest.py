@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.s3_servers import (
-    moto,
     rclone,
+    seaweed,
 )
 from tests.unit.objects.harness import NAME, PART, Place
 
 
 @pytest.fixture(scope="module")
-def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with moto(tmp_path_factory.mktemp("moto")) as url:
+def seaweed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with seaweed(tmp_path_factory.mktemp("seaweed")) as url:
         yield url
 
 
@@ -25,7 +25,7 @@ def rclone_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["moto", "rclone"])
+@pytest.fixture(params=["seaweed", "rclone"])
 def url(request: pytest.FixtureRequest) -> str:
     found: str = request.getfixturevalue(f"{request.param}_url")
     return found

@@ -14,7 +14,7 @@ from carrel.objects.pace import Pace
 from carrel.objects.protocol import ObjectChanged, StoreRefused, StoreUnavailable
 from carrel.objects.retry import Patience, PatientStore
 from carrel.objects.s3 import S3Store
-from tests.fakes.s3_servers import BUCKET, FaultyProxy, answer_lost, moto, options, rclone, status
+from tests.fakes.s3_servers import BUCKET, FaultyProxy, answer_lost, options, rclone, seaweed, status
 
 QUICK = Patience(attempts=3, first=0.0, most=0.0)
 
@@ -63,7 +63,7 @@ def test_one_that_denies_what_holds(tmp_path: Path) -> None:
 
 
 def test_many_hosts_at_once(tmp_path: Path) -> None:
-    with moto(tmp_path) as url:
+    with seaweed(tmp_path) as url:
         for number in range(5):
             stores = [S3Store(parse_location(f"s3://{BUCKET}/at-once-{number}"), options(url)) for _ in range(6)]
             with ThreadPoolExecutor(len(stores)) as pool:
@@ -73,7 +73,7 @@ def test_many_hosts_at_once(tmp_path: Path) -> None:
 
 
 def test_lost_answers_and_faults_prove_nothing_wrong(tmp_path: Path) -> None:
-    with moto(tmp_path) as url, FaultyProxy(url) as proxy:
+    with seaweed(tmp_path) as url, FaultyProxy(url) as proxy:
         for lost in range(1, 5):
             place = parse_location(f"s3://{BUCKET}/lost-{lost}")
             proxy.after += [*[lambda exchange: exchange.method == "PUT"] * (lost - 1), answer_lost(method="PUT")]
@@ -104,7 +104,7 @@ def test_a_server_that_ignores_them_is_never_written_to_on_condition(tmp_path: P
 
 
 def test_one_that_knows_none_is_told_at_once(tmp_path: Path) -> None:
-    with moto(tmp_path) as url, FaultyProxy(url) as proxy:
+    with seaweed(tmp_path) as url, FaultyProxy(url) as proxy:
         proxy.before += status(501, method="PUT", says="NotImplemented")
         store = open_store(parse_location(f"s3://{BUCKET}/none"), options(proxy.url), patience=QUICK)
         with pytest.raises(StoreRefused, match="conditional_writes: false"):

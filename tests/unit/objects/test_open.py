@@ -8,7 +8,7 @@ from carrel.objects.location import parse_location
 from carrel.objects.open import open_files, open_store
 from carrel.objects.s3 import S3Options
 from carrel.objects.s3_files import S3Files
-from tests.fakes.s3_servers import BUCKET, FaultyProxy, moto, options
+from tests.fakes.s3_servers import BUCKET, FaultyProxy, options, seaweed
 
 
 def test_by_what_the_place_is(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_by_what_the_place_is(tmp_path: Path) -> None:
 
 
 def test_each_bucket_is_tried_out_once_for_all_who_share_what_is_known(tmp_path: Path) -> None:
-    with moto(tmp_path) as url, FaultyProxy(url) as proxy:
+    with seaweed(tmp_path) as url, FaultyProxy(url) as proxy:
         proven: set[str] = set()
         for place in ("one", "two", "two/three"):
             store = open_store(parse_location(f"s3://{BUCKET}/{place}"), options(proxy.url), proven=proven)

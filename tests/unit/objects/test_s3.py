@@ -29,9 +29,9 @@ from tests.fakes.s3_servers import (
     cut_after,
     flipped,
     hanging,
-    moto,
     options,
     rclone,
+    seaweed,
     status,
     truncated,
 )
@@ -40,8 +40,8 @@ QUICK = Patience(attempts=3, first=0.0, most=0.0)
 
 
 @pytest.fixture(scope="module")
-def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with moto(tmp_path_factory.mktemp("moto")) as url:
+def seaweed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with seaweed(tmp_path_factory.mktemp("seaweed")) as url:
         yield url
 
 
@@ -51,7 +51,7 @@ def rclone_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["moto", "rclone"])
+@pytest.fixture(params=["seaweed", "rclone"])
 def url(request: pytest.FixtureRequest) -> str:
     found: str = request.getfixturevalue(f"{request.param}_url")
     return found
@@ -91,8 +91,8 @@ def test_what_is_too_large_or_no_key(store: S3Store) -> None:
             store.get(key, most=4)
 
 
-def test_conditions_hold_where_the_server_holds_them(moto_url: str) -> None:
-    store = S3Store(parse_location(f"s3://{BUCKET}/conditions"), options(moto_url))
+def test_conditions_hold_where_the_server_holds_them(seaweed_url: str) -> None:
+    store = S3Store(parse_location(f"s3://{BUCKET}/conditions"), options(seaweed_url))
     tag = store.put("a/head", b"1", absent=True)
     with pytest.raises(ObjectChanged):
         store.put("a/head", b"2", absent=True)
@@ -104,8 +104,8 @@ def test_conditions_hold_where_the_server_holds_them(moto_url: str) -> None:
 
 
 @pytest.mark.parametrize(("code", "says"), [(501, "NotImplemented"), (400, "MissingContentMD5")])
-def test_a_server_that_removes_one_object_at_a_time(moto_url: str, code: int, says: str) -> None:
-    with FaultyProxy(moto_url) as proxy:
+def test_a_server_that_removes_one_object_at_a_time(seaweed_url: str, code: int, says: str) -> None:
+    with FaultyProxy(seaweed_url) as proxy:
         store = S3Store(parse_location(f"s3://{BUCKET}/each-{code}"), options(proxy.url))
         for name in "abc":
             store.put(f"a/{name}", b"1")
@@ -126,8 +126,8 @@ def letter_by_letter(exchange: Exchange) -> bool:
     return True
 
 
-def test_conditions_hold_on_a_server_that_knows_tags_without_their_quotes_alone(moto_url: str) -> None:
-    with FaultyProxy(moto_url) as proxy:
+def test_conditions_hold_on_a_server_that_knows_tags_without_their_quotes_alone(seaweed_url: str) -> None:
+    with FaultyProxy(seaweed_url) as proxy:
         store = S3Store(parse_location(f"s3://{BUCKET}/letter"), options(proxy.url))
         proxy.before += [letter_by_letter] * 5
         tag = store.put("a/head", b"1", absent=True)
@@ -140,8 +140,8 @@ def test_conditions_hold_on_a_server_that_knows_tags_without_their_quotes_alone(
         store.close()
 
 
-def test_a_server_that_denies_what_holds_is_told_and_not_asked_for_ever(moto_url: str) -> None:
-    with FaultyProxy(moto_url) as proxy:
+def test_a_server_that_denies_what_holds_is_told_and_not_asked_for_ever(seaweed_url: str) -> None:
+    with FaultyProxy(seaweed_url) as proxy:
         store = S3Store(parse_location(f"s3://{BUCKET}/denies"), options(proxy.url))
         tag = store.put("a/head", b"1", absent=True)
         proxy.before += status(412, method="PUT", says="PreconditionFailed", times=2)
@@ -217,33 +217,34 @@ def test_faults_on_the_way_are_outlived(url: str) -> None:
         store.close()
 
 
-def test_what_was_changed_on_its_way_there_is_not_left_there(url: str) -> None:
+@pytest.mark.parametrize("taken", [False, True])
+def test_what_was_changed_on_its_way_there_is_not_left_there(url: str, taken: bool) -> None:
     """By a server that verifies digests, and by one that takes what it gets."""
     with FaultyProxy(url) as proxy:
-        inner = S3Store(parse_location(f"s3://{BUCKET}/wrong"), options(proxy.url))
+        inner = S3Store(parse_location(f"s3://{BUCKET}/wrong-{taken}"), options(proxy.url))
         store = PatientStore(inner, pace=Pace(), patience=QUICK, proven={""})
-        proxy.before += [flipped(upwards=True)]
+        proxy.before += [flipped(upwards=True, taken=taken)]
         tag = store.put("a/one", b"content of it", absent=True)
         assert store.get("a/one", most=2000) == (b"content of it", tag)
         assert [method for method, _ in proxy.seen].count("PUT") == 2
-        proxy.before += [flipped(upwards=True), flipped(upwards=True)]
+        proxy.before += [flipped(upwards=True, taken=taken), flipped(upwards=True, taken=taken)]
         newer = store.put("a/one", b"newer", replaces=tag)
         assert store.get("a/one", most=2000) == (b"newer", newer)
         store.close()
 
 
-def test_what_a_server_never_keeps_as_it_was_sent_is_told(moto_url: str) -> None:
-    with FaultyProxy(moto_url) as proxy:
+def test_what_a_server_never_keeps_as_it_was_sent_is_told(seaweed_url: str) -> None:
+    with FaultyProxy(seaweed_url) as proxy:
         store = S3Store(parse_location(f"s3://{BUCKET}/never"), options(proxy.url))
-        proxy.before += [flipped(upwards=True)] * 3
+        proxy.before += [flipped(upwards=True, taken=True)] * 3
         with pytest.raises(ObjectNotKept, match="does not keep the object a/one as it was sent"):
             store.put("a/one", b"content of it")
         store.close()
 
 
-def test_tags_that_are_no_digests_are_found_out_once(moto_url: str) -> None:
+def test_tags_that_are_no_digests_are_found_out_once(seaweed_url: str) -> None:
     """As those of stores that encrypt with a key of their own."""
-    with FaultyProxy(moto_url) as proxy:
+    with FaultyProxy(seaweed_url) as proxy:
 
         def tagged(exchange: Exchange) -> bool:
             headers = [(name, '"0123"' if name.lower() == "etag" else value) for name, value in exchange.answer_headers]
@@ -259,11 +260,11 @@ def test_tags_that_are_no_digests_are_found_out_once(moto_url: str) -> None:
 
 
 @pytest.mark.parametrize("theirs", [b"longer, and another host's", b"short"])
-def test_what_another_host_wrote_in_between_is_theirs(moto_url: str, theirs: bytes) -> None:
+def test_what_another_host_wrote_in_between_is_theirs(seaweed_url: str, theirs: bytes) -> None:
     """By a store whose tags are no digests: what is read back is not what was sent, and nothing is wrong with it."""
-    with FaultyProxy(moto_url) as proxy:
+    with FaultyProxy(seaweed_url) as proxy:
         location = parse_location(f"s3://{BUCKET}/between-{len(theirs)}")
-        store, other = S3Store(location, options(proxy.url)), S3Store(location, options(moto_url))
+        store, other = S3Store(location, options(proxy.url)), S3Store(location, options(seaweed_url))
 
         def overwritten(exchange: Exchange) -> bool:
             headers = [(name, '"0123"' if name.lower() == "etag" else value) for name, value in exchange.answer_headers]
@@ -279,8 +280,8 @@ def test_what_another_host_wrote_in_between_is_theirs(moto_url: str, theirs: byt
             one.close()
 
 
-def test_a_longer_object_under_our_own_tag_is_wrong(moto_url: str) -> None:
-    with FaultyProxy(moto_url) as proxy:
+def test_a_longer_object_under_our_own_tag_is_wrong(seaweed_url: str) -> None:
+    with FaultyProxy(seaweed_url) as proxy:
 
         def longer(exchange: Exchange) -> bool:
             headers = [(name, '"0123"' if name.lower() == "etag" else value) for name, value in exchange.answer_headers]
@@ -296,8 +297,8 @@ def test_a_longer_object_under_our_own_tag_is_wrong(moto_url: str) -> None:
         store.close()
 
 
-def test_a_conditional_write_whose_answer_is_lost_is_known_as_ours(moto_url: str) -> None:
-    with FaultyProxy(moto_url) as proxy:
+def test_a_conditional_write_whose_answer_is_lost_is_known_as_ours(seaweed_url: str) -> None:
+    with FaultyProxy(seaweed_url) as proxy:
         inner = S3Store(parse_location(f"s3://{BUCKET}/lost"), options(proxy.url))
         store = PatientStore(inner, pace=Pace(), patience=QUICK, proven={""})
         proxy.after += [answer_lost(method="PUT")]

@@ -1,6 +1,7 @@
 """Large files in S3: what is there, what is left, and what is refused."""
 
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -75,23 +76,30 @@ def test_what_is_left_and_old_is_ended(rclone_url: str) -> None:
     place.files.close()
 
 
-def test_one_of_which_something_came_lately_is_not_ended(moto_url: str) -> None:
-    """This server says of every upload that it was begun years ago."""
-    place = Place(moto_url, "lately")
-    upload = place.begin()
-    place.begin("other.tar.gz")
-    with place.store.speaking(NAME) as (s3, named):
-        s3.upload_part(**named, UploadId=upload, PartNumber=1, Body=b"x")
-    assert place.files.end_left(datetime.now(UTC) - timedelta(days=1)) == 1
-    assert place.uploads() == [f"lately/{NAME}"]
-    place.files.close()
+def test_one_of_which_something_came_lately_is_not_ended(seaweed_url: str) -> None:
+    """By a server that says of every upload that it was begun years ago."""
+    with FaultyProxy(seaweed_url) as proxy:
+
+        def long_ago(exchange: Exchange) -> bool:
+            exchange.answer = re.sub(rb"(?<=<Initiated>)[^<]*", b"2010-11-10T20:48:33.000Z", exchange.answer)
+            return False
+
+        proxy.after.append(long_ago)
+        place = Place(proxy.url, "lately")
+        upload = place.begin()
+        place.begin("other.tar.gz")
+        with place.store.speaking(NAME) as (s3, named):
+            s3.upload_part(**named, UploadId=upload, PartNumber=1, Body=b"x")
+        assert place.files.end_left(datetime.now(UTC) - timedelta(days=1)) == 1
+        assert place.uploads() == [f"lately/{NAME}"]
+        place.files.close()
 
 
 @pytest.mark.parametrize(("code", "says"), [(501, "NotImplemented"), (403, "AccessDenied")])
 def test_a_store_that_lists_no_uploads_takes_them_all_the_same(
-    moto_url: str, source: Path, code: int, says: str
+    seaweed_url: str, source: Path, code: int, says: str
 ) -> None:  # fmt: skip
-    with FaultyProxy(moto_url) as proxy:
+    with FaultyProxy(seaweed_url) as proxy:
         place = Place(proxy.url, f"no-list-{code}")
 
         def unlisted(exchange: Exchange) -> bool:

@@ -11,8 +11,8 @@ from carrel.objects.s3_line import S3Line
 from tests.fakes.s3_servers import BUCKET, FaultyProxy, options, status
 
 
-def test_a_look_is_tried_again_until_it_is_stopped(moto_url: str) -> None:
-    with FaultyProxy(moto_url) as proxy:
+def test_a_look_is_tried_again_until_it_is_stopped(seaweed_url: str) -> None:
+    with FaultyProxy(seaweed_url) as proxy:
         store = S3Store(parse_location(f"s3://{BUCKET}/line"), options(proxy.url))
         line = S3Line(store, pace=Pace(), patience=Patience(attempts=3, first=0.0, most=0.0))
         proxy.before += status(503, method="HEAD", times=2)

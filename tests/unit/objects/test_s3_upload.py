@@ -23,11 +23,11 @@ from tests.fakes.s3_servers import (
 from tests.unit.objects.harness import Place, comes_at, gets, on_part
 
 
-def test_one_that_came_meanwhile_is_not_replaced(moto_url: str, source: Path) -> None:
+def test_one_that_came_meanwhile_is_not_replaced(seaweed_url: str, source: Path) -> None:
     """The condition is on the end of the upload itself, not on the look before it."""
-    with FaultyProxy(moto_url) as proxy:
+    with FaultyProxy(seaweed_url) as proxy:
         place = Place(proxy.url, "meanwhile")
-        proxy.before.append(comes_at("POST", "uploadId", moto_url, "meanwhile"))
+        proxy.before.append(comes_at("POST", "uploadId", seaweed_url, "meanwhile"))
         with pytest.raises(ObjectChanged, match="already"):
             place.send(source)
         assert place.content() == b"another's"
@@ -60,21 +60,21 @@ def test_a_part_that_fails_is_sent_again_by_itself(url: str, source: Path, condi
         place.files.close()
 
 
-def test_a_part_that_was_taken_otherwise_is_sent_again(moto_url: str, source: Path) -> None:
-    """This server takes what it gets: its tag tells."""
-    with FaultyProxy(moto_url) as proxy:
+def test_a_part_that_was_taken_otherwise_is_sent_again(seaweed_url: str, source: Path) -> None:
+    """By a server that takes what it gets: its tag tells."""
+    with FaultyProxy(seaweed_url) as proxy:
         place = Place(proxy.url, "otherwise")
-        proxy.before.append(flipped(name="partNumber=2", upwards=True))
+        proxy.before.append(flipped(name="partNumber=2", upwards=True, taken=True))
         place.send(source)
         assert place.content() == source.read_bytes()
         assert len([path for _, path in proxy.seen if "partNumber=2" in path]) == 2
         place.files.close()
 
 
-def test_a_part_that_stays_otherwise_makes_no_object(moto_url: str, source: Path) -> None:
-    with FaultyProxy(moto_url) as proxy:
+def test_a_part_that_stays_otherwise_makes_no_object(seaweed_url: str, source: Path) -> None:
+    with FaultyProxy(seaweed_url) as proxy:
         place = Place(proxy.url, "stays")
-        proxy.before += [flipped(name="partNumber=2", upwards=True)] * 2
+        proxy.before += [flipped(name="partNumber=2", upwards=True, taken=True)] * 2
         with pytest.raises(ObjectNotKept):
             place.send(source)
         with pytest.raises(ObjectMissing):
@@ -122,8 +122,8 @@ def test_a_lost_answer_to_its_end_is_told_from_anothers_object(
         place.files.close()
 
 
-def test_an_error_in_an_answer_that_says_200(moto_url: str, source: Path) -> None:
-    with FaultyProxy(moto_url) as proxy:
+def test_an_error_in_an_answer_that_says_200(seaweed_url: str, source: Path) -> None:
+    with FaultyProxy(seaweed_url) as proxy:
         place = Place(proxy.url, "two-hundred")
         proxy.before += status(200, method="POST", name="uploadId", says="InternalError")
         place.send(source)
@@ -135,8 +135,8 @@ def test_an_error_in_an_answer_that_says_200(moto_url: str, source: Path) -> Non
         place.files.close()
 
 
-def test_a_store_without_the_condition_says_what_to_do(moto_url: str, source: Path) -> None:
-    with FaultyProxy(moto_url) as proxy:
+def test_a_store_without_the_condition_says_what_to_do(seaweed_url: str, source: Path) -> None:
+    with FaultyProxy(seaweed_url) as proxy:
         place = Place(proxy.url, "no-condition")
         proxy.before += status(501, method="POST", name="uploadId", says="NotImplemented")
         with pytest.raises(StoreRefused, match="conditional_writes: false"):
@@ -170,8 +170,8 @@ def test_what_is_stopped_leaves_no_parts(url: str, source: Path, prefix: str, co
         place.files.close()
 
 
-def test_one_that_somebody_else_ends(moto_url: str, source: Path) -> None:
-    with FaultyProxy(moto_url) as proxy:
+def test_one_that_somebody_else_ends(seaweed_url: str, source: Path) -> None:
+    with FaultyProxy(seaweed_url) as proxy:
         place = Place(proxy.url, "ended")
         proxy.before += status(404, method="PUT", name="partNumber=2", says="NoSuchUpload")
         with pytest.raises(UploadEnded, match="somebody else"):
@@ -199,7 +199,7 @@ def test_google_has_no_condition_there_and_other_tags(source: Path, tmp_path: Pa
         place.files.close()
 
 
-def test_a_pace_is_kept_by_all_parts_together(moto_url: str, source: Path) -> None:
+def test_a_pace_is_kept_by_all_parts_together(seaweed_url: str, source: Path) -> None:
     spent: list[int] = []
     lock = threading.Lock()
 
@@ -208,7 +208,7 @@ def test_a_pace_is_kept_by_all_parts_together(moto_url: str, source: Path) -> No
             with lock:
                 spent.append(count)
 
-    place = Place(moto_url, "pace", pace=Counting())
+    place = Place(seaweed_url, "pace", pace=Counting())
     place.send(source)
     assert sum(spent) == source.stat().st_size
     place.files.close()
@@ -221,9 +221,9 @@ def test_parts_are_larger_where_so_many_would_not_do() -> None:
     assert -(-MOST_BYTES // part_size(MOST_BYTES)) <= MOST_PARTS
 
 
-def test_a_store_that_hangs_is_not_waited_for_long_when_an_upload_is_ended(moto_url: str, source: Path) -> None:
+def test_a_store_that_hangs_is_not_waited_for_long_when_an_upload_is_ended(seaweed_url: str, source: Path) -> None:
     """What is left of it is ended by the next one of that name."""
-    with FaultyProxy(moto_url) as proxy:
+    with FaultyProxy(seaweed_url) as proxy:
         patient = replace(options(proxy.url), read_seconds=300.0)
         place = Place(proxy.url, "hangs", reached=patient)
         with patch("carrel.objects.s3._HASTY", 0.2):
@@ -232,7 +232,7 @@ def test_a_store_that_hangs_is_not_waited_for_long_when_an_upload_is_ended(moto_
             with pytest.raises(StoreUnavailable):
                 place.send(source)
         assert [method for method, _ in proxy.seen].count("DELETE") == 2
-        after = Place(moto_url, "hangs")
+        after = Place(seaweed_url, "hangs")
         assert len(after.uploads()) == 1
         after.send(source)
         assert after.uploads() == []
