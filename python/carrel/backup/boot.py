@@ -3,6 +3,7 @@
 No gateway may run on the state directory: whoever calls this holds its lock. Blocking.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -17,7 +18,7 @@ from carrel.backup.restore import look, prepare
 from carrel.backup.run import Means
 from carrel.backup.swap import is_empty, staged, swap_in
 from carrel.errors import CarrelError
-from carrel.ids import TenantId
+from carrel.ids import TENANT_ID_PATTERN, TenantId
 from carrel.tenancy.removal import remove_tree
 
 AT_A_TIME: Final = 4
@@ -69,8 +70,13 @@ def bring_all(
 
 
 def not_declared(means: Means, tenants: Sequence[TenantId]) -> list[str]:
-    """Names in the store that are no tenant's here."""
-    return sorted(set(means.store.folders()) - set(tenants))
+    """Tenants of whom there are backups in the store, and who are not among ``tenants``. Not a folder of archives."""
+    others = sorted(set(means.store.folders()) - set(tenants))
+    return [name for name in others if re.fullmatch(TENANT_ID_PATTERN, name) and _has_backups(means, name)]
+
+
+def _has_backups(means: Means, name: str) -> bool:
+    return next(iter(means.store.list(f"{name}/manifests/")), None) is not None
 
 
 def _one(

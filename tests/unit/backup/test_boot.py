@@ -61,6 +61,9 @@ def test_who_has_nothing_is_brought_back_and_nobody_else(tmp_path: Path) -> None
     assert bring(new, tmp_path) == {"acme": "kept", "beta": "none", "zeta": "kept"}
     assert bring(new, tmp_path, when="always")["zeta"] == "restored"
     assert (new / ".zeta.before/config.yaml").read_text() == "mine"
+    for folder in ("archives", "Not a name of ours"):
+        (tmp_path / "store" / folder).mkdir()
+        (tmp_path / "store" / folder / "acme.tar.gz").write_bytes(b"carried elsewhere")
     assert not_declared(means(tmp_path), [ACME, ZETA]) == ["other"]
     # A tenant whose backup is damaged is that tenant's affair.
     for path in (tmp_path / "store/acme/pieces").rglob("*"):
