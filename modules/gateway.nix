@@ -105,8 +105,6 @@ in
         SystemCallFilter = [
           "@system-service"
           "~@privileged @resources"
-          # A thread that computes for minutes gives way to those that answer.
-          "setpriority"
         ];
         SystemCallErrorNumber = "EPERM";
         RestrictAddressFamilies = [
@@ -147,7 +145,6 @@ in
               "@mount"
               "sethostname"
               "~@resources"
-              "setpriority"
             ];
             PrivateUsers = false;
             ProtectKernelTunables = false;
