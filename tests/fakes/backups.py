@@ -194,11 +194,11 @@ class FakeBackups:
         file.write_bytes(self.archive)
 
     async def take_in(
-        self, tenant: Tenant, file: Path, order: wire.ImportOrder, *, by: control.Actor
+        self, tenant: Tenant, file: Path, order: wire.ImportOrder, *, by: control.Actor, reach: Reach
     ) -> wire.ImportView:
         self._fail()
         self.archive = file.read_bytes()
-        self.done.append(f"take in {tenant.id} {order.replace}{_how(order)}")
+        self.done.append(f"take in {tenant.id} {order.replace}{_how(order)}{_reach(Reach(only=reach.only))}")
         return self._imported(tenant.id, order.replace, order.sealed, order.dry_run)
 
     async def send(

@@ -174,15 +174,19 @@ class Archives:
     # --- taking in ---
 
     async def take_in(
-        self, tenant: Tenant, file: Path, *, replaces: bool, sealed: bool = False, dry_run: bool = False
-    ) -> Moved:
+        self, tenant: Tenant, file: Path, *, replaces: bool, sealed: bool = False, dry_run: bool = False,
+        reach: Reach | None = None,
+    ) -> Moved:  # fmt: skip
         """Make the archive in ``file`` the tenant's directory; the same one again changes nothing.
 
-        ``sealed``: it must bear the seal of a master key that is here. Raises UnsafePath, InvalidRequest, TooLarge, and
-        Conflict where the tenant has made something of its own and it is not to be replaced. What is replaced is kept
-        until `confirm`. With ``dry_run`` all is judged and nothing changed.
+        ``sealed``: it must bear the seal of a master key that is here. Raises UnsafePath, InvalidRequest, TooLarge,
+        NotFound where it is of a tenant beyond ``reach``, and Conflict where the tenant has made something of its own
+        and it is not to be replaced. What is replaced is kept until `confirm`. With ``dry_run`` all is judged and
+        nothing changed.
         """
-        return await self._taken(tenant, lambda _: file.open("rb"), replaces=replaces, sealed=sealed, dry_run=dry_run)
+        return await self._taken(
+            tenant, lambda _: file.open("rb"), replaces=replaces, sealed=sealed, dry_run=dry_run, reach=reach
+        )  # fmt: skip
 
     async def fetch(
         self, tenant: Tenant, place: str, *, replaces: bool, sealed: bool, dry_run: bool, reach: Reach
@@ -301,7 +305,10 @@ async def _or_stopped(work: Awaitable[T]) -> T:
 def _judged(done: TakenIn, sealed: bool, reach: Reach | None) -> TakenIn:
     """``done`` where whoever asks may have it; raises InvalidRequest, NotFound."""
     if reach is not None and not reach.sees(TenantId(done.header.tenant)):
-        raise NotFound("There is no archive of that name of a tenant that is yours.")
+        raise NotFound(
+            "There is no archive of that name of a tenant that is yours: this key is limited to some, and an archive "
+            "of another's brings that one's secrets."
+        )
     if sealed and done.seal != "own":
         raise InvalidRequest(
             "The archive bears no seal of a master key that is here, and one was asked for: who could write to the "

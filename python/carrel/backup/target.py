@@ -22,6 +22,8 @@ class NoTarget(CarrelError):
 
 
 ARCHIVE: Final = ".tar.gz"
+_OF_ITS_OWN: Final = OF_BACKUPS | {"head", "repository.json", "repository.copy.json", ".carrel-lock"}
+"""Names beneath the declared place that backups have: no folder of anything else is called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ def location_of(declared: BackupConfig, asked: str | None, *, anywhere: bool) ->
             "may name another.",
             param="to",
         )  # fmt: skip
+    if home is not None and place.within(home):
+        taken = _OF_ITS_OWN.intersection(place.prefix[len(home.prefix) :].split("/"))
+        if taken:
+            raise InvalidRequest(f"A folder `{min(taken)}` there is of backups themselves: name another.", param="to")
     return place
 
 

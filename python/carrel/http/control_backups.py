@@ -109,7 +109,8 @@ async def take_in(exchange: Exchange) -> web.StreamResponse:
     async with keeping.spool() as file:
         await exchange.spool(file)
         said = {name: exchange.request.query.get(name) == "true" for name in ("replace", "sealed", "dry_run")}
-        work = keeping.take_in(tenant, file, backups.ImportOrder(**said), by=exchange.actor)
+        order = backups.ImportOrder(**said)
+        work = keeping.take_in(tenant, file, order, by=exchange.actor, reach=exchange.reach)
         return reply(await exchange.finish(work, name="import"))
 
 

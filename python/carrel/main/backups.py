@@ -257,13 +257,13 @@ class BackupKeeping:
         await self._noted("tenants.export", tenant, tenant.id, by, lambda: self._service.archives.export(tenant, file))
 
     async def take_in(
-        self, tenant: Tenant, file: Path, order: backups.ImportOrder, *, by: control.Actor
+        self, tenant: Tenant, file: Path, order: backups.ImportOrder, *, by: control.Actor, reach: Reach
     ) -> backups.ImportView:
         """Make the archive in ``file`` the tenant's."""
 
         async def work() -> Moved:
             return await self._service.archives.take_in(
-                tenant, file, replaces=order.replace, sealed=order.sealed, dry_run=order.dry_run
+                tenant, file, replaces=order.replace, sealed=order.sealed, dry_run=order.dry_run, reach=reach
             )
 
         moved = await (work() if order.dry_run else self._noted("tenants.import", tenant, tenant.id, by, work))

@@ -44,7 +44,7 @@ class DirectoryFiles:
             with self._partial(name) as (partial, out):
                 while block := file.read(BLOCK):
                     self._pace.spend(len(block))
-                    out.write(block)
+                    _write(out, block)
                     counts(len(block))
                 out.flush()
                 os.fsync(out.fileno())
@@ -150,6 +150,13 @@ class _Counted(io.RawIOBase):
         super().close()
 
 
+def _write(out: BinaryIO, block: bytes) -> None:
+    """Write all of it: a disk that is nearly full takes some, and says so only the next time."""
+    view = memoryview(block)
+    while view:
+        view = view[out.write(view) :]
+
+
 def _is_at(fd: int, path: Path) -> bool:
     try:
         found = path.lstat()
@@ -167,8 +174,11 @@ def _changed(path: Path) -> datetime:
 
 
 def _removed(path: Path) -> bool:
-    """Take a half copy away, unless somebody writes it."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    """Take a half copy away, unless somebody writes it, or took it away meanwhile."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_at(fd, path):

@@ -375,6 +375,19 @@ async def test_one_of_a_tenant_that_is_not_theirs_is_not_theirs(small: Rig) -> N
     assert (contents(small.place, "zeta"), small.nothing_left()) == ({}, True)
 
 
+async def test_a_file_of_a_tenant_that_is_not_theirs_brings_no_secrets(small: Rig) -> None:
+    """This gateway would open them, and seal them for whoever brought the file."""
+    other = small.fresh("zeta")
+    limited = Reach(only=lambda tenant: tenant == "zeta")
+    async with small.archives.spool() as file:
+        await small.archives.export(small.tenant, file)
+        for dry_run in (True, False):
+            with pytest.raises(NotFound, match="secrets"):
+                await small.archives.take_in(other, file, replaces=True, dry_run=dry_run, reach=limited)
+        assert (contents(small.place, "zeta"), small.uploads()) == ({}, [])
+        assert (await small.archives.take_in(other, file, replaces=True, dry_run=True, reach=Reach())).dry_run
+
+
 async def test_a_disk_without_room_sends_nothing(small: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     (small.place / "tenants/acme/sandbox/large").write_bytes(bytes(20 << 20))
     monkeypatch.setattr(staging, "RESERVE_BYTES", 1 << 62)

@@ -28,6 +28,20 @@ def test_who_may_name_which_place() -> None:
         location_of(BackupConfig(), "s3://bucket/a", anywhere=False)
 
 
+@pytest.mark.parametrize(
+    "folder", ["acme/pieces", "acme/manifests", "pieces/ab", "head", "acme/repository.json", ".carrel-lock"]
+)
+def test_no_place_is_where_backups_have_their_own(folder: str) -> None:
+    """Another tenant's sweep would remove what is there, or what is there would keep it from its first backup."""
+    near, far = BackupConfig(to="file:///a"), BackupConfig(to="file:///b")
+    for anywhere in (True, False):
+        with pytest.raises(InvalidRequest, match="of backups themselves"):
+            location_of(near, f"file:///a/{folder}", anywhere=anywhere)
+    assert str(location_of(far, f"file:///a/{folder}", anywhere=True)) == f"file:///a/{folder}"
+    own = BackupConfig(to=f"file:///a/{folder}")
+    assert str(location_of(own, f"file:///a/{folder}/b", anywhere=False)) == f"file:///a/{folder}/b"
+
+
 def test_where_an_archive_is() -> None:
     far, near = Reach(anywhere=True), Reach()
     assert str(archive_of(DECLARED, "s3://bucket/a/b/x.tar.gz", near)) == "s3://bucket/a/b/x.tar.gz"

@@ -112,7 +112,11 @@ async def test_who_may_not_or_says_what_is_no_order(edge: Edge, client: aiohttp.
     assert (await ask(edge, client, "POST", EXPORT, body=orders[EXPORT], key=key))[0] == 201
     assert (await ask(edge, client, "POST", EXPORT.replace("acme", "bravo"), body=orders[EXPORT], key=key))[0] == 404
     assert (await ask(edge, client, "POST", LOOK, body=orders[LOOK], key=key))[0] == 200
+    async with client.post(f"{edge.url}/v1/tenants/acme/import", headers=bearer(key), data=b"x") as reply:
+        assert reply.status == 200
     other = {**orders[LOOK], "tenant": "bravo"}
     assert (await ask(edge, client, "POST", LOOK, body=other, key=key))[0] == 404
     backups: Any = edge.services.backups
-    assert backups.done == ["send acme s3://b/a/ False only some", "look acme s3://b/a only some"]
+    assert backups.done == [
+        "send acme s3://b/a/ False only some", "look acme s3://b/a only some", "take in acme False only some",
+    ]  # fmt: skip

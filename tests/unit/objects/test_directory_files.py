@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
@@ -127,6 +128,34 @@ def test_the_pieces_of_backups_are_not_looked_through(place: Place, source: Path
         (place.path / folder / left.name).write_bytes(b"half")
     assert place.files.end_left(datetime.now(UTC) + timedelta(days=1)) == 2
     assert [path.parent.name for path in place.path.rglob(left.name)] in (["ab", "manifests"], ["manifests", "ab"])
+
+
+def test_a_disk_that_takes_half_of_the_last_block_is_full(place: Place, source: Path) -> None:
+    """It says so at the next write alone, and there is none: half an archive would be told as whole."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (source.stat().st_size - 3, hard))
+    try:
+        with pytest.raises(CarrelError):
+            place.send(source)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert place.names() == []
+
+
+def test_what_somebody_else_takes_away_meanwhile_is_no_error(
+    place: Place, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = half_copy(place, source)
+    lstat = Path.lstat
+
+    def gone(path: Path) -> os.stat_result:
+        found = lstat(path)
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "lstat", gone)
+    assert place.files.end_left(datetime.now(UTC) + timedelta(days=1)) == 0
+    assert not os.path.lexists(left)
 
 
 def test_what_is_no_file(place: Place, source: Path) -> None:
