@@ -177,7 +177,8 @@ class Administration:
     ) -> control.TenantView:
         """Put the tenant on another plan, or change what its sandbox has; null takes the tenant's own limit away.
 
-        Where the new plan has a fee and the one before had none, that is owed from today on.
+        Where the new plan has a fee and the one before had none, that is owed from today on, or from the later day
+        that the tenant is billed from.
         """
         tenant = self._directory.current.tenant(tenant_id)
         changes: dict[tuple[str, ...], object] = {}
@@ -189,7 +190,8 @@ class Administration:
         if not changes:
             raise InvalidRequest("There is nothing to change: name a plan, or a limit of the sandbox.")
         if ("plan",) in changes and self._fee_of(order.plan) and not self._fee_of(tenant.config.plan):
-            changes["billed_from",] = self._clock.now().date().isoformat()
+            today = self._clock.now().date()
+            changes["billed_from",] = max(today, tenant.config.billed_from or today).isoformat()
 
         async def update() -> str | None:
             return await self._declarations.update(tenant_id, changes, what="Resize", by=by)

@@ -2,15 +2,15 @@
 
 import difflib
 import io
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import yaml as pyyaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
 from carrel.declare.document import Unreadable, plain, read
@@ -36,12 +36,27 @@ def edit(text: str, changes: Mapping[tuple[str, ...], object]) -> str:
     for path, value in changes.items():
         _apply(document, path, value)
         before = _applied(before, path, value)
-    dumped = _dump(text, document)
-    kept = _as_they_were(text, dumped, {path[0] for path in changes})
-    for result in (_with_remarks(text, kept), _with_remarks(text, dumped), dumped):
+    for result in _ways(text, document, {path[0] for path in changes}):
         if _reads_as(result, before):
             return result
     raise NotEditable("The YAML cannot be edited: the result would not read back as meant. Edit it by hand.")
+
+
+def _ways(text: str, document: CommentedMap, touched: Collection[str]) -> Iterator[str]:
+    """``text`` as ``document`` is now, the way that leaves most of it as it was first."""
+    try:
+        dumped = _dump(text, document)
+        # Where the file has no line end at its end, one behind the last value may be a part of that.
+        last = [] if text.endswith("\n") else list(_places(text))[-1:]
+        for apart in (touched, {*touched, *last}) if last else (touched,):
+            kept = _as_they_were(text, dumped, apart)
+            yield _with_remarks(text, kept)
+            yield kept
+        yield _with_remarks(text, dumped)
+    except (YAMLError, pyyaml.YAMLError, AttributeError):
+        # Where a remark is in the way of what is new, the library writes what is no YAML, or breaks off.
+        return
+    yield dumped
 
 
 def _reads_as(text: str, values: dict[str, Any]) -> bool:
@@ -63,12 +78,31 @@ def _is_remark(line: str) -> bool:
     return not line.strip() or line.lstrip().startswith("#")
 
 
+def _values_of_lines(text: str) -> frozenset[int]:
+    """The lines, by number, that are inside of a value of several: there nothing is a remark."""
+    lines = text.splitlines()
+    inside = set[int]()
+    for token in pyyaml.scan(text, pyyaml.CSafeLoader):
+        if not isinstance(token, pyyaml.ScalarToken) or token.start_mark.line == token.end_mark.line:
+            continue
+        start, end = token.start_mark.line, token.end_mark.line
+        if token.style in ("|", ">"):
+            # It ends at the next line's beginning, if any; empty ones behind it are its own only where all are kept.
+            end -= not token.end_mark.column
+            keeps = "+" in lines[start][token.start_mark.column :].partition("#")[0]
+            while not keeps and not lines[end].strip():
+                end -= 1
+        inside.update(range(start + 1, end + 1))
+    return frozenset(inside)
+
+
 def _split(text: str) -> tuple[list[str], list[list[str]]]:
     """The lines that hold something, and the remarks (comments, empty lines) above each and after the last."""
     lines: list[str] = []
     remarks: list[list[str]] = [[]]
-    for line in text.splitlines(keepends=True):
-        if _is_remark(line):
+    inside = _values_of_lines(text)
+    for number, line in enumerate(text.splitlines(keepends=True)):
+        if _is_remark(line) and number not in inside:
             remarks[-1].append(line)
         else:
             lines.append(line)
@@ -110,15 +144,15 @@ def _as_they_were(before: str, after: str, touched: Collection[str]) -> str:
 
 def _places(text: str) -> dict[str, tuple[int, int]]:
     """The lines of each key of the top, in their order, without remarks behind them."""
-    root = _yaml(text).compose(text)
-    if not isinstance(root, MappingNode) or root.flow_style:
+    root = pyyaml.compose(text, pyyaml.CSafeLoader)
+    if not isinstance(root, pyyaml.MappingNode) or root.flow_style:
         return {}
-    lines = text.splitlines(keepends=True)
+    lines, inside = text.splitlines(), _values_of_lines(text)
     starts = [key.start_mark.line for key, _ in root.value]
     places = {}
     for (key, _), start, end in zip(root.value, starts, [*starts[1:], len(lines)], strict=True):
-        last = next((at for at in range(end, start + 1, -1) if not _is_remark(lines[at - 1])), start + 1)
-        places[str(key.value)] = (start, last)
+        said = (at for at in range(end, start + 1, -1) if not _is_remark(lines[at - 1]) or at - 1 in inside)
+        places[str(key.value)] = (start, next(said, start + 1))
     return places
 
 
@@ -209,6 +243,8 @@ def _applied(values: dict[str, Any], path: tuple[str, ...], value: object) -> di
         below = values.get(key)
         if below is None and value is DELETE:
             return result
+        if below is not None and not isinstance(below, dict):
+            raise NotEditable(f"The YAML cannot be edited: {key} is not a mapping.")
         result[key] = _applied(below or {}, rest, value)
     elif value is DELETE:
         result.pop(key, None)

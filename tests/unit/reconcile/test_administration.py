@@ -126,6 +126,13 @@ async def test_a_plan_with_a_fee_is_owed_from_the_day_on_that_a_tenant_is_put_on
     kept = house.directory.current.tenant(TenantId("payer")).config.billed_from
     assert kept is not None
     assert kept.isoformat() == "2026-01-05", "it was owed before, and is"
+    await house.administration.create(control.TenantCreate(id="later", plan="starter"), by=BY)
+    (house.path / "later.yaml").write_text("plan: starter\nbilled_from: 2999-12-31\n")
+    await house.reconciler.load()
+    await house.administration.resize(TenantId("later"), control.TenantResize(plan="paid"), by=BY)
+    agreed = house.directory.current.tenant(TenantId("later")).config.billed_from
+    assert agreed is not None
+    assert agreed.isoformat() == "2999-12-31", "what was agreed to be free is not billed"
 
 
 async def test_it_is_committed_alone_where_there_is_git(house: House) -> None:

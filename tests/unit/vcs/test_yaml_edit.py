@@ -103,6 +103,8 @@ def test_text_stays_text_also_for_other_readers(text: str) -> None:
         ("a: 1\n", {("b",): object()}),
         ("a: 1\n", {("b",): 1.5}),
         ("a: &x {c: 1}\nb: *x\n", {("a", "c"): 2}),
+        ("a: >-  # said\n  first\n", {("a",): [[{"b": "c"}]]}),
+        ("a: {b: x}\n", {("a", "b", "c", "d"): DELETE}),
     ],
 )
 def test_what_cannot_be_edited_safely_is_refused(text: str, changes: dict[tuple[str, ...], Any]) -> None:
@@ -162,6 +164,26 @@ def test_what_stands_under_another_key_stays_letter_by_letter(text: str, end: st
         before, after = (f"# top\n{one}plan: {plan}\n{other}".replace("\n", end) for plan in ("pro", "team"))
         assert edit(before, {("plan",): "team"}) == after
         assert edit(before, {("memory", "embedding_model"): "m"}).startswith(before)
+
+
+LINES = st.lists(st.sampled_from(["# a heading", "", "Help.", "  - more", "{x: 1}  # no remark"]), min_size=2)
+
+
+@given(LINES, st.sampled_from(["|", "|-", "|+", ">"]))
+def test_text_of_several_lines_leaves_all_else_as_it_is(lines: list[str], style: str) -> None:
+    kept = "packages: [\n  # for ada\n  jq,\n]\n# about the plan\n"
+    lines = [*lines, "End."]
+    held = f"memory: {style}\n  Text.\n" + "".join(f"  {line}\n" if line else "\n" for line in lines)
+    prompt = "You help.\n" + "\n".join(lines)
+    text = f"{kept}plan: pro\n\n# what is kept\n{held}"
+    made = edit(text, {("agents", "main", "system_prompt"): prompt})
+    assert made.startswith(text)
+    assert read(made).values["agents"]["main"]["system_prompt"] == prompt
+    assert edit(made, {("plan",): "team"}) == made.replace("plan: pro", "plan: team")
+    cut = text.removesuffix("\n")
+    assert edit(cut, {("suspended",): True}).startswith(cut.partition("memory")[0])
+    first = f"plan: {style}\n  Text.\n" + "".join(f"  {line}\n" if line else "\n" for line in ["# one", *lines])
+    assert edit(f"{kept}{first}# below\nsuspended: true\n", {("plan",): prompt}).startswith(kept)
 
 
 def test_whole_amounts_of_money_are_written_as_such() -> None:
