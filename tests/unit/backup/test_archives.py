@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,8 +39,6 @@ from tests.fakes.s3_servers import (
     answer_lost,
     cut_after,
     options,
-    rclone,
-    seaweed,
     status,
 )
 from tests.fakes.tenants import make_snapshot, make_tenant
@@ -49,24 +47,6 @@ from tests.unit.backup.test_service import House
 ANYWHERE = Reach(anywhere=True)
 LARGE = 20 << 20
 """Of random bytes, which go up in two parts: they do not pack."""
-
-
-@pytest.fixture(scope="module")
-def seaweed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with seaweed(tmp_path_factory.mktemp("seaweed")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def rclone_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with rclone(tmp_path_factory.mktemp("rclone")) as url:
-        yield url
-
-
-@pytest.fixture(params=["seaweed", "rclone"])
-def url(request: pytest.FixtureRequest) -> str:
-    found: str = request.getfixturevalue(f"{request.param}_url")
-    return found
 
 
 class Shifted(SystemClock):

@@ -1,4 +1,4 @@
-"""Two servers that are not ours, and a file of some parts."""
+"""A file of some parts, and a place for it."""
 
 import os
 from collections.abc import Iterator
@@ -6,29 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.s3_servers import (
-    rclone,
-    seaweed,
-)
 from tests.unit.objects.harness import NAME, PART, Place
-
-
-@pytest.fixture(scope="module")
-def seaweed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with seaweed(tmp_path_factory.mktemp("seaweed")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def rclone_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with rclone(tmp_path_factory.mktemp("rclone")) as url:
-        yield url
-
-
-@pytest.fixture(params=["seaweed", "rclone"])
-def url(request: pytest.FixtureRequest) -> str:
-    found: str = request.getfixturevalue(f"{request.param}_url")
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -30,31 +30,11 @@ from tests.fakes.s3_servers import (
     flipped,
     hanging,
     options,
-    rclone,
-    seaweed,
     status,
     truncated,
 )
 
 QUICK = Patience(attempts=3, first=0.0, most=0.0)
-
-
-@pytest.fixture(scope="module")
-def seaweed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with seaweed(tmp_path_factory.mktemp("seaweed")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def rclone_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with rclone(tmp_path_factory.mktemp("rclone")) as url:
-        yield url
-
-
-@pytest.fixture(params=["seaweed", "rclone"])
-def url(request: pytest.FixtureRequest) -> str:
-    found: str = request.getfixturevalue(f"{request.param}_url")
-    return found
 
 
 @pytest.fixture
