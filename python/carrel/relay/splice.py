@@ -60,6 +60,24 @@ def find_members(body: bytes, names: Iterable[str]) -> dict[str, tuple[int, int]
     return found
 
 
+def start_of(body: bytes, name: str) -> int:
+    """Where the value of the top-level member ``name`` begins, which is not read; raises KeyError without one."""
+    tokens = _TOKEN.finditer(body)
+    next(tokens)
+    for token in tokens:
+        if not token[0].startswith(b'"'):
+            break
+        key = json.loads(token[0])
+        next(tokens)
+        value = next(tokens)
+        if key == name:
+            return value.start()
+        _value_end(value, tokens)
+        if next(tokens)[0] != b",":
+            break
+    raise KeyError(name)
+
+
 def drop_items(body: bytes, name: str, numbers: Collection[int]) -> bytes:
     """``body`` without the items ``numbers`` of the array under ``name``; the others stay as they are."""
     start, end = find_members(body, [name])[name]

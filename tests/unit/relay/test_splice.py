@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrel.relay.splice import add_member, drop_items, find_members, replace_members
+from carrel.relay.splice import add_member, drop_items, find_members, replace_members, start_of
 
 scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=20)
 values = st.recursive(scalars, lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(max_size=6), v, max_size=4))
@@ -26,6 +26,9 @@ def test_members_are_where_they_are_said_to_be(value: dict[str, Any]) -> None:
     body = json.dumps(value).encode()
     found = find_members(body, value)
     assert {name: json.loads(body[start:end]) for name, (start, end) in found.items()} == value
+    assert {name: start_of(body, name) for name in value} == {name: start for name, (start, _) in found.items()}
+    with pytest.raises(KeyError):
+        start_of(body, "none")
 
 
 def test_bytes_around_stay_as_they_are() -> None:

@@ -35,7 +35,7 @@ class KeptChatFields(ChatFields):
         return ChatFields.seen_in(self, body)
 
     def passed(self, body: bytes) -> bytes:
-        return renamed(body, record_in(body), self.own_id) if self.own_id and self.answers else body
+        return renamed(body, self.answers[-1], self.own_id) if self.own_id and self.answers else body
 
     def apart(self) -> Self:
         mine = replace(self, answers=[])
@@ -69,7 +69,7 @@ class _KeepingObserver(ChatObserver):
         if self._size <= MOST_BYTES:
             self._add(record)
         if self._own_id and ("id" in record or "choices" in record):
-            event = renamed_event(event, record, self._own_id)
+            event = renamed_event(event, with_id(record, self._own_id), self._own_id)
         return super()._record(record, event)
 
     def _hold(self, event: bytes) -> bytes:

@@ -90,7 +90,7 @@ class ResponsesFields(CallFields):
     def passed(self, body: bytes) -> bytes:
         if not self.own_id or "id" not in self.answers[-1]:
             return body
-        return renamed(body, record_in(body), self.own_id)
+        return renamed(body, self.answers[-1], self.own_id)
 
     def seen_in_ends(self, front: bytes, back: bytes) -> Seen:
         usage, served = usage_in_ends(front, back), tier_in_ends(front, back, asked=self.tier)
@@ -162,8 +162,8 @@ class KeptResponsesObserver(ResponsesObserver):
 
     def _record(self, record: dict[str, Any], event: bytes) -> bytes:
         if isinstance(record.get("response"), dict):
-            event = renamed_event(event, record, self._own_id, within="response")
             record = with_id(record, self._own_id, within="response")
+            event = renamed_event(event, record, self._own_id, within="response")
         return super()._record(record, event)
 
 
