@@ -127,6 +127,9 @@ def _listed(repository: Repository, began: Head, info: BackupInfo) -> bool:
         head, tag = repository.head()
         if head.collecting is not None or head.collections != began.collections:
             return False
+        if head.find(info.id) is not None:
+            # Its own write was done and its answer lost, and another host's came after it.
+            return True
         backups = (*(mended.get(one.id, one) for one in head.backups), info)[-MOST_BACKUPS:]
         try:
             repository.commit(head.model_copy(update={"backups": backups}), tag)

@@ -8,7 +8,14 @@ from typing import Final, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from carrel.objects.pace import Pace
-from carrel.objects.protocol import ObjectChanged, ObjectInfo, ObjectMissing, ObjectStore, StoreUnavailable
+from carrel.objects.protocol import (
+    ObjectChanged,
+    ObjectDamaged,
+    ObjectInfo,
+    ObjectMissing,
+    ObjectStore,
+    StoreUnavailable,
+)
 
 T = TypeVar("T")
 ATTEMPTS: Final = 7
@@ -106,7 +113,8 @@ class PatientStore:
     def _mine(self, key: str, data: bytes) -> str | None:
         try:
             found, tag = self._store.get(key, most=len(data) + 1)
-        except ObjectMissing:
+        except (ObjectMissing, ObjectDamaged):
+            # Gone, or larger: another's.
             return None
         return tag if found == data else None
 

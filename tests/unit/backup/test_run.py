@@ -23,9 +23,9 @@ from carrel.errors import Conflict
 from carrel.objects.directory import DirectoryStore
 from carrel.objects.location import parse_location
 from carrel.objects.open import open_store
-from carrel.objects.pace import Cancelled
+from carrel.objects.pace import Cancelled, Pace
 from carrel.objects.protocol import ObjectNotKept, ObjectStore, StoreUnavailable
-from carrel.objects.retry import Patience
+from carrel.objects.retry import Patience, PatientStore
 from carrel.tenancy.handle import Tenant
 from carrel.tenancy.paths import open_beneath
 from tests.fakes.backups import KEYS, ORIGIN, full_tenant, means, rows_of, subject, tree
@@ -232,6 +232,21 @@ def test_two_hosts_at_a_time_lose_neither_backup(tenant: Tenant, tmp_path: Path)
     assert head.backups[-1] == mine
     for one in head.backups:
         assert verify(Repository.at(store, tenant.id, KEYS), one.id, Progress()) == []
+
+
+def test_one_whose_last_answer_is_lost_is_in_the_list_once(tenant: Tenant, tmp_path: Path) -> None:
+    """Another host's came after it, so that the list is not as it was written: it is in it all the same."""
+    inner = Between(DirectoryStore(tmp_path / "store"), "acme/head")
+
+    def another_and_lost() -> None:
+        back_up(subject(tenant), means(tmp_path), Progress())
+        raise StoreUnavailable("the answer is lost")
+
+    inner.then = another_and_lost
+    store = PatientStore(inner, pace=Pace(), patience=Patience(attempts=3, first=0.0, most=0.0))
+    info = back_up(subject(tenant), means(tmp_path, store=store), Progress())
+    listed = [one.id for one in Repository.at(store, tenant.id, KEYS).head()[0].backups]
+    assert (len(listed), listed.count(info.id)) == (2, 1)
 
 
 def test_hosts_at_once_in_googles_store_lose_no_backup(tenant: Tenant, tmp_path: Path) -> None:
