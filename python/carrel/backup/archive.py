@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol
 from pydantic import Field
 
 from carrel.backup.archive_seal import SEAL, seal_of
-from carrel.backup.catalogue import Count, LeftOut, Stored
+from carrel.backup.catalogue import Count, Stored
 from carrel.ids import TENANT_ID_PATTERN
 from carrel.vault.keys import MasterKeys
 
@@ -167,10 +167,12 @@ class Writer:
         """Add a small file."""
         self.file(path, lambda _: (data,), mode=mode, mtime=mtime)
 
-    def close(self, left_out: Iterable[LeftOut] = ()) -> None:
-        """End the archive; ``left_out`` are names that are not in it, and why."""
-        for one in left_out:
-            self._list(Listed(path=one.path, kind="left_out", why=one.why[:4096]))
+    def left_out(self, path: str, why: str) -> None:
+        """Name what is not in the archive, and why."""
+        self._list(Listed(path=path[:4096], kind="left_out", why=why[:4096]))
+
+    def close(self) -> None:
+        """End the archive."""
         size = self._manifest.tell()
         self._manifest.seek(0)
         self._tar.addfile(_info(MANIFEST, size, 0o600, 0), self._manifest)

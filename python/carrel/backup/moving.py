@@ -14,7 +14,7 @@ import structlog
 
 from carrel import __version__
 from carrel.backup.archive import Header, Out, Writer
-from carrel.backup.catalogue import Block, LeftOut
+from carrel.backup.catalogue import Block
 from carrel.backup.gather import BLOCK, Found, Gathering, read
 from carrel.backup.intake import TakenIn, take_in
 from carrel.backup.progress import Progress
@@ -58,7 +58,7 @@ def export(
 
     Raises StorageFull before the disk of ``temporary`` is, where what the archive is made of passes through.
     """
-    left_out: list[LeftOut] = []
+    left_out = 0
     header = Header(tenant=tenant, at=at, carrel=__version__)
     at_hand, room = progress or Progress(), Room(temporary)
 
@@ -67,7 +67,10 @@ def export(
         room.spend(more)
 
     def left(path: str, why: str) -> None:
-        left_out.append(LeftOut(path=path[:4096], why=why))
+        nonlocal left_out
+        left_out += 1
+        # At once, for there may be a million.
+        writer.left_out(path, why)
 
     walk = Gathering(root.fd, owner=root.owner, left_out=left, going=going)
     at_hand.phase = "counting"
@@ -79,13 +82,13 @@ def export(
                 continue
             _add(writer, found, walk, left, room)
             at_hand.files = writer.files
-        writer.close(left_out)
+        writer.close()
     except BaseException:
         writer.abandon()
         raise
     for path, why in walk.damaged.items():
         _log.error("damaged, and exported as it is", tenant=tenant, path=path, reason=why)
-    return Exported(writer.files, writer.bytes, len(left_out))
+    return Exported(writer.files, writer.bytes, left_out)
 
 
 def _add(
