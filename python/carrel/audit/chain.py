@@ -78,6 +78,7 @@ class _Room:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int):
+            self._left -= value.bit_length() // 4
             return value if abs(value) < 1 << 64 else f"a number of {value.bit_length()} bits"
         if isinstance(value, Mapping):
             return self._mapping(value, depth + 1)
@@ -98,7 +99,9 @@ class _Room:
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for count, (key, one) in enumerate(value.items()):
-            if key != _CUT and self._is_full(depth):
+            # What was cut before is not cut again, nor is anybody's own key of that name a way around.
+            told = key == _CUT and isinstance(one, str) and len(one) <= _SHORT
+            if self._is_full(depth) and not told:
                 found[_CUT] = _more(len(value) - count)
                 break
             hidden = isinstance(one, str) and is_secret_of(str(key), one)

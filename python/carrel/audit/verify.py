@@ -57,7 +57,8 @@ class _Walk:
         found, self.head = follow(file.name, whole(), self.head, self.wanted, first=count + 1)
         self.findings += found
         self._read[file.name] = self._read.get(file.name, 0) + size
-        if walked or file.stem not in self.ends:
+        # An empty file is no day: a full disk, or a death, left it where its first line was to come.
+        if walked:
             self.ends[file.stem] = self.head, count + walked
 
     @property

@@ -107,9 +107,12 @@ def test_how_long_a_line_gets_is_not_for_a_caller_to_say() -> None:
     deep: Any = "x"
     for _ in range(400):
         deep = {"k": [deep]}
+    cut: Any = "x"
+    for _ in range(5000):
+        cut = {"…": cut}
     values: list[Any] = [
         {f"k{n}": "x" * 1900 for n in range(2000)}, ["x"] * 100_000, {"x" * 10_000: 1}, [10**9999], deep,
-        {"a": [{"b": "x" * 1000}] * 1000}, [[]] * 100_000, [None] * 100_000,
+        {"a": [{"b": "x" * 1000}] * 1000}, [[]] * 100_000, [None] * 100_000, [2**64 - 1] * 100_000, cut,
     ]  # fmt: skip
     for value in values:
         shown = safe(value)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from carrel.audit.heads import SignedHead
 from carrel.audit.keys import PUBLIC, trusted_keys
 from carrel.audit.log import MARK
 from carrel.audit.verify import mended, verify_directory
+from tests.fakes.clock import FakeClock
 from tests.fakes.records import add, held, opened, three_days
 
 
@@ -76,6 +78,26 @@ async def test_the_newest_day_under_another_name_is_told(tmp_path: Path) -> None
     assert "2030-01-01.jsonl:1: the file was renamed: its end was signed as that of 2026-03-04" in map(
         str, held(tmp_path)
     )
+
+
+async def test_an_empty_file_where_a_day_was_to_begin_is_no_fault(tmp_path: Path) -> None:
+    audit = await three_days(tmp_path)
+    days = tmp_path / "audit"
+    # A disk that is full as a day begins, or a death then, leaves it.
+    (days / "2026-03-05.jsonl").touch()
+    assert held(tmp_path) == await audit.verify() == []
+    await audit.close()
+    clock = FakeClock(datetime(2026, 3, 6, tzinfo=UTC))
+    audit = await opened(tmp_path, clock)
+    assert held(tmp_path) == []
+    await add(audit, "later")
+    assert (days / "2026-03-06.jsonl").stat().st_size
+    assert held(tmp_path) == [], "nor once later days have begun"
+    # One that was emptied is another matter.
+    (days / "2026-03-02.jsonl").write_bytes(b"")
+    assert any("2026-03-02.jsonl" in str(finding) and "removed" in str(finding) for finding in held(tmp_path))
+    (days / "2026-03-06.jsonl").write_bytes(b"")
+    assert any("cut off" in str(finding) for finding in held(tmp_path))
 
 
 class Writing:
