@@ -154,9 +154,10 @@ def next_due(connection: apsw.Connection) -> datetime | None:
 def set_back(connection: apsw.Connection, *, now: datetime) -> None:
     """Let no job wait for longer than its times say: a clock that was ahead had put it off to a time that is far now.
 
-    What ran already for a time does not run for it once more.
+    What ran already for a time does not run for it once more. What was skipped for a time that is to come did not run.
     """
     with transaction(connection):
+        connection.execute("DELETE FROM runs WHERE status = 'skipped' AND due > ?", (_micros(now),))
         rows = connection.execute("SELECT id, body, due FROM jobs WHERE due > ?", (_micros(now),)).fetchall()
         for job_id, body, due in rows:
             following = next_after(Job.model_validate_json(str(body)).schedule, now)

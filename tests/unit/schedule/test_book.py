@@ -57,6 +57,22 @@ def test_missed_times_are_one_run_or_none(database: apsw.Connection) -> None:
     assert statuses(database) == ["running", "skipped"]
 
 
+def test_what_a_clock_that_was_ahead_skipped_runs_when_its_time_comes(database: apsw.Connection) -> None:
+    book.put(database, job("skip", catch_up="skip"), now=NOW, new=True)
+    assert claimed(database, NOW + timedelta(hours=5)) == []
+    book.set_back(database, now=NOW)
+    assert book.next_due(database) == NOW + timedelta(seconds=60)
+    assert claimed(database, NOW + timedelta(seconds=61)) == ["skip"]
+    assert statuses(database) == ["running"]
+
+
+def test_what_was_missed_stays_missed(database: apsw.Connection) -> None:
+    book.put(database, job("skip", catch_up="skip"), now=NOW, new=True)
+    assert claimed(database, NOW + timedelta(hours=5)) == []
+    book.set_back(database, now=NOW + timedelta(hours=5))
+    assert statuses(database) == ["skipped"]
+
+
 def test_a_job_that_still_runs_is_skipped(database: apsw.Connection) -> None:
     book.put(database, job(), now=NOW, new=True)
     assert claimed(database, NOW + timedelta(seconds=61), "job") == []
