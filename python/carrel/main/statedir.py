@@ -84,6 +84,9 @@ class StateDir:
                 f"another gateway (pid {holder}) uses the state directory {self.path}: stop it, or choose another "
                 "with --state-dir."
             ) from error
+        except OSError as error:
+            self._close()
+            raise self._unusable(error) from error
         self.was_killed = os.pread(self._lock, 1, 0).isdigit()
         if self.was_killed:
             # What it did not come to sync is read now, and told on from here.

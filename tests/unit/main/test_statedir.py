@@ -31,6 +31,15 @@ def test_it_is_held_also_where_its_lock_was_removed(tmp_path: Path) -> None:
         assert not again.was_killed
 
 
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(fd: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("carrel.main.statedir.fcntl.flock", flock)
+    with pytest.raises(CarrelError, match=r"state cannot be used: No locks available\. Choose another"):
+        StateDir(tmp_path / "state").__enter__()
+
+
 def test_a_lock_of_the_dead_is_nobodys(tmp_path: Path) -> None:
     program = (
         "import os; from pathlib import Path; from carrel.main.statedir import StateDir; "
