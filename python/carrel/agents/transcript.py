@@ -91,6 +91,15 @@ def parse(data: bytes) -> Loaded:
     return Loaded(header, tuple(entries), len(data), unended=True, problems=tuple(problems))
 
 
+def problem_of(number: int, line: bytes) -> Problem | None:
+    """Why the entry in ``line``, which is the file's ``number``, cannot be read; None where it can."""
+    try:
+        parse_entry(line)
+    except ValueError as error:
+        return Problem(number, _reason(error))
+    return None
+
+
 def read(directory: TenantRoot, session_id: SessionId) -> Loaded:
     """The session's transcript as it is now; raises NotFound, TooLarge."""
     with os.fdopen(directory.open_file(file_name(session_id)), "rb") as file:

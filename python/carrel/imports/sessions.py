@@ -21,7 +21,7 @@ _SESSION_FILE: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,120})\.jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session, its lines as entries of ours without a header."""
+    """One session, its lines as entries of ours without a header. Who writes them takes them out: they may be many."""
 
     id: str
     agent: str
@@ -70,17 +70,19 @@ class SessionReader:
                 continue
             key, entry = by_file.pop(base, (None, {}))
             try:
-                data = self._source.read(name.path, limit=MOST_TRANSCRIPT)
+                done = self._converted(name.path)
             except CarrelError as error:
                 self._report.add("session", name.path, "refused", error.message)
                 continue
-            events, broken = transcript.parse_lines(data)
-            done = transcript.convert(events, broken)
             # One that the index names is a session, whatever it is called.
             called = found[1] if found is not None else base.removesuffix(".jsonl")
             yield from self._session(Found(agent, called, name.path, key, entry), done)
         for key, entry in by_file.values():
             self._report.add("session", str(key), "left", f"its file {self._file_of(entry)[:80]!r} is not there")
+
+    def _converted(self, path: str) -> transcript.Converted:
+        events, broken = transcript.parse_lines(self._source.read(path, limit=MOST_TRANSCRIPT))
+        return transcript.convert(events, broken)
 
     def _rows_of(self, agent: str, source: str) -> Iterator[Session]:
         path = f"agents/{source}/agent/openclaw-agent.sqlite"
@@ -99,7 +101,7 @@ class SessionReader:
                 every = "SELECT DISTINCT session_id FROM transcript_events ORDER BY session_id"
                 for (session_id,) in list(database.rows(every)):
                     events = [
-                        document(text) for (text,) in database.rows(
+                        dict(document(text)) for (text,) in database.rows(
                             "SELECT event_json FROM transcript_events WHERE session_id = ? ORDER BY seq", (session_id,)
                         )
                     ]  # fmt: skip

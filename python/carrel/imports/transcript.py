@@ -4,6 +4,7 @@ Source: versions 1 to 3 of its session files: a header, then entries that name t
 conversation is now is the way from its newest leaf back to its root; other branches were left behind there too.
 """
 
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ def parse_lines(data: bytes) -> tuple[list[dict[str, Any]], list[int]]:
     """The JSON objects in ``data`` and the numbers of the lines that are none."""
     found: list[dict[str, Any]] = []
     broken: list[int] = []
-    for number, line in enumerate(data.split(b"\n"), 1):
+    for number, line in enumerate(io.BytesIO(data), 1):
         if not line.strip():
             continue
         try:
@@ -46,8 +47,8 @@ def parse_lines(data: bytes) -> tuple[list[dict[str, Any]], list[int]]:
     return found, broken
 
 
-def convert(events: Sequence[Mapping[str, Any]], broken: Sequence[int] = ()) -> Converted:
-    """What ``events``, a whole transcript, is here."""
+def convert(events: list[dict[str, Any]], broken: Sequence[int] = ()) -> Converted:
+    """What ``events``, a whole transcript, is here. They are let go of on the way: a long one is there only once."""
     done = Converted()
     if broken:
         told = ", ".join(map(str, broken[:10])) + ("…" if len(broken) > 10 else "")
@@ -56,10 +57,14 @@ def convert(events: Sequence[Mapping[str, Any]], broken: Sequence[int] = ()) -> 
     header = next((event for event in events if event.get("type") == "session"), {})
     done.began = moment(header.get("timestamp")) or next((m for e in entries if (m := _when(e))), _EPOCH)
     way = _way(entries, done)
+    way.reverse()
+    events.clear()
+    entries.clear()
     ids: dict[str, int] = {}
     state: dict[str, Any] = {"provider": None, "model": None}
     last = done.began
-    for event in way:
+    while way:
+        event = way.pop()
         last = _when(event) or last
         for line in _lines(event, state, ids, done):
             number = len(done.lines) + 1

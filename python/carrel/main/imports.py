@@ -1,5 +1,6 @@
 """Tenants of other systems converted into archives of ours, and one of ours laid out as theirs: rooms put together."""
 
+import io
 import json
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from carrel.errors import CarrelError, InvalidRequest, UnsafePath
 from carrel.ids import parse_tenant_id
 from carrel.imports.openclaw import File, State, tenants_of
 from carrel.imports.report import Report
+from carrel.imports.sessions import Session
 from carrel.imports.source import Source
 from carrel.memory import book as memory_book
 from carrel.schedule import book as schedule_book
@@ -141,17 +143,29 @@ class _Tree:
         self.add(File(path, content=lambda: (data,)))
 
 
+def _session(tree: _Tree, state: State, session: Session) -> None:
+    head = SessionHeader(
+        id=session.id, agent=session.agent, created=session.began, label=session.label, key=session.key
+    )  # fmt: skip
+    data = io.BytesIO()
+    data.write(encode(head))
+    problems: list[transcript.Problem] = []
+    session.lines.reverse()
+    # Each line is there once, as a value or encoded.
+    for number in range(2, len(session.lines) + 2):
+        line = json.dumps(session.lines.pop()).encode()
+        problem = transcript.problem_of(number, line)
+        problems += [problem] if problem is not None else []
+        data.write(line + b"\n")
+    if problems:
+        what = "; ".join(f"line {one.line}: {one.reason}" for one in problems[:3])
+        state.report.add("session", session.id, "changed", f"{len(problems)} lines cannot be read here: {what}")
+    tree.data(f"sessions/{session.id}.jsonl", data.getvalue())
+
+
 def _fill(tree: _Tree, state: State, work: Path, skills: dict[str, Installed]) -> None:
     for session in state.sessions():
-        head = SessionHeader(
-            id=session.id, agent=session.agent, created=session.began, label=session.label, key=session.key
-        )  # fmt: skip
-        data = encode(head) + b"".join(json.dumps(line).encode() + b"\n" for line in session.lines)
-        problems = transcript.parse(data).problems
-        if problems:
-            what = "; ".join(f"line {one.line}: {one.reason}" for one in problems[:3])
-            state.report.add("session", session.id, "changed", f"{len(problems)} lines cannot be read here: {what}")
-        tree.data(f"sessions/{session.id}.jsonl", data)
+        _session(tree, state, session)
     for file in state.files():
         tree.add(file)
     if state.jobs:

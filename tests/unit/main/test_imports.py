@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,26 @@ def test_a_tenant_that_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:
     put(source, {"tenants/beta/openclaw.json": "[]"})
     with pytest.raises(InvalidRequest, match="no object"):
         convert(source, tmp_path, None)
+
+
+def test_a_long_transcript_is_there_once_at_a_time(tmp_path: Path) -> None:
+    top = single(tmp_path / "top")
+    said = [
+        {"type": "message", "id": f"{n:08x}", "parentId": f"{n - 1:08x}" if n else None,
+         "timestamp": "2026-01-01T00:00:00Z",
+         "message": {"role": "user", "content": [{"type": "text", "text": f"{n} " * 1000}]}}
+        for n in range(1000)
+    ]  # fmt: skip
+    data = b"".join(json.dumps(entry).encode() + b"\n" for entry in said)
+    put(top, {f"agents/main/sessions/{MAIN}.jsonl": data})
+    one(top, tmp_path / "first")
+    tracemalloc.start()
+    try:
+        one(top, tmp_path / "work")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * len(data)
 
 
 def test_S9_01_what_leads_out_is_refused_by_name(tmp_path: Path) -> None:
