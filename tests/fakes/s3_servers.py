@@ -28,12 +28,11 @@ from carrel.objects.location import parse_location
 from carrel.objects.s3 import S3Options, S3Store
 from carrel.secrets import Secret
 from tests.fakes.gateway_process import free_port
-from tests.fakes.patience import until
+from tests.fakes.patience import PATIENCE, until
 
 BIN = Path(sys.executable).parent
 ACCESS, SECRET = "AKIAEXAMPLEKEY", "example-secret-of-the-tests"
 BUCKET = "backups"
-_LONG = 60.0
 
 
 @contextlib.contextmanager
@@ -94,25 +93,27 @@ def _running(words: list[str], port: int, *, end: signal.Signals = signal.SIGTER
         env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true"},
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + _LONG
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             assert process.poll() is None, f"{words[0]} ended with {process.returncode}"
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
             time.sleep(0.05)
         else:
-            raise AssertionError(f"{words[0]} was not ready in {_LONG:g} s")
+            raise AssertionError(f"{words[0]} was not ready in {PATIENCE:g} s")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(end)
-        process.wait(_LONG)
+        process.wait(PATIENCE)
 
 
-def options(url: str, *, conditional: bool = True, secret: str = SECRET) -> S3Options:
+def options(
+    url: str, *, conditional: bool = True, secret: str = SECRET, read_seconds: float = PATIENCE
+) -> S3Options:  # fmt: skip
     """How a server of these is reached."""
     return S3Options(
         endpoint=url, access_key=Secret(ACCESS), secret_key=Secret(secret), conditional=conditional,
-        connect_seconds=10.0, read_seconds=5.0,
+        connect_seconds=10.0, read_seconds=read_seconds,
     )  # fmt: skip
 
 
@@ -163,7 +164,7 @@ class FaultyProxy:
                 exchange = Exchange(self.command, self.path, dict(self.headers.items()), body)
                 proxy._pass_on(exchange, host, int(port))
                 if exchange.hangs:
-                    proxy._released.wait(_LONG)
+                    proxy._released.wait(PATIENCE)
                 if exchange.lost or exchange.hangs:
                     self.close_connection = True
                     self.connection.shutdown(socket.SHUT_RDWR)
@@ -198,7 +199,7 @@ class FaultyProxy:
         self.seen.append((exchange.method, exchange.path))
         if self._used(self.before, exchange) and (exchange.status or exchange.lost or exchange.hangs):
             return
-        connection = http.client.HTTPConnection(host, port, timeout=_LONG)
+        connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
         try:
             connection.request(exchange.method, exchange.path, exchange.body, exchange.headers)
             reply = connection.getresponse()

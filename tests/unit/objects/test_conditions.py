@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from carrel.objects.pace import Pace
 from carrel.objects.protocol import ObjectChanged, StoreRefused, StoreUnavailable
 from carrel.objects.retry import Patience, PatientStore
 from carrel.objects.s3 import S3Store
-from tests.fakes.patience import PATIENCE
 from tests.fakes.s3_servers import BUCKET, FaultyProxy, answer_lost, options, rclone, seaweed, status
 
 QUICK = Patience(attempts=3, first=0.0, most=0.0)
@@ -67,10 +65,7 @@ def test_one_that_denies_what_holds(tmp_path: Path) -> None:
 def test_many_hosts_at_once(tmp_path: Path) -> None:
     with seaweed(tmp_path) as url:
         for number in range(5):
-            stores = [
-                S3Store(parse_location(f"s3://{BUCKET}/at-once-{number}"), replace(options(url), read_seconds=PATIENCE))
-                for _ in range(6)
-            ]
+            stores = [S3Store(parse_location(f"s3://{BUCKET}/at-once-{number}"), options(url)) for _ in range(6)]
             with ThreadPoolExecutor(len(stores)) as pool:
                 assert list(pool.map(try_out, stores)) == [None] * len(stores)
             for store in stores:
@@ -83,9 +78,7 @@ def test_lost_answers_and_faults_prove_nothing_wrong(tmp_path: Path) -> None:
             place = parse_location(f"s3://{BUCKET}/lost-{lost}")
             proxy.after += [*[lambda exchange: exchange.method == "PUT"] * (lost - 1), answer_lost(method="PUT")]
             proxy.before += status(503, method="PUT")
-            store = PatientStore(
-                S3Store(place, replace(options(proxy.url), read_seconds=PATIENCE)), pace=Pace(), patience=QUICK
-            )
+            store = PatientStore(S3Store(place, options(proxy.url)), pace=Pace(), patience=QUICK)
             store.require_conditions()
             assert (proxy.before, proxy.after) == ([], [])
             store.close()

@@ -179,7 +179,7 @@ def test_a_clock_that_is_wrong_is_told_by_a_server_that_looks(rclone_url: str) -
 def test_faults_on_the_way_are_outlived(url: str) -> None:
     with FaultyProxy(url) as proxy:
         location = parse_location(f"s3://{BUCKET}/faults")
-        store = PatientStore(S3Store(location, options(proxy.url)), pace=Pace(), patience=QUICK)
+        store = PatientStore(S3Store(location, options(proxy.url, read_seconds=2.0)), pace=Pace(), patience=QUICK)
         proxy.before += status(500) + status(503, says="SlowDown")
         store.put("a/one", b"content of it" * 100)
         proxy.after += [cut_after(20)]

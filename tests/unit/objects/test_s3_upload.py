@@ -1,7 +1,6 @@
 """One file on its way into S3, with faults in between."""
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -224,7 +223,7 @@ def test_parts_are_larger_where_so_many_would_not_do() -> None:
 def test_a_store_that_hangs_is_not_waited_for_long_when_an_upload_is_ended(seaweed_url: str, source: Path) -> None:
     """What is left of it is ended by the next one of that name."""
     with FaultyProxy(seaweed_url) as proxy:
-        patient = replace(options(proxy.url), read_seconds=300.0)
+        patient = options(proxy.url, read_seconds=300.0)
         place = Place(proxy.url, "hangs", reached=patient)
         with patch("carrel.objects.s3._HASTY", 0.2):
             proxy.before += status(503, method="PUT", name="partNumber=1", says="SlowDown", times=9)
