@@ -18,7 +18,7 @@ from carrel.backup.catalogue import Block
 from carrel.backup.gather import BLOCK, Found, Gathering, read
 from carrel.backup.intake import TakenIn, take_in
 from carrel.backup.progress import Progress
-from carrel.backup.staging import Room
+from carrel.backup.staging import Room, told
 from carrel.backup.swap import staged
 from carrel.errors import UnsafePath
 from carrel.ids import TenantId
@@ -143,7 +143,10 @@ def unpacked(
     place = staged(home, target)
     done = take_in(stream, place, going=going, keys=keys)
     note = {"source": done.header.source, "tenant": done.header.tenant, "digest": mark(done)}
-    (place / NOTE).write_text(json.dumps(note) + "\n", encoding="utf-8")
+    with told():
+        # What the archive has under that name is of where it was.
+        (place / NOTE).unlink(missing_ok=True)
+        (place / NOTE).write_text(json.dumps(note) + "\n", encoding="utf-8")
     return done
 
 

@@ -101,6 +101,8 @@ class Sending:
         self._counts = counts
         self._lock = threading.Lock()
         self._other_tags = False
+        self._after = S3Line(line.store, pace=Pace(), patience=_ENDING)
+        """For what is asked once it may be there: whoever stops it then is told the truth."""
 
     def run(self) -> None:
         """Raises ObjectChanged, ObjectNotKept, and what the store does; then nothing of it is left."""
@@ -188,8 +190,12 @@ class Sending:
                     return None
                 raise
 
+        tag: str | None = None
         try:
             tag = self._line.tried(work)
+        except Cancelled:
+            if not unsure or not self._is_there(whole):
+                raise
         except UploadEnded:
             raise
         except ObjectChanged:
@@ -215,18 +221,27 @@ class Sending:
     def _is_there(self, whole: str, tag: str | None = None) -> bool:
         """Whether the file is there, of which ``tag`` was told: the tag is the MD5 of its parts', or it is read back.
 
-        Where it is otherwise, and still the one that was told of, it is taken away.
+        Where it is otherwise, or stopped before that is known, and still the one that was told of, it is taken away.
         """
-        found = self._line.look(self._name)
+        found = self._after.look(self._name)
+        ours = found is not None and tag is not None and bare(found[1]) == bare(tag)
         if found is None or found[0] != self._size:
             same = False
         elif whole in (bare(found[1]), bare(tag or "")):
             return True
         else:
-            same = self._reads_back()
-        if not same and found is not None and tag is not None and bare(found[1]) == bare(tag):
-            self._line.tried(lambda: self._line.store.delete([self._name]))
+            try:
+                same = self._reads_back()
+            except Cancelled:
+                if ours:
+                    self._remove()
+                raise
+        if not same and ours:
+            self._remove()
         return same
+
+    def _remove(self) -> None:
+        self._after.tried(lambda: self._line.store.delete([self._name]))
 
     def _reads_back(self) -> bool:
         own = self._slice(0, self._size)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from carrel.backup.archive import Header, Writer
 from carrel.backup.moving import NOTE, came_from, export, has_made_anything, mark, unpacked
 from carrel.backup.progress import Progress
 from carrel.backup.swap import staged
+from carrel.errors import CarrelError
 from carrel.ids import TenantId
 from carrel.memory import book as memory_book
 from carrel.objects.pace import Cancelled
@@ -68,6 +70,16 @@ def test_what_is_left_out_takes_no_memory(tmp_path: Path) -> None:
     assert done.left_out == 8000
     assert peak < 8 << 20
     tenant.root.close()
+
+
+def test_an_archive_with_something_in_the_place_of_its_note_is_told(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    writer = Writer(out, Header(tenant="acme", at=AT, carrel="1"))
+    writer.directory(NOTE)
+    writer.close()
+    out.seek(0)
+    with pytest.raises(CarrelError, match="directory"):
+        unpacked(out, tmp_path, ACME, going=nothing)
 
 
 def test_how_far_it_is_and_that_it_can_be_stopped(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """One file on its way into S3, with faults in between."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -20,6 +21,16 @@ from tests.fakes.s3_servers import (
     status,
 )
 from tests.unit.objects.harness import Place, comes_at, gets, on_part
+
+
+def at_the_end(change: Callable[[], None]) -> Callable[[Exchange], bool]:
+    def fault(exchange: Exchange) -> bool:
+        if exchange.method != "POST" or "uploadId" not in exchange.path:
+            return False
+        change()
+        return True
+
+    return fault
 
 
 def test_one_that_came_meanwhile_is_not_replaced(seaweed_url: str, source: Path) -> None:
@@ -167,6 +178,45 @@ def test_what_is_stopped_leaves_no_parts(url: str, source: Path, prefix: str, co
         assert place.uploads() == []
         assert any(method == "DELETE" for method, _ in proxy.seen)
         place.files.close()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_one_that_is_stopped_while_it_ends_is_told_as_what_it_is(seaweed_url: str, source: Path, lost: bool) -> None:
+    """What is on its way comes to its end: whoever was told that nothing is there would find it there."""
+    with FaultyProxy(seaweed_url) as proxy:
+        place = Place(proxy.url, f"stopped-{lost}")
+        proxy.before.append(at_the_end(place.pace.stop))
+        if lost:
+            proxy.after.append(answer_lost(method="POST", name="uploadId"))
+        place.send(source)
+        after = Place(seaweed_url, f"stopped-{lost}")
+        assert (after.content(), after.uploads()) == (source.read_bytes(), [])
+        place.files.close()
+        after.files.close()
+
+
+def test_one_that_is_stopped_while_it_is_read_back_is_taken_away(seaweed_url: str, source: Path) -> None:
+    """Of a store whose tags are no digests."""
+
+    def renamed(exchange: Exchange) -> bool:
+        for at, (name, value) in enumerate(exchange.answer_headers):
+            if name.lower() == "etag" and exchange.method == "HEAD":
+                exchange.answer_headers[at] = (name, "0" + value)
+        exchange.answer = exchange.answer.replace(b"<ETag>", b"<ETag>0")
+        return False
+
+    with FaultyProxy(seaweed_url) as proxy:
+        place = Place(proxy.url, "stopped-back")
+        proxy.after.append(renamed)
+        proxy.before.append(at_the_end(place.pace.stop))
+        with pytest.raises(Cancelled):
+            place.send(source)
+        assert any(method == "POST" and "uploadId" in path for method, path in proxy.seen)
+        after = Place(seaweed_url, "stopped-back")
+        with pytest.raises(ObjectMissing):
+            after.content()
+        place.files.close()
+        after.files.close()
 
 
 def test_one_that_somebody_else_ends(seaweed_url: str, source: Path) -> None:
