@@ -119,8 +119,13 @@ async def update_completion(exchange: Exchange) -> web.StreamResponse:
     other = next((name for name in body if name != "metadata"), None)
     if other is not None or "metadata" not in body:
         raise InvalidRequest("Only `metadata` of a completion can be changed.", param=other or "metadata")
-    completion_id = exchange.request.match_info["completion"]
-    kept = await _completions(exchange).note(tenant, completion_id, _metadata(body["metadata"]))
+    metadata = _metadata(body["metadata"])
+    completion_id = (await _completions(exchange).read(tenant, exchange.request.match_info["completion"])).id
+    async with exchange.services.audit.change(
+        actor=exchange.actor.name, action="completions.update", target=completion_id, request_id=exchange.request_id,
+        tenant=tenant.id,
+    ):  # fmt: skip
+        kept = await _completions(exchange).note(tenant, completion_id, metadata)
     return web.json_response(text=kept.text)
 
 

@@ -279,7 +279,12 @@ async def delete(exchange: Exchange) -> web.StreamResponse:
 async def cancel(exchange: Exchange) -> web.StreamResponse:
     """End a response that is made in the background; the call upstream ends with it."""
     tenant = exchange.tenant("chat").tenant
-    kept = await _responses(exchange).cancel(tenant, exchange.request.match_info["response"])
+    response_id = (await _responses(exchange).get(tenant, exchange.request.match_info["response"])).id
+    async with exchange.services.audit.change(
+        actor=exchange.actor.name, action="responses.cancel", target=response_id, request_id=exchange.request_id,
+        tenant=tenant.id,
+    ):  # fmt: skip
+        kept = await _responses(exchange).cancel(tenant, response_id)
     return web.json_response(kept.body)
 
 
