@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from carrel.audit.heads import Signer, Trusted, key_id, public_pem
-from carrel.durability import replace_synced, sync_directory
+from carrel.durability import replace_synced
 from carrel.errors import CarrelError
 from carrel.secrets import SIGNING_KEY
 
@@ -42,7 +42,7 @@ def open_signer(state_dir: Path, *given: Path | None) -> tuple[Signer, bool]:
     """
     for place in given:
         if place is not None:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NotADirectoryError):
                 return _signer(place / NAME, ours=False), False
     try:
         return _signer(state_dir / NAME, ours=True), False
@@ -85,12 +85,8 @@ def _made(path: Path) -> Signer:
 
     key = Ed25519PrivateKey.generate()
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-            file.flush()
-            os.fsync(file.fileno())
-        sync_directory(path.parent)
+        # Whole or not at all: half a key would keep every later start from making one.
+        replace_synced({path: key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())})
     except OSError as error:
         raise SigningKeyUnusable(f"{path} cannot be made: {error.strerror}.") from error
     return Signer(lambda: key)
@@ -109,7 +105,7 @@ def _signer(path: Path, *, ours: bool) -> Signer:
 def _read(path: Path, *, ours: bool) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if ours else 0))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
         raise SigningKeyUnusable(f"{path} cannot be read: {error.strerror}.") from error

@@ -1,5 +1,7 @@
 """The key that signs: made once, private, or given by systemd."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,24 @@ def test_it_is_made_once_and_is_the_gateways_alone(tmp_path: Path) -> None:
     assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
     publish(tmp_path, again)
     assert list(trusted_keys([tmp_path / PUBLIC])) == [first.id]
+
+
+def test_a_disk_that_is_full_leaves_no_half_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, *_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", full)
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(SigningKeyUnusable, match="No space left on device"):
+            open_signer(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert open_signer(tmp_path)[1], "made once there is room"
+
+
+def test_a_place_of_secrets_that_is_none_holds_up_no_start(tmp_path: Path) -> None:
+    (tmp_path / "secrets").write_text("a file")
+    assert open_signer(tmp_path, tmp_path / "secrets")[1]
 
 
 def test_a_credential_comes_first_and_nothing_is_made(tmp_path: Path) -> None:
