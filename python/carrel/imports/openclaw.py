@@ -263,15 +263,25 @@ class State:
                 continue
             base = name.path.rpartition("/")[2]
             if base.endswith(("-pairing.json", "-allowFrom.json")):
-                self.settings.channels.setdefault("access", {})[base.removesuffix(".json")] = _loaded(text)
+                self._access[base.removesuffix(".json")] = _loaded(text)
                 self.report.add("channel", name.path, "taken", "who may write to it is kept with its settings")
             elif text:
                 keep_secret(self.settings.secrets, name.path.removesuffix(".json"), text, name.path, self.report)
         for account, entries in self._database.allowed.items():
             kept = {"version": 1, "allowFrom": entries}
-            self.settings.channels.setdefault("access", {})[f"{account}-allowFrom"] = kept
+            self._access[f"{account}-allowFrom"] = kept
             where = f"{state_database.PATH}#{account}"
             self.report.add("channel", where, "taken", "who may write to it is kept with its settings")
+
+    @property
+    def _access(self) -> dict[str, Any]:
+        """Who may write, beside the channels' settings; what has that name there and is no settings makes way."""
+        kept = self.settings.channels.get("access")
+        if not isinstance(kept, dict):
+            if kept is not None:
+                self.report.add("channel", "access", "refused", "it is no settings of a channel")
+            kept = self.settings.channels["access"] = {}
+        return kept
 
     def _notes(self, agent: str, place: str) -> None:
         for name in self.source.names(f"{place}/memory"):

@@ -35,6 +35,17 @@ def test_all_of_it_is_told(tmp_path: Path) -> None:
     assert told["cron/jobs.json#3"] == told["cron/jobs.json#4"] == "refused"
 
 
+def test_who_may_write_is_kept_whatever_a_channel_of_that_name_is(tmp_path: Path) -> None:
+    for number, given in enumerate(("true", "[]", '"x"')):
+        top = single(tmp_path / str(number))
+        put(top, {"openclaw.json": f'{{"channels": {{"access": {given}}}}}'})
+        with Source(top) as source:
+            state = State(source)
+            state.look()
+        assert state.settings.channels["access"]["telegram-allowFrom"]["allowFrom"] == ["42"]
+        assert ("access", "refused") in {(item.name, item.outcome) for item in state.report.items}
+
+
 def test_the_later_generation(tmp_path: Path) -> None:
     with Source(databases(tmp_path / "top")) as source:
         state = State(source)
