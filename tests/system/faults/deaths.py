@@ -300,9 +300,11 @@ def empty_beneath(group: Path) -> list[str]:
 def within(group: Path | None) -> list[int]:
     """The processes in ``group`` and in groups beneath it."""
     found: list[int] = []
-    for file in group.rglob("cgroup.procs") if group is not None else ():
+    # As above: groups go away meanwhile, those of a launcher that outlives its gateway for a moment.
+    for directory, _, files in os.walk(group) if group is not None else ():
         with contextlib.suppress(OSError):
-            found += map(int, file.read_text().split())
+            if "cgroup.procs" in files:
+                found += map(int, Path(directory, "cgroup.procs").read_text().split())
     return found
 
 
