@@ -5,16 +5,18 @@ import io
 from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import yaml as pyyaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, FoldedScalarString, LiteralScalarString
 
 from carrel.declare.document import Unreadable, plain, read
 from carrel.vcs.edits import DELETE, NotEditable
+
+_BLOCKS: Final = (LiteralScalarString, FoldedScalarString)
 
 
 def edit(text: str, changes: Mapping[tuple[str, ...], object]) -> str:
@@ -193,7 +195,8 @@ def _layout(text: str) -> tuple[int, int]:
 def _apply(document: Any, path: tuple[str, ...], value: object) -> None:
     if not path:
         raise NotEditable("The YAML cannot be edited: no key is named.")
-    at = document
+    at: Any = document
+    above: Any = None
     for depth, key in enumerate(path[:-1]):
         below = at.get(key) if isinstance(at, MutableMapping) else None
         if below is None:
@@ -202,11 +205,31 @@ def _apply(document: Any, path: tuple[str, ...], value: object) -> None:
             below = at[key] = CommentedMap()
         elif not isinstance(below, MutableMapping):
             raise NotEditable(f"The YAML cannot be edited: {'.'.join(path[: depth + 1])} is not a mapping.")
-        at = below
+        at, above = below, at
     if value is DELETE:
         at.pop(path[-1], None)
+        if above is not None and not at and not at.anchor.value:
+            # One with nothing in it is written with braces, which the remarks in it would stand before.
+            above[path[-2]] = CommentedMap()
+            above.ca.items.pop(path[-2], None)
     else:
+        was = at.get(path[-1])
         at[path[-1]] = _commented(value)
+        if isinstance(was, _BLOCKS):
+            _part_with_block(at, path[-1])
+
+
+def _part_with_block(at: CommentedMap, key: str) -> None:
+    """Let go of the remark that the library keeps behind a text of several lines that was under ``key``.
+
+    It would be set beside what is there now, too. The one in the text's first line stays in that line.
+    """
+    kept = at.ca.items.pop(key, None) or [None] * 4
+    head = "".join(kept[3] or ()).strip()
+    if head and isinstance(at[key], _BLOCKS):
+        at[key].comment = f" {head}"
+    elif head:
+        at.yaml_add_eol_comment(head, key, column=0)
 
 
 def _commented(value: object) -> Any:

@@ -80,6 +80,17 @@ def test_what_the_disk_refuses_is_told_with_the_place_and_the_mend(code: int, to
     assert mend_of(CarrelError("Something else."), Path("/state")) == ""
 
 
+def test_a_file_system_that_has_no_locks_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(fd: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(CarrelError, match=r"No locks available.*--state-dir"):
+        StateDir(tmp_path / "state").__enter__()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_place_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CarrelError, match="--state-dir"):

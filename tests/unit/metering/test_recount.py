@@ -32,6 +32,14 @@ def test_a_recount_finds_sums_that_the_calls_do_not_make(ledger: apsw.Connection
     assert {day for day, _ in recount(ledger).wrong} == {"2026-03-01", "2026-03-02", "2026-03-03"}
 
 
+def test_a_recount_finds_sums_of_which_there_are_no_calls(ledger: apsw.Connection) -> None:
+    apply(ledger, [made("r", NOON)])
+    names = ", ".join(name for (_, name, *_) in ledger.execute("PRAGMA table_info(rollups)"))
+    as_other = names.replace("model", "'other'")
+    ledger.execute(f"INSERT INTO rollups({names}) SELECT {as_other} FROM rollups")  # noqa: S608 - names of columns
+    assert recount(ledger) == Recount(1, (("2026-03-01", "other"),))
+
+
 @pytest.mark.parametrize("rows", [1, 2, 7])
 def test_a_day_is_counted_in_parts_whatever_begins_at_once(
     ledger: apsw.Connection, monkeypatch: pytest.MonkeyPatch, rows: int

@@ -55,6 +55,16 @@ def test_an_answer_of_nothing_is_free_where_its_prompt_is_counted() -> None:
     assert filled(TokenCounts(input=3), prompt=0, output=0) == (TokenCounts(input=3), False)
 
 
+def test_a_tier_that_was_named_beside_is_in_it_unless_the_counts_name_one() -> None:
+    for said, served in (
+        (None, "priority"),
+        (TokenCounts(input=3), "priority"),
+        (TokenCounts(served="batch"), "batch"),
+    ):
+        assert filled(said, prompt=9, output=0, served="priority")[0].served == served
+    assert filled(TokenCounts(served="batch"), prompt=9, output=0)[0].served == "batch"
+
+
 @pytest.mark.parametrize(("said", "charged"), [
     (TokenCounts(input=500_000, output=99_000), TokenCounts(input=500_000, output=99_000)),
     (TokenCounts(cache_read=1 << 50, output=7), TokenCounts(input=10_000, output=7)),

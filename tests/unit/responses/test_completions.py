@@ -11,6 +11,7 @@ import pytest
 from carrel.errors import InvalidRequest, NotFound, TooLarge
 from carrel.responses import book, completions
 from carrel.responses.completions import Completion, Wanted
+from carrel.store.sqlite import AlreadyThere
 from tests.fakes.clock import FakeClock
 
 NOW = FakeClock().now()
@@ -52,6 +53,13 @@ def test_it_comes_back_as_it_was_kept_to_its_owner_alone(db: apsw.Connection) ->
                 work(db)
     completions.remove("ann", "c")(db)
     assert ids(db, "ann") == ([], False)
+
+
+def test_one_is_never_written_over(db: apsw.Connection) -> None:
+    completions.put(kept("c", a="b"), now=NOW)(db)
+    with pytest.raises(AlreadyThere):
+        completions.put(kept("c", a="other"), now=NOW)(db)
+    assert completions.get("", "c", now=NOW)(db).metadata == {"a": "b"}
 
 
 def test_a_page_goes_on_after_the_one_before_also_among_those_of_one_moment(db: apsw.Connection) -> None:

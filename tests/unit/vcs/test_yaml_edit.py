@@ -103,7 +103,6 @@ def test_text_stays_text_also_for_other_readers(text: str) -> None:
         ("a: 1\n", {("b",): object()}),
         ("a: 1\n", {("b",): 1.5}),
         ("a: &x {c: 1}\nb: *x\n", {("a", "c"): 2}),
-        ("a: >-  # said\n  first\n", {("a",): [[{"b": "c"}]]}),
         ("a: {b: x}\n", {("a", "b", "c", "d"): DELETE}),
     ],
 )
@@ -184,6 +183,19 @@ def test_text_of_several_lines_leaves_all_else_as_it_is(lines: list[str], style:
     assert edit(cut, {("suspended",): True}).startswith(cut.partition("memory")[0])
     first = f"plan: {style}\n  Text.\n" + "".join(f"  {line}\n" if line else "\n" for line in ["# one", *lines])
     assert edit(f"{kept}{first}# below\nsuspended: true\n", {("plan",): prompt}).startswith(kept)
+
+
+@pytest.mark.parametrize("remark", ["", "  # a day", "# a day"])
+def test_the_last_key_of_a_mapping_goes_from_under_a_remark(remark: str) -> None:
+    text = f"quotas:\n{remark}\n  tokens_per_day: 5   # five\nplan: pro\n"
+    assert edit(text, {("quotas", "tokens_per_day"): DELETE}) == f"{remark}\nquotas: {{}}\nplan: pro\n"
+
+
+@pytest.mark.parametrize("value", [12, "short", "two\nlines", [[1]], {"b": 1}, {}, "# no remark"])
+def test_remarks_beside_and_below_a_text_of_several_lines_stay_once(value: object) -> None:
+    text = "a:\n  k: |-  # beside\n    first\n    second\n  # below\n  b: 1\n"
+    made = edit(text, {("a", "k"): value})
+    assert [made.count(remark) for remark in ("# beside\n", "  # below\n  b: 1\n", "# below")] == [1, 1, 1]
 
 
 def test_whole_amounts_of_money_are_written_as_such() -> None:
