@@ -88,6 +88,16 @@ async def test_of_many_tenants_and_networks_those_stay_that_were_used_last(clien
     assert await asked(clients, host, "t19", last) == await asked(clients, host, "t19", last)
 
 
+async def test_the_one_that_goes_is_the_longest_unused_and_not_the_first_made(clients: Clients, host: Host) -> None:
+    first, second = [await asked(clients, host, tenant) for tenant in ("first", "second")]
+    for tenant in ("third", "fourth"):
+        await asked(clients, host, tenant)
+    assert await asked(clients, host, "first") == first
+    await asked(clients, host, "fifth")
+    assert await asked(clients, host, "first") == first
+    assert await asked(clients, host, "second") != second
+
+
 async def test_one_in_use_stays_open_whoever_comes_meanwhile(clients: Clients, host: Host) -> None:
     async with clients.client(TenantId("slow"), LOOPBACK) as client, client.get(f"{host.url}/slow") as answer:
         assert await answer.content.readany() == b"begun "
