@@ -287,8 +287,15 @@ class Audit:
         file = self._path / f"{day}.jsonl"
         if self._last_day and day != self._last_day:
             self._end_day(self._last_day)
-        with appended(file, data):
-            self._keep_end(day, head)
+        try:
+            with appended(file, data):
+                self._keep_end(day, head)
+        except OSError:
+            # The end may be there already whose lines were taken away again: a start would tell them as cut off.
+            with suppress(OSError):
+                if self._last_day:
+                    self._keep_end(self._last_day, self._head)
+            raise
         self._head, self._last_day = head, day
 
     def _keep_end(self, day: str, head: Head) -> None:

@@ -1,17 +1,23 @@
 """What `verify` says of a part of a record, of added lines and of marks; what it finds is in tests/security."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from carrel.audit.chain import Head, sealed
 from carrel.audit.heads import SignedHead
 from carrel.audit.keys import PUBLIC, trusted_keys
 from carrel.audit.log import MARK
 from carrel.audit.verify import mended, verify_directory
+from carrel.durability import sync_directory
+from carrel.errors import StorageFailed
 from tests.fakes.clock import FakeClock
 from tests.fakes.records import add, held, opened, three_days
 
@@ -173,3 +179,25 @@ async def test_a_fault_stays_one_however_often_it_is_looked_at(tmp_path: Path) -
         assert writing.pauses == 3
     newest.write_bytes(whole)
     assert Writing(tmp_path).findings() == []
+
+
+async def test_an_end_whose_line_was_taken_away_again_is_no_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = await opened(tmp_path)
+    await add(audit, "t2")
+    failures = [OSError(errno.EIO, os.strerror(errno.EIO))]
+
+    def failing(path: Path) -> None:
+        if failures:
+            raise failures.pop()
+        sync_directory(path)
+
+    monkeypatch.setattr("carrel.durability.sync_directory", failing)
+    with pytest.raises(StorageFailed):
+        await add(audit, "t3")
+    assert failures == []
+    await audit.close()
+    again = await opened(tmp_path)
+    await add(again, "t4")
+    assert held(tmp_path) == []
