@@ -1,6 +1,7 @@
 """Security 6.2: terminals in the real sandbox. What a shell is there, and that its time or its tenant end all of it."""
 
 import os
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.tenancy.userland import Userland
 from carrel.terminal.screen import Screen
-from carrel.terminal.service import Order, Terminals, new_terminal_id
+from carrel.terminal.service import Order, Terminals
 from tests.fakes.administration import FakeAudit
 from tests.fakes.launcher import running
 from tests.fakes.patience import eventually
@@ -63,7 +64,8 @@ async def terminals(tmp_path: Path, directory: Directory) -> AsyncIterator[Termi
 
 
 async def opened(terminals: Terminals, tenant: Tenant) -> Screen:
-    order = Order(new_terminal_id(), "tk", RequestId("req_1"), "main", "sandbox", Size(80, 24), lambda: True)
+    terminal_id = f"term_{secrets.token_hex(12)}"
+    order = Order(terminal_id, "tk", RequestId("req_1"), "main", "sandbox", Size(80, 24), lambda: True)
     return await terminals.open(tenant, order)
 
 
@@ -123,5 +125,6 @@ async def test_S6_02_a_suspended_tenant_has_none_and_another_keeps_its_own(
         await eventually(lambda: ours.end is not None)
         theirs.write(b"echo st''ill\n")
         await shows(theirs, "still\r\n")
-        await terminals.end_tenant(other.id, "closed")
+        theirs.stop("closed")
+        await eventually(lambda: theirs.end is not None)
         other.root.close()

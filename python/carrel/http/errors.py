@@ -78,7 +78,6 @@ STATUS: Final[Mapping[str, int]] = {
     "upstream_error": 502,
     "upstream_timeout": 504,
     "provider_unavailable": 503,
-    "deadline_exceeded": 504,
     "request_timeout": 408,
     "unavailable": 503,
     "sandbox_unavailable": 503,
@@ -157,13 +156,6 @@ class RequestTimeout(CarrelError):
     """The request's body came too slowly."""
 
     code = "request_timeout"
-
-
-class DeadlineExceeded(CarrelError):
-    """The request's own deadline passed."""
-
-    code = "deadline_exceeded"
-    retryable = True
 
 
 def status_of(error: CarrelError) -> int:

@@ -177,11 +177,6 @@ def factor_for(card: RateCard, billing: PlanBilling | None, *, byo: bool) -> Dec
     return Decimal(1)
 
 
-def rate_snapshot(card: RateCard, model: str, byo: bool) -> str:
-    """The rates and the factor behind a ledger row, as canonical JSON; raises InvalidRequest for an unpriced model."""
-    return price_for(card, model, byo=byo).snapshot
-
-
 def effective(rates: ClassRates) -> dict[str, Decimal]:
     """Rates of every class, those left out taken from their nearest relative; `cache_write_1h` where it is declared."""
     every = {

@@ -117,11 +117,6 @@ class Providers:
         config = snapshot.gateway.providers[name]
         return Hedge(after, lambda: guard.has_room(tenant, name, config), self._hedges)
 
-    @staticmethod
-    def is_byo(tenant: Tenant, provider_name: str) -> bool:
-        """Whether calls go out with the tenant's own key, as the ledger marks them."""
-        return provider_name in tenant.config.providers
-
     @property
     def open_count(self) -> int:
         """How many adapters are open, those that only finish their calls included."""

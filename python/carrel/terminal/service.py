@@ -5,7 +5,6 @@ for its idle time, at its longest time, with the credential that opened it, and 
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -173,15 +172,6 @@ class Terminals:
             if one.id == terminal_id:
                 return one
         raise NotFound("No such terminal.")
-
-    async def end_tenant(self, tenant_id: TenantId, why: Reason) -> None:
-        """End all of a tenant's, and wait until they have."""
-        theirs = [one for one in self._screens.values() if one.tenant.id == tenant_id]
-        for one in theirs:
-            one.stop(why)
-        lives = [self._lives[one.id] for one in theirs if one.id in self._lives]
-        if lives:
-            await asyncio.wait(lives, timeout=CLOSE_SECONDS)
 
     async def recordings(self, tenant: Tenant) -> Sequence[Kept]:
         """Those that are kept of the tenant's terminals, the newest first."""
@@ -351,11 +341,6 @@ class Terminals:
         for theirs in ended.values():
             for screen in theirs[:-_MOST_ENDED]:
                 self._forget(screen)
-
-
-def new_terminal_id() -> str:
-    """A new id: ``term_`` and 24 hex digits."""
-    return f"term_{os.urandom(12).hex()}"
 
 
 def _recorded(tenant: Tenant, order: Order) -> bool:

@@ -85,11 +85,6 @@ class Git:
         top = await asyncio.to_thread(_top, path)
         return cls(top) if top is not None else None
 
-    @classmethod
-    async def is_work_tree(cls, path: Path) -> bool:
-        """Whether the directory ``path`` is in a work tree."""
-        return await cls.find(path) is not None
-
     async def directory(self) -> Path:
         """Where git keeps what it knows of the work tree; raises GitFailed."""
         answer = await self._run("rev-parse", "--absolute-git-dir")

@@ -18,7 +18,6 @@ from carrel.policy.pricing import (
     price_for,
     price_in,
     price_of,
-    rate_snapshot,
     subtract,
     tier_in,
 )
@@ -63,13 +62,13 @@ def test_the_worst_case_is_never_less(first: Decimal, second: Decimal, tokens_in
 
 def test_the_snapshot_is_canonical_and_has_every_class() -> None:
     card = RateCard(markup=Decimal("1.20"), models={"m": RATES})
-    text = rate_snapshot(card, "m", byo=False)
+    text = price_for(card, "m", byo=False).snapshot
     assert text == (
         '{"currency":"USD","markup":"1.2","per_tokens":1000000,"rates":'
         '{"cache_read":"0.3","cache_write":"3.75","input":"3","output":"15","reasoning":"15"}}'
     )
     assert json.loads(text)["markup"] == "1.2"
-    assert json.loads(rate_snapshot(card, "m", byo=True))["markup"] == "0"
+    assert json.loads(price_for(card, "m", byo=True).snapshot)["markup"] == "0"
     assert price_in(text) == price_for(card, "m", byo=False)
 
 

@@ -73,8 +73,6 @@ async def test_the_operators_key_and_a_tenants_own(world: World) -> None:
     assert await world.ask(own) == "Bearer sk-own"
     assert await world.ask(plain) == "Bearer sk-operator"
     assert world.providers.open_count == 2
-    assert Providers.is_byo(own, "openai")
-    assert not Providers.is_byo(plain, "openai")
     assert world.providers.get(world.snapshot(), own, "openai").byo
     assert not world.providers.get(world.snapshot(), own, "demo").byo
 

@@ -1,6 +1,7 @@
 """Terminals begin and end by the rules, and the record says so."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from carrel.tasks import Tasks
 from carrel.tenancy.handle import Directory, Tenant
 from carrel.terminal.left import Began, Left
 from carrel.terminal.screen import Screen
-from carrel.terminal.service import Order, Terminals, new_terminal_id
+from carrel.terminal.service import Order, Terminals
 from tests.fakes.patience import eventually
 from tests.fakes.sandbox import FakeEnvironments, FakeSandbox
 from tests.fakes.tenants import make_snapshot, make_tenant
@@ -73,7 +74,8 @@ async def a_house(path: Path, *tenants: Tenant, clock: Clock | None = None) -> A
 
 
 def an_order(**more: Any) -> Order:
-    order = Order(new_terminal_id(), "tk_acme", RequestId("req_1"), "main", "sandbox", Size(80, 24), lambda: True)
+    terminal_id = f"term_{secrets.token_hex(12)}"
+    order = Order(terminal_id, "tk_acme", RequestId("req_1"), "main", "sandbox", Size(80, 24), lambda: True)
     return replace(order, **more)
 
 
@@ -160,8 +162,8 @@ async def test_one_member_does_not_see_anothers(tmp_path: Path) -> None:
             with pytest.raises(NotFound):
                 house.terminals.get(whose, screen.id, all_members=False)
         assert house.terminals.of(bob, all_members=True) == (screen,)
-        await house.terminals.end_tenant(tenant.id, "closed")
-        assert screen.end is not None
+        screen.stop("closed")
+        await eventually(lambda: screen.end is not None)
 
 
 async def test_what_cannot_be_opened_leaves_nothing_and_is_recorded(tmp_path: Path) -> None:

@@ -44,13 +44,11 @@ async def found(path: Path) -> Git:
 async def test_a_work_tree_is_found_from_beneath(top: Path) -> None:
     repository = await found(top / "tenants.d")
     assert repository.top == top
-    assert await Git.is_work_tree(top / "tenants.d")
     assert await repository.head() == git(top, "rev-parse", "HEAD")
 
 
 async def test_outside_there_is_none(tmp_path: Path) -> None:
     assert await Git.find(tmp_path) is None
-    assert not await Git.is_work_tree(tmp_path)
 
 
 async def test_a_new_a_changed_and_a_removed_file_are_committed(top: Path) -> None:

@@ -1,7 +1,7 @@
 """Addresses that nothing in a sandbox is connected to, whatever name led there."""
 
 from collections.abc import Collection, Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
 from carrel.declare.hosts import Address
@@ -79,14 +79,3 @@ def _embedded(address: Address) -> Iterator[IPv4Address]:
         yield IPv4Address(value & 0xFFFFFFFF)
     if (value >> 32) & 0xFFFFFFFF in _ISATAP:
         yield IPv4Address(value & 0xFFFFFFFF)
-
-
-def addresses_of(texts: Collection[str]) -> frozenset[Address]:
-    """``texts`` as addresses, without their zones; what is none is left out."""
-    found = set()
-    for text in texts:
-        try:
-            found.add(ip_address(text.partition("%")[0]))
-        except ValueError:
-            continue
-    return frozenset(found)

@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from carrel.policy.egress.addresses import address_refused, addresses_of
+from carrel.policy.egress.addresses import address_refused
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,7 @@ def test_S4_03_what_is_public_is_not(text: str) -> None:
 
 
 def test_S4_03_the_machines_own_addresses_are_refused_although_public() -> None:
-    own = addresses_of(["203.0.114.7", "fe80::1%eth0", "nonsense"])
-    assert own == {ip_address("203.0.114.7"), ip_address("fe80::1")}
+    own = {ip_address("203.0.114.7"), ip_address("fe80::1")}
     assert address_refused(ip_address("203.0.114.7"), own=own) == "203.0.114.7 is this machine's own"
     assert address_refused(ip_address("203.0.114.8"), own=own) is None
     assert address_refused(ip_address("::ffff:203.0.114.7"), own=own) is not None
