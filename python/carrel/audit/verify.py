@@ -214,11 +214,18 @@ def _read_end(path: Path, trusted: Trusted) -> tuple[SignedHead | None, list[Fin
     return (None, [Finding(path.name, 1, f"the end of the record: {problem}")]) if problem else (signed, [])
 
 
+def _cut(signed: SignedHead, walk: _Walk) -> tuple[str, int]:
+    """Where lines are missing up to ``signed``: in its own file where that is empty, else behind the last line."""
+    if walk.ends and signed.day > max(walk.ends):
+        return f"{signed.day}.jsonl", 1
+    return walk.newest, walk.newest_count + 1
+
+
 def _end(signed: SignedHead, walk: _Walk, known: int) -> list[Finding]:
     """The record ends as it was signed; ``known`` is the last line that was there before that end was read."""
     count, newest = walk.newest_count, walk.head.number
     if signed.number > newest:
-        return [Finding(walk.newest, count + 1, f"{those(newest + 1, signed.number)} cut off")]
+        return [Finding(*_cut(signed, walk), f"{those(newest + 1, signed.number)} cut off")]
     if signed.number < known:
         # A gateway that is killed between lines and their end leaves as much; nothing here tells that from a hand.
         first = signed.number + 1
@@ -254,7 +261,7 @@ def _mark(name: str, signed: SignedHead, walk: _Walk) -> list[Finding]:
     """The line that a mark speaks of is there, as it was."""
     if signed.number > walk.head.number:
         what = f"{those(walk.head.number + 1, signed.number)} cut off: {name} was made after them"
-        return [Finding(walk.newest, walk.newest_count + 1, what)]
+        return [Finding(*_cut(signed, walk), what)]
     if signed.number and walk.wanted[signed.number] not in ("", signed.hash):
         return [Finding(f"{signed.day}.jsonl", 1, f"line {signed.number} is another than when {name} was made")]
     return []
