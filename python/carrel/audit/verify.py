@@ -216,7 +216,7 @@ def _read_end(path: Path, trusted: Trusted) -> tuple[SignedHead | None, list[Fin
 
 def _cut(signed: SignedHead, walk: _Walk) -> tuple[str, int]:
     """Where lines are missing up to ``signed``: in its own file where that is empty, else behind the last line."""
-    if walk.ends and signed.day > max(walk.ends):
+    if signed.day > max(walk.ends, default="") and (walk.path / f"{signed.day}.jsonl").exists():
         return f"{signed.day}.jsonl", 1
     return walk.newest, walk.newest_count + 1
 
