@@ -6,6 +6,8 @@ other time is no wall.
 """
 
 import gc
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,10 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("carrel", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("carrel")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    # A shell's background job hands on that an interrupt is ignored; the programs that tests start are to heed one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
 ONE_TRY = {"house", "security"}

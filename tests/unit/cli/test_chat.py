@@ -17,11 +17,7 @@ from tests.fakes.edge import Edge
 from tests.fakes.patience import PATIENCE, eventually
 from tests.unit.cli.conftest import CommandLine
 
-# A shell's background job, as these tests may be run in, hands on that an interrupt is ignored.
-PROGRAM = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from carrel.cli.app import *; sys.exit(execute(build_app(lambda options: 0)))"
-)
+PROGRAM = "import sys; from carrel.cli.app import *; sys.exit(execute(build_app(lambda options: 0)))"
 
 
 async def test_the_answer_and_its_tools(carrel: CommandLine, edge: Edge) -> None:
