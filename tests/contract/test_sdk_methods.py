@@ -123,8 +123,10 @@ async def responses_parse(c: AsyncOpenAI) -> None:
 
 
 async def responses_cancel(c: AsyncOpenAI) -> None:
-    made = await c.responses.create(model="gpt-endless", input="x", background=True)
-    assert (await c.responses.cancel(made.id)).status == "cancelled"
+    made = await c.responses.create(model="gpt-endless", input="x", background=True, stream=True)
+    first: Any = await anext(aiter(made))
+    await made.close()
+    assert (await c.responses.cancel(first.response.id)).status == "cancelled"
 
 
 async def responses_items(c: AsyncOpenAI) -> None:

@@ -95,9 +95,14 @@ class Responses:
 
     async def get(self, tenant: Tenant, response_id: str) -> Kept:
         """One of the tenant's responses, as far as it is; raises NotFound."""
-        kept = await self._databases.run(tenant, book.get(tenant.own or "", response_id, now=self._clock.now()))
-        if kept.status in ENDED or self.running(tenant, response_id) is not None:
-            return kept
+        while True:
+            made = self.running(tenant, response_id)
+            kept = await self._databases.run(tenant, book.get(tenant.own or "", response_id, now=self._clock.now()))
+            if kept.status in ENDED or self.running(tenant, response_id) is not None:
+                return kept
+            if made is None:
+                break
+            # It ended while it was read: how, has been written down since.
         kept = kept.ended(_failed(kept.body, "server_error", _INTERRUPTED))
         await self.keep(tenant, kept)
         return kept

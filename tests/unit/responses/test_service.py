@@ -65,6 +65,34 @@ async def test_it_is_made_followed_and_kept(tenant: Tenant) -> None:
         assert responses.running(tenant, "r") is None
 
 
+async def test_one_that_ends_while_it_is_read_is_told_as_it_ended(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    async def work(run: Run) -> Json:
+        await go.wait()
+        return run.kept.body | {"status": "completed"}
+
+    async with running() as responses:
+        go = asyncio.Event()
+        run = await responses.start(tenant, kept("r"), work)
+        inner, reads = responses._databases.run, 0
+
+        async def read(*asked: Any) -> Any:
+            nonlocal reads
+            found = await inner(*asked)
+            if isinstance(found, Kept):
+                reads += 1
+                if not go.is_set():
+                    go.set()
+                    assert run.task is not None
+                    await asyncio.wait([run.task])
+            return found
+
+        monkeypatch.setattr(responses._databases, "run", read)
+        assert ((await responses.get(tenant, "r")).status, reads) == ("completed", 2)
+        assert (await responses.get(tenant, "r")).status == "completed", "nor was that written over"
+
+
 async def test_what_fails_says_why_and_nothing_of_a_fault_of_ours(tenant: Tenant) -> None:
     async def refused(run: Run) -> Json:
         run.note({"type": "response.created", "sequence_number": 0})
