@@ -330,7 +330,7 @@ async def test_a_full_disk_is_said_and_nothing_is_kept(debs: Path, tmp_path: Pat
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.stderr.strip().splitlines()[-1] == (
-        "BuildFailed True: The disk is full: the environment cannot be built."
+        "NoRoom True: The disk is full: the environment cannot be built."
     ), done.stderr
 
 
