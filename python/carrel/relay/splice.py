@@ -43,38 +43,22 @@ def find_members(body: bytes, names: Iterable[str]) -> dict[str, tuple[int, int]
     wanted = set(names)
     found: dict[str, tuple[int, int]] = {}
     tokens = _TOKEN.finditer(body)
-    next(tokens)
-    for token in tokens:
-        if not token[0].startswith(b'"'):
-            break
-        key = json.loads(token[0])
-        next(tokens)
-        value = next(tokens)
+    for key, value in _members(tokens):
         end = _value_end(value, tokens)
         if key in wanted:
             found[key] = (value.start(), end)
             if len(found) == len(wanted):
                 break
-        if next(tokens)[0] != b",":
-            break
     return found
 
 
 def start_of(body: bytes, name: str) -> int:
     """Where the value of the top-level member ``name`` begins, which is not read; raises KeyError without one."""
     tokens = _TOKEN.finditer(body)
-    next(tokens)
-    for token in tokens:
-        if not token[0].startswith(b'"'):
-            break
-        key = json.loads(token[0])
-        next(tokens)
-        value = next(tokens)
+    for key, value in _members(tokens):
         if key == name:
             return value.start()
         _value_end(value, tokens)
-        if next(tokens)[0] != b",":
-            break
     raise KeyError(name)
 
 
@@ -93,6 +77,18 @@ def drop_items(body: bytes, name: str, numbers: Collection[int]) -> bytes:
         if next(tokens)[0] != b",":
             break
     return b"%b[%b]%b" % (body[:start], b",".join(kept), body[end:])
+
+
+def _members(tokens: Iterator[re.Match[bytes]]) -> Iterator[tuple[str, re.Match[bytes]]]:
+    """Each top-level member's name and the first token of its value, whose others the caller takes from ``tokens``."""
+    next(tokens)
+    for token in tokens:
+        if not token[0].startswith(b'"'):
+            return
+        next(tokens)
+        yield json.loads(token[0]), next(tokens)
+        if next(tokens)[0] != b",":
+            return
 
 
 def _value_end(first: re.Match[bytes], rest: Iterator[re.Match[bytes]]) -> int:
