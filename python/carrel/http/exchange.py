@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -221,6 +222,13 @@ class Exchange:
     async def model(self, kind: type[M], *, limit: int | None = None) -> M:
         """The body as ``kind``."""
         return parse_model(kind, await self.body(limit=limit))
+
+    def change(self, action: str, target: str, tenant: Tenant) -> AbstractAsyncContextManager[None]:
+        """Make a change of the tenant's within it: the audit log says who asked for it, and how it ended."""
+        by = self.actor
+        return self.services.audit.change(
+            actor=by.name, action=action, target=target, request_id=by.request_id, tenant=tenant.id
+        )  # fmt: skip
 
     async def finish(self, work: Coroutine[Any, Any, T], *, name: str) -> T:
         """Run a change to its end, also where the caller goes away meanwhile."""

@@ -121,10 +121,7 @@ async def update_completion(exchange: Exchange) -> web.StreamResponse:
         raise InvalidRequest("Only `metadata` of a completion can be changed.", param=other or "metadata")
     metadata = _metadata(body["metadata"])
     completion_id = (await _completions(exchange).read(tenant, exchange.request.match_info["completion"])).id
-    async with exchange.services.audit.change(
-        actor=exchange.actor.name, action="completions.update", target=completion_id, request_id=exchange.request_id,
-        tenant=tenant.id,
-    ):  # fmt: skip
+    async with exchange.change("completions.update", completion_id, tenant):
         kept = await _completions(exchange).note(tenant, completion_id, metadata)
     return web.json_response(text=kept.text)
 
@@ -133,10 +130,7 @@ async def delete_completion(exchange: Exchange) -> web.StreamResponse:
     """Forget a completion."""
     tenant = exchange.tenant("chat").tenant
     completion_id = (await _completions(exchange).read(tenant, exchange.request.match_info["completion"])).id
-    async with exchange.services.audit.change(
-        actor=exchange.actor.name, action="completions.delete", target=completion_id, request_id=exchange.request_id,
-        tenant=tenant.id,
-    ):  # fmt: skip
+    async with exchange.change("completions.delete", completion_id, tenant):
         await _completions(exchange).remove(tenant, completion_id)
     return web.json_response({"id": completion_id, "object": "chat.completion.deleted", "deleted": True})
 

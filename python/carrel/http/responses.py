@@ -268,10 +268,7 @@ async def delete(exchange: Exchange) -> web.StreamResponse:
     """Forget a response."""
     tenant = exchange.tenant("chat").tenant
     response_id = (await _responses(exchange).get(tenant, exchange.request.match_info["response"])).id
-    async with exchange.services.audit.change(
-        actor=exchange.actor.name, action="responses.delete", target=response_id, request_id=exchange.request_id,
-        tenant=tenant.id,
-    ):  # fmt: skip
+    async with exchange.change("responses.delete", response_id, tenant):
         await _responses(exchange).remove(tenant, response_id)
     return web.json_response({"id": response_id, "object": "response.deleted", "deleted": True})
 
@@ -280,10 +277,7 @@ async def cancel(exchange: Exchange) -> web.StreamResponse:
     """End a response that is made in the background; the call upstream ends with it."""
     tenant = exchange.tenant("chat").tenant
     response_id = (await _responses(exchange).get(tenant, exchange.request.match_info["response"])).id
-    async with exchange.services.audit.change(
-        actor=exchange.actor.name, action="responses.cancel", target=response_id, request_id=exchange.request_id,
-        tenant=tenant.id,
-    ):  # fmt: skip
+    async with exchange.change("responses.cancel", response_id, tenant):
         kept = await _responses(exchange).cancel(tenant, response_id)
     return web.json_response(kept.body)
 
